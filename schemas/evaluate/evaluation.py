@@ -1,0 +1,28 @@
+"""The `evaluation` section: what the test report holds."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.shared.fields import PositiveCount
+from schemas.shared.schema import Schema
+from schemas.vision.runtime import Device
+
+
+class Evaluation(Schema):
+    """The testing loop and the report."""
+
+    checkpoint: Literal["best", "last"]
+    """Which checkpoint is tested: the best epoch by training.best_metric, or the last epoch."""
+
+    batch_size: PositiveCount
+    """Images per forward pass."""
+
+    device: Device
+    """auto takes cuda, then mps, then cpu."""
+
+    top_k: Annotated[int, Field(ge=2)]
+    """An answer counts for top-k accuracy when the true class is among the k most probable."""
+
+    num_worst: Annotated[int, Field(ge=0, le=200)]
+    """How many of the worst mistakes the report shows as pictures."""

@@ -1,0 +1,36 @@
+"""The `dataset` section: which images, and what shape they are given."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.shared.fields import PositiveCount
+from schemas.shared.image import Color, ResizeMode
+from schemas.shared.schema import Schema
+
+SidePx = Annotated[int, Field(ge=1, le=4096)]
+
+
+class Dataset(Schema):
+    """Where the images are and how they are read."""
+
+    source: Annotated[str, Field(min_length=1)]
+    """A folder of class folders, or a .zip or .tar of one; train/, val/ and test/ may stand above the classes."""
+
+    color: Color
+    """rgb keeps three channels, grayscale one."""
+
+    height_px: SidePx
+    """Height every image is resized to."""
+
+    width_px: SidePx
+    """Width every image is resized to."""
+
+    resize: ResizeMode
+    """squish ignores the aspect ratio, pad adds black bars, crop cuts the longer side around the centre."""
+
+    undecodable: Literal["exclude", "error"]
+    """What to do with a file that is no readable image: leave it out and say so, or stop."""
+
+    workers: PositiveCount
+    """Number of threads that decode; the result does not depend on it."""

@@ -1,0 +1,1 @@
+"""Schemas that every stage uses."""

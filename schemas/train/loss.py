@@ -1,0 +1,34 @@
+"""The `loss` section: what training minimises."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.shared.fields import Items, NonNegative, Positive
+from schemas.shared.schema import Schema
+
+
+class CrossEntropy(Schema):
+    """Cross-entropy of the softmax."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    """Share of the target spread over all classes (arXiv:1512.00567)."""
+
+
+class Focal(Schema):
+    """Cross-entropy that fades out easy examples (arXiv:1708.02002)."""
+
+    gamma: NonNegative
+    """How fast easy examples fade; 0 is plain cross-entropy."""
+
+
+class Loss(Schema):
+    """The loss and the parameters of every loss there is; `name` chooses."""
+
+    name: Literal["cross_entropy", "focal"]
+
+    class_weights: Literal["none", "balanced"] | Annotated[Items[Positive], Field(min_length=2)]
+    """none; balanced (inverse to class frequency in training); or one weight a class, in the order of the classes."""
+
+    cross_entropy: CrossEntropy
+    focal: Focal

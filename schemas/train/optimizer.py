@@ -1,0 +1,53 @@
+"""The `optimizer` section: how weights are updated."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from schemas.shared.fields import NonNegative, Pair, Positive
+from schemas.shared.schema import Schema
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Sgd(Schema):
+    """Stochastic gradient descent."""
+
+    momentum: Beta
+    nesterov: bool
+    """Look ahead along the momentum; needs a momentum above 0."""
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class Adam(Schema):
+    """Adam (arXiv:1412.6980); weight_decay is added to the gradient."""
+
+    betas: Pair[Beta]
+    """Decay rates of the running mean and the running square of the gradient."""
+
+
+class AdamW(Schema):
+    """Adam with decoupled weight decay (arXiv:1711.05101)."""
+
+    betas: Pair[Beta]
+    """Decay rates of the running mean and the running square of the gradient."""
+
+
+class Optimizer(Schema):
+    """The optimizer and the parameters of every optimizer there is; `name` chooses."""
+
+    name: Literal["sgd", "adam", "adamw"]
+
+    lr: Positive
+    """Learning rate at the top of the schedule."""
+
+    weight_decay: NonNegative
+
+    sgd: Sgd
+    adam: Adam
+    adamw: AdamW

@@ -1,0 +1,31 @@
+"""The `training` section: how long, on what, and which epoch is kept."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.shared.fields import PositiveCount, Seed
+from schemas.shared.schema import Schema
+from schemas.vision.runtime import Device, Precision
+
+
+class Training(Schema):
+    """The training loop."""
+
+    num_epochs: PositiveCount
+    """Passes over the training images."""
+
+    seed: Seed
+    """Source of every random number: initial weights, order, augmentation, dropout."""
+
+    best_metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "loss"]
+    """Validation metric that chooses the best checkpoint; loss counts down, the others up."""
+
+    device: Device
+    """auto takes cuda, then mps, then cpu."""
+
+    threads: Annotated[int, Field(ge=1, le=1024)]
+    """Processor threads; a parameter because it changes the last bits of every sum."""
+
+    precision: Precision
+    """bfloat16 computes matrix products in 16 bits: faster where the processor has it."""

@@ -1,0 +1,1 @@
+"""Schemas that train, evaluate and everything after them share."""

@@ -1,0 +1,41 @@
+"""What happened in each epoch: data/model/history.json."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from schemas.shared.fields import Fraction, Items, NonNegative, PositiveCount
+from schemas.shared.schema import Schema
+
+
+class Scores(Schema):
+    """How well a network answers on one split."""
+
+    loss: float
+    accuracy: Fraction
+    balanced_accuracy: Fraction
+    macro_f1: Fraction
+
+
+class EpochRecord(Schema):
+    """One pass over the training images and the validation after it."""
+
+    epoch: PositiveCount
+    lr: NonNegative
+    """Learning rate of the epoch's last step."""
+
+    train_loss: float
+    """Mean loss an image, while the weights were changing and with augmentation."""
+
+    train_accuracy: Fraction
+    """Share of training images answered correctly, while the weights were changing and with augmentation."""
+
+    val: Scores
+
+
+class History(Schema):
+    """All epochs, and the best of them."""
+
+    best_metric: str
+    best_epoch: PositiveCount
+    epochs: Annotated[Items[EpochRecord], Field(min_length=1)]

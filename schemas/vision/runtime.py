@@ -1,0 +1,16 @@
+"""What a network runs on."""
+
+from typing import Literal
+
+from schemas.shared.fields import PositiveCount
+from schemas.shared.schema import Schema
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["float32", "bfloat16"]
+
+
+class Numerics(Schema):
+    """Settings that change the last bits of a result, so that testing repeats what training did."""
+
+    threads: PositiveCount
+    precision: Precision

@@ -1,0 +1,1 @@
+"""Code that every stage uses: parameters, files and errors."""
