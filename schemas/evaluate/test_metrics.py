@@ -1,0 +1,39 @@
+"""What the testing loop measured: data/metrics/test.json and the per-class table."""
+
+from schemas.shared.fields import Count, Fraction, PositiveCount
+from schemas.shared.schema import Schema
+
+
+class TestMetrics(Schema):
+    """Headline figures on the test split."""
+
+    __test__ = False  # pytest takes every class named Test... for a test
+
+    num_images: PositiveCount
+    loss: float
+    """Mean negative log-probability of the true class, in nats: comparable whatever loss training minimised."""
+
+    accuracy: Fraction
+    balanced_accuracy: Fraction
+    """Mean recall over the classes."""
+
+    macro_f1: Fraction
+    """Mean F1 over the classes."""
+
+    top_k_accuracy: Fraction
+    """Share of images whose true class is among the evaluation.top_k most probable."""
+
+    majority_accuracy: Fraction
+    """What always answering the test split's largest class would score."""
+
+
+class ClassScores(Schema):
+    """How well one class is answered."""
+
+    label: str
+    support: Count
+    """Test images of this class."""
+
+    precision: Fraction
+    recall: Fraction
+    f1: Fraction
