@@ -69,5 +69,7 @@ class Manifest(Schema):
         if total != self.num_images:
             raise ValueError(f"counts add up to {total}, num_images says {self.num_images}")
         if not len(self.mean) == len(self.std) == self.image.num_channels:
-            raise ValueError(f"mean and std must hold one number for each of {self.image.num_channels} channels")
+            raise ValueError(
+                f"mean and std must hold one number for each of {self.image.num_channels} channels"
+            )
         return self

@@ -1,5 +1,6 @@
 """Errors a person can act on, and the one way a stage ends."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -14,13 +15,27 @@ class InputError(ValueError):
 def run_stage(main: Callable[[], None]) -> None:
     """Run a stage and leave the process: status 0, or 1 with one clear line for bad input.
 
-    Only InputError is caught: a traceback means a bug of ours, never a bad file.
+    Only InputError and the operating system's refusals are caught: a traceback means a bug of ours, never a
+    bad file.
     """
     try:
         main()
     except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+        _stop(str(error))
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _stop(f"{place}{error.strerror or error}")
     except KeyboardInterrupt:
         print("stopped; nothing was published", file=sys.stderr)
         sys.exit(130)
+
+
+def _stop(message: str) -> None:
+    print(message, file=sys.stderr)
+    # DVC removes the outputs of a stage before it runs it; the previous ones are safe in its cache.
+    if "DVC_ROOT" in os.environ:
+        print(
+            "the outputs of the last good run are in the cache: dvc checkout brings them back",
+            file=sys.stderr,
+        )
+    sys.exit(1)

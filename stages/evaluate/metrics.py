@@ -1,0 +1,48 @@
+"""What the testing loop's answers are worth."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from schemas.evaluate.test_metrics import ClassScores, TestMetrics
+from stages.vision import scores
+
+
+def compute_metrics(logits: Tensor, labels: Tensor, *, top_k: int) -> TestMetrics:
+    """Return the headline figures for logits float (N, C) and labels int64 (N,)."""
+    num_classes = logits.shape[1]
+    confusion = scores.count_confusion(
+        labels.numpy(), logits.argmax(dim=1).numpy(), num_classes=num_classes
+    )
+    log_probabilities = torch.log_softmax(logits.double(), dim=1)
+    top = logits.topk(min(top_k, num_classes), dim=1).indices
+    return TestMetrics(
+        num_images=len(labels),
+        loss=-log_probabilities.gather(1, labels[:, None]).mean().item(),
+        accuracy=scores.accuracy(confusion),
+        balanced_accuracy=scores.balanced_accuracy(confusion),
+        macro_f1=scores.macro_f1(confusion),
+        top_k_accuracy=(top == labels[:, None]).any(dim=1).double().mean().item(),
+        majority_accuracy=float(confusion.sum(axis=1).max() / confusion.sum()),
+    )
+
+
+def score_classes(confusion: scores.Counts, classes: tuple[str, ...]) -> list[ClassScores]:
+    """Return the per-class table, in the order of the classes."""
+    columns = (scores.precision(confusion), scores.recall(confusion), scores.f1(confusion))
+    return [
+        ClassScores(label=label, support=int(support), precision=precision, recall=recall, f1=f1)
+        for label, support, precision, recall, f1 in zip(
+            classes,
+            confusion.sum(axis=1),
+            *(column.tolist() for column in columns),
+            strict=True,
+        )
+    ]
+
+
+def rank_mistakes(probabilities: Tensor, labels: Tensor) -> list[int]:
+    """Return the wrongly answered images (N,), the one whose true class seemed least likely first."""
+    of_label = probabilities.gather(1, labels[:, None]).squeeze(1).numpy()
+    wrong = np.flatnonzero((probabilities.argmax(dim=1) != labels).numpy())
+    return [int(image) for image in wrong[np.argsort(of_label[wrong], kind="stable")]]

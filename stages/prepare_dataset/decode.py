@@ -1,0 +1,127 @@
+"""From the bytes of an image file to pixels of the wanted form."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from schemas.shared.image import ImageForm
+from stages.prepare_dataset.source import Source, UnreadableFile
+
+Pixels = npt.NDArray[np.uint8]
+
+# Large enough that handing work to a thread costs little beside it, small enough to keep memory flat.
+_FILES_PER_TASK = 32
+
+
+class Undecodable(ValueError):
+    """The bytes are no image OpenCV can read; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What became of one file: its pixels, or the reason why there are none."""
+
+    pixels: Pixels | None
+    reason: str
+
+
+def decode_files(source: Source, paths: Sequence[str], form: ImageForm, *, workers: int) -> Iterator[Decoded]:
+    """Read and decode files in several threads; yield the results in the order of the paths."""
+
+    def decode_some(some: Sequence[str]) -> list[Decoded]:
+        return [_decode_file(source, path, form) for path in some]
+
+    cv2.setNumThreads(1)  # the threads are ours; OpenCV's own would only compete with them
+    tasks = [paths[i : i + _FILES_PER_TASK] for i in range(0, len(paths), _FILES_PER_TASK)]
+    window = 4 * workers
+    with ThreadPoolExecutor(workers) as threads:
+        pending = [threads.submit(decode_some, task) for task in tasks[:window]]
+        for upcoming in range(window, window + len(tasks)):
+            done = pending.pop(0)
+            yield from done.result()
+            if upcoming < len(tasks):
+                pending.append(threads.submit(decode_some, tasks[upcoming]))
+
+
+def _decode_file(source: Source, path: str, form: ImageForm) -> Decoded:
+    try:
+        return Decoded(decode_image(source.read(path), form), "")
+    except (UnreadableFile, Undecodable) as error:
+        return Decoded(None, str(error))
+
+
+def decode_image(data: bytes, form: ImageForm) -> Pixels:
+    """Return an image file's pixels, brought to the given form.
+
+    The file is decoded from memory: `cv2.imread` ends the process on some file names. EXIF orientation is
+    applied, transparency dropped, 16 bits a channel reduced to 8, and of an animation the first frame taken.
+
+    Args:
+        data: The whole file.
+        form: Colour, size and how to get there.
+
+    Returns:
+        uint8 array (height, width, channels), channels in RGB order.
+
+    Raises:
+        Undecodable: The bytes are empty, or no image.
+    """
+    if not data:
+        raise Undecodable("the file is empty")
+    flags = cv2.IMREAD_COLOR_RGB if form.color == "rgb" else cv2.IMREAD_GRAYSCALE
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    except cv2.error as error:
+        raise Undecodable(f"OpenCV refuses it: {error.err}") from None
+    if pixels is None:
+        raise Undecodable("cannot be decoded as an image")
+    return resize_image(np.asarray(pixels, dtype=np.uint8), form)
+
+
+def resize_image(pixels: Pixels, form: ImageForm) -> Pixels:
+    """Bring pixels (any height, any width[, channels]) to (height_px, width_px, channels)."""
+    height, width = pixels.shape[:2]
+    if form.resize == "squish":
+        resized = _scale(pixels, height_px=form.height_px, width_px=form.width_px)
+    elif form.resize == "pad":
+        scale = min(form.height_px / height, form.width_px / width)
+        resized = _scale(
+            pixels, height_px=max(1, round(height * scale)), width_px=max(1, round(width * scale))
+        )
+        resized = _pad(resized, form)
+    else:
+        scale = max(form.height_px / height, form.width_px / width)
+        resized = _scale(
+            pixels,
+            height_px=max(form.height_px, round(height * scale)),
+            width_px=max(form.width_px, round(width * scale)),
+        )
+        top = (resized.shape[0] - form.height_px) // 2
+        left = (resized.shape[1] - form.width_px) // 2
+        resized = resized[top : top + form.height_px, left : left + form.width_px]
+    return resized.reshape(form.height_px, form.width_px, form.num_channels)
+
+
+def _scale(pixels: Pixels, *, height_px: int, width_px: int) -> Pixels:
+    """Resize; where an image shrinks, area averaging keeps it free of moire."""
+    height, width = pixels.shape[:2]
+    if (height, width) == (height_px, width_px):
+        return pixels
+    shrinks = height_px < height or width_px < width
+    scaled = cv2.resize(
+        pixels, (width_px, height_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+    return np.asarray(scaled, dtype=np.uint8)
+
+
+def _pad(pixels: Pixels, form: ImageForm) -> Pixels:
+    """Centre an image on black."""
+    canvas = np.zeros((form.height_px, form.width_px, *pixels.shape[2:]), dtype=np.uint8)
+    height, width = pixels.shape[:2]
+    top, left = (form.height_px - height) // 2, (form.width_px - width) // 2
+    canvas[top : top + height, left : left + width] = pixels
+    return canvas

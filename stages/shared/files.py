@@ -1,0 +1,127 @@
+"""Reading and writing files whole: built beside their name, synced, renamed into place last."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from schemas.shared.manifest import FileRecord
+from schemas.shared.schema import Schema
+from stages.shared.errors import InputError
+
+_SchemaT = TypeVar("_SchemaT", bound=Schema)
+
+
+@contextmanager
+def publish_file(path: Path) -> Iterator[Path]:
+    """Yield the path to build a file at; it becomes `path` when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        _sync(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def publish_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; it replaces the folder `path` when the block ends without an error."""
+    partial = path.with_name(path.name + ".partial")
+    replaced = path.with_name(path.name + ".replaced")
+    for leftover in (partial, replaced):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        for file in sorted(partial.rglob("*")):
+            _sync(file)
+        if path.exists():
+            path.rename(replaced)
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file whole."""
+    with publish_file(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: Path, record: Schema) -> None:
+    """Write a schema's record as indented JSON, keys in the order of the schema."""
+    write_text(path, record.model_dump_json(indent=2) + "\n")
+
+
+def read_json(path: Path, schema: type[_SchemaT], *, made_by: str) -> _SchemaT:
+    """Read a record and check it.
+
+    Args:
+        path: A file that `write_json` wrote.
+        schema: What it must look like.
+        made_by: The command that makes the file anew, for the message.
+
+    Raises:
+        InputError: The file is missing, or is not such a record.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; make it with: {made_by}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is damaged (not UTF-8 text); make it anew with: {made_by}") from None
+    try:
+        return schema.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_problem(error)}; make it anew with: {made_by}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return where the first of a record's problems is, and what it is."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, problem["loc"]))
+    return f"{place}: {problem['msg']}" if place else problem["msg"]
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def record_of(path: Path) -> FileRecord:
+    """Describe a file that was written."""
+    return FileRecord(name=path.name, num_bytes=path.stat().st_size, sha256=sha256_of(path))
+
+
+def check_file(folder: Path, record: FileRecord, *, made_by: str) -> Path:
+    """Return the path of a recorded file after comparing its bytes with the record.
+
+    Raises:
+        InputError: The file is missing, or its bytes are not those that were written.
+    """
+    path = folder / record.name
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; make it with: {made_by}")
+    if path.stat().st_size != record.num_bytes or sha256_of(path) != record.sha256:
+        raise InputError(
+            f"{path}: is damaged (its SHA-256 is not the recorded one); make it anew with: {made_by}"
+        )
+    return path
+
+
+def _sync(path: Path) -> None:
+    """Have the file or folder on the disk, not only in memory, before it gets its name."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,37 @@
+"""data/prepared/index.csv: every file of the source and what became of it."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from schemas.shared.index import IndexRow
+from schemas.shared.manifest import FileRecord
+from stages.shared.errors import InputError
+from stages.shared.files import first_problem, record_of
+
+
+def write_index(path: Path, rows: Iterable[IndexRow]) -> FileRecord:
+    """Write one line for every row, below a header of the schema's field names."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(IndexRow.model_fields)
+        writer.writerows((row.path, row.label, row.split, row.status, row.reason) for row in rows)
+    return record_of(path)
+
+
+def read_used_rows(path: Path) -> list[IndexRow]:
+    """Return the lines of the images that are used; line i speaks of packed row i.
+
+    Raises:
+        InputError: The file is no such index.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [IndexRow.model_validate(row) for row in csv.DictReader(file)]
+    except ValidationError as error:
+        raise InputError(
+            f"{path}: {first_problem(error)}; make it anew with: dvc repro prepare-dataset"
+        ) from None
+    return [row for row in rows if row.status == "used"]

@@ -1,0 +1,1 @@
+"""train: from prepared images to a checkpoint and the history of its training."""

@@ -1,0 +1,38 @@
+"""Learning curves for DVC, epoch by epoch."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dvclive.live import Live
+from scmrepo.exceptions import SCMError
+
+from schemas.vision.history import EpochRecord
+from stages.shared.errors import InputError
+
+
+@contextmanager
+def open_curves(folder: Path) -> Iterator[Live]:
+    """Yield the DVCLive folder that `dvc plots` and `dvc exp show` read.
+
+    Raises:
+        InputError: The Git repository has no commit, without which DVCLive does not start.
+    """
+    try:
+        # dvcyaml: DVCLive would rewrite dvc.yaml while the stage runs. The pipeline saves the experiment itself.
+        live = Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
+    except SCMError as error:
+        raise InputError(f"train: git: {error}; make a first commit: git add -A && git commit") from None
+    with live:
+        yield live
+
+
+def log_epoch(live: Live, record: EpochRecord) -> None:
+    """Add one epoch to the curves."""
+    live.step = record.epoch
+    live.log_metric("lr", record.lr)
+    live.log_metric("train/loss", record.train_loss)
+    live.log_metric("train/accuracy", record.train_accuracy)
+    for name, value in record.val:
+        live.log_metric(f"val/{name}", value)
+    live.make_summary()  # type: ignore[no-untyped-call]

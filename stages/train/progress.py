@@ -1,0 +1,94 @@
+"""How far training is: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from schemas.vision.history import EpochRecord
+
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+class TrainingProgress:
+    """Shows images per second and the time left; prints one line an epoch."""
+
+    def __init__(self, *, num_epochs: int, images_per_epoch: int, console: Console | None = None) -> None:
+        self._num_epochs = num_epochs
+        self._images_per_epoch = images_per_epoch
+        self._num_done = 0
+        self._started = self._last_line = time.perf_counter()
+        self._epoch_started = self._started
+        console = console or Console(file=sys.stdout)
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[state]}"),
+                console=console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("epoch 1", total=num_epochs * images_per_epoch, state="")
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def start_epoch(self, epoch: int) -> None:
+        """Say that an epoch, counted from 1, begins."""
+        self._epoch_started = time.perf_counter()
+        if self._bar:
+            self._bar.update(self._task, description=f"epoch {epoch}/{self._num_epochs}")
+
+    def advance(self, num_images: int) -> None:
+        """Say that so many more images were trained on."""
+        self._num_done += num_images
+        now = time.perf_counter()
+        if self._bar:
+            self._bar.update(self._task, advance=num_images, state=self._state(now))
+        elif now - self._last_line > _SECONDS_BETWEEN_LINES:
+            self._print(f"{self._num_done / self._num_epochs / self._images_per_epoch:.0%}  {self._state(now)}")
+
+    def finish_epoch(self, record: EpochRecord, *, is_best: bool) -> None:
+        """Print what an epoch brought."""
+        now = time.perf_counter()
+        speed = self._images_per_epoch / (now - self._epoch_started)
+        left = _clock((now - self._started) / record.epoch * (self._num_epochs - record.epoch))
+        self._print(
+            f"epoch {record.epoch:>{len(str(self._num_epochs))}}/{self._num_epochs}"
+            f"  train loss {record.train_loss:.4f}  val loss {record.val.loss:.4f}"
+            f"  val accuracy {record.val.accuracy:.2%}  {speed:,.0f} images/s  {left} left"
+            f"{'  best' if is_best else ''}"
+        )
+
+    def _state(self, now: float) -> str:
+        elapsed = max(now - self._started, 1e-9)
+        total = self._num_epochs * self._images_per_epoch
+        left = elapsed / max(self._num_done, 1) * (total - self._num_done)
+        return f"{self._num_done / elapsed:,.0f} images/s  {_clock(left)} left"
+
+    def _print(self, line: str) -> None:
+        self._last_line = time.perf_counter()
+        if self._bar:
+            self._bar.console.print(line, highlight=False, markup=False)
+        else:
+            print(line, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    """Return a duration as m:ss or h:mm:ss."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

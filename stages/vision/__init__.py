@@ -1,0 +1,1 @@
+"""What train, evaluate and everything after them share: data, transforms, networks, checkpoints."""

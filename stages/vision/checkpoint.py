@@ -1,0 +1,84 @@
+"""Checkpoints: weights as safetensors, all else as a checked JSON document beside them. Nothing is unpickled."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_tensors
+from safetensors.torch import save as serialize_tensors
+from torch import Tensor, nn
+
+from schemas.vision.checkpoint import Checkpoint
+from stages.shared.errors import InputError
+from stages.shared.files import first_problem, publish_file
+from stages.vision.networks import build_network
+
+MADE_BY = "dvc repro train"
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint, weights: dict[str, Tensor]) -> None:
+    """Write a checkpoint whole; the same weights and document always give the same bytes."""
+    document = checkpoint.model_dump_json()
+    envelope = {"document": document, "sha256": hashlib.sha256(document.encode()).hexdigest()}
+    # One metadata key only: safetensors writes several in no fixed order.
+    data = serialize_tensors(_on_processor(weights), metadata={"darkroom": json.dumps(envelope)})
+    with publish_file(path) as partial:
+        partial.write_bytes(data)
+
+
+def read_checkpoint(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
+    """Read a checkpoint and check every byte of it.
+
+    Returns:
+        The document and the weights, on the processor.
+
+    Raises:
+        InputError: The file is missing, no darkroom checkpoint, damaged, or of another version.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such checkpoint; make it with: {MADE_BY}") from None
+    try:
+        weights = parse_tensors(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        envelope = json.loads(header["__metadata__"]["darkroom"])
+        document, document_sha256 = envelope["document"], envelope["sha256"]
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is no darkroom checkpoint, or is damaged ({error})") from None
+    if hashlib.sha256(document.encode()).hexdigest() != document_sha256:
+        raise InputError(f"{path}: is damaged (its document does not have its recorded SHA-256)")
+    try:
+        checkpoint = Checkpoint.model_validate_json(document)
+    except ValidationError as error:
+        raise InputError(
+            f"{path}: was written by another version of darkroom ({first_problem(error)})"
+        ) from None
+    if hash_weights(weights) != checkpoint.weights_sha256:
+        raise InputError(f"{path}: is damaged (its weights do not have their recorded SHA-256)")
+    return checkpoint, weights
+
+
+def restore_network(checkpoint: Checkpoint, weights: dict[str, Tensor]) -> nn.Module:
+    """Return the checkpoint's network with its weights, on the processor, in channels_last memory."""
+    network = build_network(
+        checkpoint.network, image=checkpoint.image, num_classes=len(checkpoint.classes)
+    )
+    network.load_state_dict(weights)
+    return network.to(memory_format=torch.channels_last)
+
+
+def hash_weights(weights: dict[str, Tensor]) -> str:
+    """Return one SHA-256 over names, types, shapes and bytes of all tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(_on_processor(weights).items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _on_processor(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}

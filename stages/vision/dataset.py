@@ -1,0 +1,141 @@
+"""Prepared images as a torch Dataset, and the DataLoader over it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitName
+from stages.shared.files import check_file, read_json
+from stages.vision.transforms import Compose
+
+MADE_BY = "dvc repro prepare-dataset"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read data/prepared's manifest and compare every file it names with its SHA-256.
+
+    Raises:
+        InputError: Something is missing or damaged.
+    """
+    manifest = read_json(folder / "manifest.json", Manifest, made_by=MADE_BY)
+    for record in (*manifest.image_shards, manifest.labels, manifest.splits, manifest.index):
+        check_file(folder, record, made_by=MADE_BY)
+    return manifest
+
+
+class PackedImages:
+    """The image shards as one array of rows, mapped into memory, never loaded whole."""
+
+    def __init__(self, folder: Path, shards: Sequence[FileRecord]) -> None:
+        self._paths = [folder / shard.name for shard in shards]
+        self._open()
+
+    def _open(self) -> None:
+        self._shards: list[npt.NDArray[np.uint8]] = [np.load(path, mmap_mode="r") for path in self._paths]
+        self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
+
+    def __getstate__(self) -> list[Path]:
+        """Travel to a worker process as paths: a pickled memory map would carry all its pixels."""
+        return self._paths
+
+    def __setstate__(self, paths: list[Path]) -> None:
+        self._paths = paths
+        self._open()
+
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Return uint8 (N, height, width, channels) for int64 row numbers (N,)."""
+        if len(self._shards) == 1:
+            return self._shards[0][rows]
+        images = np.empty((len(rows), *self._shards[0].shape[1:]), dtype=np.uint8)
+        shard_of_row = np.searchsorted(self._starts, rows, side="right") - 1
+        for shard in np.unique(shard_of_row):
+            chosen = shard_of_row == shard
+            images[chosen] = self._shards[shard][rows[chosen] - self._starts[shard]]
+        return images
+
+
+class PreparedImages(Dataset[tuple[Tensor, Tensor]]):
+    """The images of one split, with the transforms applied.
+
+    `dataset[i]` is one image (C, H, W) and its label, a scalar; `dataset.__getitems__([i, j, ...])`, which
+    DataLoader calls, is a whole batch (N, C, H, W) and its labels (N,), gathered and transformed at once. Images
+    are float32 after the transforms, uint8 without any; labels are int64 positions in the manifest's classes.
+    """
+
+    def __init__(
+        self, folder: Path, manifest: Manifest, split: SplitName, *, transform: Compose | None = None
+    ) -> None:
+        codes = np.load(folder / manifest.splits.name)
+        self._rows = np.flatnonzero(codes == SPLIT_NAMES.index(split))
+        self._labels = torch.from_numpy(np.load(folder / manifest.labels.name)[self._rows])
+        self._images = PackedImages(folder, manifest.image_shards)
+        self._transform = transform
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that random transforms draw for; call it before iterating over a DataLoader."""
+        self._epoch = epoch
+
+    @property
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Row of every image in the prepared data, int64 (len,)."""
+        return self._rows
+
+    @property
+    def labels(self) -> Tensor:
+        """Label of every image, int64 (len,)."""
+        return self._labels
+
+    def pixels(self, index: int) -> npt.NDArray[np.uint8]:
+        """Return one image as it was packed: uint8 (height, width, channels), RGB, no transforms."""
+        (pixels,) = self._images[self._rows[[index]]]
+        return np.asarray(pixels)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        images, labels = self.__getitems__([index % len(self)])
+        return images[0], labels[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the batch for these indices: images (N, C, H, W), labels (N,)."""
+        samples = np.asarray(indices, dtype=np.int64)
+        images = torch.from_numpy(self._images[self._rows[samples]]).permute(0, 3, 1, 2)
+        if self._transform is not None:
+            images = self._transform(images, samples=samples, epoch=self._epoch)
+        return images, self._labels[samples]
+
+
+def build_loader(
+    dataset: Dataset[tuple[Tensor, Tensor]],
+    *,
+    batch_size: int,
+    sampler: Sampler[int] | None = None,
+    num_workers: int = 0,
+    prefetch_factor: int | None = None,
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Return a DataLoader of batches (images, labels), in the sampler's order or the data set's own."""
+    # A data set with __getitems__ returns batches ready made; any other gets torch's own collation.
+    collate: Callable[[Any], Any] | None = _keep_batch if hasattr(dataset, "__getitems__") else None
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=num_workers,
+        prefetch_factor=prefetch_factor if num_workers else None,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _keep_batch(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return batch
