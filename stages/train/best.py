@@ -4,8 +4,12 @@ from schemas.vision.history import Scores
 
 
 def is_better(scores: Scores, best: Scores | None, *, metric: str) -> bool:
-    """Return whether scores beat the best so far; of equals the earlier stays."""
-    if best is None:
-        return True
-    value, best_value = getattr(scores, metric), getattr(best, metric)
-    return bool(value < best_value if metric == "loss" else value > best_value)
+    """Return whether scores beat the best so far by a metric; of equals the lower loss is better, then the earlier.
+
+    Small validation splits give equal accuracies often, and the loss still tells them apart.
+    """
+    return best is None or _rank(scores, metric) > _rank(best, metric)
+
+
+def _rank(scores: Scores, metric: str) -> tuple[float, float]:
+    return (0.0 if metric == "loss" else getattr(scores, metric), -scores.loss)

@@ -1,0 +1,1 @@
+"""show: look at the prepared images as the network will see them."""

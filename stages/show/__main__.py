@@ -1,0 +1,122 @@
+"""Show images of a split before and after the training transforms of params.yaml.
+
+Opens a window; writes a PNG where there is no display, or where --output is given.
+"""
+
+import argparse
+import os
+import platform
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from schemas.shared.manifest import SPLIT_NAMES
+from schemas.vision.transforms import Normalize, Transforms
+from stages.shared.errors import InputError, run_stage
+from stages.shared.files import publish_file
+from stages.shared.params import read_params
+from stages.shared.paths import PREPARED
+from stages.show.grid import Cell, Pixels, draw_grid
+from stages.vision.dataset import PreparedImages, read_manifest
+from stages.vision.draws import derive_seed
+from stages.vision.transforms import build_transforms, fill_in_statistics
+
+
+def main() -> None:
+    """Show what the arguments ask for."""
+    arguments = parse_arguments()
+    params = read_params()
+    manifest = read_manifest(PREPARED)
+    transforms = fill_in_statistics(params.transforms, mean=manifest.mean, std=manifest.std)
+    images = PreparedImages(
+        PREPARED,
+        manifest,
+        arguments.split,
+        transform=build_transforms(transforms, seed=params.training.seed),
+    )
+    images.set_epoch(arguments.epoch - 1)
+    order = torch.Generator().manual_seed(derive_seed(arguments.seed))
+    chosen = torch.randperm(len(images), generator=order)[: arguments.num].tolist()
+    transformed, labels = images.__getitems__(chosen)
+    cells = [
+        Cell(manifest.classes[label], images.pixels(image), unnormalize(after, transforms))
+        for image, label, after in zip(chosen, labels.tolist(), transformed, strict=True)
+    ]
+    picture = draw_grid(cells, num_columns=arguments.columns)
+    title = f"{arguments.split}: as prepared, and after the transforms of epoch {arguments.epoch}"
+    if arguments.output or not has_display():
+        write_picture(arguments.output or Path("data/show.png"), picture, title=title)
+    else:
+        show_window(picture, title=title)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(prog="python -m stages.show", description=__doc__)
+    parser.add_argument("--split", choices=SPLIT_NAMES, default="train", help="default: %(default)s")
+    parser.add_argument("--num", type=_positive, default=24, help="images to show; default: %(default)s")
+    parser.add_argument("--columns", type=_positive, default=6, help="images in a row; default: %(default)s")
+    parser.add_argument(
+        "--epoch", type=_positive, default=1, help="epoch whose random changes are shown; default: %(default)s"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another seed chooses other images")
+    parser.add_argument("--output", type=Path, help="write a PNG there instead of opening a window")
+    return parser.parse_args()
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {text}; allowed: a whole number of at least 1")
+    return number
+
+
+def unnormalize(image: Tensor, transforms: Transforms) -> Pixels:
+    """Undo Normalize and ToTensor, so that a person sees what is left of the picture.
+
+    Args:
+        image: float (C, H, W), as the network takes it.
+        transforms: A list whose Normalize holds numbers.
+
+    Returns:
+        uint8 (H, W, C).
+    """
+    for transform in transforms:
+        if isinstance(transform, Normalize):
+            assert transform.mean != "dataset" and transform.std != "dataset", "statistics are filled in"
+            image = image * torch.tensor(transform.std)[:, None, None] + torch.tensor(transform.mean)[:, None, None]
+    pixels = (image * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    return np.ascontiguousarray(pixels)
+
+
+def has_display() -> bool:
+    """Return whether a window can be opened."""
+    if platform.system() != "Linux":
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def write_picture(path: Path, picture: Pixels, *, title: str) -> None:
+    """Write a PNG whole and say where it is."""
+    if path.suffix.lower() != ".png":
+        raise InputError(f"--output: found {path}; allowed: a file name that ends in .png")
+    written, data = cv2.imencode(".png", picture)
+    assert written, "PNG holds every picture"
+    with publish_file(path) as partial:
+        partial.write_bytes(data.tobytes())
+    print(f"{path}: {title}")
+
+
+def show_window(picture: Pixels, *, title: str) -> None:
+    """Show a window until a key is pressed or it is closed."""
+    cv2.imshow(title, picture)
+    while cv2.waitKey(100) < 0 and cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1:
+        pass
+    cv2.destroyAllWindows()
+
+
+if __name__ == "__main__":
+    run_stage(main)
