@@ -19,7 +19,7 @@ class Training(Schema):
     """Source of every random number: initial weights, order, augmentation, dropout."""
 
     best_metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "loss"]
-    """Validation metric that chooses the best checkpoint; loss counts down, the others up."""
+    """Validation metric that chooses the best checkpoint; of equals the lower loss is kept."""
 
     device: Device
     """auto takes cuda, then mps, then cpu."""

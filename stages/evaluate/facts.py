@@ -1,0 +1,81 @@
+"""What was trained on what, in words: the report's part about where the network comes from."""
+
+from collections.abc import Iterator
+
+from markupsafe import Markup
+
+from schemas.shared.manifest import Manifest
+from schemas.vision.checkpoint import Checkpoint
+from schemas.vision.history import History
+from schemas.vision.transforms import Transform
+from stages.evaluate import wording
+
+_RESIZED = {"squish": "squished to size", "pad": "padded to size", "crop": "cropped to size"}
+
+
+def list_facts(
+    manifest: Manifest, *, checkpoint: Checkpoint, history: History
+) -> dict[str, list[tuple[str, str]]]:
+    """Return terms and their values under three headings, strings or safe HTML."""
+    form, counts = manifest.image, manifest.counts
+    largest, smallest = (pick(range(len(counts.train)), key=counts.train.__getitem__) for pick in (max, min))
+    last, tested = history.epochs[-1].epoch, checkpoint.epoch.epoch
+    metric = history.best_metric.replace("_", " ")
+    best = f"the best of {last} by validation {metric}"
+    if tested != history.best_epoch:
+        best = f"not the best: by validation {metric} that was epoch {history.best_epoch}"
+
+    def size(position: int) -> Markup:
+        num_images = wording.plural(counts.train[position], "image")
+        return Markup("{}, {}").format(wording.name(manifest.classes[position]), num_images)
+
+    return {
+        "Data": [
+            ("Classes", wording.count(len(manifest.classes))),
+            ("Training images", wording.count(sum(counts.train))),
+            ("Largest class", size(largest)),
+            ("Smallest class", size(smallest)),
+            ("Validation images", wording.count(sum(counts.val))),
+            ("Test images", wording.count(sum(counts.test))),
+            ("Image", f"{form.width_px} × {form.height_px} px, {form.color}, {_RESIZED[form.resize]}"),
+            ("Hash of the data", wording.short_hash(checkpoint.dataset_sha256)),
+        ],
+        "Network": [
+            ("Name", checkpoint.network.name),
+            *_parameters(getattr(checkpoint.network, checkpoint.network.name).model_dump()),
+            ("Preprocessing", ", ".join(map(_in_words, checkpoint.preprocessing))),
+            ("Hash of the weights", wording.short_hash(checkpoint.weights_sha256)),
+        ],
+        "Training": [
+            ("Epochs", wording.count(last)),
+            ("Tested", f"weights after epoch {tested}, {best}"),
+            ("Seed", str(checkpoint.seed)),
+            (
+                "Arithmetic",
+                f"{checkpoint.numerics.precision}, {wording.plural(checkpoint.numerics.threads, 'thread')}",
+            ),
+            (
+                "Versions",
+                ", ".join(f"{name} {checkpoint.libraries[name]}" for name in sorted(checkpoint.libraries)),
+            ),
+        ],
+    }
+
+
+def _parameters(values: dict[str, object]) -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        yield key.replace("_", " ").capitalize(), _value(value)
+
+
+def _in_words(transform: Transform) -> str:
+    """Write a transform with its arguments: Normalize (mean 0.13, std 0.31)."""
+    arguments = {key: value for key, value in transform if key != "name"}
+    if not arguments:
+        return transform.name
+    return f"{transform.name} ({', '.join(f'{key} {_value(value)}' for key, value in arguments.items())})"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_value, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,237 @@
+"""The test report: one HTML file that needs nothing but a browser.
+
+The same content gives the same bytes. Names of classes and files may hold anything; Jinja2 escapes whatever
+it prints, and `wording` makes the invisible visible.
+"""
+
+import base64
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from schemas.evaluate.test_metrics import ClassScores, TestMetrics
+from schemas.shared.manifest import Manifest
+from schemas.vision.checkpoint import Checkpoint
+from schemas.vision.history import History
+from stages.evaluate import charts, wording
+from stages.evaluate.confusion import divide_rows, lay_out_cells, rank_confused_pairs
+from stages.evaluate.facts import list_facts
+from stages.evaluate.pictures import draw_confusion, embed_pictures
+
+_HERE = Path(__file__).parent
+_MAX_MATRIX_CLASSES = 30
+_MAX_CLASS_ROWS = 500
+_MAX_PAIRS = 10
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A test image that was answered wrongly."""
+
+    image: NDArray[np.uint8]
+    """(height, width, 3) RGB or (height, width, 1)."""
+
+    path: str
+    label: str
+    predicted: str
+    probability: float
+    """Of the predicted class."""
+
+    label_probability: float
+    """Of the true class."""
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """All the report tells."""
+
+    checkpoint: Checkpoint
+    history: History
+    manifest: Manifest
+    metrics: TestMetrics
+    per_class: Sequence[ClassScores]
+    """In the order of the classes."""
+
+    confusion: NDArray[np.int64]
+    """(num_classes, num_classes), rows true, columns predicted."""
+
+    top_k: int
+    worst: Sequence[Mistake]
+    """Worst first."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A headline figure."""
+
+    title: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One line of the per-class table; a score that has no meaning is None."""
+
+    position: int
+    label: str
+    num_train: int
+    support: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+def render_report(content: ReportContent) -> str:
+    """Return the report as one HTML document, to be stored as UTF-8."""
+    script = (_HERE / "report.js").read_text(encoding="utf-8")
+    pairs = rank_confused_pairs(content.confusion, classes=content.checkpoint.classes)
+    is_small = len(content.per_class) <= _MAX_MATRIX_CLASSES
+    rows = _class_rows(content)
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
+            script=Markup(script),
+            script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+            classes=content.checkpoint.classes,
+            metrics=content.metrics,
+            history=content.history,
+            verdict=_verdict(content),
+            hardest=next((row for row in rows if row.recall is not None and row.recall < 1), None),
+            cards=_cards(content),
+            facts=list_facts(content.manifest, checkpoint=content.checkpoint, history=content.history),
+            curves=_curves(content.history),
+            matrix=lay_out_cells(content.confusion) if is_small else None,
+            matrix_picture=None if is_small else draw_confusion(divide_rows(content.confusion)),
+            num_mistakes=_num_mistakes(content),
+            pairs=pairs[: _MAX_PAIRS if is_small else 3 * _MAX_PAIRS],
+            num_pairs=len(pairs),
+            class_rows=rows[:_MAX_CLASS_ROWS],
+            mistakes=list(
+                zip(content.worst, embed_pictures([mistake.image for mistake in content.worst]), strict=True)
+            ),
+            charts=charts,
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    words = (
+        wording.certainty,
+        wording.count,
+        wording.name,
+        wording.path,
+        wording.percent,
+        wording.plain,
+        wording.plural,
+    )
+    environment.filters.update({write.__name__: write for write in words})
+    return environment
+
+
+def _num_mistakes(content: ReportContent) -> int:
+    return int(content.confusion.sum() - np.trace(content.confusion))
+
+
+def _verdict(content: ReportContent) -> str:
+    """Say in plain words how good the answers are, and what they must be compared with."""
+    metrics = content.metrics
+    num_right = metrics.num_images - _num_mistakes(content)
+    if num_right == metrics.num_images:
+        answered = f"All {wording.plural(num_right, 'test image')} were answered correctly."
+    else:
+        were = "was" if num_right == 1 else "were"
+        answered = (
+            f"{wording.count(num_right)} of {wording.plural(metrics.num_images, 'test image')} "
+            f"{were} answered correctly."
+        )
+    baseline = wording.percent(metrics.majority_accuracy)
+    if metrics.accuracy > metrics.majority_accuracy:
+        return f"{answered} Always answering the largest class would get {baseline}."
+    return (
+        f"{answered} That is no better than always answering the largest class, which would get {baseline}."
+    )
+
+
+def _cards(content: ReportContent) -> list[Card]:
+    metrics, num_classes = content.metrics, len(content.per_class)
+    in_top_k = f"The true class is among the {content.top_k} most probable"
+    if content.top_k >= num_classes:
+        in_top_k = f"Says nothing here: there are only {num_classes} classes"
+    return [
+        Card("Accuracy", wording.percent(metrics.accuracy), "Test images answered correctly"),
+        Card(
+            "Balanced accuracy",
+            wording.percent(metrics.balanced_accuracy),
+            "Mean over the classes: small ones count as much as large ones",
+        ),
+        Card(
+            "Macro F1",
+            f"{metrics.macro_f1:.3f}",
+            "Precision and recall in one, mean over the classes; 1 is best",
+        ),
+        Card(f"Top-{content.top_k} accuracy", wording.percent(metrics.top_k_accuracy), in_top_k),
+        Card("Loss", f"{metrics.loss:.3f}", f"0 is best; guessing evenly gets {math.log(num_classes):.3f}"),
+    ]
+
+
+def _curves(history: History) -> list[charts.LineChart]:
+    epochs = history.epochs
+
+    def chart(
+        title: str, key: str, *, train: list[float], val: list[float], percent: bool
+    ) -> charts.LineChart:
+        def moved(values: list[float]) -> str:
+            start, end = (wording.percent(v) if percent else f"{v:.3f}" for v in (values[0], values[-1]))
+            return f"{start} in epoch {epochs[0].epoch}, {end} in epoch {epochs[-1].epoch}"
+
+        return charts.build_line_chart(
+            [charts.Series("training", "train", train), charts.Series("validation", "val", val)],
+            key=key,
+            title=title,
+            description=f"Training: {moved(train)}. Validation: {moved(val)}.",
+            epochs=[record.epoch for record in epochs],
+            marked_epoch=history.best_epoch,
+            percent=percent,
+        )
+
+    train_loss, val_loss = [e.train_loss for e in epochs], [e.val.loss for e in epochs]
+    train_accuracy, val_accuracy = [e.train_accuracy for e in epochs], [e.val.accuracy for e in epochs]
+    return [
+        chart("Loss", "loss", train=train_loss, val=val_loss, percent=False),
+        chart("Accuracy", "accuracy", train=train_accuracy, val=val_accuracy, percent=True),
+    ]
+
+
+def _class_rows(content: ReportContent) -> list[ClassRow]:
+    """Return the classes, lowest recall first, those without test images last."""
+    num_predicted = content.confusion.sum(axis=0)
+    rows = [
+        ClassRow(
+            position=position,
+            label=scores.label,
+            num_train=content.manifest.counts.train[position],
+            support=scores.support,
+            precision=scores.precision if num_predicted[position] else None,
+            recall=scores.recall if scores.support else None,
+            f1=scores.f1 if scores.support or num_predicted[position] else None,
+        )
+        for position, scores in enumerate(content.per_class)
+    ]
+    return sorted(rows, key=lambda row: (row.recall is None, row.recall or 0.0, row.position))

@@ -1,0 +1,83 @@
+"""Numbers and names as the report writes them."""
+
+from markupsafe import Markup, escape
+
+from stages.shared.text import printable
+
+_GAP = "\N{NO-BREAK SPACE}"
+_MAX_NAME = 48
+_MAX_PATH = 120
+
+
+def count(number: int) -> str:
+    """Write 12345 as 12,345."""
+    return f"{number:,}"
+
+
+def plural(number: int, noun: str) -> str:
+    """Write `1 image`, `2 images`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def percent(fraction: float, *, decimals: int = 1) -> str:
+    """Write a fraction as a percentage, one that never rounds to none or all when it is neither."""
+    step = 10.0**-decimals
+    rounded = round(100 * fraction, decimals)
+    if fraction > 0 and rounded < step:
+        return f"< {step:.{decimals}f}{_GAP}%"
+    if fraction < 1 and rounded >= 100:
+        return f"> {100 - step:.{decimals}f}{_GAP}%"
+    return f"{rounded:.{decimals}f}{_GAP}%"
+
+
+def certainty(probability: float) -> str:
+    """Write a probability as a person says it: 87 %, but 99.6 % where whole numbers say too little."""
+    return percent(probability, decimals=0 if 0.01 <= probability < 0.99 else 1)
+
+
+def short_hash(sha256: str) -> str:
+    """Return the first twelve digits, enough to tell two files apart."""
+    return sha256[:12]
+
+
+def plain(text: str) -> str:
+    """Return text for an attribute, nothing in it invisible."""
+    return printable(text) or "(empty)"
+
+
+def name(text: str) -> Markup:
+    """Return a class name as HTML, safe whatever it contains."""
+    return _isolated(text, limit=_MAX_NAME, css_class="name")
+
+
+def path(text: str) -> Markup:
+    """Return a file's path as HTML, safe whatever it contains."""
+    return _isolated(text, limit=_MAX_PATH, css_class="path")
+
+
+def _isolated(text: str, *, limit: int, css_class: str) -> Markup:
+    """Return text in an element with a reading direction of its own; shortened, it is whole in the title."""
+    shown = _shortened(text, limit=limit)
+    title = Markup(' title="{}"').format(plain(text)) if shown != text else Markup("")
+    return Markup('<bdi class="{}"{}>{}</bdi>').format(css_class, title, _marked(shown))
+
+
+def _shortened(text: str, *, limit: int) -> str:
+    """Cut out the middle: names that begin alike differ at the end."""
+    if len(text) <= limit:
+        return text
+    head = limit // 2
+    return text[:head] + "…" + text[head + 1 - limit :]
+
+
+def _marked(text: str) -> Markup:
+    """Escape text; what stands for an invisible character is set apart from the name itself."""
+    if not text:
+        return Markup("<i>(empty)</i>")
+    first, end = len(text) - len(text.lstrip(" ")), len(text.rstrip(" "))
+    pieces = []
+    for position, character in enumerate(text):
+        at_edge = character == " " and not first <= position < end
+        shown = "\N{SYMBOL FOR SPACE}" if at_edge else printable(character)
+        pieces.append(escape(character) if shown == character else Markup("<i>{}</i>").format(shown))
+    return Markup("").join(pieces)

@@ -1,0 +1,126 @@
+"""Content for reports, of any number of classes, small and the same every time."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.evaluate.test_metrics import ClassScores, TestMetrics
+from schemas.shared.image import ImageForm
+from schemas.shared.manifest import FileRecord, Manifest, SplitCounts
+from schemas.vision.checkpoint import Checkpoint
+from schemas.vision.history import EpochRecord, History, Scores
+from schemas.vision.network import Cnn, Network
+from schemas.vision.runtime import Numerics
+from schemas.vision.transforms import Normalize, ToTensor
+from stages.evaluate.report import Mistake, ReportContent
+
+DATASET_SHA256 = "d" * 64
+WEIGHTS_SHA256 = "e" * 64
+
+
+def make_content(
+    *,
+    classes: Sequence[str] = ("cat", "dog", "eel"),
+    confusion: Sequence[Sequence[int]] | NDArray[np.int64] = ((7, 2, 1), (0, 20, 0), (0, 3, 2)),
+    worst: Sequence[Mistake] = (),
+    num_epochs: int = 3,
+    best_epoch: int = 1,
+    tested_epoch: int | None = None,
+    top_k: int = 2,
+    channels: int = 3,
+) -> ReportContent:
+    """Return content whose figures follow from the confusion matrix."""
+    matrix = np.asarray(confusion, dtype=np.int64)
+    num_classes, num_images = len(classes), int(matrix.sum())
+    form = ImageForm(color="rgb" if channels == 3 else "grayscale", height_px=8, width_px=12, resize="squish")
+    file = FileRecord(name="file", num_bytes=1, sha256="a" * 64)
+    epochs = tuple(_epoch(number) for number in range(1, num_epochs + 1))
+    counts = SplitCounts(
+        train=tuple(range(100, 100 + num_classes)), val=(10,) * num_classes, test=(5,) * num_classes
+    )
+    right, support, answers = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    recall, precision = right / np.maximum(1, support), right / np.maximum(1, answers)
+    f1 = 2 * right / np.maximum(1, support + answers)
+    return ReportContent(
+        checkpoint=Checkpoint(
+            version=1,
+            network=Network(name="cnn", cnn=Cnn(channels=(16, 32), kernel_size=5, dropout=0.25)),
+            classes=tuple(classes),
+            image=form,
+            preprocessing=(
+                ToTensor(name="ToTensor"),
+                Normalize(name="Normalize", mean=(0.5,) * channels, std=(0.25,) * channels),
+            ),
+            numerics=Numerics(threads=2, precision="float32"),
+            epoch=epochs[(tested_epoch or best_epoch) - 1],
+            num_epochs=num_epochs,
+            seed=7,
+            dataset_sha256=DATASET_SHA256,
+            weights_sha256=WEIGHTS_SHA256,
+            libraries={"torch": "2.14.1", "numpy": "2.4.6"},
+        ),
+        history=History(best_metric="balanced_accuracy", best_epoch=best_epoch, epochs=epochs),
+        manifest=Manifest(
+            version=1,
+            classes=tuple(classes),
+            image=form,
+            num_images=sum(counts.train) + sum(counts.val) + sum(counts.test),
+            counts=counts,
+            mean=(0.5,) * channels,
+            std=(0.25,) * channels,
+            image_shards=(file,),
+            labels=file,
+            splits=file,
+            index=file,
+        ),
+        metrics=TestMetrics(
+            num_images=num_images,
+            loss=0.4321,
+            accuracy=float(right.sum() / num_images),
+            balanced_accuracy=float(recall.mean()),
+            macro_f1=float(f1.mean()),
+            top_k_accuracy=0.9876,
+            majority_accuracy=float(support.max() / num_images),
+        ),
+        per_class=[
+            ClassScores(
+                label=label,
+                support=int(support[at]),
+                precision=float(precision[at]),
+                recall=float(recall[at]),
+                f1=float(f1[at]),
+            )
+            for at, label in enumerate(classes)
+        ],
+        confusion=matrix,
+        top_k=top_k,
+        worst=worst,
+    )
+
+
+def make_mistake(
+    image: NDArray[np.uint8] | None = None,
+    *,
+    path: str = "raw/cat/1.png",
+    label: str = "cat",
+    predicted: str = "dog",
+) -> Mistake:
+    """Return a mistake made with 97.6 % certainty."""
+    pixels = np.full((8, 12, 3), 200, dtype=np.uint8) if image is None else image
+    return Mistake(pixels, path, label, predicted, probability=0.976, label_probability=0.0123)
+
+
+def _epoch(number: int) -> EpochRecord:
+    return EpochRecord(
+        epoch=number,
+        lr=0.01 / number,
+        train_loss=1.0 / number,
+        train_accuracy=1 - 0.5 / number,
+        val=Scores(
+            loss=1.25 / number,
+            accuracy=1 - 0.75 / number,
+            balanced_accuracy=1 - 0.8 / number,
+            macro_f1=1 - 0.85 / number,
+        ),
+    )

@@ -1,0 +1,493 @@
+"""The report: self-contained, safe, the same bytes every time, and right."""
+
+import base64
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from stages.evaluate import charts
+from stages.evaluate.charts import Series, build_line_chart
+from stages.evaluate.report import ReportContent, render_report
+from stages.evaluate.wording import certainty, percent, plain
+from tests.evaluate.report_content import DATASET_SHA256, WEIGHTS_SHA256, make_content, make_mistake
+
+VOID = {"meta", "img", "input", "br", "link"}
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "\"onload='x'",
+    "new\nline",
+    "\u202egnp.exe",
+    "שלום",
+    "</title></style>",
+    "{{ 7 * 7 }}",
+    " ",
+    "",
+)
+
+
+class Page(HTMLParser):
+    """What a browser would see: the elements with their attributes, and the text of each."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.words = ""
+        self.script = ""
+        self.feed(html)
+        self.close()
+        assert self.open == [], "elements left open"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), f"<{tag}> has an attribute twice"
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        self.words += " " if tag in ("dt", "dd", "p", "td", "th") else ""
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open[-1] == tag, f"</{tag}> closes <{self.open[-1]}>"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if "script" in self.open:
+            self.script += data
+        elif "style" not in self.open:
+            self.words += data
+            if {"td", "th"} & set(self.open):
+                self.rows[-1][-1] += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words.split())
+
+
+def read(content: ReportContent) -> Page:
+    return Page(render_report(content))
+
+
+def decode(uri: str | None) -> NDArray[np.uint8]:
+    """Return a data: URI's pixels, (height, width, channels), RGB."""
+    assert uri is not None
+    encoded = np.frombuffer(base64.b64decode(uri.split(",", 1)[1], validate=True), dtype=np.uint8)
+    pixels = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED), dtype=np.uint8)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels[:, :, 2::-1]
+
+
+@pytest.fixture(
+    params=["plain", "two", "one epoch", "many", "perfect", "empty class", "hostile", "single pixel", "gray"]
+)
+def content(request: pytest.FixtureRequest) -> ReportContent:
+    """Return each kind of content a report may have to cope with."""
+    match request.param:
+        case "two":
+            return make_content(classes=("a", "b"), confusion=((3, 1), (2, 4)), top_k=2)
+        case "one epoch":
+            return make_content(num_epochs=1)
+        case "many":
+            return make_many(200)
+        case "perfect":
+            return make_content(confusion=np.diag((4, 5, 6)))
+        case "empty class":
+            return make_content(confusion=((5, 0, 0), (1, 4, 0), (0, 0, 0)))
+        case "hostile":
+            return make_hostile()
+        case "single pixel":
+            return make_content(worst=[make_mistake(np.zeros((1, 1, 3), np.uint8))])
+        case "gray":
+            return make_content(channels=1, worst=[make_mistake(np.zeros((9, 4, 1), np.uint8))])
+    return make_content(worst=[make_mistake()])
+
+
+def make_many(num_classes: int) -> ReportContent:
+    rng = np.random.default_rng(0)
+    confusion = rng.integers(0, 3, (num_classes, num_classes)) + 50 * np.eye(num_classes, dtype=np.int64)
+    names = [f"{at:04d}" + "long name " * 20 for at in range(num_classes)]
+    noise = rng.integers(0, 256, (200, 96, 96, 3), dtype=np.uint8)
+    worst = [make_mistake(image, path="folder/" * 500, label=names[0], predicted=names[1]) for image in noise]
+    return make_content(classes=names, confusion=confusion, worst=worst, num_epochs=300, best_epoch=300)
+
+
+def make_hostile() -> ReportContent:
+    worst = [
+        make_mistake(path=f"{name}/\udce9.png", label=name, predicted=HOSTILE[at - 1])
+        for at, name in enumerate(HOSTILE)
+    ]
+    confusion = np.ones((len(HOSTILE), len(HOSTILE)), dtype=np.int64)
+    return make_content(classes=HOSTILE, confusion=confusion, worst=worst)
+
+
+def test_needs_nothing_from_outside(content: ReportContent) -> None:
+    """No address of anything but itself, and a policy that would stop the browser from following one."""
+    html = render_report(content)
+    page = Page(html)
+    for _, attributes in page.elements:
+        for key in ("src", "href", "xlink:href", "srcset", "action", "data", "poster"):
+            value = attributes.get(key)
+            assert value is None or value.startswith(("data:image/", "#")), value
+    without_pictures = re.sub(r"base64,[A-Za-z0-9+/=]+", "", html.replace(page.script, ""))
+    assert not re.search(r"https?:|//|@import|url\(|fetch|XMLHttp", without_pictures)
+    assert not re.search(r"https?:|import|fetch|XMLHttp|eval|innerHTML", page.script)
+    policy = page.all("meta")[1]["content"] or ""
+    assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_links_and_labels_lead_somewhere(content: ReportContent) -> None:
+    """Every id stands once; every link, label and description names one that is there."""
+    page = read(content)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for _, attributes in page.elements:
+        named = [(attributes.get("href") or "").removeprefix("#")]
+        for key in ("aria-labelledby", "aria-describedby"):
+            named += (attributes.get(key) or "").split()
+        assert {name for name in named if name} <= set(ids)
+
+
+def test_is_well_formed_utf8(content: ReportContent) -> None:
+    """Elements nest properly, and the text can be stored, file names that are not UTF-8 included."""
+    html = render_report(content)
+    assert html.startswith("<!DOCTYPE html>\n")
+    Page(html)
+    html.encode("utf-8")
+
+
+def test_same_content_same_bytes(content: ReportContent) -> None:
+    """Two renderings are equal."""
+    assert render_report(content) == render_report(content)
+
+
+def test_reader_software_finds_its_way(content: ReportContent) -> None:
+    """One h1, no level left out, one main part, a scope for each table heading, words for each picture."""
+    page = read(content)
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert len(page.all("main")) == 1
+    assert page.all("html") == [{"lang": "en"}]
+    assert all(heading.get("scope") in ("col", "row") for heading in page.all("th"))
+    assert all(image.get("alt") for image in page.all("img"))
+    drawings = [drawing for drawing in page.all("svg") if "aria-hidden" not in drawing]
+    assert len(drawings) == 2
+    assert all(drawing["role"] == "img" and drawing["aria-labelledby"] for drawing in drawings)
+
+
+def test_hostile_names_are_only_text() -> None:
+    """Names of classes and files become neither elements nor attributes nor template code."""
+    page = read(make_hostile())
+    assert len(page.all("script")) == 1
+    assert not any(key.startswith("on") for _, attributes in page.elements for key in attributes)
+    assert "<script>alert(1)</script> taken for" in page.text
+    assert "{{ 7 * 7 }} taken for </title></style>, 98 % sure" in page.text
+
+
+def test_hostile_names_stay_in_their_place() -> None:
+    """What turns the reading direction or breaks the line is shown as an escape; each name stands apart."""
+    html = render_report(make_hostile())
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\ud800-\udfff]", html)
+    assert '<bdi class="name"><i>\\u202e</i>gnp.exe</bdi>' in html
+    assert '<bdi class="name">new<i>\\n</i>line</bdi>' in html
+    assert '<bdi class="name">שלום</bdi>' in html
+    assert '<bdi class="name"><i>␠</i></bdi>' in html
+    assert '<bdi class="name"><i>(empty)</i></bdi>' in html
+    assert "<i>\\udce9</i>.png</bdi>" in html
+
+
+def test_verdict_counts_and_compares() -> None:
+    """The first sentences say how many answers were right, and what guessing the largest class would get."""
+    page = read(make_content())
+    assert (
+        "29 of 35 test images were answered correctly. "
+        "Always answering the largest class would get 57.1 %." in page.text
+    )
+    assert "The hardest class is eel: 40.0 % of its images were recognised." in page.text
+
+
+def test_verdict_does_not_flatter() -> None:
+    """A network no better than always giving one answer is told so."""
+    page = read(make_content(confusion=((0, 5, 0), (0, 20, 0), (0, 5, 0))))
+    assert "That is no better than always answering the largest class, which would get 66.7 %." in page.text
+
+
+def test_headline_figures() -> None:
+    """The cards show the metrics given."""
+    page = read(make_content())
+    for words in (
+        "Accuracy 82.9 %",
+        "Balanced accuracy 70.0 %",
+        "Macro F1 0.737",
+        "Top-2 accuracy 98.8 %",
+        "Loss 0.432 0 is best; guessing evenly gets 1.099",
+    ):
+        assert words in page.text
+
+
+def test_top_k_of_all_classes_is_no_achievement() -> None:
+    """With no more classes than k, the card says that the figure means nothing."""
+    assert "Says nothing here: there are only 3 classes" in read(make_content(top_k=3)).text
+
+
+def test_tells_what_was_trained_on_what() -> None:
+    """Counts, image form, network, epochs, short hashes; tested weights that are not the best are named."""
+    page = read(make_content(tested_epoch=3))
+    for words in (
+        "Training images 303",
+        "Largest class eel, 102 images",
+        "Smallest class cat, 100 images",
+        "Validation images 30",
+        "Test images 15",
+        "12 × 8 px, rgb, squished to size",
+        "Channels 16, 32 Kernel size 5 Dropout 0.25",
+        "ToTensor, Normalize (mean 0.5, 0.5, 0.5, std 0.25, 0.25, 0.25)",
+        "weights after epoch 3, not the best: by validation balanced accuracy that was epoch 1",
+        f"Hash of the data {DATASET_SHA256[:12]} ",
+        f"Hash of the weights {WEIGHTS_SHA256[:12]} ",
+        "numpy 2.4.6, torch 2.14.1",
+    ):
+        assert words in page.text
+    assert "weights after epoch 1, the best of 3 by validation balanced accuracy" in read(make_content()).text
+
+
+def test_confusion_matrix_holds_counts_and_shares() -> None:
+    """Rows are true classes; hits and mistakes differ in class, and an empty row divides nothing by zero."""
+    page = read(make_content(confusion=((7, 2, 1), (0, 20, 0), (0, 0, 0))))
+    assert ["cat", "7" + "70.0\xa0%", "2" + "20.0\xa0%", "1" + "10.0\xa0%"] in page.rows
+    assert ["dog", "0", "20" + "100.0\xa0%", "0"] in page.rows
+    assert ["eel", "0", "0", "0"] in page.rows
+    cells = [
+        cell.get("class") for cell in page.all("td") if cell.get("class") in ("hit", "hit strong", "miss")
+    ]
+    assert cells == ["hit", "miss", "miss", "hit strong"]
+
+
+def test_most_confused_pairs_come_first() -> None:
+    """Pairs are ordered by their number of images, then by their share of the true class."""
+    page = read(make_content(confusion=((8, 2, 0), (0, 30, 2), (3, 0, 3))))
+    start = page.rows.index(["True class", "Taken for", "Images", "Share of class"])
+    assert page.rows[start + 1 : start + 4] == [
+        ["eel", "cat", "3", "50.0\xa0%"],
+        ["cat", "dog", "2", "20.0\xa0%"],
+        ["dog", "eel", "2", "6.2\xa0%"],
+    ]
+
+
+def test_classes_stand_by_recall() -> None:
+    """The class with the lowest recall is first; one without test images is last, with dashes for scores."""
+    page = read(make_content(confusion=((5, 0, 0), (1, 4, 0), (0, 0, 0))))
+    start = page.rows.index(["Class", "Trained on", "Tested on", "Precision", "Recall", "F1"])
+    assert page.rows[start + 1 : start + 4] == [
+        ["dog", "101", "5", "1.000", "0.800", "0.889"],
+        ["cat", "100", "5", "0.833", "1.000", "0.909"],
+        ["eel", "102", "0", *["\N{EN DASH}"] * 3],
+    ]
+    values = [cell["data-value"] for cell in page.all("td") if "data-value" in cell]
+    assert values[-3:] == ["", "", ""]
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (28, 28, 3), (1, 1, 1), (1, 1, 3), (5, 90, 3)])
+def test_pictures_are_the_pixels_given(shape: tuple[int, int, int]) -> None:
+    """Small pictures come out of the report pixel by pixel, colours in their order."""
+    images = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
+    page = read(make_content(worst=[make_mistake(image) for image in images], channels=shape[2]))
+    for image, shown in zip(images, page.all("img"), strict=True):
+        np.testing.assert_array_equal(decode(shown["src"]), image)
+        assert (shown["height"], shown["width"]) == (str(shape[0]), str(shape[1]))
+
+
+def test_large_pictures_are_shrunk() -> None:
+    """Two hundred photographs stay within a few megabytes and keep their proportions."""
+    noise = np.random.default_rng(0).integers(0, 256, (224, 448, 3), dtype=np.uint8)
+    html = render_report(make_content(worst=[make_mistake(noise)] * 200))
+    assert len(html) < 4_000_000
+    height, width, _ = decode(Page(html).all("img")[0]["src"]).shape
+    assert width == 2 * height
+
+
+def test_mistakes_are_told_in_words() -> None:
+    """A caption says what was taken for what, how sure the network was, and which file it is."""
+    page = read(make_content(worst=[make_mistake()]))
+    assert "cat taken for dog, 98 % sure cat itself got 1 % raw/cat/1.png" in page.text
+    assert "1 of 6 mistakes, the worst first." in page.text
+
+
+def test_no_mistakes() -> None:
+    """A perfect score is said in words, in every place that would list mistakes."""
+    page = read(make_content(confusion=np.diag((4, 5, 6))))
+    assert "All 15 test images were answered correctly." in page.text
+    assert "No class was taken for another." in page.text
+    assert "There are none: every test image was answered correctly." in page.text
+    assert "hardest" not in page.text
+
+
+def test_no_pictures_asked_for() -> None:
+    """Mistakes without pictures are counted, not denied."""
+    assert "6 mistakes in all; the parameters ask for no pictures" in read(make_content()).text
+
+
+def test_long_paths_keep_both_ends() -> None:
+    """A path too long to show keeps its beginning and its end, and is whole in its title."""
+    path = "raw/" + "very/" * 300 + "end.png"
+    html = render_report(make_content(worst=[make_mistake(path=path)]))
+    assert f'title="{path}"' in html
+    shown = re.findall(r'class="path"[^>]*>(.*?)</bdi>', html)[0]
+    assert len(shown) == 120
+    assert shown.startswith("raw/very/")
+    assert shown.endswith("/end.png")
+
+
+def test_many_classes_are_bounded() -> None:
+    """Beyond thirty classes a picture of the matrix stands for its fields, and the size stays small."""
+    html = render_report(make_many(200))
+    assert len(html.encode()) < 5_000_000
+    page = Page(html)
+    drawn = decode(page.all("img")[0]["src"])
+    assert drawn.shape == (200, 200, 3)
+    assert "The 30 most frequent of 26," in page.text
+    assert not any(cell.get("class") == "miss" for cell in page.all("td"))
+
+
+def test_matrix_picture_tells_hits_from_mistakes() -> None:
+    """In the picture of the matrix, hits are blue, mistakes orange, the rest transparent."""
+    confusion = np.eye(40, dtype=np.int64)
+    confusion[3, 5] = 1
+    page = read(make_content(classes=[str(at) for at in range(40)], confusion=confusion))
+    drawn = decode(page.all("img")[0]["src"]).astype(int)
+    red_over_blue = drawn[:, :, 0] - drawn[:, :, 2]
+    assert (np.diag(red_over_blue) < -50).all()
+    assert red_over_blue[3, 5] > 50
+    assert np.count_nonzero(red_over_blue) == 41
+
+
+def test_thousands_of_classes_are_bounded() -> None:
+    """Two thousand classes give a matrix of at most 500 pixels a side and the 500 hardest classes."""
+    content = make_content(
+        classes=[f"class {at}" for at in range(2000)], confusion=np.eye(2000, dtype=np.int64)
+    )
+    page = read(content)
+    assert decode(page.all("img")[0]["src"]).shape == (500, 500, 3)
+    assert "The 500 classes with the lowest recall, of 2,000." in page.text
+
+
+def _points(chart: charts.LineChart, line: int) -> Iterator[tuple[float, float]]:
+    for point in chart.lines[line].points.split():
+        across, down = point.split(",")
+        yield float(across), float(down)
+
+
+@pytest.mark.parametrize("values", [[0.5], [0.0], [1.0, 1.0], [0.31, 0.9, 0.55], [1e-7, 3e-7]])
+@pytest.mark.parametrize(("is_percent", "factor"), [(True, 1), (False, 1), (False, 4e6), (False, -2)])
+def test_chart_stays_inside_its_frame(values: list[float], is_percent: bool, factor: float) -> None:
+    """Lines of any range, flat or a single point, stay inside the axes; labels differ and rise."""
+    values = [factor * value for value in values]
+    epochs = list(range(1, len(values) + 1))
+    chart = build_line_chart(
+        [Series("a", "train", values), Series("b", "val", values)],
+        key="k",
+        title="t",
+        description="d",
+        epochs=epochs,
+        marked_epoch=epochs[-1],
+        percent=is_percent,
+    )
+    for across, down in _points(chart, 1):
+        assert charts.LEFT <= across <= charts.RIGHT
+        assert charts.TOP - 0.1 <= down <= charts.BOTTOM + 0.1
+    labels = [float(tick.label.removesuffix(" %")) for tick in chart.y_ticks]
+    assert 2 <= len(labels) <= 7
+    assert labels == sorted(set(labels))
+    if is_percent:
+        assert labels[0] >= 0
+        assert labels[-1] <= 100
+
+
+def test_chart_measures_true() -> None:
+    """Heights are in proportion to the values, and higher values stand higher."""
+    chart = build_line_chart(
+        [Series("a", "val", [1.0, 0.0, 4.0])],
+        key="k",
+        title="t",
+        description="d",
+        epochs=[1, 2, 3],
+        marked_epoch=2,
+        percent=False,
+    )
+    (x1, y1), (x2, y2), (x3, y3) = _points(chart, 0)
+    assert y2 - y3 == pytest.approx(4 * (y2 - y1))
+    assert y1 < y2
+    assert x2 - x1 == pytest.approx(x3 - x2)
+    assert chart.marked_x == f"{x2:.1f}"
+
+
+@pytest.mark.parametrize("num_epochs", [1, 2, 12, 13, 90, 1000])
+def test_epoch_labels_do_not_crowd(num_epochs: int) -> None:
+    """However many epochs, the axis names the first one and at most a dozen."""
+    page = render_report(make_content(num_epochs=num_epochs))
+    labels = re.findall(rf'y="{charts.BOTTOM + 20}"[^>]*>(\d+)<', page)
+    assert labels[0] == "1"
+    assert len(labels) // 2 <= 12
+
+
+def test_resumed_history_may_begin_late() -> None:
+    """The epochs are named by their numbers, not by their place in the list."""
+    content = make_content(num_epochs=6, best_epoch=5)
+    late = content.history.model_copy(update={"epochs": content.history.epochs[3:]})
+    html = render_report(replace(content, history=late))
+    assert re.findall(rf'y="{charts.BOTTOM + 20}"[^>]*>(\d+)<', html)[:3] == ["4", "5", "6"]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "written"),
+    [
+        (0, "0.0 %"),
+        (0.0004, "< 0.1 %"),
+        (0.5, "50.0 %"),
+        (0.9996, "> 99.9 %"),
+        (0.9994, "99.9 %"),
+        (1, "100.0 %"),
+    ],
+)
+def test_percentages_do_not_round_to_certainty(fraction: float, written: str) -> None:
+    """Only none is 0 % and only all is 100 %."""
+    assert percent(fraction).replace("\xa0", " ") == written
+
+
+@pytest.mark.parametrize(
+    ("probability", "written"),
+    [
+        (0.976, "98 %"),
+        (0.9962, "99.6 %"),
+        (0.99999, "> 99.9 %"),
+        (0.004, "0.4 %"),
+        (1e-9, "< 0.1 %"),
+        (1.0, "100.0 %"),
+    ],
+)
+def test_certainty_is_exact_where_it_matters(probability: float, written: str) -> None:
+    """Near none and near all there is one decimal, between them there is none."""
+    assert certainty(probability).replace("\xa0", " ") == written
+
+
+def test_plain_names_hide_nothing() -> None:
+    """In an attribute, too, control characters are visible, and nothing is empty."""
+    assert plain("a\u202eb\n") == "a\\u202eb\\n"
+    assert plain("") == "(empty)"
