@@ -1,0 +1,130 @@
+"""End to end: the commands of the README, with the real DVC, on the sample data."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.project import Project, clone_project
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A clone in which `dvc repro` ran once and its result is committed."""
+    project = clone_project(tmp_path_factory.mktemp("pipeline") / "a project", num_epochs=2)
+    project.run("dvc repro")
+    project.run("git add -A && git commit -qm first")
+    return project
+
+
+@pytest.fixture
+def project(reproduced: Project) -> Iterator[Project]:
+    """The reproduced clone, put back as it was after the test."""
+    yield reproduced
+    reproduced.run("git checkout -q . && git clean -fdq && dvc checkout -q")
+
+
+def changed_stages(project: Project) -> set[str]:
+    """Return the stages that `dvc repro` would run."""
+    return set(json.loads(project.run("dvc status --json")))
+
+
+def test_everything_a_stage_promises_is_there(project: Project) -> None:
+    """One command leaves the packed data, the model, the report and the metrics."""
+    hashes = project.hashes()
+    assert {
+        "data/prepared/manifest.json",
+        "data/prepared/index.csv",
+        "data/model/best.safetensors",
+        "data/model/last.safetensors",
+        "data/model/history.json",
+        "data/report/report.html",
+        "data/report/predictions.csv",
+        "data/metrics/prepare.json",
+        "data/metrics/train.json",
+        "data/metrics/test.json",
+    } <= set(hashes)
+    assert json.loads((project.root / "data/metrics/test.json").read_text())["accuracy"] > 0.8
+
+
+def test_a_second_run_has_nothing_to_do(project: Project) -> None:
+    """`dvc repro` says that all is up to date, and a clean clone of the commit says so too."""
+    assert "Data and pipelines are up to date" in project.run("dvc repro")
+
+
+def test_two_clean_runs_give_the_same_bytes(project: Project, tmp_path: Path) -> None:
+    """Every file under data/ has the same hash in another folder with an empty cache."""
+    other = clone_project(tmp_path / "elsewhere", num_epochs=2)
+    other.run("dvc repro")
+    assert other.hashes() == project.hashes()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("params.yaml", "dataset:", "# A comment.\ndataset:", set()),
+        ("params.yaml", "lr: 0.004", "lr: 0.001", {"train"}),
+        ("params.yaml", "top_k: 3", "top_k: 2", {"evaluate"}),
+        ("params.yaml", "val_fraction: 0.1", "val_fraction: 0.2", {"prepare-dataset"}),
+        ("stages/evaluate/report.py", '"""', '"""Changed. ', {"evaluate"}),
+        ("stages/train/loop.py", '"""', '"""Changed. ', {"train"}),
+        ("schemas/params.py", '"""', '"""Changed. ', set()),
+        ("stages/show/grid.py", '"""', '"""Changed. ', set()),
+    ],
+)
+def test_only_what_changed_runs_again(
+    project: Project, file: str, old: str, new: str, expected: set[str]
+) -> None:
+    """A changed parameter or code file reaches its own stage and, through outputs, those after it."""
+    project.set(old, new, file=file)
+    assert changed_stages(project) == expected
+
+
+def test_the_run_cache_answers_when_a_parameter_is_put_back(project: Project) -> None:
+    """Going back to parameters that ran before trains nothing."""
+    project.set("top_k: 3", "top_k: 2")
+    assert "Running stage 'evaluate'" in project.run("dvc repro")
+    project.set("top_k: 2", "top_k: 3")
+    printed = project.run("dvc repro")
+    assert "Stage 'evaluate' is cached" in printed
+    assert "Running stage" not in printed
+
+
+def test_an_experiment_is_run_and_compared(project: Project) -> None:
+    """One -S switches the optimizer; exp show, metrics diff and plots diff all say something readable."""
+    project.run("dvc exp run --name with-sgd -S optimizer.name=sgd -S optimizer.lr=0.05")
+    assert "accuracy" in project.run("dvc metrics diff")
+    shown = project.run("dvc exp show --csv")
+    assert "with-sgd" in shown
+    assert {"accuracy", "val.accuracy", "optimizer.name", "optimizer.lr"} <= set(shown.splitlines()[0].split(","))
+    assert "optimizer.lr" in project.run("dvc params diff")
+    project.run("dvc plots diff HEAD with-sgd -o plots-diff")
+    page = (project.root / "plots-diff/index.html").read_text()
+    for title in ("Loss", "Accuracy", "Learning rate", "Confusion matrix"):
+        assert title in page
+    project.run("git checkout -q .")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("lr: 0.004", "lr: fast", "params.yaml:"),
+        ("color: grayscale", "color: gray", "dataset.color"),
+        ("source: data/digits.zip", "source: data/corrupt.zip", "data/corrupt.zip"),
+        ("source: data/digits.zip", "source: data/empty", "data/empty"),
+        ("source: data/digits.zip", "source: data/nowhere", "data/nowhere"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_loses_nothing(project: Project, old: str, new: str, line: str) -> None:
+    """dvc repro fails without a traceback, and dvc checkout brings back all that was there."""
+    before = project.hashes()
+    (project.root / "data/corrupt.zip").write_bytes(b"PK\3\4 no archive")
+    (project.root / "data/empty").mkdir()
+    project.set(old, new)
+    assert line in project.run("dvc repro", status=None)
+    project.run("git checkout -q params.yaml && dvc checkout")
+    (project.root / "data/corrupt.zip").unlink()
+    assert project.hashes() == before
