@@ -21,6 +21,8 @@ class Params(Schema):
     dataset: Dataset
     split: Split
     transforms: Transforms
+    """Steps to the network, in order, under torchvision's names; random ones apply in training only."""
+
     loader: Loader
     network: Network
     loss: Loss
@@ -43,8 +45,8 @@ def find_conflicts(params: Params) -> list[Conflict]:
     """Return what sections of a valid file ask of each other and do not get."""
     conflicts = []
     side_px = min(params.dataset.height_px, params.dataset.width_px)
-    num_blocks = len(params.network.cnn.channels)
-    if params.network.name == "cnn" and side_px < 2**num_blocks:
+    num_blocks = {"cnn": len(params.network.cnn.channels)}.get(params.network.name, 0)
+    if side_px < 2**num_blocks:
         conflicts.append(
             Conflict(
                 "network.cnn.channels",

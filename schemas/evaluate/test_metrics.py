@@ -11,7 +11,7 @@ class TestMetrics(Schema):
 
     num_images: PositiveCount
     loss: float
-    """Mean negative log-probability of the true class, in nats: comparable whatever loss training minimised."""
+    """Mean negative log-probability of the true class, in nats, whatever loss training minimised."""
 
     accuracy: Fraction
     balanced_accuracy: Fraction

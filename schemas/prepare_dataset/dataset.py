@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import PositiveCount
+from schemas.shared.fields import OneLine, PositiveCount
 from schemas.shared.image import Color, ResizeMode
 from schemas.shared.schema import Schema
 
@@ -14,8 +14,8 @@ SidePx = Annotated[int, Field(ge=1, le=4096)]
 class Dataset(Schema):
     """Where the images are and how they are read."""
 
-    source: Annotated[str, Field(min_length=1)]
-    """A folder of class folders, or a .zip or .tar of one; train/, val/ and test/ may stand above the classes."""
+    source: Annotated[str, Field(min_length=1), OneLine]
+    """A folder of class folders, or a .zip or .tar of one; train/, val/ and test/ may stand above them."""
 
     color: Color
     """rgb keeps three channels, grayscale one."""

@@ -8,8 +8,8 @@ class PrepareMetrics(Schema):
     """Images by what became of them."""
 
     num_classes: PositiveCount
-    train: PositiveCount
-    val: PositiveCount
-    test: PositiveCount
-    undecodable: Count
-    not_an_image: Count
+    num_train: PositiveCount
+    num_val: PositiveCount
+    num_test: PositiveCount
+    num_undecodable: Count
+    num_not_an_image: Count

@@ -26,6 +26,10 @@ class Split(Schema):
 
     @model_validator(mode="after")
     def _leave_something_to_train_on(self) -> Self:
-        if self.val_fraction + self.test_fraction >= 1:
-            raise ValueError("val_fraction + test_fraction must be below 1, or nothing is left to train on")
+        held_out = self.val_fraction + self.test_fraction
+        if held_out >= 1:
+            raise ValueError(
+                f"val_fraction and test_fraction add up to {held_out:g}; "
+                "allowed: below 1, or nothing is left to train on"
+            )
         return self

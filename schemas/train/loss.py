@@ -26,9 +26,10 @@ class Loss(Schema):
     """The loss and the parameters of every loss there is; `name` chooses."""
 
     name: Literal["cross_entropy", "focal"]
+    """Which loss is used; the block of that name holds what only it needs."""
 
     class_weights: Literal["none", "balanced"] | Annotated[Items[Positive], Field(min_length=2)]
-    """none; balanced (inverse to class frequency in training); or one weight a class, in the order of the classes."""
+    """none; balanced (inverse to class frequency in training); or one weight a class, in their order."""
 
     cross_entropy: CrossEntropy
     focal: Focal

@@ -14,13 +14,15 @@ class Sgd(Schema):
     """Stochastic gradient descent."""
 
     momentum: Beta
+    """Share of the last update that carries over into the next; 0 is none."""
+
     nesterov: bool
     """Look ahead along the momentum; needs a momentum above 0."""
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:
         if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov needs a momentum above 0")
+            raise ValueError("nesterov needs a momentum above 0; raise momentum, or set nesterov: false")
         return self
 
 
@@ -42,11 +44,13 @@ class Optimizer(Schema):
     """The optimizer and the parameters of every optimizer there is; `name` chooses."""
 
     name: Literal["sgd", "adam", "adamw"]
+    """Which optimizer is used; the block of that name holds what only it needs."""
 
     lr: Positive
     """Learning rate at the top of the schedule."""
 
     weight_decay: NonNegative
+    """Pull of every weight towards 0: added to the gradient in sgd and adam, apart from it in adamw."""
 
     sgd: Sgd
     adam: Adam

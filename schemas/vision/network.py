@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import Items, PositiveCount
+from schemas.shared.fields import Items, PositiveCount, WholeNumber
 from schemas.shared.schema import Schema
 
 
@@ -14,7 +14,7 @@ class Cnn(Schema):
     channels: Annotated[Items[PositiveCount], Field(min_length=1, max_length=12)]
     """Output channels of each block; every block halves height and width."""
 
-    kernel_size: Literal[1, 3, 5, 7, 9, 11]
+    kernel_size: Annotated[Literal[1, 3, 5, 7, 9, 11], WholeNumber]
     """Side of the convolution kernels in pixels; odd, so that padding keeps height and width."""
 
     dropout: Annotated[float, Field(ge=0, lt=1)]
@@ -25,4 +25,6 @@ class Network(Schema):
     """The network and the parameters of every network there is; `name` chooses."""
 
     name: Literal["cnn"]
+    """Which network is trained; the block of that name holds its shape."""
+
     cnn: Cnn

@@ -15,7 +15,7 @@ from pydantic import (
     model_serializer,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import CoreSchema
 
 from schemas.shared.fields import Count, Fraction, Items, NonNegative, Positive
 from schemas.shared.schema import Schema
@@ -73,6 +73,7 @@ class RandomHorizontalFlip(Transform):
     random = True
     name: Literal["RandomHorizontalFlip"]
     p: Fraction = 0.5
+    """Share of the images that are mirrored."""
 
 
 class RandomVerticalFlip(Transform):
@@ -81,6 +82,7 @@ class RandomVerticalFlip(Transform):
     random = True
     name: Literal["RandomVerticalFlip"]
     p: Fraction = 0.5
+    """Share of the images that are mirrored."""
 
 
 class RandomRotation(Transform):
@@ -89,6 +91,7 @@ class RandomRotation(Transform):
     random = True
     name: Literal["RandomRotation"]
     degrees: Annotated[NonNegative, Field(le=180)]
+    """Largest angle, to either side."""
 
 
 class ToTensor(Transform):
@@ -125,18 +128,15 @@ def _unfold(entry: object) -> object:
             return {"name": name, **arguments}
     if isinstance(entry, Transform):
         return entry
-    raise PydanticCustomError(
-        "transform_form",
-        "a transform is a name, as in '- ToTensor', or one name above its arguments, as in '- RandomCrop: {{padding: 4}}'",
+    raise ValueError(
+        "allowed: a name, as in - ToTensor, or one name with its arguments, as in - RandomCrop: {padding: 4}"
     )
 
 
 def _end_with_tensor_and_normalize(transforms: tuple[Transform, ...]) -> tuple[Transform, ...]:
     names = [transform.name for transform in transforms]
     if names[-2:] != ["ToTensor", "Normalize"] or "ToTensor" in names[:-2] or "Normalize" in names[:-2]:
-        raise PydanticCustomError(
-            "transform_order", "transforms must end with ToTensor and Normalize, each standing there once"
-        )
+        raise ValueError("the list has to end with ToTensor and Normalize, and to hold each of them once")
     return transforms
 
 

@@ -1,8 +1,11 @@
 """Errors a person can act on, and the one way a stage ends."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
+
+from stages.shared.text import printable
 
 
 class InputError(ValueError):
@@ -18,13 +21,15 @@ def run_stage(main: Callable[[], None]) -> None:
     Only InputError and the operating system's refusals are caught: a traceback means a bug of ours, never a
     bad file.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: a class may be called café
     try:
         main()
     except InputError as error:
         _stop(str(error))
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        _stop(f"{place}{error.strerror or error}")
+        _stop(printable(f"{place}{error.strerror or str(error) or type(error).__name__}"))
     except KeyboardInterrupt:
         print("stopped; nothing was published", file=sys.stderr)
         sys.exit(130)

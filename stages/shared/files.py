@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from schemas.shared.manifest import FileRecord
 from schemas.shared.schema import Schema
 from stages.shared.errors import InputError
+from stages.shared.text import printable
 
 _SchemaT = TypeVar("_SchemaT", bound=Schema)
 
@@ -26,6 +27,7 @@ def publish_file(path: Path) -> Iterator[Path]:
         yield partial
         _sync(partial)
         partial.replace(path)
+        _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -35,16 +37,19 @@ def publish_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it replaces the folder `path` when the block ends without an error."""
     partial = path.with_name(path.name + ".partial")
     replaced = path.with_name(path.name + ".replaced")
+    if replaced.exists() and not path.exists():
+        replaced.rename(path)  # a run was killed between the two renames below
     for leftover in (partial, replaced):
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        for file in sorted(partial.rglob("*")):
+        for file in (*sorted(partial.rglob("*")), partial):
             _sync(file)
         if path.exists():
             path.rename(replaced)
         partial.rename(path)
+        _sync(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(replaced, ignore_errors=True)
@@ -88,7 +93,7 @@ def first_problem(error: ValidationError) -> str:
     """Return where the first of a record's problems is, and what it is."""
     problem = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, problem["loc"]))
-    return f"{place}: {problem['msg']}" if place else problem["msg"]
+    return printable(f"{place}: {problem['msg']}" if place else problem["msg"])
 
 
 def sha256_of(path: Path) -> str:

@@ -10,6 +10,7 @@ from schemas.shared.index import IndexRow
 from schemas.shared.manifest import FileRecord
 from stages.shared.errors import InputError
 from stages.shared.files import first_problem, record_of
+from stages.shared.text import printable
 
 
 def write_index(path: Path, rows: Iterable[IndexRow]) -> FileRecord:
@@ -27,11 +28,16 @@ def read_used_rows(path: Path) -> list[IndexRow]:
     Raises:
         InputError: The file is no such index.
     """
+    advice = "make it anew with: dvc repro prepare-dataset"
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = [IndexRow.model_validate(row) for row in csv.DictReader(file)]
+            reader = csv.DictReader(file)
+            header = reader.fieldnames
+            rows = [IndexRow.model_validate(row) for row in reader]
     except ValidationError as error:
-        raise InputError(
-            f"{path}: {first_problem(error)}; make it anew with: dvc repro prepare-dataset"
-        ) from None
+        raise InputError(f"{path}: {first_problem(error)}; {advice}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read: {printable(str(error))}; {advice}") from None
+    if header != list(IndexRow.model_fields):
+        raise InputError(f"{path}: has no header line of {', '.join(IndexRow.model_fields)}; {advice}")
     return [row for row in rows if row.status == "used"]

@@ -4,10 +4,10 @@ _JOINERS = "\u200c\u200d"  # part of words in Persian, of emoji; they hide nothi
 
 
 def printable(text: str) -> str:
-    """Return text in one line that UTF-8 can hold, every other character as an escape.
+    r"""Return text in one line that UTF-8 can hold, every other character as an escape.
 
-    Newlines, control and direction marks become escapes like \\n, bytes of a file name that are not UTF-8
-    escapes like \\udce9.
+    Newlines, control and direction marks become escapes like \n, bytes of a file name that are not UTF-8
+    escapes like \udce9.
     """
     return "".join(
         char if char.isprintable() or char in _JOINERS else char.encode("unicode_escape").decode("ascii")

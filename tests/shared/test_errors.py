@@ -1,0 +1,109 @@
+"""A stage ends with status 0, or with lines a person can act on; a bug keeps its traceback."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stages.shared.errors import InputError, run_stage
+
+
+def raiser(error: BaseException) -> Callable[[], None]:
+    def main() -> None:
+        raise error
+
+    return main
+
+
+def outcome(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
+    """Return exit status and what stderr says."""
+    with pytest.raises(SystemExit) as stopped:
+        run_stage(raiser(error))
+    return stopped.value.code, capsys.readouterr().err
+
+
+@pytest.fixture(autouse=True)
+def _without_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+
+
+def test_success() -> None:
+    """A stage that returns, returns."""
+    done = []
+    run_stage(lambda: done.append(1))
+    assert done == [1]
+
+
+def test_input_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """The message is all that is printed, every line of it."""
+    assert outcome(InputError("a.yaml:1: wrong\na.yaml:2: wrong"), capsys) == (
+        1,
+        "a.yaml:1: wrong\na.yaml:2: wrong\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "a.txt"), "a.txt: No such file or directory"),
+        (PermissionError(13, "Permission denied", "new\nline"), "new\\nline: Permission denied"),
+        (PermissionError(13, "Permission denied", "caf\udce9"), "caf\\udce9: Permission denied"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("odd"), "odd"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_refusal_of_the_operating_system(
+    error: OSError, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A full disk or a missing permission is one line, with the file where there is one."""
+    assert outcome(error, capsys) == (1, f"{line}\n")
+
+
+def test_below_dvc(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC has removed the outputs before the stage began, so the way back to them is told."""
+    monkeypatch.setenv("DVC_ROOT", "/project")
+    status, text = outcome(InputError("wrong"), capsys)
+    assert status == 1
+    assert text.splitlines() == [
+        "wrong",
+        "the outputs of the last good run are in the cache: dvc checkout brings them back",
+    ]
+
+
+def test_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C ends with the status shells give it."""
+    assert outcome(KeyboardInterrupt(), capsys) == (130, "stopped; nothing was published\n")
+
+
+@pytest.mark.parametrize("error", [ValueError("bug"), AssertionError("bug"), KeyError("bug")])
+def test_bugs_keep_their_traceback(error: Exception) -> None:
+    """What is not the user's fault is raised as it is."""
+    with pytest.raises(type(error)):
+        run_stage(raiser(error))
+
+
+def test_names_that_the_terminal_cannot_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class called café is printed as an escape where the terminal knows ASCII only; nothing breaks."""
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    run_stage(lambda: print("café", flush=True))
+    assert raw.getvalue() == b"caf\\xe9\n"
+
+
+def test_in_a_process(tmp_path: Path) -> None:
+    """Seen from outside: status 1, one line on stderr, no traceback."""
+    code = "from stages.shared.errors import *\ndef main(): raise InputError('wrong')\nrun_stage(main)"
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "wrong\n")

@@ -1,0 +1,229 @@
+"""Files appear whole or not at all, and are checked when they are read."""
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from schemas.shared.manifest import FileRecord
+from schemas.shared.schema import Schema
+from stages.shared.errors import InputError
+from stages.shared.files import (
+    check_file,
+    first_problem,
+    publish_file,
+    publish_folder,
+    read_json,
+    record_of,
+    sha256_of,
+    write_json,
+    write_text,
+)
+
+
+class Cat(Schema):
+    """A record to write and read."""
+
+    name: str
+    lives: int
+
+
+class Stop(Exception):
+    """Something that goes wrong half way."""
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+# Files.
+
+
+def test_file_is_written_whole(tmp_path: Path) -> None:
+    """The folders above it are made, and only the file is left."""
+    write_text(tmp_path / "a" / "b" / "c.txt", "é\r\n")
+    assert (tmp_path / "a" / "b" / "c.txt").read_bytes() == b"\xc3\xa9\r\n"
+    assert names_in(tmp_path / "a" / "b") == {"c.txt"}
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_file_that_fails(earlier: bool, tmp_path: Path) -> None:
+    """An error half way leaves what was there before, or nothing."""
+    path = tmp_path / "a.txt"
+    if earlier:
+        path.write_text("earlier")
+
+    def write_half() -> None:
+        with publish_file(path) as partial:
+            partial.write_text("half")
+            raise Stop
+
+    with pytest.raises(Stop):
+        write_half()
+    assert names_in(tmp_path) == ({"a.txt"} if earlier else set())
+    assert not earlier or path.read_text() == "earlier"
+
+
+def test_file_is_not_there_before_it_is_whole(tmp_path: Path) -> None:
+    """Until the block ends, a reader finds the file of before."""
+    path = tmp_path / "a.txt"
+    write_text(path, "earlier")
+    with publish_file(path) as partial:
+        partial.write_text("now")
+        assert path.read_text() == "earlier"
+    assert path.read_text() == "now"
+
+
+# Folders.
+
+
+def fill(path: Path, text: str) -> None:
+    with publish_folder(path) as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "a.txt").write_text(text)
+
+
+def test_folder_replaces_the_one_before(tmp_path: Path) -> None:
+    """Nothing of the earlier folder stays, and nothing else is left."""
+    fill(tmp_path / "out", "first")
+    (tmp_path / "out" / "old.txt").write_text("")
+    fill(tmp_path / "out", "second")
+    assert names_in(tmp_path) == {"out"}
+    assert names_in(tmp_path / "out") == {"deep"}
+    assert (tmp_path / "out" / "deep" / "a.txt").read_text() == "second"
+
+
+@pytest.mark.parametrize("error", [Stop, KeyboardInterrupt, SystemExit])
+def test_folder_that_fails(error: type[BaseException], tmp_path: Path) -> None:
+    """Whatever ends the block early, the earlier folder is as it was, and nothing else is left."""
+    path = tmp_path / "out"
+    fill(path, "first")
+
+    def fill_half() -> None:
+        with publish_folder(path) as folder:
+            (folder / "a.txt").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fill_half()
+    assert names_in(tmp_path) == {"out"}
+    assert (path / "deep" / "a.txt").read_text() == "first"
+
+
+def test_leftovers_of_a_killed_run(tmp_path: Path) -> None:
+    """What a killed run left beside the folder does not get into the next."""
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "half.txt").write_text("")
+    fill(tmp_path / "out", "first")
+    assert names_in(tmp_path) == {"out"}
+    assert names_in(tmp_path / "out") == {"deep"}
+
+
+def test_killed_between_two_renames(tmp_path: Path) -> None:
+    """The earlier folder, moved aside and not yet replaced, is put back rather than deleted."""
+    fill(tmp_path / "out", "first")
+    (tmp_path / "out").rename(tmp_path / "out.replaced")
+
+    def fail() -> None:
+        with publish_folder(tmp_path / "out"):
+            raise Stop
+
+    with pytest.raises(Stop):
+        fail()
+    assert names_in(tmp_path) == {"out"}
+    assert (tmp_path / "out" / "deep" / "a.txt").read_text() == "first"
+
+
+# Records.
+
+
+@given(st.text(), st.integers(-(2**63), 2**63 - 1))
+def test_record_round_trip(name: str, lives: int) -> None:
+    """What is written is what is read."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cat.json"
+        write_json(path, Cat(name=name, lives=lives))
+        assert read_json(path, Cat, made_by="") == Cat(name=name, lives=lives)
+
+
+def test_record_is_readable(tmp_path: Path) -> None:
+    """Indented, in the schema's order, with a line end at the end, for diffs."""
+    write_json(tmp_path / "cat.json", Cat(lives=9, name="Zoë"))
+    assert (tmp_path / "cat.json").read_text(encoding="utf-8") == '{\n  "name": "Zoë",\n  "lives": 9\n}\n'
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (None, "there is no such file"),
+        (b"", "Invalid JSON"),
+        (b"{", "Invalid JSON"),
+        (b"[]", "Input should be"),
+        (b'{"name": "Tom"}', "lives: Field required"),
+        (b'{"name": "Tom", "lives": "9"}', "lives: Input should be a valid integer"),
+        (b'{"name": "Tom", "lives": 9, "a\\nb": 1}', "a\\nb: Extra inputs are not permitted"),
+        (b"\xff", "is damaged (not UTF-8 text)"),
+    ],
+)
+def test_bad_record(data: bytes | None, problem: str, tmp_path: Path) -> None:
+    """A record that is missing or damaged is told in one line, with the command that makes it."""
+    path = tmp_path / "cat.json"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        read_json(path, Cat, made_by="make cats")
+    message = str(caught.value)
+    assert message.isprintable()
+    assert message.startswith(f"{path}: ")
+    assert problem in message
+    assert message.endswith("with: make cats")
+
+
+def test_first_problem() -> None:
+    """Of several problems the first is told, with its place."""
+    with pytest.raises(ValidationError) as caught:
+        Cat.model_validate({"lives": 1.5})
+    assert first_problem(caught.value) == "name: Field required"
+
+
+# Checksums.
+
+
+@given(st.binary(max_size=100))
+def test_sha256(data: bytes) -> None:
+    """It is the SHA-256 of the bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a"
+        path.write_bytes(data)
+        assert sha256_of(path) == hashlib.sha256(data).hexdigest()
+        assert record_of(path) == FileRecord(name="a", num_bytes=len(data), sha256=sha256_of(path))
+
+
+def test_checked_file(tmp_path: Path) -> None:
+    """A file that is as recorded gives its path."""
+    (tmp_path / "a").write_bytes(b"abc")
+    assert check_file(tmp_path, record_of(tmp_path / "a"), made_by="") == tmp_path / "a"
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "flipped": lambda path: path.write_bytes(b"abd"),
+    "longer": lambda path: path.write_bytes(b"abcd"),
+    "empty": lambda path: path.write_bytes(b""),
+    "missing": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_file(damage: Callable[[Path], object], tmp_path: Path) -> None:
+    """A file that is not as recorded is refused, with the command that makes it."""
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    record = record_of(path)
+    damage(path)
+    with pytest.raises(InputError, match=r"^.*/a: .*with: make a$"):
+        check_file(tmp_path, record, made_by="make a")

@@ -1,0 +1,486 @@
+"""Checking params.yaml: every mistake is refused, in one line that names its key and helps."""
+
+import copy
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.utils.hydra import apply_overrides
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.params import Params
+from schemas.vision import transforms
+from stages.shared.errors import InputError
+from stages.shared.params import check_params, read_params
+from stages.shared.problems import MAX_LINES, KeyPath, Problem, format_path
+from stages.shared.yaml12 import Document, parse_yaml, read_document
+from stages.shared.yaml12_scalars import format_yaml
+from tests.shared.wrong_params import (
+    ROOT,
+    good_params,
+    value_at,
+    walk_keys,
+    write_with,
+    write_without,
+    wrong_values,
+)
+from tests.shared.yaml_samples import DATA, repeatable
+
+TRANSFORMS = ("RandomCrop", "Normalize")
+CHOICES: dict[KeyPath, list[str]] = {
+    ("dataset", "color"): ["rgb", "grayscale"],
+    ("dataset", "resize"): ["squish", "pad", "crop"],
+    ("dataset", "undecodable"): ["exclude", "error"],
+    ("loss", "name"): ["cross_entropy", "focal"],
+    ("optimizer", "name"): ["sgd", "adam", "adamw"],
+    ("lr_scheduler", "name"): ["constant", "step", "cosine", "one_cycle"],
+    ("training", "best_metric"): ["accuracy", "balanced_accuracy", "macro_f1", "loss"],
+    ("training", "device"): ["auto", "cpu", "cuda", "mps"],
+    ("training", "precision"): ["float32", "bfloat16"],
+    ("evaluation", "checkpoint"): ["best", "last"],
+}
+
+
+def refuse(text: str, tmp_path: Path) -> list[str]:
+    """Return the lines a file is refused with, without the file's name; none if it is good."""
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    try:
+        read_params(path)
+    except InputError as error:
+        lines = str(error).splitlines()
+        assert all(line.startswith(f"{path}:") for line in lines)
+        return [line.removeprefix(f"{path}:") for line in lines]
+    return []
+
+
+def problems_of(document: Document) -> list[Problem]:
+    """Return all that is wrong with a document."""
+    return document.problems + check_params(document)[1]
+
+
+def test_committed_file_is_good() -> None:
+    """The repository's own params.yaml passes, from the root of the repository."""
+    assert isinstance(read_params(ROOT / "params.yaml"), Params)
+
+
+WRONG_VALUES = list(wrong_values())
+
+
+def test_there_are_enough_wrong_files() -> None:
+    """The tables below hold at least 300 wrong files."""
+    assert len(WRONG_VALUES) >= 300
+
+
+@pytest.mark.parametrize(
+    ("path", "raw"), WRONG_VALUES, ids=[f"{format_path(path)}: {raw}" for path, raw in WRONG_VALUES]
+)
+def test_wrong_value(path: KeyPath, raw: str) -> None:
+    """A value that no parameter of the kind takes is refused at its line, with what was found or is allowed."""
+    document = parse_yaml(write_with(path, raw))
+    problems = problems_of(document)
+    assert problems, "accepted"
+    if path[-1] in TRANSFORMS:  # what stands behind a transform's name is told of its place in the list
+        path = path[:-1]
+    for problem in problems:
+        assert problem.path[: len(path)] == path
+        assert problem.line == document.line_of(problem.path)
+        assert re.match(r"found .+; |unknown key; |missing; |found the tag|.* in YAML 1.2 ", problem.message)
+        assert problem.message.isprintable()
+        assert len(problem.message) < 300
+    assert len({problem.path for problem in problems}) == len(problems)
+
+
+@pytest.mark.parametrize("path", list(walk_keys()), ids=format_path)
+def test_missing_key(path: KeyPath, tmp_path: Path) -> None:
+    """Each key that is left out is named, in one line at its section, with what may stand there."""
+    text = write_without(path)
+    lines = refuse(text, tmp_path)
+    if path[-1] in TRANSFORMS:  # leaves an entry with nothing in it
+        assert "found {}; allowed: a name, as in - ToTensor" in lines[0]
+        return
+    line = parse_yaml(text).line_of(path[:-1])
+    assert len(lines) == 1
+    assert lines[0].startswith(f"{line}: {format_path(path)}: missing; add it: ")
+
+
+ABOVE_0 = "; allowed: a number above 0"
+FINITE = "; it has to be finite"
+BETAS = "; allowed: a list of 2 numbers, each from 0 to below 1"
+CHANNELS = "; allowed: a list of 1 to 12 whole numbers, each 1 or more"
+KERNELS = "; allowed: 1, 3, 5, 7, 9 or 11"
+COUNT = "; allowed: a whole number, 1 or more"
+WEIGHTS = "; allowed: none, balanced or a list of at least 2 numbers, each above 0"
+NAMES = "RandomCrop, RandomHorizontalFlip, RandomVerticalFlip, RandomRotation, ToTensor or Normalize"
+OPTIMIZER = "the keys name, lr, weight_decay, sgd, adam and adamw"
+LOSS = "the keys name, class_weights, cross_entropy and focal"
+LOADER = "the keys batch_size, shuffle, num_workers and prefetch_factor"
+FORM = "; allowed: a name, as in - ToTensor, or one name with its arguments, as in - RandomCrop: {padding: 4}"
+
+# What `dvc exp run -S` writes without a word, and what is said against it. Where that is about another key
+# than the one that is set, the key comes first, behind an @.
+OVERRIDES = {
+    "optimizer.lr=abc": f"found abc (text){ABOVE_0}",
+    "optimizer.lr=": f"found '' (text){ABOVE_0}",
+    "optimizer.lr=true": f"found true{ABOVE_0}",
+    "optimizer.lr=null": f"found nothing{ABOVE_0}",
+    "optimizer.lr=nan": f"found .nan{ABOVE_0}{FINITE}",
+    "optimizer.lr=inf": f"found .inf{ABOVE_0}{FINITE}",
+    "optimizer.lr=-inf": f"found -.inf{ABOVE_0}{FINITE}",
+    "optimizer.lr=.inf": f"found .inf (text){ABOVE_0}",
+    "optimizer.lr=1e400": f"found .inf{ABOVE_0}{FINITE}",
+    "optimizer.lr='1e-3'": f"found 1e-3 (text){ABOVE_0}; write it without quotes",
+    "optimizer.lr=on": f"found on (text){ABOVE_0}",
+    "optimizer.lr=0x1F": f"found 0x1F (text){ABOVE_0}; write it without quotes",
+    "optimizer.lr=1:30": f"found 1:30 (text){ABOVE_0}",
+    "optimizer.lr=2024-01-01": f"found 2024-01-01 (text){ABOVE_0}",
+    "optimizer.lr=0": f"found 0{ABOVE_0}",
+    "optimizer.lr=-0.1": f"found -0.1{ABOVE_0}",
+    "optimizer.lr=[1,2]": f"found [1, 2]{ABOVE_0}",
+    "optimizer.lr={a:1}": f"found {{a: 1}}{ABOVE_0}",
+    "optimizer.lr='a b'": f"found a b (text){ABOVE_0}",
+    "optimizer.lr=99999999999999999999": "found 99999999999999999999; a whole number has to fit in 64 bits",
+    "optimizer=3": f"found 3; allowed: a section with {OPTIMIZER}",
+    "optimizer=adam": (
+        f"found adam (text); allowed: a section with {OPTIMIZER}; did you mean optimizer.name: adam?"
+    ),
+    "loss=null": f"found nothing; allowed: a section with {LOSS}",
+    "optimizer.name=adamm": "found adamm; allowed: sgd, adam or adamw; did you mean adam?",
+    "optimizer.name=rmsprop": "found rmsprop; allowed: sgd, adam or adamw",
+    "optimizer.adam.betas=0.9": f"found 0.9{BETAS}",
+    "optimizer.adam.betas=[0.9]": f"found [0.9]{BETAS}",
+    "optimizer.adam.betas=[0.9,0.9,0.9]": f"found [0.9, 0.9, 0.9]{BETAS}",
+    "optimizer.adam.betas=[0.9,1]": "@optimizer.adam.betas.1: found 1; allowed: a number from 0 to below 1",
+    "optimizer.sgd.momentum=0": (
+        "@optimizer.sgd: nesterov needs a momentum above 0; raise momentum, or set nesterov: false"
+    ),
+    "~optimizer.lr": "missing; add it: a number above 0",
+    "~loader": f"missing; add it: a section with {LOADER}",
+    "+optimizer.rho=1": f"unknown key; allowed: {OPTIMIZER.removeprefix('the keys ')}",
+    "+lr=1": "unknown key; it belongs under optimizer, as optimizer.lr",
+    "+seed=1": "unknown key; did you mean split.seed or training.seed?",
+    "loader.shuffle=yes": "found yes (text); allowed: true or false; did you mean true?",
+    "loader.shuffle=0": "found 0; allowed: true or false",
+    "loader.batch_size=64.0": f"found 64.0{COUNT}; write 64",
+    "loader.batch_size=1e2": f"found 100.0{COUNT}; write 100",
+    "loader.batch_size=0": f"found 0{COUNT}",
+    "loader.batch_size=true": f"found true{COUNT}",
+    "network.cnn.kernel_size=4": f"found 4{KERNELS}",
+    "network.cnn.kernel_size=true": f"found true{KERNELS}",
+    "network.cnn.kernel_size=3.0": f"found 3.0{KERNELS}; write 3",
+    "network.cnn.channels=[]": f"found []{CHANNELS}",
+    "network.cnn.channels=[16,0]": "@network.cnn.channels.1: found 0; allowed: a whole number, 1 or more",
+    "network.cnn.channels=[1,2,3,4,5]": (
+        "found 5 blocks, each halving the image; allowed: at most 4 for images of 28 px"
+    ),
+    "loss.class_weights=3": f"found 3{WEIGHTS}",
+    "loss.class_weights=[1]": f"found [1]{WEIGHTS}",
+    "loss.class_weights=[1,-1]": "@loss.class_weights.1: found -1; allowed: a number above 0",
+    "loss.class_weights=null": f"found nothing{WEIGHTS}; did you mean none?",
+    "split.val_fraction=0.9": (
+        "@split: val_fraction and test_fraction add up to 1.1; "
+        "allowed: below 1, or nothing is left to train on"
+    ),
+    "split.val_fraction=1": "found 1; allowed: a number above 0 and below 1",
+    "split.seed=4294967296": "found 4294967296; allowed: a whole number from 0 to below 4294967296",
+    "dataset.source=1_000": "found 1000; allowed: text, not empty; put it in quotes",
+    "dataset.source=": "found ''; allowed: text, not empty",
+    'dataset.source="a\nb"': "found a\\nb; allowed: text on one line, without control characters",
+    "dataset.height_px=4097": "found 4097; allowed: a whole number from 1 to 4096",
+    "lr_scheduler.warmup_epochs=1000": "found 1000; allowed: at most training.num_epochs, 15",
+    "lr_scheduler.step.gamma=0": "found 0; allowed: a number above 0 and at most 1",
+    "transforms=[]": "the list has to end with ToTensor and Normalize, and to hold each of them once",
+    "transforms=RandomCrop": f"found RandomCrop (text); allowed: a list, each item {NAMES}",
+    "transforms.0=RandomCro": f"found RandomCro; allowed: {NAMES}; did you mean RandomCrop?",
+    "transforms.0=RandomCrop": "@transforms.0.RandomCrop.padding: missing; add it: a whole number, 0 or more",
+    "transforms.0=3": f"found 3{FORM}",
+    "transforms.0.RandomCrop.padding=x": "found x (text); allowed: a whole number, 0 or more",
+    "+transforms.0.RandomCrop.size=3": "unknown key; allowed: padding",
+    "transforms.1={ToTensor:{x:1}}": (
+        "@transforms.1.ToTensor.x: unknown key; ToTensor takes none, write - ToTensor"
+    ),
+    "transforms.2.Normalize.mean=0.5": "found 0.5; allowed: dataset or a list of numbers",
+    "transforms.2.Normalize.mean=[0.5,0.5]": (
+        "found 2 numbers; allowed: dataset, or 1 for dataset.color: grayscale"
+    ),
+    "transforms.2.Normalize.std=[0]": "@transforms.2.Normalize.std.0: found 0; allowed: a number above 0",
+    "transforms.2.Normalize.std=datset": (
+        "found datset; allowed: dataset or a list of numbers, each above 0; did you mean dataset?"
+    ),
+}
+
+
+@pytest.mark.parametrize(("override", "expected"), OVERRIDES.items(), ids=OVERRIDES)
+def test_what_dvc_writes_without_a_word(override: str, expected: str, tmp_path: Path) -> None:
+    """DVC's own code writes the value; the check meets it with one line, at the line it stands on."""
+    path = tmp_path / "params.yaml"
+    path.write_text(format_yaml(good_params()))
+    apply_overrides(path, [override])
+    [line] = refuse(path.read_text(), tmp_path)
+    if expected.startswith("@"):
+        key, _, expected = expected.removeprefix("@").partition(": ")
+    else:
+        key = override.lstrip("+~").partition("=")[0]
+    dotted = tuple(int(part) if part.isdigit() else part for part in key.split("."))
+    assert line == f"{read_document(path).line_of(dotted)}: {key}: {expected}"
+
+
+# Overrides that DVC writes and that are right, among them numbers PyYAML would take for text.
+GOOD_OVERRIDES: dict[str, tuple[KeyPath, Any]] = {
+    "optimizer.lr=1e-5": (("optimizer", "lr"), 1e-05),
+    "optimizer.lr=1": (("optimizer", "lr"), 1.0),
+    "optimizer.lr=1.": (("optimizer", "lr"), 1.0),
+    "optimizer.lr=.5": (("optimizer", "lr"), 0.5),
+    "optimizer.lr=1e22": (("optimizer", "lr"), 1e22),
+    "optimizer.name=sgd": (("optimizer", "name"), "sgd"),
+    "loader.shuffle=False": (("loader", "shuffle"), False),
+    "loss.class_weights=[1,2.5]": (("loss", "class_weights"), [1.0, 2.5]),
+    "dataset.source=on": (("dataset", "source"), "on"),
+    "dataset.source='012'": (("dataset", "source"), "012"),
+    "dataset.source=2024-01-01": (("dataset", "source"), "2024-01-01"),
+    "dataset.source='données/été'": (("dataset", "source"), "données/été"),
+    "transforms.0.RandomCrop.padding=5": (("transforms", 0, "RandomCrop", "padding"), 5),
+    "transforms.2.Normalize.mean=[0.5]": (("transforms", 2, "Normalize", "mean"), [0.5]),
+}
+
+
+@pytest.mark.parametrize(("override", "expected"), GOOD_OVERRIDES.items(), ids=GOOD_OVERRIDES)
+def test_good_overrides(override: str, expected: tuple[KeyPath, Any], tmp_path: Path) -> None:
+    """What DVC writes for a right value is read as that value."""
+    path = tmp_path / "params.yaml"
+    path.write_text(format_yaml(good_params()))
+    apply_overrides(path, [override])
+    assert value_at(read_params(path).model_dump(mode="json"), expected[0]) == expected[1]
+
+
+def test_every_variant_is_one_override(tmp_path: Path) -> None:
+    """Each value of each choice fits the rest of the committed file as it stands."""
+    for path, choices in CHOICES.items():
+        for choice in choices:
+            assert refuse(write_with(path, choice), tmp_path) == []
+
+
+# Text of a good file, what it becomes, and every line it is refused with.
+EDITS = {
+    "a typo is one line, with its section's key": (
+        [("    gamma: 2.0", "    gama: 2.0")],
+        ["loss.focal.gama: unknown key; did you mean loss.focal.gamma?"],
+    ),
+    "another name for the one key that is missing": (
+        [("  lr:", "  learning_rate:")],
+        ["optimizer.learning_rate: unknown key; did you mean optimizer.lr?"],
+    ),
+    "a key above its section": (
+        [("  focal:\n    gamma: 2.0", "  gamma: 2.0")],
+        ["loss.gamma: unknown key; it belongs under loss.focal, as loss.focal.gamma"],
+    ),
+    "keys above their section": (
+        [("  sgd:\n    momentum: 0.9\n    nesterov: true", "  momentum: 0.9\n  nesterov: true")],
+        [
+            "optimizer.momentum: unknown key; it belongs under optimizer.sgd, as optimizer.sgd.momentum",
+            "optimizer.nesterov: unknown key; it belongs under optimizer.sgd, as optimizer.sgd.nesterov",
+        ],
+    ),
+    "a key in another section": (
+        [("  name: adamw\n", "  name: adamw\n  num_epochs: 3\n"), ("  num_epochs: 15\n", "")],
+        ["optimizer.num_epochs: unknown key; it belongs under training, as training.num_epochs"],
+    ),
+    "a key not indented": (
+        [("  shuffle: true\n", "shuffle: true\n"), ("  num_workers: 0\n  prefetch_factor: 2\n", "")],
+        [
+            "loader.num_workers: missing; add it: a whole number, 0 or more",
+            "loader.prefetch_factor: missing; add it: a whole number, 1 or more",
+            "shuffle: unknown key; it belongs under loader, as loader.shuffle",
+        ],
+    ),
+    "a misspelt section, what it holds, and what comes after": (
+        [
+            ("optimizer:", "optimzer:"),
+            ("  weight_decay: 0.01", "  weight_deacy: x"),
+            ("  top_k: 3", "  top_k: 1"),
+        ],
+        [
+            "optimzer: unknown key; did you mean optimizer?",
+            "optimizer.weight_deacy: unknown key; did you mean optimizer.weight_decay?",
+            "optimizer.weight_decay: found x (text); allowed: a number, 0 or more",
+            "evaluation.top_k: found 1; allowed: a whole number, 2 or more",
+        ],
+    ),
+    "keys that resemble nothing": (
+        [("  lr:", "  foo:"), ("  weight_decay:", "  bar:")],
+        [
+            "optimizer.lr: missing; add it: a number above 0",
+            "optimizer.weight_decay: missing; add it: a number, 0 or more",
+            "optimizer.foo: unknown key; allowed: name, lr, weight_decay, sgd, adam and adamw",
+            "optimizer.bar: unknown key; allowed: name, lr, weight_decay, sgd, adam and adamw",
+        ],
+    ),
+    "a key twice, and a wrong value elsewhere": (
+        [("  lr:", "  lr: 1\n  lr:"), ("  shuffle: true", "  shuffle: yes")],
+        [
+            "loader.shuffle: found yes (text); allowed: true or false; did you mean true?",
+            "optimizer.lr: is there twice, first on line 37; delete one",
+        ],
+    ),
+    "a value that the reader refuses is told once": (
+        [("  lr: 0", "  lr: !!float 0")],
+        ["optimizer.lr: found the tag !!float; tags are not read, delete it"],
+    ),
+    "text that DVC would read otherwise": (
+        [("  source: data/digits.zip", "  source: 2024-01-01")],
+        ["dataset.source: found 2024-01-01, text in YAML 1.2 but a date to DVC; put it in quotes"],
+    ),
+    "a number that DVC would read otherwise": (
+        [("    dropout: 0.2", "    dropout: .2e0")],
+        ["network.cnn.dropout: found .2e0, a number in YAML 1.2 but text to DVC; write 0.2"],
+    ),
+    "arguments one level too high": (
+        [("  - RandomCrop: {padding: 2}", "  - RandomCrop:\n    padding: 2")],
+        [
+            f"transforms.0: found {{RandomCrop: null, padding: 2}}{FORM}",
+        ],
+    ),
+    "an argument misspelt": (
+        [("{padding: 2}", "{paddin: 2}")],
+        ["transforms.0.RandomCrop.paddin: unknown key; did you mean transforms.0.RandomCrop.padding?"],
+    ),
+    "transforms out of order": (
+        [("  - ToTensor\n", "")],
+        ["transforms: the list has to end with ToTensor and Normalize, and to hold each of them once"],
+    ),
+    "a secret character": (
+        [("  color: grayscale", '  color: "gray\\e[31m\\u202escale"')],
+        [
+            "dataset.color: found gray\\x1b[31m\\u202escale; allowed: rgb or grayscale",
+        ],
+    ),
+    "a long value": (
+        [("  color: grayscale", f"  color: {'x' * 500}")],
+        [f"dataset.color: found {'x' * 57}...; allowed: rgb or grayscale"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("edits", "expected"), EDITS.values(), ids=EDITS)
+def test_edit(edits: list[tuple[str, str]], expected: list[str], tmp_path: Path) -> None:
+    """Each mistake of a person who edits the file has its line, and nothing else has one."""
+    text = format_yaml(good_params())
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new, 1)
+    lines = [line.partition(": ") for line in refuse(text, tmp_path)]
+    assert [message for _, _, message in lines] == expected
+    numbers = [int(number) for number, _, _ in lines]
+    assert numbers == sorted(numbers)
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("", "1: is empty; write it, or bring it back with git restore"),
+    ("[1, 2]", "1: found [1, 2]; allowed: the sections dataset, split, "),
+    ("adam", "1: found adam (text); allowed: the sections dataset, split, "),
+    ("---\n", "1: found nothing; allowed: the sections dataset, split, "),
+    ("{}", "1: dataset: missing; add it: a section with the keys source, color, "),
+])  # fmt: skip
+def test_no_parameters_at_all(text: str, expected: str, tmp_path: Path) -> None:
+    """A file that is something else says what it ought to be."""
+    assert refuse(text, tmp_path)[0].startswith(expected)
+
+
+def typos(word: str) -> Iterator[str]:
+    """Yield a word with one letter left out, doubled into another, replaced, or swapped with the next one."""
+    for place, letter in enumerate(word):
+        other = chr((ord(letter) - ord("a") + 7) % 26 + ord("a"))
+        yield word[:place] + word[place + 1 :]
+        yield word[:place] + other + word[place:]
+        yield word[:place] + other + word[place + 1 :]
+        if word[place : place + 2] != word[place : place + 2][::-1]:
+            yield word[:place] + word[place + 1 : place + 2] + letter + word[place + 2 :]
+
+
+def test_suggestions_for_typos_in_keys() -> None:
+    """Of all one-letter typos of all keys, at least 95 % are one line with the right suggestion."""
+    text = format_yaml(good_params())
+    good = parse_yaml(text)
+    tried, wrong = 0, []
+    for path in walk_keys():
+        if path[-1] in TRANSFORMS:
+            continue
+        for typo in typos(str(path[-1])):
+            document = copy.deepcopy(good)
+            section = document.find(path[:-1])
+            assert section is not None
+            assert isinstance(section.value, dict)
+            tried += 1
+            old = (*path[:-1], typo)
+            problems = []
+            if typo and typo not in section.value:
+                document.move(path, old)
+                problems = [problem[1:] for problem in problems_of(document)]
+            if problems != [(old, f"unknown key; did you mean {format_path(path)}?")]:
+                wrong.append((format_path(old), problems))
+    print(f"{tried} typos in keys, {len(wrong)} without the right suggestion: {wrong}")
+    assert len(wrong) <= 0.05 * tried
+
+
+def test_suggestions_for_typos_in_choices() -> None:
+    """Of all one-letter typos of all choices and transforms, at least 95 % get the right suggestion."""
+    tried, wrong = 0, []
+    words = [(path, choice) for path, choices in CHOICES.items() for choice in choices]
+    words += [(("transforms", 0), transform.__name__) for transform in transforms.TRANSFORMS]
+    document = parse_yaml(format_yaml(good_params()))
+    for path, choice in words:
+        node = document.find(path)
+        assert node is not None
+        value = node.value
+        for node.value in typos(choice):
+            tried += 1
+            problems = check_params(document)[1]
+            if [problem.message.endswith(f"did you mean {choice}?") for problem in problems] != [True]:
+                wrong.append((node.value, problems))
+        node.value = value
+    print(f"{tried} typos in choices, {len(wrong)} without the right suggestion: {wrong}")
+    assert len(wrong) <= 0.05 * tried
+
+
+@given(DATA)
+@repeatable()
+def test_any_data_is_accepted_or_refused(data: Any) -> None:
+    """No file whatever raises anything but InputError."""
+    document = parse_yaml(format_yaml(data))
+    params, problems = check_params(document)
+    assert (params is None) == bool(problems)
+
+
+@given(st.sampled_from(list(walk_keys())), DATA)
+@repeatable(max_examples=300)
+def test_any_value_anywhere_is_accepted_or_refused(path: KeyPath, value: Any) -> None:
+    """No value of any key raises anything; every refusal is one printable line."""
+    data = good_params()
+    value_at(data, path[:-1])[path[-1]] = value
+    document = parse_yaml(format_yaml(data))
+    for problem in problems_of(document):
+        assert problem.message.isprintable()
+        assert problem.line == document.line_of(problem.path)
+
+
+def test_many_mistakes_end_somewhere(tmp_path: Path) -> None:
+    """A list of thousands of wrong items is refused in as many lines as a person would read."""
+    lines = refuse(write_with(("loss", "class_weights"), f"[{'a,' * 10_000}]"), tmp_path)
+    assert len(lines) == MAX_LINES
+    assert lines[-1] == f" and {10_000 - MAX_LINES + 1} more"
+
+
+def test_stages_say_it_in_plain_words(tmp_path: Path) -> None:
+    """A stage that meets a wrong file ends with status 1 and the lines, before it touches anything."""
+    (tmp_path / "params.yaml").write_text(write_with(("optimizer", "lr"), "abc"))
+    result = subprocess.run(
+        [sys.executable, "-m", "schemas", str(tmp_path / "params.yaml")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch(r".*params\.yaml:\d+: optimizer\.lr: found abc \(text\); .*\n", result.stderr)

@@ -1,0 +1,114 @@
+"""Wrong parameter files, made from the committed one, each with the key it must be refused for."""
+
+import copy
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from stages.shared.problems import KeyPath
+from stages.shared.yaml12 import read_yaml
+from stages.shared.yaml12_scalars import format_yaml
+
+ROOT = Path(__file__).parents[2]
+
+# What the tables below count on, whatever the committed file says at the time.
+FIXED: dict[KeyPath, Any] = {
+    ("dataset", "color"): "grayscale",
+    ("dataset", "height_px"): 28,
+    ("dataset", "width_px"): 28,
+    ("split", "val_fraction"): 0.1,
+    ("split", "test_fraction"): 0.2,
+    ("transforms",): [
+        {"RandomCrop": {"padding": 2}},
+        "ToTensor",
+        {"Normalize": {"mean": "dataset", "std": "dataset"}},
+    ],
+    ("network", "cnn", "channels"): [16, 32, 64],
+    ("optimizer", "sgd", "nesterov"): True,
+    ("training", "num_epochs"): 15,
+}
+
+# Values as they stand in a file, that no parameter of the kind takes. `{x: 1}` and nothing fit nowhere.
+NOWHERE = ("", "~", "null", "{x: 1}", "[[1]]")
+NO_NUMBER = ("abc", "'1'", "'1e-3'", "true", "yes", "on", ".nan", ".inf", "-.inf", "1e999", "-1", "1_000",
+             "[1]", "2024-01-01", "1:30", "1,5", "0.1.2", "''", "99999999999999999999", "0b1")  # fmt: skip
+NO_WHOLE_NUMBER = ("1.5", "3.0", "1e0", "1e-3")
+NO_FLAG = ("yes", "no", "on", "off", "y", "1", "0", "1.0", "'true'", "tru", "[true]")
+NO_CHOICE = ("nonsense", "1", "true", "[x]", "''", "NAME")
+NO_TEXT = ("1", "1.5", "true", "[a]", "''", "1_000", "2024-01-01", ".5e3", '"a\\nb"')
+
+
+@cache
+def _committed() -> dict[str, Any]:
+    data: dict[str, Any] = read_yaml(ROOT / "params.yaml").data
+    for path, value in FIXED.items():
+        value_at(data, path[:-1])[path[-1]] = value
+    return data
+
+
+def good_params() -> dict[str, Any]:
+    """Return the data of a good file, to be changed at will."""
+    return copy.deepcopy(_committed())
+
+
+def walk_keys(data: Any = None, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """Yield the path of every key in a good file, those of transforms' arguments among them."""
+    data = good_params() if data is None else data
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+        if isinstance(key, str):
+            yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from walk_keys(value, (*path, key))
+
+
+def value_at(data: Any, path: KeyPath) -> Any:
+    """Return the value at a path."""
+    for key in path:
+        data = data[key]
+    return data
+
+
+@cache
+def _halves(path: KeyPath) -> tuple[str, str]:
+    """Return a good file up to a value and behind it."""
+    data = good_params()
+    value_at(data, path[:-1])[path[-1]] = "PLACEHOLDER"
+    before, _, after = format_yaml(data).partition("PLACEHOLDER")
+    return before, after
+
+
+def write_with(path: KeyPath, raw: str) -> str:
+    """Return a good file but for one value, which is written as given, whatever YAML makes of it."""
+    return raw.join(_halves(path))
+
+
+def write_without(path: KeyPath) -> str:
+    """Return a good file but for one key, which is missing."""
+    data = good_params()
+    del value_at(data, path[:-1])[path[-1]]
+    return format_yaml(data)
+
+
+def wrong_values() -> Iterator[tuple[KeyPath, str]]:
+    """Yield every key together with values it cannot have."""
+    for path in walk_keys():
+        value = value_at(good_params(), path)
+        wrong = list(NOWHERE)
+        if isinstance(value, dict):
+            wrong += ["3", "abc", "true", "[]", "''"]
+        elif path[-1] in ("transforms", "betas", "channels"):
+            wrong += ["3", "abc", "true", "''"]
+        elif path[-1] in ("mean", "std", "class_weights"):
+            wrong += ["3", "abc", "true", "''", "datset", "[x]", "['1', 2]", "[.nan, 1]", "[true, 1]"]
+        elif isinstance(value, bool):
+            wrong += NO_FLAG
+        elif isinstance(value, int) and path[-1] != "warmup_epochs":
+            wrong += [*NO_NUMBER, *NO_WHOLE_NUMBER]
+        elif isinstance(value, int | float):
+            wrong += NO_NUMBER
+        elif path == ("dataset", "source"):
+            wrong += NO_TEXT
+        else:
+            wrong += NO_CHOICE
+        yield from ((path, raw) for raw in dict.fromkeys(wrong))
