@@ -39,9 +39,7 @@ def main() -> None:
     device = choose_device(evaluation.device, key="evaluation.device")
     make_deterministic(checkpoint.numerics)
     network = restore_network(checkpoint, weights).to(device)
-    images = PreparedImages(
-        PREPARED, manifest, "test", transform=build_transforms(checkpoint.preprocessing)
-    )
+    images = PreparedImages(PREPARED, manifest, "test", transform=build_transforms(checkpoint.preprocessing))
     batches = build_loader(images, batch_size=evaluation.batch_size)
     logits, labels = compute_logits(network, batches, device=device, numerics=checkpoint.numerics)
     metrics = compute_metrics(logits, labels, top_k=evaluation.top_k)
@@ -57,9 +55,7 @@ def main() -> None:
             probabilities=probabilities,
             classes=checkpoint.classes,
         )
-        write_answers(
-            folder / "answers.csv", labels=labels, predicted=predicted, classes=checkpoint.classes
-        )
+        write_answers(folder / "answers.csv", labels=labels, predicted=predicted, classes=checkpoint.classes)
         confusion = scores.count_confusion(
             labels.numpy(), predicted.numpy(), num_classes=len(checkpoint.classes)
         )
@@ -71,7 +67,9 @@ def main() -> None:
             per_class=score_classes(confusion, checkpoint.classes),
             confusion=confusion,
             top_k=evaluation.top_k,
-            worst=find_worst(images, paths, labels, probabilities, checkpoint=checkpoint, evaluation=evaluation),
+            worst=find_worst(
+                images, paths, labels, probabilities, checkpoint=checkpoint, evaluation=evaluation
+            ),
         )
         write_text(folder / "report.html", render_report(content))
     write_json(METRICS / "test.json", metrics)

@@ -22,7 +22,9 @@ def write_predictions(
     predicted = probabilities.argmax(dim=1)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "label", "predicted", "probability", *(f"probability:{name}" for name in classes)])
+        writer.writerow(
+            ["path", "label", "predicted", "probability", *(f"probability:{name}" for name in classes)]
+        )
         for image, label, answer, row in zip(
             paths, labels.tolist(), predicted.tolist(), probabilities.tolist(), strict=True
         ):

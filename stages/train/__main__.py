@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 
 from schemas.params import Params
+from schemas.shared.image import ImageForm
 from schemas.shared.manifest import Manifest
 from schemas.train.train_metrics import TrainMetrics
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import EpochRecord, History
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Transforms
-from stages.shared.errors import run_stage
+from stages.shared.errors import InputError, run_stage
 from stages.shared.files import publish_folder, sha256_of, write_json
 from stages.shared.params import read_params
 from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED
@@ -38,6 +39,7 @@ def main() -> None:
     """Train as params.yaml says."""
     params = read_params()
     manifest = read_manifest(PREPARED)
+    refuse_other_form(manifest.image, params)
     transforms = fill_in_statistics(params.transforms, mean=manifest.mean, std=manifest.std)
     training = build_training(params, manifest, transforms)
     epochs: list[EpochRecord] = []
@@ -66,6 +68,20 @@ def main() -> None:
     )
     write_json(METRICS / "train.json", metrics)
     print(f"train: best epoch {best.epoch} of {len(epochs)}, validation accuracy {best.val.accuracy:.2%}")
+
+
+def refuse_other_form(found: ImageForm, params: Params) -> None:
+    """Refuse to train on images that are not as params.yaml says, as when prepare-dataset did not run since.
+
+    Raises:
+        InputError: The prepared images have another size or other colours.
+    """
+    wanted = ImageForm.model_validate(params.dataset.model_dump(include=set(ImageForm.model_fields)))
+    if found != wanted:
+        raise InputError(
+            f"{PREPARED}: holds images with {found}; params.yaml asks for {wanted}; "
+            "make it anew with: dvc repro prepare-dataset"
+        )
 
 
 def build_training(params: Params, manifest: Manifest, transforms: Transforms) -> Training:
@@ -105,9 +121,7 @@ def build_training(params: Params, manifest: Manifest, transforms: Transforms) -
         device=device,
         numerics=numerics,
         seed=params.training.seed,
-        progress=TrainingProgress(
-            num_epochs=params.training.num_epochs, images_per_epoch=len(train_images)
-        ),
+        progress=TrainingProgress(num_epochs=params.training.num_epochs, images_per_epoch=len(train_images)),
     )
 
 

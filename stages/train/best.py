@@ -4,9 +4,10 @@ from schemas.vision.history import Scores
 
 
 def is_better(scores: Scores, best: Scores | None, *, metric: str) -> bool:
-    """Return whether scores beat the best so far by a metric; of equals the lower loss is better, then the earlier.
+    """Return whether scores beat the best so far by a metric.
 
-    Small validation splits give equal accuracies often, and the loss still tells them apart.
+    Of equals the lower loss is better, then the earlier: small validation splits give equal accuracies often,
+    and the loss still tells them apart.
     """
     return best is None or _rank(scores, metric) > _rank(best, metric)
 

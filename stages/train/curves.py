@@ -19,7 +19,7 @@ def open_curves(folder: Path) -> Iterator[Live]:
         InputError: The Git repository has no commit, without which DVCLive does not start.
     """
     try:
-        # dvcyaml: DVCLive would rewrite dvc.yaml while the stage runs. The pipeline saves the experiment itself.
+        # DVCLive would rewrite dvc.yaml while the stage runs. The pipeline saves the experiment itself.
         live = Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
     except SCMError as error:
         raise InputError(f"train: git: {error}; make a first commit: git add -A && git commit") from None
@@ -35,4 +35,4 @@ def log_epoch(live: Live, record: EpochRecord) -> None:
     live.log_metric("train/accuracy", record.train_accuracy)
     for name, value in record.val:
         live.log_metric(f"val/{name}", value)
-    live.make_summary()  # type: ignore[no-untyped-call]
+    live.make_summary()

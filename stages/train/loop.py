@@ -1,5 +1,6 @@
 """The training loop: forward, loss, zero_grad, backward, step."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -47,17 +48,19 @@ def run_epoch(training: Training, *, epoch: int) -> EpochRecord:
     """
     training.progress.start_epoch(epoch + 1)
     lr, train_loss, train_accuracy = train_one_epoch(training, epoch=epoch)
-    return EpochRecord(
-        epoch=epoch + 1, lr=lr, train_loss=train_loss, train_accuracy=train_accuracy, val=validate(training)
-    )
+    val = validate(training, epoch=epoch)
+    return EpochRecord(epoch=epoch + 1, lr=lr, train_loss=train_loss, train_accuracy=train_accuracy, val=val)
 
 
 def train_one_epoch(training: Training, *, epoch: int) -> tuple[float, float, float]:
     """Go once through the training images.
 
     Returns:
-        The learning rate of the last step, the mean loss an image, and the share answered correctly, both while
-        the weights were changing.
+        The learning rate of the last step, the mean loss an image, and the share answered correctly, both
+        while the weights were changing.
+
+    Raises:
+        InputError: The loss is no longer a finite number.
     """
     network, criterion, optimizer = training.network, training.criterion, training.optimizer
     network.train()
@@ -90,18 +93,26 @@ def train_one_epoch(training: Training, *, epoch: int) -> tuple[float, float, fl
         num_images += len(labels)
         training.progress.advance(len(labels))
 
+    losses = losses.cpu()  # before the float64 sum, which mps does not have
     refuse_non_finite(losses, epoch=epoch)
     return lr, losses.sum(dtype=torch.float64).item() / num_images, num_correct.item() / num_images
 
 
-def validate(training: Training) -> Scores:
-    """Score the network on the validation split, by the loss it is trained with."""
+def validate(training: Training, *, epoch: int) -> Scores:
+    """Score the network on the validation split, by the loss it is trained with.
+
+    Raises:
+        InputError: The loss is no longer a finite number.
+    """
     logits, labels = compute_logits(
         training.network, training.val_batches, device=training.device, numerics=training.numerics
     )
     loss = training.criterion(logits.to(training.device), labels.to(training.device)).item()
-    if not torch.isfinite(torch.tensor(loss)):
-        raise InputError(f"train: the validation loss is {loss}; lower optimizer.lr")
+    if not math.isfinite(loss):
+        raise InputError(
+            f"train: the validation loss became {loss} after epoch {epoch + 1}; lower optimizer.lr, or set "
+            "training.precision: float32"
+        )
     confusion = scores.count_confusion(
         labels.numpy(), logits.argmax(dim=1).numpy(), num_classes=training.num_classes
     )
@@ -123,6 +134,6 @@ def refuse_non_finite(losses: Tensor, *, epoch: int) -> None:
     if len(bad_steps):
         step = int(bad_steps[0])
         raise InputError(
-            f"train: the loss became {losses[step].item()} in epoch {epoch + 1}, step {step + 1} of {len(losses)}; "
-            "lower optimizer.lr, or set training.precision: float32"
+            f"train: the loss became {losses[step].item()} in epoch {epoch + 1}, step {step + 1} of "
+            f"{len(losses)}; lower optimizer.lr, or set training.precision: float32"
         )

@@ -81,7 +81,7 @@ def _rise_linearly(step: int, warmup_steps: int) -> float:
 
 def _half_cosine(start: float, end: float, step: int, num_steps: int) -> float:
     """Return where a half cosine from start to end is after so many of its steps; it stays at the end."""
-    progress = min(1.0, step / num_steps) if num_steps > 0 else 1.0
+    progress = min(1.0, step / max(1, num_steps))
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 

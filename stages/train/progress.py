@@ -59,7 +59,9 @@ class TrainingProgress:
         if self._bar:
             self._bar.update(self._task, advance=num_images, state=self._state(now))
         elif now - self._last_line > _SECONDS_BETWEEN_LINES:
-            self._print(f"{self._num_done / self._num_epochs / self._images_per_epoch:.0%}  {self._state(now)}")
+            self._print(
+                f"{self._num_done / self._num_epochs / self._images_per_epoch:.0%}  {self._state(now)}"
+            )
 
     def finish_epoch(self, record: EpochRecord, *, is_best: bool) -> None:
         """Print what an epoch brought."""

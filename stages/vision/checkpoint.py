@@ -1,4 +1,4 @@
-"""Checkpoints: weights as safetensors, all else as a checked JSON document beside them. Nothing is unpickled."""
+"""Checkpoints: weights as safetensors, all else as a checked JSON document in it. Nothing is unpickled."""
 
 import hashlib
 import json
@@ -47,9 +47,10 @@ def read_checkpoint(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         envelope = json.loads(header["__metadata__"]["darkroom"])
         document, document_sha256 = envelope["document"], envelope["sha256"]
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        is_whole = hashlib.sha256(document.encode()).hexdigest() == document_sha256
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is no darkroom checkpoint, or is damaged ({error})") from None
-    if hashlib.sha256(document.encode()).hexdigest() != document_sha256:
+    if not is_whole:
         raise InputError(f"{path}: is damaged (its document does not have its recorded SHA-256)")
     try:
         checkpoint = Checkpoint.model_validate_json(document)
@@ -63,11 +64,19 @@ def read_checkpoint(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
 
 
 def restore_network(checkpoint: Checkpoint, weights: dict[str, Tensor]) -> nn.Module:
-    """Return the checkpoint's network with its weights, on the processor, in channels_last memory."""
-    network = build_network(
-        checkpoint.network, image=checkpoint.image, num_classes=len(checkpoint.classes)
-    )
-    network.load_state_dict(weights)
+    """Return the checkpoint's network with its weights, on the processor, in channels_last memory.
+
+    Raises:
+        InputError: The code of the network is no longer that of the checkpoint.
+    """
+    network = build_network(checkpoint.network, image=checkpoint.image, num_classes=len(checkpoint.classes))
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:
+        raise InputError(
+            f"the checkpoint's weights do not fit the network {checkpoint.network.name} as its code is now; "
+            f"train anew with: {MADE_BY}"
+        ) from None
     return network.to(memory_format=torch.channels_last)
 
 

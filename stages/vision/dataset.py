@@ -1,6 +1,6 @@
 """Prepared images as a torch Dataset, and the DataLoader over it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitName
 from stages.shared.files import check_file, read_json
@@ -60,12 +60,34 @@ class PackedImages:
         return images
 
 
+class Samples:
+    """Images and their labels, each sort in one tensor, to be read as a list of pairs (image, label).
+
+    A list of samples is what DataLoader expects of `__getitems__`; `build_loader` takes the tensors as they
+    are.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.images[index], self.labels[index]
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(self.images, self.labels, strict=True)
+
+
 class PreparedImages(Dataset[tuple[Tensor, Tensor]]):
     """The images of one split, with the transforms applied.
 
-    `dataset[i]` is one image (C, H, W) and its label, a scalar; `dataset.__getitems__([i, j, ...])`, which
-    DataLoader calls, is a whole batch (N, C, H, W) and its labels (N,), gathered and transformed at once. Images
-    are float32 after the transforms, uint8 without any; labels are int64 positions in the manifest's classes.
+    `dataset[i]` is one image (C, H, W) and its label, a scalar; `dataset.gather([i, j, ...])` is a whole
+    batch (N, C, H, W) and its labels (N,), read and transformed at once, which is where any DataLoader over
+    the data set gets its batches. Images are float32 after the transforms, uint8 without any; labels are
+    int64 positions in the manifest's classes.
     """
 
     def __init__(
@@ -103,10 +125,14 @@ class PreparedImages(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
-        images, labels = self.__getitems__([index % len(self)])
+        images, labels = self.gather([index % len(self)])
         return images[0], labels[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def __getitems__(self, indices: Sequence[int]) -> Samples:
+        """Return the samples at these indices; DataLoader calls it once a batch."""
+        return Samples(*self.gather(indices))
+
+    def gather(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return the batch for these indices: images (N, C, H, W), labels (N,)."""
         samples = np.asarray(indices, dtype=np.int64)
         images = torch.from_numpy(self._images[self._rows[samples]]).permute(0, 3, 1, 2)
@@ -124,18 +150,16 @@ def build_loader(
     prefetch_factor: int | None = None,
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     """Return a DataLoader of batches (images, labels), in the sampler's order or the data set's own."""
-    # A data set with __getitems__ returns batches ready made; any other gets torch's own collation.
-    collate: Callable[[Any], Any] | None = _keep_batch if hasattr(dataset, "__getitems__") else None
     return DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
         num_workers=num_workers,
         prefetch_factor=prefetch_factor if num_workers else None,
-        collate_fn=collate,
+        collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def _keep_batch(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return batch
+def _collate(samples: Any) -> Any:
+    return (samples.images, samples.labels) if isinstance(samples, Samples) else default_collate(samples)

@@ -1,7 +1,7 @@
 """Random numbers as a function of what they are for, never of what was drawn before.
 
-A number depends on (seed, epoch, transform, sample) alone: not on workers, batch size, processes, or where a run
-was resumed. The generator is SplitMix64's mixing function (Steele, Lea and Flood 2014,
+A number depends on (seed, epoch, transform, sample) alone: not on workers, batch size, processes, or where a
+run was resumed. The generator is SplitMix64's mixing function (Steele, Lea and Flood 2014,
 doi:10.1145/2714064.2660195) applied to those coordinates in turn.
 """
 

@@ -22,8 +22,8 @@ def compute_logits(
         numerics: Precision of the forward passes.
 
     Returns:
-        Logits float32 (total, num_classes) and labels int64 (total,), both on the processor, in the order of the
-        batches.
+        Logits float32 (total, num_classes) and labels int64 (total,), both on the processor, in the order of
+        the batches.
     """
     network.eval()
     all_logits, all_labels = [], []

@@ -24,7 +24,9 @@ def choose_device(name: Device, *, key: str) -> torch.device:
         return torch.device(next(device for device, is_there in there.items() if is_there))
     if not there[name]:
         allowed = ", ".join(device for device, is_there in there.items() if is_there)
-        raise InputError(f"{key}: found {name}, which torch does not find here; allowed: auto, {allowed}")
+        raise InputError(
+            f"params.yaml: {key}: found {name}, which torch does not find here; allowed: auto, {allowed}"
+        )
     return torch.device(name)
 
 

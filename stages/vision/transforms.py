@@ -124,14 +124,15 @@ class RandomRotation:
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
         height, width = images.shape[2:]
-        angles = (2 * draws[:, 0] - 1).float() * math.radians(self._degrees)
-        # Coordinates in pixels from the centre, and where in the old image each new pixel comes from.
+        angles = (2 * draws[:, 0] - 1) * math.radians(self._degrees)
+        # Coordinates in pixels from the centre, and where in the old image each new pixel comes from; rounded
+        # where torchvision rounds, for half-way between two pixels the last bit decides.
         rows = torch.arange(height, dtype=torch.float32)[:, None] - (height - 1) / 2
         columns = torch.arange(width, dtype=torch.float32) - (width - 1) / 2
-        cosines, sines = angles.cos()[:, None, None], angles.sin()[:, None, None]
-        from_columns = cosines * columns - sines * rows
-        from_rows = sines * columns + cosines * rows
-        grid = torch.stack((from_columns / (width / 2), from_rows / (height / 2)), dim=-1)
+        cosines, sines = angles.cos().float()[:, None, None], angles.sin().float()[:, None, None]
+        from_columns = cosines / (width / 2) * columns - sines / (width / 2) * rows
+        from_rows = sines / (height / 2) * columns + cosines / (height / 2) * rows
+        grid = torch.stack((from_columns, from_rows), dim=-1)
         turned = functional.grid_sample(images.float(), grid, mode="nearest", align_corners=False)
         return turned.to(torch.uint8).contiguous(memory_format=torch.channels_last)
 
@@ -185,8 +186,9 @@ def fill_in_statistics(
             chosen_std = tuple(std) if transform.std == "dataset" else transform.std
             if 0.0 in chosen_std:
                 raise InputError(
-                    "transforms: Normalize.std: dataset: the training images are one flat colour in channel "
-                    f"{chosen_std.index(0.0)} (standard deviation 0); check dataset.source, or give numbers"
+                    "params.yaml: transforms: Normalize.std: found dataset, but the training images are one "
+                    f"flat colour in channel {chosen_std.index(0.0)} (standard deviation 0); check "
+                    "dataset.source, or give numbers"
                 )
             filled.append(schema.Normalize(name="Normalize", mean=chosen_mean, std=chosen_std))
         else:

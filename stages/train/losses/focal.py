@@ -25,8 +25,10 @@ class FocalLoss(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the scalar loss for logits (N, C) float and labels (N,) int64."""
         log_p = functional.log_softmax(logits, dim=1).gather(1, labels[:, None]).squeeze(1)
-        # 1 - p by expm1: exact where p is near 1, which is where this loss lives.
-        losses = -((-torch.expm1(log_p)) ** self.gamma) * log_p
+        # 1 - p by expm1: exact where p is near 1, which is where this loss lives. Never 0: there the slope of
+        # a power below 1 is infinite, and the gradient would be no number.
+        one_minus_p = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny)
+        losses = -(one_minus_p**self.gamma) * log_p
         if self.class_weights is None:
             return losses.mean()
         weights = self.class_weights[labels]

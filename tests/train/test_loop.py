@@ -1,0 +1,269 @@
+"""The training loop does what a loop written by hand does, and the same every time."""
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn import metrics as reference
+from torch import Tensor, nn, optim
+from torch.nn import functional
+
+from schemas.shared.manifest import Manifest
+from schemas.vision.history import EpochRecord
+from schemas.vision.transforms import AnyTransform, RandomCrop, RandomHorizontalFlip
+from stages.shared.errors import InputError
+from stages.train.loop import Training, run_epoch, train_one_epoch, validate
+from stages.train.losses.cross_entropy import CrossEntropy
+from stages.vision.checkpoint import hash_weights
+from stages.vision.draws import derive_seed
+from tests.train.toy import make_training
+from tests.vision.prepared import write_prepared
+from tests.vision.torch_state import keep_torch_settings
+
+AUGMENT: Sequence[AnyTransform] = (
+    RandomCrop(name="RandomCrop", padding=2),
+    RandomHorizontalFlip(name="RandomHorizontalFlip", p=0.5),
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with keep_torch_settings():
+        torch.set_num_threads(1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("prepared")
+
+
+@pytest.fixture(scope="module")
+def manifest(folder: Path) -> Manifest:
+    """Return a data set of 24 training images, which batches of 5 do not divide."""
+    return write_prepared(folder)
+
+
+def train(training: Training, epochs: range = range(3)) -> list[EpochRecord]:
+    """Run epochs."""
+    return [run_epoch(training, epoch=epoch) for epoch in epochs]
+
+
+def hash_network(training: Training) -> str:
+    """Return one hash of all weights."""
+    return hash_weights(training.network.state_dict())
+
+
+def test_separable_images_are_learned(folder: Path, manifest: Manifest) -> None:
+    """Training and validation loss fall, and in the end every image is answered correctly."""
+    records = train(make_training(folder, manifest), range(12))
+    assert records[-1].train_loss < 0.2 * records[0].train_loss
+    assert records[-1].val.loss < 0.2 * records[0].val.loss
+    assert records[-1].train_accuracy == 1.0
+    assert records[-1].val.accuracy == records[-1].val.macro_f1 == 1.0
+
+
+def test_weights_are_those_of_a_loop_written_by_hand(folder: Path, manifest: Manifest) -> None:
+    """Forward, loss, zero_grad, backward, step over the same batches give the same bits."""
+    training, other = make_training(folder, manifest), make_training(folder, manifest)
+    records = train(training, range(2))
+
+    network, images = other.network, other.train_images
+    optimizer = optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    step = 0
+    for epoch in range(2):
+        network.train()
+        generator = torch.Generator().manual_seed(derive_seed(0, epoch))
+        order = torch.randperm(len(images), generator=generator)
+        total = 0.0
+        for batch in order.split(5):  # type: ignore[no-untyped-call]
+            inputs = torch.stack([images[index][0] for index in batch.tolist()])
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            labels = images.labels[batch]
+            optimizer.param_groups[0]["lr"] = 0.05 / (1 + step / 10)
+            loss = functional.cross_entropy(network(inputs), labels)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            total += loss.item() * len(batch)
+            step += 1
+        assert records[epoch].train_loss == pytest.approx(total / len(images), rel=1e-6)
+    assert hash_network(training) == hash_network(other)
+
+
+def test_epoch_loss_is_the_mean_over_images(folder: Path, manifest: Manifest) -> None:
+    """While weights stand still, loss and accuracy are those of all images, the last batch being smaller."""
+    training = make_training(folder, manifest, lr=0.0)
+    _, loss, accuracy = train_one_epoch(training, epoch=0)
+    images, labels = training.train_images.gather(range(len(training.train_images)))
+    with torch.no_grad():
+        logits = training.network(images)
+    assert len(images) % 5 != 0
+    assert loss == pytest.approx(functional.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert accuracy == pytest.approx((logits.argmax(dim=1) == labels).double().mean().item())
+
+
+def test_validation_scores_the_validation_split(folder: Path, manifest: Manifest) -> None:
+    """Loss and scores are those of the network on the split, without dropout, as scikit-learn has them."""
+    training = make_training(folder, manifest, dropout=0.9)
+    scores = validate(training, epoch=0)
+    batches = list(training.val_batches)
+    images, labels = (torch.cat(part) for part in zip(*batches, strict=True))
+    with torch.no_grad():
+        logits = training.network.eval()(images)
+    predicted = logits.argmax(dim=1)
+    assert scores.loss == pytest.approx(functional.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert scores.accuracy == pytest.approx(reference.accuracy_score(labels, predicted))
+    assert scores.balanced_accuracy == pytest.approx(reference.balanced_accuracy_score(labels, predicted))
+    assert scores.macro_f1 == pytest.approx(reference.f1_score(labels, predicted, average="macro"))
+
+
+def test_validation_uses_the_loss_of_training(folder: Path, manifest: Manifest) -> None:
+    """Class weights and smoothing count in the validation loss too."""
+    criterion = CrossEntropy(label_smoothing=0.2, class_weights=torch.tensor([1.0, 2.0, 5.0]))
+    training = make_training(folder, manifest, criterion=criterion)
+    images, labels = (torch.cat(part) for part in zip(*training.val_batches, strict=True))
+    with torch.no_grad():
+        expected = criterion(training.network.eval()(images), labels).item()
+    assert validate(training, epoch=0).loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_network_trains_in_training_mode_after_validation(folder: Path, manifest: Manifest) -> None:
+    """Each epoch switches dropout on again."""
+    training = make_training(folder, manifest, dropout=0.5)
+    modes = []
+    training.network.register_forward_hook(lambda *_: modes.append(training.network.training))
+    train(training, range(2))
+    assert modes == ([True] * 5 + [False] * 2) * 2
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_two_runs_are_the_same(folder: Path, manifest: Manifest, precision: str) -> None:
+    """Weights, losses and scores of two runs are equal to the last bit, with augmentation and dropout."""
+
+    def run(seed: int) -> tuple[str, list[EpochRecord]]:
+        training = make_training(
+            folder,
+            manifest,
+            dropout=0.5,
+            augment=AUGMENT,
+            precision="bfloat16" if precision == "bfloat16" else "float32",
+            seed=seed,
+        )
+        records = train(training, range(2))
+        return hash_network(training), records
+
+    first = run(0)
+    torch.rand(3)
+    assert run(0) == first
+    assert run(1) != first
+
+
+@pytest.mark.parametrize(("num_workers", "prefetch_factor"), [(1, 1), (2, 2), (2, 5)])
+def test_workers_change_nothing(
+    folder: Path, manifest: Manifest, num_workers: int, prefetch_factor: int
+) -> None:
+    """Any number of workers and of batches made ahead gives the bits of a run without workers."""
+
+    def run(num_workers: int, prefetch_factor: int) -> tuple[str, list[EpochRecord]]:
+        training = make_training(
+            folder,
+            manifest,
+            num_workers=num_workers,
+            prefetch_factor=prefetch_factor,
+            dropout=0.5,
+            augment=AUGMENT,
+        )
+        records = train(training, range(2))
+        return hash_network(training), records
+
+    assert run(num_workers, prefetch_factor) == run(0, 1)
+
+
+def test_epoch_draws_what_it_draws_in_an_unbroken_run(folder: Path, manifest: Manifest) -> None:
+    """An epoch continued in a new process, from the saved state alone, ends in the same bits."""
+    unbroken = make_training(folder, manifest, dropout=0.5, augment=AUGMENT)
+    train(unbroken, range(1))
+    resumed = make_training(folder, manifest, dropout=0.5, augment=AUGMENT)
+    resumed.network.load_state_dict(unbroken.network.state_dict())
+    resumed.optimizer.load_state_dict(deepcopy(unbroken.optimizer.state_dict()))
+    resumed.lr_scheduler.load_state_dict(unbroken.lr_scheduler.state_dict())
+    torch.manual_seed(12345)
+    assert train(resumed, range(1, 3)) == train(unbroken, range(1, 3))
+    assert hash_network(resumed) == hash_network(unbroken)
+
+
+def test_dropout_differs_from_step_to_step(folder: Path, manifest: Manifest) -> None:
+    """Each step of each epoch draws dropout of its own."""
+    training = make_training(folder, manifest, dropout=0.5, lr=0.0, batch_size=24)
+    losses = {train_one_epoch(training, epoch=epoch)[1] for epoch in range(4)}
+    assert len(losses) == 4
+
+
+def test_learning_rate_is_that_of_the_last_step(folder: Path, manifest: Manifest) -> None:
+    """The record holds the rate of the epoch's last step; the schedule moves once a step."""
+    records = train(make_training(folder, manifest), range(2))
+    assert [record.epoch for record in records] == [1, 2]
+    assert [record.lr for record in records] == pytest.approx([0.05 / 1.4, 0.05 / 1.9])
+
+
+def test_bfloat16_learns_with_float32_weights(folder: Path, manifest: Manifest) -> None:
+    """In 16-bit arithmetic the loss falls too, and the weights stay float32."""
+    training = make_training(folder, manifest, precision="bfloat16")
+    records = train(training, range(8))
+    assert records[-1].train_loss < 0.5 * records[0].train_loss
+    assert {weight.dtype for weight in training.network.parameters()} == {torch.float32}
+
+
+def test_batch_may_be_larger_than_the_data_set(folder: Path, manifest: Manifest) -> None:
+    """One batch of all images is one step an epoch."""
+    training = make_training(folder, manifest, batch_size=10_000)
+    train(training, range(2))
+    assert training.lr_scheduler.last_epoch == 2
+
+
+def test_smallest_data_set_trains(tmp_path: Path) -> None:
+    """Two classes with one image in each split, in batches of one."""
+    manifest = write_prepared(tmp_path, classes=("a", "b"), num_train=1, num_val=1, num_test=1)
+    [record] = train(make_training(tmp_path, manifest, batch_size=1), range(1))
+    assert 0 <= record.val.accuracy <= 1
+
+
+class BrokenLoss(nn.Module):
+    """Cross-entropy that is no number at one call."""
+
+    def __init__(self, *, breaks_at: int, value: float) -> None:
+        super().__init__()
+        self._breaks_at = breaks_at
+        self._value = value
+        self._num_calls = 0
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        self._num_calls += 1
+        loss = functional.cross_entropy(logits, labels)
+        return loss * self._value if self._num_calls == self._breaks_at else loss
+
+
+@pytest.mark.parametrize(("value", "word"), [(float("nan"), "nan"), (float("inf"), "inf")])
+def test_non_finite_loss_is_named(folder: Path, manifest: Manifest, value: float, word: str) -> None:
+    """A loss that is no number ends training; the message names epoch, step and what to do."""
+    # An epoch calls it for 5 steps and once to validate: call 9 is step 3 of the second epoch.
+    training = make_training(folder, manifest, criterion=BrokenLoss(breaks_at=9, value=value))
+    message = f"train: the loss became {word} in epoch 2, step 3 of 5; lower optimizer.lr"
+    with pytest.raises(InputError, match=message):
+        train(training)
+
+
+def test_non_finite_validation_loss_is_named(folder: Path, manifest: Manifest) -> None:
+    """A validation loss that is no number ends training; the message names the epoch."""
+    training = make_training(folder, manifest, criterion=BrokenLoss(breaks_at=12, value=float("nan")))
+    with pytest.raises(InputError, match="train: the validation loss became nan after epoch 2; "):
+        train(training)
+
+
+def test_too_high_a_learning_rate_is_named(folder: Path, manifest: Manifest) -> None:
+    """Weights that fly apart end in the same message, not in a checkpoint of no numbers."""
+    with pytest.raises(InputError, match=r"loss became (nan|inf) (in|after) epoch \d.*lower optimizer\.lr"):
+        train(make_training(folder, manifest, lr=1e20), range(5))

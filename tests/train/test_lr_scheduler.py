@@ -1,0 +1,148 @@
+"""The learning rate over time, step by step, against torch's schedules."""
+
+import math
+import re
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn, optim
+
+from schemas.train.lr_scheduler import LrScheduler
+from stages.train.lr_scheduler import build_factor, build_lr_scheduler
+from tests.vision.completeness import names_of, read_test
+
+BLOCKS: dict[str, Any] = {
+    "step": {"every_epochs": 2, "gamma": 0.5},
+    "cosine": {"final_lr_fraction": 0.1},
+    "one_cycle": {"div_factor": 25.0, "final_div_factor": 1000.0},
+}
+
+
+def make_section(name: str, *, warmup_epochs: float = 0.0, **changes: Any) -> LrScheduler:
+    """Return an `lr_scheduler` section."""
+    return LrScheduler.model_validate({"name": name, "warmup_epochs": warmup_epochs, **BLOCKS, **changes})
+
+
+def make_optimizer(lr: float = 1.0) -> optim.Optimizer:
+    """Return an optimizer whose steps change nothing."""
+    return optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
+
+
+def follow(scheduler: optim.lr_scheduler.LRScheduler, num_steps: int) -> list[float]:
+    """Return the learning rate of each step."""
+    rates = []
+    for _ in range(num_steps):
+        rates.append(float(scheduler.get_last_lr()[0]))
+        scheduler.optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def compute(section: LrScheduler, *, num_epochs: int = 6, steps_per_epoch: int = 5) -> list[float]:
+    """Return the factor of each step."""
+    factor = build_factor(section, num_epochs=num_epochs, steps_per_epoch=steps_per_epoch)
+    return [factor(step) for step in range(num_epochs * steps_per_epoch)]
+
+
+def test_constant_stays() -> None:
+    """Without warm-up the learning rate never changes."""
+    assert compute(make_section("constant")) == [1.0] * 30
+
+
+@pytest.mark.parametrize("name", ["constant", "step", "cosine"])
+def test_warmup_rises_linearly(name: str) -> None:
+    """The warm-up is torch's LinearLR from 1 / its steps to 1, reached at its last step."""
+    warmup = optim.lr_scheduler.LinearLR(make_optimizer(), start_factor=1 / 10, total_iters=9)
+    found = compute(make_section(name, warmup_epochs=2.0, step={"every_epochs": 3, "gamma": 0.5}))
+    assert found[:10] == pytest.approx(follow(warmup, 10))
+    assert found[9] == 1.0
+
+
+def test_warmup_may_take_part_of_an_epoch() -> None:
+    """A warm-up of 0.4 epochs of 5 steps takes 2 steps."""
+    assert compute(make_section("constant", warmup_epochs=0.4))[:4] == [0.5, 1.0, 1.0, 1.0]
+
+
+def test_step_is_that_of_torch() -> None:
+    """Every few epochs the learning rate is multiplied by gamma, as in torch's StepLR."""
+    reference = optim.lr_scheduler.StepLR(make_optimizer(), step_size=10, gamma=0.5)
+    assert compute(make_section("step")) == pytest.approx(follow(reference, 30))
+
+
+def test_cosine_is_that_of_torch() -> None:
+    """Half a cosine from the first step to the last, as in torch's CosineAnnealingLR."""
+    reference = optim.lr_scheduler.CosineAnnealingLR(make_optimizer(), T_max=29, eta_min=0.1)
+    found = compute(make_section("cosine"))
+    assert found == pytest.approx(follow(reference, 30))
+    assert found[-1] == pytest.approx(0.1)
+
+
+def test_cosine_falls_after_the_warmup() -> None:
+    """With a warm-up the cosine takes the steps that are left, and still ends at the final fraction."""
+    reference = optim.lr_scheduler.CosineAnnealingLR(make_optimizer(), T_max=19, eta_min=0.1)
+    found = compute(make_section("cosine", warmup_epochs=2.0))
+    assert found[10:] == pytest.approx(follow(reference, 20))
+
+
+@pytest.mark.parametrize("warmup_epochs", [1.0, 1.8, 3.0])
+def test_one_cycle_is_that_of_torch(warmup_epochs: float) -> None:
+    """Up and down by half cosines, as in torch's OneCycleLR with its defaults and no momentum cycle."""
+    reference = optim.lr_scheduler.OneCycleLR(
+        make_optimizer(),
+        max_lr=1.0,
+        total_steps=30,
+        pct_start=warmup_epochs / 6,
+        cycle_momentum=False,
+        three_phase=False,
+        div_factor=25.0,
+        final_div_factor=1000.0,
+    )
+    found = compute(make_section("one_cycle", warmup_epochs=warmup_epochs))
+    assert found == pytest.approx(follow(reference, 30))
+    assert found[0] == pytest.approx(1 / 25)
+    assert max(found) == 1.0
+    assert found[-1] == pytest.approx(1 / 25_000)
+
+
+def test_one_cycle_without_warmup_only_falls() -> None:
+    """Without a warm-up the cycle starts at its top."""
+    found = compute(make_section("one_cycle"))
+    assert found[0] == 1.0
+    assert found == sorted(found, reverse=True)
+
+
+@pytest.mark.parametrize("name", names_of(LrScheduler))
+def test_single_step_is_taken_at_the_top(name: str) -> None:
+    """A run of one step, as on a tiny data set for one epoch, trains with the whole learning rate."""
+    section = make_section(name, cosine={"final_lr_fraction": 0.0})
+    assert compute(section, num_epochs=1, steps_per_epoch=1) == [1.0]
+
+
+@settings(deadline=None)
+@given(
+    name=st.sampled_from(names_of(LrScheduler)),
+    num_epochs=st.integers(1, 5),
+    steps_per_epoch=st.integers(1, 5),
+    warmup_share=st.floats(0, 1),
+)
+def test_factor_stays_between_0_and_1(
+    name: str, num_epochs: int, steps_per_epoch: int, warmup_share: float
+) -> None:
+    """For any lengths, also a warm-up as long as the run, factors are above 0 and reach no more than 1."""
+    section = make_section(name, warmup_epochs=warmup_share * num_epochs)
+    factor = build_factor(section, num_epochs=num_epochs, steps_per_epoch=steps_per_epoch)
+    factors = [factor(step) for step in range(num_epochs * steps_per_epoch + 1)]
+    assert all(math.isfinite(value) and 0 < value <= 1 for value in factors)
+
+
+@pytest.mark.parametrize("name", names_of(LrScheduler))
+def test_every_schedule_of_the_schema_is_built_and_tested(name: str) -> None:
+    """A schedule that params.yaml may name sets the optimizer's rate step by step; a test above uses it."""
+    section = make_section(name, warmup_epochs=1.0)
+    scheduler = build_lr_scheduler(section, make_optimizer(lr=0.02), num_epochs=6, steps_per_epoch=5)
+    assert follow(scheduler, 30) == pytest.approx([0.02 * factor for factor in compute(section)])
+    assert scheduler.optimizer.param_groups[0]["lr"] == scheduler.get_last_lr()[0]
+    assert re.search(rf'make_section\("{name}"', read_test("train/test_lr_scheduler.py"))

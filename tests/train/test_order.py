@@ -1,0 +1,66 @@
+"""The order of an epoch."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from stages.train.order import EpochOrder
+
+
+def list_order(num_images: int = 40, *, epoch: int = 0, seed: int = 0, shuffle: bool = True) -> list[int]:
+    """Return an epoch's order."""
+    order = EpochOrder(num_images, shuffle=shuffle, seed=seed)
+    order.set_epoch(epoch)
+    return list(order)
+
+
+@pytest.mark.parametrize("num_images", [1, 2, 40])
+def test_every_image_comes_once(num_images: int) -> None:
+    """An epoch is a permutation of the images."""
+    assert sorted(list_order(num_images)) == list(range(num_images))
+    assert len(EpochOrder(num_images, shuffle=True, seed=0)) == num_images
+
+
+def test_order_depends_on_seed_and_epoch_alone() -> None:
+    """The same seed and epoch give the same order, whatever was drawn before; others give others."""
+    expected = list_order(epoch=3)
+    order = EpochOrder(40, shuffle=True, seed=0)
+    torch.manual_seed(99)
+    for epoch in (0, 7):
+        order.set_epoch(epoch)
+        list(order)
+    order.set_epoch(3)
+    assert list(order) == expected
+    assert list(order) == expected
+    assert len({tuple(list_order(epoch=epoch, seed=seed)) for epoch in range(5) for seed in range(5)}) == 25
+
+
+def test_order_draws_nothing_from_the_global_generator() -> None:
+    """Shuffling leaves torch's own random numbers as they are."""
+    before = torch.get_rng_state()
+    list_order()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_without_shuffling_images_come_in_order() -> None:
+    """shuffle: false goes through the images as they lie, in every epoch."""
+    assert list_order(shuffle=False, epoch=2) == list(range(40))
+
+
+def test_every_place_is_as_likely_as_another() -> None:
+    """Over 2000 epochs each of 5 images stands about equally often at each of 5 places (chi-square)."""
+    orders = np.array([list_order(5, epoch=epoch) for epoch in range(2000)])
+    counts = np.array([np.bincount(column, minlength=5) for column in orders.T])
+    assert ((counts - 400) ** 2 / 400).sum() < 45  # 16 degrees of freedom, p = 0.0001
+
+
+def test_order_drives_a_data_loader() -> None:
+    """As a DataLoader's sampler it decides which images make up a batch."""
+    loader = DataLoader(
+        TensorDataset(torch.arange(10)), batch_size=4, sampler=(order := EpochOrder(10, shuffle=True, seed=1))
+    )
+    order.set_epoch(5)
+    batches = [batch.tolist() for (batch,) in loader]
+    expected = list_order(10, epoch=5, seed=1)
+    assert batches == [expected[:4], expected[4:8], expected[8:]]

@@ -1,0 +1,228 @@
+"""The train stage as a whole, on a tiny prepared data set."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from schemas.shared.manifest import Manifest
+from schemas.train.loss import Loss
+from schemas.train.lr_scheduler import LrScheduler
+from schemas.train.optimizer import Optimizer
+from schemas.train.train_metrics import TrainMetrics
+from schemas.vision.history import History, Scores
+from schemas.vision.network import Network
+from schemas.vision.transforms import Normalize, ToTensor
+from stages.shared.errors import InputError
+from stages.shared.files import read_json, sha256_of
+from stages.shared.paths import METRICS, MODEL, PREPARED
+from stages.train.__main__ import main
+from stages.train.best import is_better
+from stages.vision.checkpoint import read_checkpoint, restore_network
+from stages.vision.dataset import PreparedImages
+from stages.vision.transforms import build_transforms
+from tests.train.project import hash_files, make_project, write_params
+from tests.vision.completeness import names_of
+from tests.vision.torch_state import keep_torch_settings
+
+OUTPUTS = {
+    "metrics/train.json",
+    "model/best.safetensors",
+    "model/history.json",
+    "model/last.safetensors",
+    "dvclive/metrics.json",
+    "dvclive/plots/metrics/lr.tsv",
+    "dvclive/plots/metrics/train/accuracy.tsv",
+    "dvclive/plots/metrics/train/loss.tsv",
+    "dvclive/plots/metrics/val/accuracy.tsv",
+    "dvclive/plots/metrics/val/balanced_accuracy.tsv",
+    "dvclive/plots/metrics/val/loss.tsv",
+    "dvclive/plots/metrics/val/macro_f1.tsv",
+}
+
+
+@pytest.fixture(autouse=True)
+def _keep_torch_settings() -> Iterator[None]:
+    with keep_torch_settings():
+        yield
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
+    """Return the prepared data set of a project, which is the current folder."""
+    return make_project(tmp_path, monkeypatch)
+
+
+def train(folder: Path, **changes: Any) -> dict[str, str]:
+    """Run the stage with changed parameters and return the hash of every file it wrote."""
+    write_params(folder, **changes)
+    main()
+    hashes = hash_files(folder / "data")
+    return {name: value for name, value in hashes.items() if not name.startswith("prepared/")}
+
+
+@pytest.mark.usefixtures("manifest")
+def test_outputs_are_those_of_the_pipeline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The stage writes checkpoints, history, curves and metrics, nothing else, and says how it went."""
+    assert train(tmp_path).keys() == OUTPUTS
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[-1].startswith("train: best epoch ")
+
+
+@pytest.mark.usefixtures("manifest")
+def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
+    """Every file of a second run has the same hash, in another order of earlier draws and with workers too."""
+    transforms = [
+        {"RandomCrop": {"padding": 2}},
+        "RandomHorizontalFlip",
+        "RandomVerticalFlip",
+        {"RandomRotation": {"degrees": 15.0}},
+        "ToTensor",
+        {"Normalize": {"mean": "dataset", "std": "dataset"}},
+    ]
+    first = train(tmp_path, transforms=transforms)
+    torch.manual_seed(5)
+    assert train(tmp_path, transforms=transforms) == first
+    with_workers = {"loader__num_workers": 2, "loader__prefetch_factor": 3}
+    assert train(tmp_path, transforms=transforms, **with_workers) == first
+    other = train(tmp_path, transforms=transforms, training__seed=1)
+    assert other["model/last.safetensors"] != first["model/last.safetensors"]
+
+
+def score(path: Path, manifest: Manifest) -> tuple[float, float]:
+    """Return loss and accuracy on the validation split of what a checkpoint holds."""
+    checkpoint, weights = read_checkpoint(path)
+    images, labels = PreparedImages(
+        PREPARED, manifest, "val", transform=build_transforms(checkpoint.preprocessing)
+    ).gather(range(6))
+    with torch.no_grad():
+        logits = restore_network(checkpoint, weights).eval()(images)
+    loss = torch.nn.functional.cross_entropy(logits, labels).item()
+    return loss, (logits.argmax(dim=1) == labels).double().mean().item()
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "loss", "macro_f1"])
+def test_checkpoints_are_of_the_best_and_the_last_epoch(
+    tmp_path: Path, manifest: Manifest, metric: str
+) -> None:
+    """Each checkpoint scores what history says of its epoch, and the best is the best of all."""
+    # So high a rate makes the epochs go up and down.
+    train(tmp_path, training__num_epochs=6, training__best_metric=metric, optimizer__lr=0.05)
+    history = read_json(MODEL / "history.json", History, made_by="")
+    assert [record.epoch for record in history.epochs] == [1, 2, 3, 4, 5, 6]
+    best: Scores | None = None
+    best_epoch = 0
+    for record in history.epochs:
+        if is_better(record.val, best, metric=metric):
+            best, best_epoch = record.val, record.epoch
+    assert (history.best_metric, history.best_epoch) == (metric, best_epoch)
+    for name, epoch in (("best", best_epoch), ("last", 6)):
+        checkpoint, _ = read_checkpoint(MODEL / f"{name}.safetensors")
+        assert checkpoint.epoch == history.epochs[epoch - 1]
+        loss, accuracy = score(MODEL / f"{name}.safetensors", manifest)
+        assert loss == pytest.approx(checkpoint.epoch.val.loss, rel=1e-4)
+        assert accuracy == pytest.approx(checkpoint.epoch.val.accuracy)
+    metrics = read_json(METRICS / "train.json", TrainMetrics, made_by="")
+    assert (metrics.best_epoch, metrics.val) == (best_epoch, history.epochs[best_epoch - 1].val)
+
+
+def test_checkpoint_stands_alone(tmp_path: Path, manifest: Manifest) -> None:
+    """A checkpoint holds classes, image form, fixed preprocessing with numbers, numerics and the data's hash."""
+    train(tmp_path, training__precision="bfloat16", training__seed=3)
+    checkpoint, weights = read_checkpoint(MODEL / "best.safetensors")
+    assert checkpoint.classes == manifest.classes
+    assert checkpoint.image == manifest.image
+    assert checkpoint.preprocessing == (
+        ToTensor(name="ToTensor"),
+        Normalize(name="Normalize", mean=manifest.mean, std=manifest.std),
+    )
+    assert (checkpoint.numerics.threads, checkpoint.numerics.precision) == (1, "bfloat16")
+    assert (checkpoint.num_epochs, checkpoint.seed) == (3, 3)
+    assert checkpoint.dataset_sha256 == sha256_of(PREPARED / "manifest.json")
+    metrics = read_json(METRICS / "train.json", TrainMetrics, made_by="")
+    assert metrics.num_parameters == sum(weight.numel() for weight in weights.values())
+
+
+VARIANTS = [
+    *(("network__name", name) for name in names_of(Network)),
+    *(("loss__name", name) for name in names_of(Loss)),
+    *(("optimizer__name", name) for name in names_of(Optimizer)),
+    *(("lr_scheduler__name", name) for name in names_of(LrScheduler)),
+    ("loss__class_weights", "balanced"),
+    ("loss__class_weights", [1.0, 2.0, 3.0]),
+    ("loader__shuffle", False),
+]
+
+
+@pytest.mark.usefixtures("manifest")
+@pytest.mark.parametrize(("key", "value"), VARIANTS, ids=str)
+def test_every_variant_trains(tmp_path: Path, key: str, value: object) -> None:
+    """One changed key is enough to train with another network, loss, optimizer or schedule."""
+    train(tmp_path, training__num_epochs=1, **{key: value})
+    read_checkpoint(MODEL / "best.safetensors")
+
+
+REFUSALS: list[tuple[dict[str, Any], str]] = [
+    ({"training__device": "cuda"}, r"^params\.yaml: training\.device: found cuda, .*; allowed: auto, cpu"),
+    ({"loss__class_weights": [1.0, 2.0]}, r"^params\.yaml: loss\.class_weights: found 2 numbers; allowed: "),
+    ({"dataset__height_px": 12}, r"^data/prepared: .*height_px=6 .*height_px=12 .*dvc repro prepare-dataset"),
+    ({"optimizer__lr": 1e30}, r"^train: the (validation )?loss became .*lower optimizer\.lr"),
+]
+
+
+@pytest.mark.usefixtures("manifest")
+@pytest.mark.parametrize(
+    ("changes", "message"), REFUSALS, ids=[next(iter(changes)) for changes, _ in REFUSALS]
+)
+def test_bad_input_is_refused_and_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
+) -> None:
+    """What cannot work is refused in one line, and the model of the last good run stays."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    train(tmp_path)
+    before = hash_files(tmp_path / "data" / "model")
+    with pytest.raises(InputError, match=message) as caught:
+        train(tmp_path, **changes)
+    assert "\n" not in str(caught.value)
+    assert hash_files(tmp_path / "data" / "model") == before
+    assert not (tmp_path / "data" / "model.partial").exists()
+
+
+def test_flat_images_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training images of one flat colour have no standard deviation to divide by."""
+    manifest = make_project(tmp_path, monkeypatch)
+    flat = manifest.model_copy(update={"std": (0.0,)})
+    (PREPARED / "manifest.json").write_text(flat.model_dump_json(), encoding="utf-8")
+    with pytest.raises(InputError, match=r"Normalize\.std: found dataset, but .* standard deviation 0"):
+        main()
+
+
+def test_missing_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without prepared data the message says how to make it."""
+    monkeypatch.chdir(tmp_path)
+    write_params(tmp_path)
+    with pytest.raises(
+        InputError, match=r"manifest\.json: there is no such file; .*dvc repro prepare-dataset"
+    ):
+        main()
+
+
+@pytest.mark.usefixtures("manifest")
+def test_damaged_data_is_refused(tmp_path: Path) -> None:
+    """One other bit in the pixels is found before training starts."""
+    path = PREPARED / "images-00000.npy"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(InputError, match=r"images-00000\.npy: is damaged"):
+        train(tmp_path)
+
+
+def test_smallest_data_set_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two classes with one colour image in each split are enough."""
+    make_project(tmp_path, monkeypatch, classes=("a", "b"), num_train=1, num_val=1, num_test=1, channels=3)
+    train(tmp_path, dataset__color="rgb")
+    assert read_checkpoint(MODEL / "best.safetensors")[0].image.color == "rgb"

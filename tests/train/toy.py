@@ -1,0 +1,77 @@
+"""A training run small enough for a test."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn, optim
+
+from schemas.shared.manifest import Manifest
+from schemas.vision.network import Cnn, Network
+from schemas.vision.runtime import Numerics, Precision
+from schemas.vision.transforms import AnyTransform, Normalize, ToTensor
+from stages.train.loop import Training
+from stages.train.losses.cross_entropy import CrossEntropy
+from stages.train.order import EpochOrder
+from stages.train.progress import TrainingProgress
+from stages.vision.dataset import PreparedImages, build_loader
+from stages.vision.networks import build_network
+from stages.vision.transforms import build_transforms, without_random
+
+CPU = torch.device("cpu")
+
+
+def make_training(
+    folder: Path,
+    manifest: Manifest,
+    *,
+    num_epochs: int = 3,
+    batch_size: int = 5,
+    num_workers: int = 0,
+    prefetch_factor: int = 2,
+    lr: float = 0.05,
+    dropout: float = 0.0,
+    augment: Sequence[AnyTransform] = (),
+    precision: Precision = "float32",
+    criterion: nn.Module | None = None,
+    seed: int = 0,
+) -> Training:
+    """Return a training run of a tiny network with SGD and momentum, its learning rate falling by steps."""
+    torch.manual_seed(seed)
+    network = build_network(
+        Network(name="cnn", cnn=Cnn(channels=(4, 4), kernel_size=3, dropout=dropout)),
+        image=manifest.image,
+        num_classes=len(manifest.classes),
+    ).to(memory_format=torch.channels_last)
+    transforms = (
+        *augment,
+        ToTensor(name="ToTensor"),
+        Normalize(name="Normalize", mean=manifest.mean, std=manifest.std),
+    )
+    images = PreparedImages(folder, manifest, "train", transform=build_transforms(transforms, seed=seed))
+    val_images = PreparedImages(
+        folder, manifest, "val", transform=build_transforms(without_random(transforms))
+    )
+    order = EpochOrder(len(images), shuffle=True, seed=seed)
+    optimizer = optim.SGD(network.parameters(), lr=lr, momentum=0.9)
+    return Training(
+        network=network,
+        criterion=criterion or CrossEntropy(label_smoothing=0.0),
+        optimizer=optimizer,
+        lr_scheduler=optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step / 10)),
+        train_images=images,
+        train_order=order,
+        train_batches=build_loader(
+            images,
+            batch_size=batch_size,
+            sampler=order,
+            num_workers=num_workers,
+            prefetch_factor=prefetch_factor,
+        ),
+        val_batches=build_loader(val_images, batch_size=batch_size),
+        num_classes=len(manifest.classes),
+        device=CPU,
+        numerics=Numerics(threads=1, precision=precision),
+        seed=seed,
+        progress=TrainingProgress(num_epochs=num_epochs, images_per_epoch=len(images)),
+    )

@@ -1,0 +1,45 @@
+"""Checkpoint documents for tests."""
+
+from typing import Any
+
+from torch import Tensor
+
+from schemas.shared.image import ImageForm
+from schemas.vision.checkpoint import Checkpoint
+from schemas.vision.history import EpochRecord, Scores
+from schemas.vision.network import Cnn, Network
+from schemas.vision.runtime import Numerics
+from schemas.vision.transforms import Normalize, ToTensor
+from stages.vision.checkpoint import hash_weights
+
+TINY_CNN = Network(name="cnn", cnn=Cnn(channels=(2, 3), kernel_size=3, dropout=0.5))
+
+
+def make_checkpoint(weights: dict[str, Tensor], **changes: Any) -> Checkpoint:
+    """Return a document that goes with these weights."""
+    return Checkpoint(
+        **{
+            "version": 1,
+            "network": TINY_CNN,
+            "classes": ("ant", "café, crème"),
+            "image": ImageForm(color="grayscale", height_px=6, width_px=9, resize="pad"),
+            "preprocessing": (
+                ToTensor(name="ToTensor"),
+                Normalize(name="Normalize", mean=(0.1,), std=(1 / 3,)),
+            ),
+            "numerics": Numerics(threads=1, precision="float32"),
+            "epoch": EpochRecord(
+                epoch=2,
+                lr=0.1 + 0.2,
+                train_loss=1e-300,
+                train_accuracy=1.0,
+                val=Scores(loss=0.5, accuracy=0.5, balanced_accuracy=0.25, macro_f1=0.0),
+            ),
+            "num_epochs": 3,
+            "seed": 7,
+            "dataset_sha256": "0" * 64,
+            "weights_sha256": hash_weights(weights),
+            "libraries": {"torch": "2"},
+            **changes,
+        }
+    )

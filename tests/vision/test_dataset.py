@@ -1,0 +1,260 @@
+"""Prepared images under any DataLoader, and the checks of the files they come from."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+
+from schemas.shared.manifest import Manifest, SplitName
+from schemas.vision import transforms as schema
+from stages.shared.errors import InputError
+from stages.vision.dataset import PreparedImages, build_loader, read_manifest
+from stages.vision.transforms import build_transforms
+from tests.vision.prepared import read_pixels, write_prepared
+
+Batch = tuple[Tensor, Tensor]
+
+AUGMENTED = build_transforms(
+    (
+        schema.RandomCrop(name="RandomCrop", padding=2),
+        schema.RandomHorizontalFlip(name="RandomHorizontalFlip", p=0.5),
+        schema.ToTensor(name="ToTensor"),
+    )
+)
+
+
+class Plain(Dataset[tuple[Tensor, int]]):
+    """A data set as people write it."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.full((1, 2, 2), float(index)), index
+
+
+class ListOfSamples(Plain):
+    """A data set whose __getitems__ returns what torch's documentation says: a list of samples."""
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, int]]:
+        return [self[index] for index in indices]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "prepared"
+
+
+def assert_same(found: list[Batch], expected: list[Batch]) -> None:
+    """Compare batches bit for bit."""
+    assert len(found) == len(expected)
+    for (images, labels), (expected_images, expected_labels) in zip(found, expected, strict=True):
+        assert torch.equal(images, expected_images)
+        assert torch.equal(labels, expected_labels)
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_split_holds_its_images_in_their_order(folder: Path, split: SplitName, channels: int) -> None:
+    """The images of a split are its rows, in order, as (C, H, W) bytes with int64 labels."""
+    manifest = write_prepared(folder, channels=channels)
+    rows = np.flatnonzero(np.load(folder / "splits.npy") == ["train", "val", "test"].index(split))
+    dataset = PreparedImages(folder, manifest, split)
+    assert len(dataset) == len(rows)
+    assert dataset.rows.tolist() == rows.tolist()
+    assert dataset.labels.tolist() == np.load(folder / "labels.npy")[rows].tolist()
+    for index, row in enumerate(rows):
+        image, label = dataset[index]
+        pixels = read_pixels(folder, manifest)[row]
+        assert image.dtype == torch.uint8
+        assert torch.equal(image, torch.from_numpy(pixels).permute(2, 0, 1))
+        assert np.array_equal(dataset.pixels(index), pixels)
+        assert label.dtype == torch.int64
+        assert label.shape == ()
+        assert label == dataset.labels[index]
+
+
+def test_one_item_is_a_row_of_a_batch(folder: Path) -> None:
+    """An image fetched alone equals its row in any batch, augmentation and all."""
+    dataset = PreparedImages(folder, write_prepared(folder), "train", transform=AUGMENTED)
+    indices = [3, 0, 17, 3]
+    images, labels = dataset.gather(indices)
+    assert images.shape == (4, 1, 6, 9)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    for place, index in enumerate(indices):
+        image, label = dataset[index]
+        assert torch.equal(image, images[place])
+        assert torch.equal(label, labels[place])
+
+
+def test_getitems_is_a_list_of_samples(folder: Path) -> None:
+    """What DataLoader calls returns as many pairs as it asked for, which torch's own collation takes."""
+    dataset = PreparedImages(folder, write_prepared(folder), "train", transform=AUGMENTED)
+    indices = [5, 1, 2]
+    samples = dataset.__getitems__(indices)
+    assert len(samples) == 3
+    assert_same(list(samples), [dataset[index] for index in indices])
+    assert_same([samples[1]], [dataset[1]])
+    collated: list[Batch] = [default_collate(samples)]  # type: ignore[arg-type]
+    assert_same(collated, [dataset.gather(indices)])
+
+
+def test_indices_behave_as_those_of_a_list(folder: Path) -> None:
+    """-1 is the last image, len is out of range, and plain iteration ends."""
+    dataset = PreparedImages(folder, write_prepared(folder), "val", transform=AUGMENTED)
+    assert_same([dataset[-1]], [dataset[len(dataset) - 1]])
+    for index in (len(dataset), -len(dataset) - 1):
+        with pytest.raises(IndexError):
+            dataset[index]
+    assert len(list(dataset)) == len(dataset)  # type: ignore[call-overload]
+
+
+def test_shards_make_no_difference(tmp_path: Path) -> None:
+    """Rows spread over several shards are the rows of one shard, in any order."""
+    whole = PreparedImages(tmp_path / "a", write_prepared(tmp_path / "a"), "train")
+    manifest = write_prepared(tmp_path / "b", rows_per_shard=7)
+    parts = PreparedImages(tmp_path / "b", manifest, "train")
+    assert len(manifest.image_shards) == 6
+    for indices in ([0], list(range(len(whole))), list(reversed(range(len(whole)))), [20, 3, 3, 11]):
+        assert_same([parts.gather(indices)], [whole.gather(indices)])
+
+
+@pytest.mark.parametrize("rows_per_shard", [1000, 500])
+def test_data_set_travels_without_its_pixels(folder: Path, rows_per_shard: int) -> None:
+    """Pickling for a worker process carries paths, not pixels, and what arrives is the same data set."""
+    manifest = write_prepared(folder, num_train=200, height_px=20, width_px=20, rows_per_shard=rows_per_shard)
+    dataset = PreparedImages(folder, manifest, "train", transform=AUGMENTED)
+    dataset.set_epoch(2)
+    pickled = pickle.dumps(dataset)
+    assert len(pickled) < 600 * 20 * 20 / 10
+    copy = pickle.loads(pickled)
+    assert_same([copy.gather([1, 599])], [dataset.gather([1, 599])])
+
+
+def test_epoch_changes_augmentation_only(folder: Path) -> None:
+    """Another epoch changes pixels, not labels; the same epoch brings the same pixels back."""
+    dataset = PreparedImages(folder, write_prepared(folder), "train", transform=AUGMENTED)
+    everything = range(len(dataset))
+    first = dataset.gather(everything)
+    dataset.set_epoch(1)
+    images, labels = dataset.gather(everything)
+    assert not torch.equal(images, first[0])
+    assert torch.equal(labels, first[1])
+    dataset.set_epoch(0)
+    assert_same([dataset.gather(everything)], [first])
+
+
+def load_plainly(dataset: Dataset[Batch], workers: int) -> list[Batch]:
+    """Return the batches of the DataLoader that people write."""
+    order = torch.Generator().manual_seed(0)
+    loader = DataLoader(dataset, batch_size=5, shuffle=True, num_workers=workers, generator=order)
+    return [(images, labels) for images, labels in loader]
+
+
+def load_ours(dataset: Dataset[Batch], workers: int) -> list[Batch]:
+    """Return the batches of our own loader."""
+    order = torch.utils.data.RandomSampler(
+        dataset,  # type: ignore[arg-type]
+        generator=torch.Generator().manual_seed(0),
+    )
+    return list(build_loader(dataset, batch_size=5, sampler=order, num_workers=workers, prefetch_factor=3))
+
+
+@pytest.mark.parametrize("load", [load_plainly, load_ours])
+def test_workers_make_no_difference(folder: Path, load: Callable[[Dataset[Batch], int], list[Batch]]) -> None:
+    """Batches are the same with 0, 1 and 2 workers, in every epoch, under any DataLoader."""
+    dataset = PreparedImages(folder, write_prepared(folder), "train", transform=AUGMENTED)
+    for epoch in (0, 3):
+        dataset.set_epoch(epoch)
+        alone = load(dataset, 0)
+        assert [len(labels) for _, labels in alone] == [5, 5, 5, 5, 4]
+        for workers in (1, 2):
+            assert_same(load(dataset, workers), alone)
+
+
+def test_plain_loader_and_ours_give_the_same(folder: Path) -> None:
+    """Torch's own collation of our samples gives the batches that ours takes whole."""
+    manifest = write_prepared(folder)
+    dataset = PreparedImages(folder, manifest, "train", transform=AUGMENTED)
+    plain = [(images, labels) for images, labels in DataLoader(dataset, batch_size=7)]
+    assert_same(list(build_loader(dataset, batch_size=7)), plain)
+
+
+def test_subset_of_prepared_images_loads(folder: Path) -> None:
+    """Torch's Subset passes our batches on, under a plain loader and under ours."""
+    dataset = PreparedImages(folder, write_prepared(folder), "train", transform=AUGMENTED)
+    subset = Subset(dataset, [9, 2, 4])
+    expected = [dataset.gather([9, 2]), dataset.gather([4])]
+    assert_same(list(build_loader(subset, batch_size=2)), expected)
+    assert_same([(images, labels) for images, labels in DataLoader(subset, batch_size=2)], expected)
+
+
+@pytest.mark.parametrize("dataset", [Plain(), ListOfSamples(), Subset(Plain(), range(5))])
+def test_loader_takes_any_data_set(dataset: Dataset[Batch]) -> None:
+    """A data set that is not ours, with or without __getitems__, is collated as torch does."""
+    batches = [(images, labels) for images, labels in build_loader(dataset, batch_size=2)]
+    assert [labels.tolist() for _, labels in batches] == [[0, 1], [2, 3], [4]]
+    assert [images.shape for images, _ in batches] == [(2, 1, 2, 2), (2, 1, 2, 2), (1, 1, 2, 2)]
+
+
+def test_split_of_one_image_of_a_class_loads(folder: Path) -> None:
+    """The smallest split there can be is one batch, however large the batch size."""
+    manifest = write_prepared(folder, classes=("a", "b"), num_val=1)
+    dataset = PreparedImages(folder, manifest, "val", transform=AUGMENTED)
+    [(images, labels)] = build_loader(dataset, batch_size=100)
+    assert images.shape == (2, 1, 6, 9)
+    assert sorted(labels.tolist()) == [0, 1]
+    assert_same(list(build_loader(Subset(dataset, [1]), batch_size=100)), [dataset.gather([1])])
+
+
+def test_manifest_is_read_back(folder: Path) -> None:
+    """An undamaged folder is accepted, and its manifest is what was written."""
+    manifest = write_prepared(folder, rows_per_shard=10)
+    assert read_manifest(folder) == manifest
+
+
+FILES = ["manifest.json", "images-00000.npy", "images-00001.npy", "labels.npy", "splits.npy", "index.csv"]
+
+
+def write_two_shards(folder: Path) -> Manifest:
+    """Write a data set of two shards."""
+    manifest = write_prepared(folder, rows_per_shard=30)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    return manifest
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_missing_file_is_named(folder: Path, name: str) -> None:
+    """A file that is gone is named, with the command that makes it."""
+    write_two_shards(folder)
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=f"{name}: there is no such file; .*dvc repro prepare-dataset"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
+@pytest.mark.parametrize("name", FILES[1:])
+def test_damaged_file_is_named(folder: Path, name: str, damage: str) -> None:
+    """A file with one other bit, or cut short, is named as damaged."""
+    write_two_shards(folder)
+    path = folder / name
+    data = path.read_bytes()
+    middle = len(data) // 2
+    flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+    path.write_bytes({"flip": flipped, "cut": data[:-1], "empty": b""}[damage])
+    with pytest.raises(InputError, match=f"{name}: is damaged .*dvc repro prepare-dataset"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\x00", '{"version": 2}'])
+def test_damaged_manifest_is_refused(folder: Path, text: str) -> None:
+    """A manifest that is no manifest is refused in words, not with a traceback."""
+    write_two_shards(folder)
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"manifest\.json: .*dvc repro prepare-dataset"):
+        read_manifest(folder)

@@ -1,0 +1,65 @@
+"""Forward passes over all batches."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from schemas.vision.runtime import Numerics
+from stages.vision.inference import compute_logits
+
+CPU = torch.device("cpu")
+EXACT = Numerics(threads=1, precision="float32")
+
+
+def make_network() -> nn.Sequential:
+    """Return a network that answers otherwise while it is trained."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Dropout(0.9), nn.Flatten(), nn.Linear(16, 3))
+
+
+def make_batches(*sizes: int) -> list[tuple[Tensor, Tensor]]:
+    """Return batches of these sizes, labels counting up."""
+    images = torch.randn(sum(sizes), 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(sum(sizes))
+    return list(zip(torch.split(images, [*sizes]), torch.split(labels, [*sizes]), strict=True))
+
+
+@pytest.mark.parametrize("sizes", [(4, 4, 1), (9,), (1,) * 9])
+def test_logits_are_those_of_the_network(sizes: tuple[int, ...]) -> None:
+    """Whatever the batches, logits and labels are those of all images, in order, without dropout."""
+    network = make_network().train()
+    batches = make_batches(*sizes)
+    logits, labels = compute_logits(network, batches, device=CPU, numerics=EXACT)
+    assert labels.tolist() == list(range(9))
+    with torch.no_grad():
+        expected = network.eval()(torch.cat([images for images, _ in batches]))
+    torch.testing.assert_close(logits, expected)
+
+
+def test_network_is_left_ready_for_use() -> None:
+    """The network is in evaluation mode afterwards, and no gradient is kept."""
+    network = make_network().train()
+    logits, _ = compute_logits(network, make_batches(2), device=CPU, numerics=EXACT)
+    assert not network.training
+    assert not logits.requires_grad
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_same_batches_give_the_same_bits() -> None:
+    """Two passes give equal logits, bit for bit."""
+    network, batches = make_network(), make_batches(4, 3)
+    first, _ = compute_logits(network, batches, device=CPU, numerics=EXACT)
+    second, _ = compute_logits(network, batches, device=CPU, numerics=EXACT)
+    assert torch.equal(first, second)
+
+
+def test_bfloat16_gives_float32_logits() -> None:
+    """Logits of 16-bit passes come back as float32, near those of float32 and not equal to them."""
+    network, batches = make_network(), make_batches(4, 3)
+    exact, _ = compute_logits(network, batches, device=CPU, numerics=EXACT)
+    rough, _ = compute_logits(
+        network, batches, device=CPU, numerics=Numerics(threads=1, precision="bfloat16")
+    )
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    torch.testing.assert_close(rough, exact, atol=0.05, rtol=0.05)

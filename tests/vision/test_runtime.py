@@ -1,0 +1,81 @@
+"""Device, threads and precision."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from schemas.vision.runtime import Device, Numerics
+from stages.shared.errors import InputError
+from stages.vision.runtime import autocast, choose_device, make_deterministic
+from tests.vision.torch_state import keep_torch_settings
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _keep_torch_settings() -> Iterator[None]:
+    with keep_torch_settings():
+        yield
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, mps: bool) -> None:
+    """Have torch say which devices there are."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "best"), [(False, False, "cpu"), (False, True, "mps"), (True, True, "cuda")]
+)
+def test_auto_is_the_best_device_there_is(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, best: str
+) -> None:
+    """The choice is cuda, then mps, then cpu."""
+    pretend(monkeypatch, cuda=cuda, mps=mps)
+    assert choose_device("auto", key="training.device") == torch.device(best)
+
+
+def test_named_device_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that is named is taken, also beside better ones."""
+    pretend(monkeypatch, cuda=True, mps=True)
+    assert choose_device("cpu", key="training.device") == CPU
+    assert choose_device("mps", key="training.device") == torch.device("mps")
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_missing_device_is_refused(monkeypatch: pytest.MonkeyPatch, name: Device) -> None:
+    """A device that is not there is refused: the key, what was found, what is allowed."""
+    pretend(monkeypatch, cuda=False, mps=False)
+    message = f"params.yaml: evaluation.device: found {name}, .*; allowed: auto, cpu$"
+    with pytest.raises(InputError, match=message):
+        choose_device(name, key="evaluation.device")
+
+
+def test_threads_are_those_of_the_parameters() -> None:
+    """The number of threads is what was asked for, more or fewer than the machine has cores."""
+    for threads in (1, 3):
+        make_deterministic(Numerics(threads=threads, precision="float32"))
+        assert torch.get_num_threads() == threads
+
+
+def test_only_deterministic_algorithms_are_left() -> None:
+    """An operation that torch cannot repeat bit for bit raises instead of computing."""
+    make_deterministic(Numerics(threads=1, precision="float32"))
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.benchmark
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    with pytest.raises(RuntimeError, match="does not have a deterministic implementation"):
+        torch.zeros(2).put_(torch.tensor([0, 0]), torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)], ids=str
+)
+def test_matrix_products_have_the_wanted_precision(precision: str, dtype: torch.dtype) -> None:
+    """Inside the context, products of float32 matrices are computed in the precision of the parameters."""
+    matrix = torch.randn(4, 4)
+    with autocast(CPU, Numerics.model_validate({"threads": 1, "precision": precision})):
+        assert (matrix @ matrix).dtype == dtype
+    assert (matrix @ matrix).dtype == torch.float32
