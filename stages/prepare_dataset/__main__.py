@@ -15,12 +15,12 @@ from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SPLIT_NAMES, Manifest, SplitCounts, SplitName
 from stages.prepare_dataset.collect import Collection, FoundImage, collect_images
 from stages.prepare_dataset.decode import decode_files
-from stages.shared.index import write_index
 from stages.prepare_dataset.pack import ChannelSums, ShardWriter, sum_channels, write_array
 from stages.prepare_dataset.source import Source, open_source
 from stages.prepare_dataset.split import split_images
 from stages.shared.errors import InputError, run_stage
 from stages.shared.files import publish_folder, write_json
+from stages.shared.index import write_index
 from stages.shared.params import read_params
 from stages.shared.paths import METRICS, PREPARED
 from stages.shared.text import printable
@@ -30,8 +30,11 @@ def main() -> None:
     """Prepare the data set that params.yaml names."""
     params = read_params()
     path = Path(params.dataset.source)
+    name = str(path)
     source = open_source(path)
-    collection = collect_images(source.list_entries(), name=str(path), is_archive=path.is_file())
+    collection = collect_images(source.list_entries(), name=name, is_archive=path.is_file())
+    # Decoding can only take images away: refuse now what an hour of decoding would not mend.
+    split_images(collection.images, params.split, classes=collection.classes, given=collection.given_splits)
     form = ImageForm(
         color=params.dataset.color,
         height_px=params.dataset.height_px,
@@ -41,6 +44,8 @@ def main() -> None:
     with publish_folder(PREPARED) as folder:
         writer = ShardWriter(folder, form)
         images, sums, undecodable = decode_into(writer, source, collection.images, params.dataset, form=form)
+        for line in describe_undecodable(undecodable, source=name):
+            print(f"prepare-dataset: left out {line}")
         splits = split_images(images, params.split, classes=collection.classes, given=collection.given_splits)
         manifest = write_prepared(
             folder,
@@ -54,14 +59,14 @@ def main() -> None:
         )
     metrics = PrepareMetrics(
         num_classes=len(manifest.classes),
-        train=sum(manifest.counts.train),
-        val=sum(manifest.counts.val),
-        test=sum(manifest.counts.test),
-        undecodable=len(undecodable),
-        not_an_image=len(collection.left_out),
+        num_train=sum(manifest.counts.train),
+        num_val=sum(manifest.counts.val),
+        num_test=sum(manifest.counts.test),
+        num_undecodable=len(undecodable),
+        num_not_an_image=len(collection.left_out),
     )
     write_json(METRICS / "prepare.json", metrics)
-    report(metrics, name=str(path), undecodable=undecodable)
+    report(metrics, name=name)
 
 
 def decode_into(
@@ -94,11 +99,7 @@ def decode_into(
         writer.append(result.pixels)
         sums.append(sum_channels(result.pixels))
         used.append(image)
-    if undecodable and (dataset.undecodable == "error" or not used):
-        lines = describe_undecodable(undecodable, source=dataset.source)
-        raise InputError(
-            "\n".join(f"{line}; remove it, or set dataset.undecodable: exclude" for line in lines)
-        )
+    refuse_undecodable(undecodable, dataset, num_images=len(images))
     values, squares = (np.array(column, dtype=np.int64) for column in zip(*sums, strict=True))
     return used, ChannelSums(values, squares), undecodable
 
@@ -146,27 +147,40 @@ def write_prepared(
     return manifest
 
 
-def report(metrics: PrepareMetrics, *, name: str, undecodable: Sequence[IndexRow]) -> None:
+def report(metrics: PrepareMetrics, *, name: str) -> None:
     """Print what was prepared and what was left out."""
-    num_images = metrics.train + metrics.val + metrics.test
+    num_images = metrics.num_train + metrics.num_val + metrics.num_test
     print(
         f"prepare-dataset: {num_images:,} images of {metrics.num_classes} classes from {name}: "
-        f"{metrics.train:,} train, {metrics.val:,} val, {metrics.test:,} test"
+        f"{metrics.num_train:,} train, {metrics.num_val:,} val, {metrics.num_test:,} test"
     )
-    if undecodable or metrics.not_an_image:
+    if metrics.num_undecodable or metrics.num_not_an_image:
         print(
-            f"prepare-dataset: left out {metrics.undecodable:,} that cannot be decoded and "
-            f"{metrics.not_an_image:,} that are no images; {PREPARED / 'index.csv'} names each"
+            f"prepare-dataset: left out {metrics.num_undecodable:,} that cannot be decoded and "
+            f"{metrics.num_not_an_image:,} that are no images; {PREPARED / 'index.csv'} names each"
         )
-    for line in describe_undecodable(undecodable, source=name):
-        print(f"prepare-dataset: {line}")
+
+
+def refuse_undecodable(rows: Sequence[IndexRow], dataset: Dataset, *, num_images: int) -> None:
+    """Stop if nothing can be decoded, or if something cannot and dataset.undecodable is error."""
+    source = dataset.source
+    if len(rows) == num_images:
+        raise InputError(
+            f"dataset.source: {source}: none of its {num_images:,} images can be decoded; the first: "
+            f"{rows[0].path}: {rows[0].reason}; put readable images there"
+        )
+    if rows and dataset.undecodable == "error":
+        lines = describe_undecodable(rows, source=source)
+        raise InputError(
+            "\n".join(f"{line}; remove it, or set dataset.undecodable: exclude" for line in lines)
+        )
 
 
 def describe_undecodable(rows: Sequence[IndexRow], *, source: str, at_most: int = 10) -> list[str]:
     """Return a line for each of the first few files that cannot be decoded."""
     lines = [f"{source}/{row.path}: {row.reason}" for row in rows[:at_most]]
     if len(rows) > at_most:
-        lines.append(f"{source}: {len(rows) - at_most} more files cannot be decoded")
+        lines.append(f"{source}: {len(rows) - at_most:,} more that cannot be decoded")
     return lines
 
 

@@ -1,6 +1,6 @@
 """Which files of a source are images, and what class and split their folders give them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -9,9 +9,8 @@ from schemas.shared.manifest import SplitName
 from stages.shared.errors import InputError
 from stages.shared.text import printable
 
-IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jp2 .png .bmp .dib .webp .gif .tif .tiff .ppm .pgm .pbm .pnm".split()
-)
+_SUFFIXES = ".jpg .jpeg .jpe .jp2 .png .bmp .dib .webp .gif .tif .tiff .ppm .pgm .pbm .pnm"
+IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 SPLIT_FOLDERS: dict[str, SplitName] = {
     "train": "train",
     "training": "train",
@@ -21,6 +20,7 @@ SPLIT_FOLDERS: dict[str, SplitName] = {
     "test": "test",
     "testing": "test",
 }
+CLUTTER = frozenset(("__MACOSX", "Thumbs.db", "desktop.ini"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,9 @@ class FoundImage:
 
     path: str
     """Path in the source, as the source lists it."""
+
+    key: str
+    """Path below what wraps everything: the same in a folder and in an archive of that folder."""
 
     label: str
     """Class name."""
@@ -63,82 +66,112 @@ def collect_images(entries: Iterable[str], *, name: str, is_archive: bool) -> Co
         is_archive: Whether one folder around everything is passed over.
 
     Raises:
-        InputError: No images, fewer than two classes, or split folders beside class folders.
+        InputError: No images, fewer than two classes, or folders that are neither all classes nor all splits.
     """
     visible = sorted((entry for entry in entries if not _is_clutter(entry)), key=printable)
     wrapper = _find_wrapper(visible) if is_archive else ""
-    given_splits = _find_split_folders(visible, wrapper=wrapper, name=name)
-    depth = 1 if given_splits else 0
+    split_folders = _find_split_folders([entry.removeprefix(wrapper) for entry in visible], name=name)
+    depth = 1 if split_folders else 0  # of the class folders
     labels: set[str] = set()
     images: list[FoundImage] = []
     left_out: list[IndexRow] = []
     for path in visible:
-        parts = path.removeprefix(wrapper).split("/")  # a folder's last part is empty
-        if len(parts) < depth + 2:
-            if not path.endswith("/"):
-                left_out.append(_left_out(path, "", "stands outside the class folders"))
-            continue
-        label = printable(parts[depth])
-        labels.add(label)
+        key = path.removeprefix(wrapper)
+        parts = key.split("/")  # a folder's last part is empty
+        label = printable(parts[depth]) if len(parts) > depth + 1 else ""
+        if label:
+            labels.add(label)
         if path.endswith("/"):
             continue
-        suffix = PurePosixPath(path).suffix.lower()
-        if suffix not in IMAGE_SUFFIXES:
-            left_out.append(_left_out(path, label, f"{suffix or 'no suffix'} is no image suffix"))
-            continue
-        split = SPLIT_FOLDERS[parts[0].lower()] if given_splits else None
-        images.append(FoundImage(path=path, label=label, split=split))
-    if not images:
-        raise InputError(
-            f"dataset.source: {name}: found no images; put them into one folder a class, as in {name}/cat/1.jpg"
-        )
-    if len(labels) < 2:
-        raise InputError(
-            f"dataset.source: {name}: found one class, {printable(labels.pop())}; "
-            "a classifier needs at least two class folders"
-        )
-    return Collection(tuple(sorted(labels)), tuple(images), given_splits, tuple(left_out))
-
-
-def _left_out(path: str, label: str, reason: str) -> IndexRow:
-    return IndexRow(path=printable(path), label=label, split="", status="not_an_image", reason=reason)
-
-
-def _is_clutter(path: str) -> bool:
-    return any(
-        part.startswith(".") or part in {"__MACOSX", "Thumbs.db", "desktop.ini"} for part in path.split("/")
+        if reason := _why_no_image(path, label=label):
+            row = IndexRow(path=printable(path), label=label, split="", status="not_an_image", reason=reason)
+            left_out.append(row)
+        else:
+            images.append(FoundImage(path, key, label, split_folders.get(parts[0])))
+    _refuse_gaps(images, labels, split_folders, name=name)
+    return Collection(
+        tuple(sorted(labels)), tuple(images), frozenset(split_folders.values()), tuple(left_out)
     )
 
 
-def _find_wrapper(entries: list[str]) -> str:
-    """Return the chain of folders that everything else stands in, as `digits/`, or the empty string."""
+def _is_clutter(path: str) -> bool:
+    return any(part.startswith(".") or part in CLUTTER for part in path.split("/"))
+
+
+def _has_image_suffix(path: str) -> bool:
+    return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _why_no_image(path: str, *, label: str) -> str:
+    """Return why a file is left out; empty if it is not."""
+    if not label:
+        return "stands outside the class folders"
+    if _has_image_suffix(path):
+        return ""
+    suffix = printable(PurePosixPath(path).suffix)
+    return f"{suffix} is no image suffix" if suffix else "has no suffix"
+
+
+def _find_wrapper(entries: Sequence[str]) -> str:
+    """Return the chain of folders that everything else stands in, as `digits/`, or the empty string.
+
+    A folder that holds an image itself is a class, not a wrapper, and `train` on its own is a split.
+    """
     wrapper = ""
     while True:
-        inside = [entry.removeprefix(wrapper) for entry in entries if entry != wrapper]
-        tops = {entry.split("/")[0] for entry in inside}
-        folders_inside = {entry.split("/")[1] for entry in inside if entry.count("/") >= 2}
-        files_inside = any(entry.count("/") == 1 and not entry.endswith("/") for entry in inside)
-        if len(tops) != 1 or files_inside or not folders_inside:
+        inside = [entry.removeprefix(wrapper).split("/") for entry in entries if entry.startswith(wrapper)]
+        tops = {parts[0] for parts in inside if len(parts) > 1}
+        has_folders = any(len(parts) > 2 for parts in inside)
+        has_images = any(len(parts) == 2 and _has_image_suffix(parts[1]) for parts in inside)
+        if len(tops) != 1 or has_images or not has_folders or min(tops).lower() in SPLIT_FOLDERS:
             return wrapper
-        wrapper += f"{tops.pop()}/"
+        wrapper += f"{min(tops)}/"
 
 
-def _find_split_folders(entries: list[str], *, wrapper: str, name: str) -> frozenset[SplitName]:
-    """Return the splits that have a folder at the top; none if the folders at the top are classes."""
-    tops = {
-        entry.removeprefix(wrapper).split("/")[0] for entry in entries if "/" in entry.removeprefix(wrapper)
-    }
-    split_folders = {top for top in tops if top.lower() in SPLIT_FOLDERS}
-    splits = [SPLIT_FOLDERS[top.lower()] for top in sorted(split_folders)]
-    if "train" not in splits:
-        return frozenset()
-    if others := tops - split_folders:
+def _find_split_folders(keys: Sequence[str], *, name: str) -> dict[str, SplitName]:
+    """Return the split of each folder at the top; nothing if the folders at the top are classes.
+
+    A folder called `train` or `valid` that holds images itself, beside folders of other names, is a class.
+    """
+    parts_of_keys = [key.split("/") for key in keys]
+    tops = {parts[0] for parts in parts_of_keys if len(parts) > 1}
+    found = {top for top in tops if top.lower() in SPLIT_FOLDERS}
+    if found != tops:
+        found -= {parts[0] for parts in parts_of_keys if len(parts) == 2 and _has_image_suffix(parts[1])}
+    splits = {top: SPLIT_FOLDERS[top.lower()] for top in sorted(found)}
+    if not splits:
+        return {}
+    place, shown = f"dataset.source: {name}", ", ".join(splits)
+    if others := tops - found:
         raise InputError(
-            f"dataset.source: {name}: found {min(others)} beside {', '.join(sorted(split_folders))}; "
-            "either all folders at the top are splits, or all are classes"
+            f"{place}: found {printable(min(others))} beside {shown}; "
+            "either all folders at the top are splits, or all are classes that hold images"
         )
-    if len(set(splits)) < len(splits):
+    if len(set(splits.values())) < len(splits):
+        raise InputError(f"{place}: found {shown}; keep one folder a split")
+    if "train" not in splits.values():
         raise InputError(
-            f"dataset.source: {name}: found {', '.join(sorted(split_folders))}; keep one folder a split"
+            f"{place}: found {shown}, but no train; put the images to train on into {name}/train"
         )
-    return frozenset(splits)
+    return splits
+
+
+def _refuse_gaps(
+    images: Sequence[FoundImage], labels: set[str], split_folders: dict[str, SplitName], *, name: str
+) -> None:
+    """Refuse a source without images, with one class, or with an empty split folder."""
+    place = f"dataset.source: {name}"
+    layout = f"{'train/' if split_folders else ''}cat/1.jpg"
+    if not images:
+        raise InputError(f"{place}: found no images; put them into one folder a class, as in {name}/{layout}")
+    if len(labels) < 2:
+        raise InputError(
+            f"{place}: found one class, {min(labels)}; a classifier needs at least two class folders"
+        )
+    held = {image.split for image in images}
+    for folder, split in split_folders.items():
+        if split not in held:
+            raise InputError(
+                f"{place}: found no images in {folder}/ (links to folders are not followed); "
+                f"put class folders there{'' if split == 'train' else ', or remove it'}"
+            )

@@ -10,11 +10,13 @@ import numpy.typing as npt
 
 from schemas.shared.image import ImageForm
 from stages.prepare_dataset.source import Source, UnreadableFile
+from stages.shared.text import printable
 
 Pixels = npt.NDArray[np.uint8]
 
 # Large enough that handing work to a thread costs little beside it, small enough to keep memory flat.
 _FILES_PER_TASK = 32
+_BYTES_PER_TASK = 4 * 2**20
 
 
 class Undecodable(ValueError):
@@ -36,7 +38,10 @@ def decode_files(source: Source, paths: Sequence[str], form: ImageForm, *, worke
         return [_decode_file(source, path, form) for path in some]
 
     cv2.setNumThreads(1)  # the threads are ours; OpenCV's own would only compete with them
-    tasks = [paths[i : i + _FILES_PER_TASK] for i in range(0, len(paths), _FILES_PER_TASK)]
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # its lines name no file; ours do
+    bytes_per_image = form.height_px * form.width_px * form.num_channels
+    files_per_task = max(1, min(_FILES_PER_TASK, _BYTES_PER_TASK // bytes_per_image))
+    tasks = [paths[i : i + files_per_task] for i in range(0, len(paths), files_per_task)]
     window = 4 * workers
     with ThreadPoolExecutor(workers) as threads:
         pending = [threads.submit(decode_some, task) for task in tasks[:window]]
@@ -76,7 +81,7 @@ def decode_image(data: bytes, form: ImageForm) -> Pixels:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
-        raise Undecodable(f"OpenCV refuses it: {error.err}") from None
+        raise Undecodable(f"OpenCV refuses it: {printable(error.err)}") from None
     if pixels is None:
         raise Undecodable("cannot be decoded as an image")
     return resize_image(np.asarray(pixels, dtype=np.uint8), form)
@@ -94,28 +99,31 @@ def resize_image(pixels: Pixels, form: ImageForm) -> Pixels:
         )
         resized = _pad(resized, form)
     else:
-        scale = max(form.height_px / height, form.width_px / width)
-        resized = _scale(
-            pixels,
-            height_px=max(form.height_px, round(height * scale)),
-            width_px=max(form.width_px, round(width * scale)),
-        )
-        top = (resized.shape[0] - form.height_px) // 2
-        left = (resized.shape[1] - form.width_px) // 2
-        resized = resized[top : top + form.height_px, left : left + form.width_px]
+        # Cut before scaling: of a strip of 1 x 1000 pixels, all would be scaled up and nearly all cut off.
+        resized = _scale(_crop(pixels, form), height_px=form.height_px, width_px=form.width_px)
     return resized.reshape(form.height_px, form.width_px, form.num_channels)
 
 
 def _scale(pixels: Pixels, *, height_px: int, width_px: int) -> Pixels:
-    """Resize; where an image shrinks, area averaging keeps it free of moire."""
+    """Resize: first what shrinks, by area averaging, free of moire; then what grows, linearly.
+
+    OpenCV averages only where no side grows, hence the two steps.
+    """
     height, width = pixels.shape[:2]
-    if (height, width) == (height_px, width_px):
-        return pixels
-    shrinks = height_px < height or width_px < width
-    scaled = cv2.resize(
-        pixels, (width_px, height_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
-    return np.asarray(scaled, dtype=np.uint8)
+    shrunk = (min(width, width_px), min(height, height_px))
+    for size, interpolation in ((shrunk, cv2.INTER_AREA), ((width_px, height_px), cv2.INTER_LINEAR)):
+        if size != (pixels.shape[1], pixels.shape[0]):
+            pixels = np.asarray(cv2.resize(pixels, size, interpolation=interpolation), dtype=np.uint8)
+    return pixels
+
+
+def _crop(pixels: Pixels, form: ImageForm) -> Pixels:
+    """Return the largest part of an image, around its centre, that has the form's aspect ratio."""
+    height, width = pixels.shape[:2]
+    height_px = min(height, max(1, round(width * form.height_px / form.width_px)))
+    width_px = min(width, max(1, round(height * form.width_px / form.height_px)))
+    top, left = (height - height_px) // 2, (width - width_px) // 2
+    return pixels[top : top + height_px, left : left + width_px]
 
 
 def _pad(pixels: Pixels, form: ImageForm) -> Pixels:

@@ -72,11 +72,9 @@ class ChannelSums:
         for channel in range(self.values.shape[1]):
             total = int(self.values[:, channel].sum())
             total_of_squares = int(self.squares[:, channel].sum())
-            variance = (
-                count * total_of_squares - total**2
-            )  # an exact integer: (count * 255)^2 times the variance
+            scaled_variance = count * total_of_squares - total**2  # (255 * count)^2 times the variance, exact
             means.append(total / (255 * count))
-            stds.append(variance**0.5 / (255 * count))
+            stds.append(scaled_variance**0.5 / (255 * count))
         return tuple(means), tuple(stds)
 
     def of(self, rows: npt.NDArray[np.bool_]) -> "ChannelSums":
@@ -85,9 +83,7 @@ class ChannelSums:
 
 
 def sum_channels(pixels: Pixels) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return sum and sum of squares over the pixels of one image (height, width, channels), int64 (channels,)."""
+    """Return sum and sum of squares over one image (height, width, channels), each int64 (channels,)."""
     flat = pixels.reshape(-1, pixels.shape[-1])
-    wide = flat.astype(
-        np.uint32
-    )  # 255^2 * 4096^2 pixels overflow 32 bits only in the sum, which is 64 bits wide
+    wide = flat.astype(np.uint16)  # holds 255^2; the sum is 64 bits wide
     return flat.sum(axis=0, dtype=np.int64), (wide * wide).sum(axis=0, dtype=np.int64)

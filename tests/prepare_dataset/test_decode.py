@@ -1,0 +1,368 @@
+"""Bytes become pixels of the wanted form, whatever kind of image they hold."""
+
+import io
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from schemas.shared.image import ImageForm, ResizeMode
+from stages.prepare_dataset.decode import (
+    Decoded,
+    Pixels,
+    Undecodable,
+    decode_files,
+    decode_image,
+    resize_image,
+)
+from stages.prepare_dataset.source import UnreadableFile
+from tests.prepare_dataset.trees import encode, flat, form, picture
+
+ORANGE = (200, 100, 50)
+LUMA = 124  # 0.299 * 200 + 0.587 * 100 + 0.114 * 50
+MODES: tuple[ResizeMode, ...] = ("squish", "pad", "crop")
+
+
+def save(image: Image.Image, kind: str, **options: object) -> bytes:
+    """Return the file Pillow writes."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def color_of(data: bytes, *, gray: bool = False) -> list[int]:
+    """Return the colour of an image file of one colour."""
+    pixels = decode_image(data, form(color="grayscale" if gray else "rgb"))
+    colors = np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)
+    assert len(colors) == 1
+    return [int(value) for value in colors[0]]
+
+
+# What kinds of image become.
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "WEBP", "JPEG2000"])
+def test_channels_are_in_rgb_order(kind: str) -> None:
+    """Every format gives red first."""
+    options = {"lossless": True} if kind == "WEBP" else {}
+    assert color_of(save(Image.new("RGB", (8, 8), ORANGE), kind, **options)) == list(ORANGE)
+
+
+def test_jpeg() -> None:
+    """A JPEG of one colour gives it, to the rounding of its colour space."""
+    assert color_of(save(Image.new("RGB", (8, 8), ORANGE), "JPEG")) == pytest.approx(ORANGE, abs=2)
+
+
+def test_gray_image_in_rgb() -> None:
+    """A gray image has three equal channels."""
+    assert color_of(encode(np.full((8, 8), 90, np.uint8))) == [90, 90, 90]
+
+
+def test_rgb_image_in_grayscale() -> None:
+    """Colour becomes luma by Rec. 601, with one channel."""
+    assert color_of(encode(flat(*ORANGE)), gray=True) == [LUMA]
+
+
+@pytest.mark.parametrize("alpha", [0, 100, 255])
+def test_transparency_is_dropped(alpha: int) -> None:
+    """The colour below is kept, not blended with anything."""
+    data = encode(flat(*ORANGE, alpha))
+    assert color_of(data) == list(ORANGE)
+    assert color_of(data, gray=True) == [LUMA]
+
+
+def test_palette() -> None:
+    """Indices become the colours they stand for, also where the palette has a transparent one."""
+    image = Image.new("P", (8, 8), 3)
+    image.putpalette([0, 0, 0] * 3 + list(ORANGE))
+    assert color_of(save(image, "PNG")) == list(ORANGE)
+    assert color_of(save(image, "PNG", transparency=3)) == list(ORANGE)
+    assert color_of(save(image, "GIF"), gray=True) == pytest.approx([LUMA], abs=1)
+
+
+def test_cmyk() -> None:
+    """The four inks of a print JPEG become RGB."""
+    data = save(Image.new("RGB", (8, 8), ORANGE).convert("CMYK"), "JPEG")
+    assert color_of(data) == pytest.approx(ORANGE, abs=4)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_sixteen_bits(suffix: str) -> None:
+    """16 bits a channel are divided by 256, which leaves 12-bit data nearly black."""
+    assert color_of(encode(np.full((8, 8, 3), 0x80FF, np.uint16), suffix)) == [128] * 3
+    assert color_of(encode(np.full((8, 8), 0x0FFF, np.uint16), suffix), gray=True) == [15]
+
+
+def test_one_bit() -> None:
+    """Black and white are 0 and 255."""
+    assert color_of(save(Image.new("1", (8, 8), 1), "PNG"), gray=True) == [255]
+
+
+def test_first_frame_of_an_animation() -> None:
+    """Of an animation the first frame is taken."""
+    frames = [Image.new("L", (8, 8), value) for value in (10, 200)]
+    assert color_of(save(frames[0], "GIF", save_all=True, append_images=frames[1:]), gray=True) == [10]
+
+
+@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (1, 1)), (6, (0, 1)), (8, (1, 0))])
+@pytest.mark.parametrize("gray", [False, True])
+def test_orientation_is_applied(orientation: int, corner: tuple[int, int], gray: bool) -> None:
+    """A photograph stands upright as its EXIF data says: the bright corner is where a viewer shows it."""
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[:8, :8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = save(Image.fromarray(pixels), "JPEG", exif=exif.tobytes(), quality=100)
+    decoded = decode_image(data, form(color="grayscale" if gray else "rgb", height_px=2, width_px=2))
+    assert divmod(int(decoded[..., 0].argmax()), 2) == corner
+
+
+# What is no image.
+
+NO_IMAGES = {
+    "text": b"hello",
+    "svg": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "zeros": bytes(100),
+    "png magic only": b"\x89PNG\r\n\x1a\n",
+    "half a png": picture(height=40, width=40)[:2000],
+    "float tiff": save(Image.fromarray(np.full((8, 8), 0.5, np.float32)), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("data", NO_IMAGES.values(), ids=NO_IMAGES)
+def test_no_image(data: bytes) -> None:
+    """Bytes that are no image, or half of one, are refused."""
+    with pytest.raises(Undecodable, match=r"^cannot be decoded as an image$"):
+        decode_image(data, form())
+
+
+def test_empty_file() -> None:
+    """An empty file is called that."""
+    with pytest.raises(Undecodable, match=r"^the file is empty$"):
+        decode_image(b"", form())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "PPM"])
+def test_half_a_file(kind: str) -> None:
+    """Half a file is no image in any format, also where `cv2.imread` would give one half gray."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = save(Image.fromarray(pixels), kind)
+    with pytest.raises(Undecodable):
+        decode_image(data[: len(data) // 2], form())
+
+
+def test_flipped_byte_in_a_png() -> None:
+    """A PNG carries checksums, and they are looked at."""
+    data = bytearray(picture(height=40, width=40))
+    data[len(data) // 2] ^= 255
+    with pytest.raises(Undecodable):
+        decode_image(bytes(data), form())
+
+
+def test_image_that_claims_to_be_enormous() -> None:
+    """A header of ten thousand million pixels is refused before memory is asked for."""
+    data = bytearray(encode(np.zeros((1, 1), np.uint8), ".pgm"))
+    with pytest.raises(Undecodable, match="OpenCV refuses it"):
+        decode_image(bytes(data).replace(b"\n1 1\n", b"\n100000 100000\n"), form())
+
+
+@settings(deadline=None)
+@given(
+    st.binary(max_size=60),
+    st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"]),
+    st.integers(0, 400),
+)
+def test_any_bytes(junk: bytes, kind: str, position: int) -> None:
+    """Whatever is written over a part of a file, it decodes or is refused on one line."""
+    data = bytearray(save(Image.new("RGB", (8, 8), ORANGE), kind))
+    data[position : position + len(junk)] = junk
+    reason = ""
+    try:
+        assert decode_image(bytes(data), form()).shape == (4, 4, 3)
+    except Undecodable as error:
+        reason = str(error)
+    assert reason.isprintable()
+
+
+# Shapes.
+
+side = st.integers(1, 40)
+
+
+@given(side, side, side, side, st.sampled_from(MODES), st.sampled_from(["gray", "gray1", "rgb"]))
+def test_resized_shape(
+    height: int, width: int, height_px: int, width_px: int, mode: ResizeMode, kind: str
+) -> None:
+    """Any shape becomes (height_px, width_px, channels) uint8, and one colour stays that colour."""
+    shape = {"gray": (height, width), "gray1": (height, width, 1), "rgb": (height, width, 3)}[kind]
+    wanted = form(
+        color="rgb" if kind == "rgb" else "grayscale", height_px=height_px, width_px=width_px, resize=mode
+    )
+    resized = resize_image(np.full(shape, 77, np.uint8), wanted)
+    assert resized.shape == (height_px, width_px, 3 if kind == "rgb" else 1)
+    assert resized.dtype == np.uint8
+    assert set(np.unique(resized)) <= ({0, 77} if mode == "pad" else {77})
+    assert 77 in resized
+
+
+@given(st.sampled_from(MODES), side, side)
+def test_right_shape_is_left_alone(mode: ResizeMode, height: int, width: int) -> None:
+    """An image that has the form already keeps every pixel."""
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    wanted = form(height_px=height, width_px=width, resize=mode)
+    np.testing.assert_array_equal(resize_image(pixels, wanted), pixels)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("height", "width"), [(1, 1000), (1000, 1), (1, 1)])
+@pytest.mark.parametrize(("height_px", "width_px"), [(28, 28), (10, 300), (300, 10), (1, 1)])
+def test_odd_shapes(mode: ResizeMode, height: int, width: int, height_px: int, width_px: int) -> None:
+    """Strips one pixel wide come out like everything else."""
+    data = encode(np.full((height, width, 3), 9, np.uint8))
+    decoded = decode_image(data, form(height_px=height_px, width_px=width_px, resize=mode))
+    assert decoded.shape == (height_px, width_px, 3)
+    assert decoded.max() == 9
+
+
+def test_crop_of_a_long_strip() -> None:
+    """The part to cut is found before scaling: 512 * 512 times 100,000 pixels would take 80 GB."""
+    strip = np.zeros((1, 100_000, 3), np.uint8)
+    strip[0, 49_998:50_002] = 255
+    assert resize_image(strip, form(height_px=512, width_px=512, resize="crop")).min() == 255
+
+
+def halves(first: int, second: int, *, height: int, width: int) -> Pixels:
+    """Return a gray image (height, width) whose left half is one value, whose right half another."""
+    pixels = np.full((height, width), first, np.uint8)
+    pixels[:, width // 2 :] = second
+    return pixels
+
+
+def gray_form(height_px: int, width_px: int, mode: ResizeMode) -> ImageForm:
+    return form(color="grayscale", height_px=height_px, width_px=width_px, resize=mode)
+
+
+def test_squish() -> None:
+    """The aspect ratio is ignored: all of the image is there."""
+    assert (
+        resize_image(halves(10, 200, height=8, width=4), gray_form(2, 2, "squish"))[..., 0].tolist()
+        == [[10, 200]] * 2
+    )
+
+
+def test_pad() -> None:
+    """Black bars make up for the aspect ratio, the image in their middle."""
+    padded = resize_image(halves(10, 200, height=4, width=8), gray_form(4, 4, "pad"))[..., 0]
+    assert padded.tolist() == [[0] * 4, [10, 10, 200, 200], [10, 10, 200, 200], [0] * 4]
+
+
+def test_crop() -> None:
+    """What is too long is cut off evenly at both ends."""
+    image = np.repeat(np.arange(8, dtype=np.uint8)[None] * 10, 4, axis=0)
+    assert resize_image(image, gray_form(4, 4, "crop"))[0, :, 0].tolist() == [20, 30, 40, 50]
+    assert resize_image(image.T, gray_form(4, 4, "crop"))[:, 0, 0].tolist() == [20, 30, 40, 50]
+
+
+def reference_shrink(pixels: Pixels, factor: int) -> npt.NDArray[np.float64]:
+    """Return the mean of every block (factor, factor)."""
+    height, width = pixels.shape
+    blocks = pixels.reshape(height // factor, factor, width // factor, factor)
+    return np.asarray(blocks.mean(axis=(1, 3)))
+
+
+@given(st.integers(2, 5), st.integers(1, 6), st.integers(1, 6))
+def test_shrinking_averages(factor: int, height: int, width: int) -> None:
+    """Where an image shrinks by a whole number, every pixel is the mean of those it stands for."""
+    pixels = np.random.default_rng(0).integers(0, 256, (height * factor, width * factor), dtype=np.uint8)
+    shrunk = resize_image(pixels, gray_form(height, width, "squish"))[..., 0]
+    np.testing.assert_allclose(shrunk, reference_shrink(pixels, factor), atol=1)
+
+
+def test_shrinking_one_side_averages_while_the_other_grows() -> None:
+    """Fine stripes turn gray, not into other stripes; OpenCV alone would pick single rows here."""
+    stripes = np.repeat(np.arange(120) % 2 * 255, 2).astype(np.uint8).reshape(120, 2)
+    assert set(np.unique(resize_image(stripes, gray_form(10, 8, "squish")))) <= {127, 128}
+
+
+def test_enlarging_interpolates() -> None:
+    """Where an image grows, values stay between those of the neighbours and rise evenly."""
+    grown = resize_image(np.array([[0, 200]], np.uint8), gray_form(1, 8, "squish"))[0, :, 0].astype(int)
+    assert (np.diff(grown) >= 0).all()
+    assert 0 < grown[3] < grown[4] < 200
+
+
+# Many files.
+
+
+class Memory:
+    """A source of bytes; no bytes for a file that cannot be read."""
+
+    def __init__(self, files: Mapping[str, bytes | None]) -> None:
+        self._files = files
+        self.num_reads = 0
+
+    def list_entries(self) -> list[str]:
+        return sorted(self._files)
+
+    def read(self, path: str) -> bytes:
+        self.num_reads += 1
+        data = self._files[path]
+        if data is None:
+            raise UnreadableFile("is out of reach")
+        return data
+
+
+def decode_all(
+    files: Mapping[str, bytes | None], *, workers: int = 2, wanted: ImageForm | None = None
+) -> list[Decoded]:
+    source = Memory(files)
+    return list(decode_files(source, source.list_entries(), wanted or form(), workers=workers))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("num_files", [0, 1, 31, 32, 33, 300])
+def test_results_come_in_order(num_files: int, workers: int) -> None:
+    """However many threads there are, result i is that of file i."""
+    files = {f"{i:04}": encode(flat(i % 256, i // 256, 0, height=4, width=4)) for i in range(num_files)}
+    results = decode_all(files, workers=workers)
+    values = [None if result.pixels is None else result.pixels[0, 0].tolist() for result in results]
+    assert values == [[i % 256, i // 256, 0] for i in range(num_files)]
+
+
+def test_files_that_cannot_be_decoded() -> None:
+    """Each has its reason, and the others are decoded."""
+    results = decode_all({"a": picture(), "b": b"", "c": None, "d": b"junk", "e": picture()})
+    assert [result.reason for result in results] == [
+        "",
+        "the file is empty",
+        "is out of reach",
+        "cannot be decoded as an image",
+        "",
+    ]
+    assert [result.pixels is None for result in results] == [False, True, True, True, False]
+
+
+def test_large_forms_wait_in_small_numbers() -> None:
+    """Decoded images that wait to be packed take a bounded amount of memory, whatever their size."""
+    source = Memory({f"{i:03}": picture() for i in range(100)})
+    results = decode_files(source, source.list_entries(), form(height_px=1024, width_px=1024), workers=1)
+    next(results)
+    del results  # waits for what was begun
+    assert source.num_reads <= 8
+
+
+def test_opencv_is_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+    """OpenCV's own lines name no file, and would drown ours."""
+    decode_all(dict(NO_IMAGES))
+    assert capfd.readouterr().err == ""
+
+
+def test_opencv_leaves_the_threads_to_us() -> None:
+    """Its own would compete with ours."""
+    decode_all({"a": picture()})
+    assert cv2.getNumThreads() == 1

@@ -1,0 +1,102 @@
+"""Tiny image files, and the same files as a folder, a zip and a tar."""
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from schemas.shared.image import Color, ImageForm, ResizeMode
+from stages.prepare_dataset.collect import FoundImage
+from stages.prepare_dataset.decode import Pixels
+
+
+def encode(pixels: npt.ArrayLike, suffix: str = ".png") -> bytes:
+    """Return the file of an image (height, width[, channels]), channels in RGB or RGBA order."""
+    array = np.asarray(pixels)
+    if array.ndim == 3:
+        array = array[..., [2, 1, 0, 3][: array.shape[2]]]
+    encoded, data = cv2.imencode(suffix, array)
+    assert encoded
+    return data.tobytes()
+
+
+def picture(seed: int = 0, *, height: int = 6, width: int = 5) -> bytes:
+    """Return a PNG file of random pixels (height, width, 3)."""
+    return encode(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def class_folders(
+    classes: Iterable[str] = ("cat", "dog"), *, num_images: int = 5, top: str = ""
+) -> dict[str, bytes]:
+    """Return path and bytes of `<top><class>/<i>.png`, every image another."""
+    return {
+        f"{top}{label}/{i}.png": picture(1000 * j + i)
+        for j, label in enumerate(classes)
+        for i in range(num_images)
+    }
+
+
+def write_folder(root: Path, files: Mapping[str, bytes]) -> Path:
+    """Write files below root; a path that ends in a slash is an empty folder."""
+    root.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        path = root / name
+        if name.endswith("/"):
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    return root
+
+
+def write_zip(path: Path, files: Mapping[str, bytes], *, compression: int = zipfile.ZIP_STORED) -> Path:
+    """Write files as a zip, in the order given; a path that ends in a slash is a folder."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def write_tar(path: Path, files: Mapping[str, bytes], *, extra: Iterable[tarfile.TarInfo] = ()) -> Path:
+    """Write files as a tar, in the order given, and then members without bytes."""
+    with tarfile.open(path, "w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            if name.endswith("/"):
+                member.type = tarfile.DIRTYPE
+            archive.addfile(member, io.BytesIO(data))
+        for member in extra:
+            archive.addfile(member)
+    return path
+
+
+def member(name: str, kind: bytes, *, target: str = "", num_bytes: int = 0) -> tarfile.TarInfo:
+    """Return a tar member of some type of tarfile's."""
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    info.linkname = target
+    info.size = num_bytes
+    return info
+
+
+def form(
+    *, color: Color = "rgb", height_px: int = 4, width_px: int = 4, resize: ResizeMode = "squish"
+) -> ImageForm:
+    """Return an image form, small and square unless told otherwise."""
+    return ImageForm(color=color, height_px=height_px, width_px=width_px, resize=resize)
+
+
+def found(path: str) -> FoundImage:
+    """Return the image at `<class>/<file>`."""
+    return FoundImage(path=path, key=path, label=path.split("/", maxsplit=1)[0], split=None)
+
+
+def flat(*values: int, height: int = 8, width: int = 8) -> Pixels:
+    """Return an image of one colour (height, width, channels)."""
+    return np.full((height, width, len(values)), values, dtype=np.uint8)
