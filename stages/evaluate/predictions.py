@@ -25,11 +25,12 @@ def write_predictions(
         writer.writerow(
             ["path", "label", "predicted", "probability", *(f"probability:{name}" for name in classes)]
         )
+        # Nine digits: with fewer a row does not sum to 1 as closely as scikit-learn asks.
         for image, label, answer, row in zip(
             paths, labels.tolist(), predicted.tolist(), probabilities.tolist(), strict=True
         ):
             writer.writerow(
-                [image, classes[label], classes[answer], f"{row[answer]:.6g}", *(f"{p:.6g}" for p in row)]
+                [image, classes[label], classes[answer], f"{row[answer]:.9g}", *(f"{p:.9g}" for p in row)]
             )
 
 

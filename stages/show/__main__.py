@@ -40,7 +40,7 @@ def main() -> None:
     images.set_epoch(arguments.epoch - 1)
     order = torch.Generator().manual_seed(derive_seed(arguments.seed))
     chosen = torch.randperm(len(images), generator=order)[: arguments.num].tolist()
-    transformed, labels = images.__getitems__(chosen)
+    transformed, labels = images.gather(chosen)
     cells = [
         Cell(manifest.classes[label], images.pixels(image), unnormalize(after, transforms))
         for image, label, after in zip(chosen, labels.tolist(), transformed, strict=True)

@@ -55,19 +55,19 @@ def test_predictions_come_back(tmp_path: Path) -> None:
         assert row[1:3] == [["ant", "bee", "cat"][int(labels[number])], ["ant", "bee", "cat"][answer]]
         written = [float(value) for value in row[3:]]
         assert written == pytest.approx(
-            [probabilities[number, answer].item(), *probabilities[number].tolist()], rel=1e-5
+            [probabilities[number, answer].item(), *probabilities[number].tolist()], rel=1e-8
         )
-        assert sum(written[1:]) == pytest.approx(1, abs=1e-5)
+        assert sum(written[1:]) == pytest.approx(1, abs=1e-8)
 
 
 def test_tiny_probabilities_are_not_lost(tmp_path: Path) -> None:
     """Probabilities far below one millionth keep their digits."""
     path = tmp_path / "predictions.csv"
-    probabilities = torch.tensor([[1.0, 1.234567e-30]], dtype=torch.float64)
+    probabilities = torch.tensor([[1.0, 1.23456789e-30]], dtype=torch.float64)
     write_predictions(
         path, paths=["a"], labels=torch.tensor([1]), probabilities=probabilities, classes=("a", "b")
     )
-    assert read_rows(path)[1] == [["a", "b", "a", "1", "1", "1.23457e-30"]]
+    assert read_rows(path)[1] == [["a", "b", "a", "1", "1", "1.23456789e-30"]]
 
 
 def write_and_compare(folder: Path, names: list[str]) -> None:

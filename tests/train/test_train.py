@@ -74,7 +74,7 @@ def test_outputs_are_those_of_the_pipeline(tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.usefixtures("manifest")
 def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
-    """Every file of a second run has the same hash, in another order of earlier draws and with workers too."""
+    """Every file of a second run has the same hash, whatever was drawn before, and with workers too."""
     transforms = [
         {"RandomCrop": {"padding": 2}},
         "RandomHorizontalFlip",
@@ -130,7 +130,7 @@ def test_checkpoints_are_of_the_best_and_the_last_epoch(
 
 
 def test_checkpoint_stands_alone(tmp_path: Path, manifest: Manifest) -> None:
-    """A checkpoint holds classes, image form, fixed preprocessing with numbers, numerics and the data's hash."""
+    """A checkpoint holds classes, form of the images, preprocessing with numbers, and what it came from."""
     train(tmp_path, training__precision="bfloat16", training__seed=3)
     checkpoint, weights = read_checkpoint(MODEL / "best.safetensors")
     assert checkpoint.classes == manifest.classes
