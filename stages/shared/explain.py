@@ -87,8 +87,9 @@ def _guess_from_text(text: str, path: KeyPath, forms: Sequence[JsonSchema]) -> s
     if types_of(forms) & {"integer", "number"}:
         if _is_number(text):
             return "write it without quotes"
-        if _is_number(plain := text.replace("_", "")):
-            return f"write {plain}"
+        for plain in (text.replace("_", ""), text.replace(",", ".")):
+            if _is_number(plain):
+                return f"write {plain}"
     # A name where its section should be: `optimizer: adam`.
     names = [str(choice) for choice in choices_of(forms_at((*path, "name")))]
     if path and (name := find_nearest(text, names)):

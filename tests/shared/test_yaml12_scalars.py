@@ -50,7 +50,7 @@ def test_numbers_beyond_64_bits(text: str) -> None:
 @given(TRICKY | st.sampled_from(list(MEANINGS)))
 @example("2001-1-1 1:00:00")
 @example("=")
-@repeatable(max_examples=1000)
+@repeatable(max_examples=500)
 def test_dvc_reads_the_same_or_is_known_not_to(text: str) -> None:
     """Every unquoted scalar is the same value to DVC's reader, or disputed, or refused by it."""
     document = parse_yaml(f"key: {text}")

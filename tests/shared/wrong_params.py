@@ -32,7 +32,7 @@ FIXED: dict[KeyPath, Any] = {
 # Values as they stand in a file, that no parameter of the kind takes. `{x: 1}` and nothing fit nowhere.
 NOWHERE = ("", "~", "null", "{x: 1}", "[[1]]")
 NO_NUMBER = ("abc", "'1'", "'1e-3'", "true", "yes", "on", ".nan", ".inf", "-.inf", "1e999", "-1", "1_000",
-             "[1]", "2024-01-01", "1:30", "1,5", "0.1.2", "''", "99999999999999999999", "0b1")  # fmt: skip
+             "[1]", "2024-01-01", "1:30", "0.1.2", "''", "99999999999999999999", "0b1")  # fmt: skip
 NO_WHOLE_NUMBER = ("1.5", "3.0", "1e0", "1e-3")
 NO_FLAG = ("yes", "no", "on", "off", "y", "1", "0", "1.0", "'true'", "tru", "[true]")
 NO_CHOICE = ("nonsense", "1", "true", "[x]", "''", "NAME")
