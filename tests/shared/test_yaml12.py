@@ -181,6 +181,7 @@ REFUSED = {
     "a: ! 1": ["f:1: a: found the tag !; tags are not read, delete it"],
     "x: &x {a: 1}\ny:\n  <<: *x": ["f:3: y: merge keys (<<) are not read; write the keys out"],
     "a: &x [*x]": ["f:1: a.0: *x is inside the value it names; write it out"],
+    "a: &x:y 1": ["f:1: a: a space has to follow &x"],
     "a: *x": ["f:1: a: *x names no anchor above it; write the value out"],
     "%YAML 1.1\n---\na: on": ["f:1: directives such as %YAML and %TAG are not read; delete the line"],
     "%TAG ! tag:x,2000:\n---\na: 1": ["f:1: directives such as %YAML and %TAG are not read; delete the line"],
