@@ -58,7 +58,7 @@ test: env ## environment, then lint, types and all tests
 	@echo '== mypy'
 	@$(IN_ENV) mypy
 	@echo '== pytest'
-	@$(IN_ENV) pytest -n 2 $(ARGS)
+	@$(IN_ENV) pytest -n 2 --dist loadgroup $(ARGS)
 
 # One version of everything for all Pythons, so that they compute the same.
 lock: env ## renew requirements.lock after pyproject.toml changed (ARGS=--upgrade: to the newest versions)

@@ -39,7 +39,10 @@ def main() -> None:
         print(f"test accuracy: {test['accuracy']:.2%} of {test['num_images']} images")
         first, second = map(hash_data, clones)
         differing = [name for name in first.keys() | second.keys() if first.get(name) != second.get(name)]
-        print(f"files under data/ that differ between two clean runs: {len(differing)} of {len(first)}", *differing)
+        print(
+            f"files under data/ that differ between two clean runs: {len(differing)} of {len(first)}",
+            *differing,
+        )
 
         empty = Path(folder) / "empty"
         empty.mkdir()
@@ -65,7 +68,12 @@ def run(command: str, folder: Path) -> None:
     """Run a shell command with this Python's programs first on the path."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     subprocess.run(
-        command, shell=True, cwd=folder, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PATH": path}
+        command,
+        shell=True,
+        cwd=folder,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PATH": path},
     )
 
 

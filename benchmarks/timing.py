@@ -5,7 +5,9 @@ import time
 from collections.abc import Callable, Mapping
 
 
-def measure_alternately(contestants: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
+def measure_alternately(
+    contestants: Mapping[str, Callable[[], object]], *, rounds: int
+) -> dict[str, list[float]]:
     """Return the seconds of every call, the contestants taking turns, after one unmeasured call each."""
     for call in contestants.values():
         call()

@@ -60,7 +60,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--num", type=_positive, default=24, help="images to show; default: %(default)s")
     parser.add_argument("--columns", type=_positive, default=6, help="images in a row; default: %(default)s")
     parser.add_argument(
-        "--epoch", type=_positive, default=1, help="epoch whose random changes are shown; default: %(default)s"
+        "--epoch",
+        type=_positive,
+        default=1,
+        help="epoch whose random changes are shown; default: %(default)s",
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed chooses other images")
     parser.add_argument("--output", type=Path, help="write a PNG there instead of opening a window")
@@ -86,8 +89,12 @@ def unnormalize(image: Tensor, transforms: Transforms) -> Pixels:
     """
     for transform in transforms:
         if isinstance(transform, Normalize):
-            assert transform.mean != "dataset" and transform.std != "dataset", "statistics are filled in"
-            image = image * torch.tensor(transform.std)[:, None, None] + torch.tensor(transform.mean)[:, None, None]
+            assert transform.mean != "dataset", "statistics are filled in"
+            assert transform.std != "dataset", "statistics are filled in"
+            image = (
+                image * torch.tensor(transform.std)[:, None, None]
+                + torch.tensor(transform.mean)[:, None, None]
+            )
     pixels = (image * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
     return np.ascontiguousarray(pixels)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 STAGES = ("prepare_dataset", "train", "evaluate")
 
-# The check of the whole params.yaml reads the schemas of every stage. It can refuse a file, never change what a
-# stage computes, so a stage does not depend on the code behind this door.
+# The check of the whole params.yaml reads the schemas of every stage. It can refuse a file, never change what
+# a stage computes, so a stage does not depend on the code behind this door.
 WHOLE_FILE_CHECK = "schemas/params.py"
 
 
@@ -37,7 +37,7 @@ def imported_names(path: Path) -> Iterator[str]:
 
 
 def find_file(name: str) -> Path | None:
-    """Return the project's file behind a dotted name, or None for a name of another library or in a module."""
+    """Return the project's file behind a dotted name, or None for another library's or a name in a module."""
     path = ROOT.joinpath(*name.split("."))
     for candidate in (path.with_suffix(".py"), path / "__init__.py"):
         if candidate.is_file():

@@ -18,7 +18,9 @@ def sections_used(stage: str) -> set[str]:
     What a function `refuse_...` reads does not count: it can stop a run, never change what it computes.
     """
     nodes = [node for path in find_modules(f"stages/{stage}") for node in ast.walk(read_tree(path))]
-    refusals = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("refuse_")]
+    refusals = [
+        node for node in nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("refuse_")
+    ]
     only_refuses = {id(node) for refusal in refusals for node in ast.walk(refusal)}
     return {
         node.attr

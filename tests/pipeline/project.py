@@ -24,7 +24,9 @@ class Project:
             command: As a person would type it.
             status: The exit status it must have; None for any that is not 0.
         """
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_"))}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_"))
+        }
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         done = subprocess.run(
             command,

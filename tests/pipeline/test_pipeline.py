@@ -99,7 +99,9 @@ def test_an_experiment_is_run_and_compared(project: Project) -> None:
     assert "accuracy" in project.run("dvc metrics diff")
     shown = project.run("dvc exp show --csv")
     assert "with-sgd" in shown
-    assert {"accuracy", "val.accuracy", "optimizer.name", "optimizer.lr"} <= set(shown.splitlines()[0].split(","))
+    assert {"accuracy", "val.accuracy", "optimizer.name", "optimizer.lr"} <= set(
+        shown.splitlines()[0].split(",")
+    )
     assert "optimizer.lr" in project.run("dvc params diff")
     project.run("dvc plots diff HEAD with-sgd -o plots-diff")
     page = (project.root / "plots-diff/index.html").read_text()
@@ -118,8 +120,10 @@ def test_an_experiment_is_run_and_compared(project: Project) -> None:
         ("source: data/digits.zip", "source: data/nowhere", "data/nowhere"),
     ],
 )
-def test_bad_input_is_one_clear_line_and_loses_nothing(project: Project, old: str, new: str, line: str) -> None:
-    """dvc repro fails without a traceback, and dvc checkout brings back all that was there."""
+def test_bad_input_is_one_clear_line_and_loses_nothing(
+    project: Project, old: str, new: str, line: str
+) -> None:
+    """A failed run leaves no traceback, and dvc checkout brings back all that was there."""
     before = project.hashes()
     (project.root / "data/corrupt.zip").write_bytes(b"PK\3\4 no archive")
     (project.root / "data/empty").mkdir()

@@ -1,0 +1,62 @@
+"""The grid of pictures."""
+
+import numpy as np
+import pytest
+
+from stages.show.grid import Cell, draw_grid
+
+
+def solid(value: int, *, height: int = 4, width: int = 4, channels: int = 3) -> np.ndarray:
+    """Return an image of one value."""
+    return np.full((height, width, channels), value, dtype=np.uint8)
+
+
+def test_before_stands_left_and_after_right() -> None:
+    """A cell shows both pictures, enlarged by whole pixels, side by side."""
+    grid = draw_grid([Cell("cat", solid(10), solid(200))], num_columns=1)
+    bottom = grid[-20]
+    assert (bottom == 10).all(axis=1).sum() == 96
+    assert (bottom == 200).all(axis=1).sum() == 96
+    assert (
+        np.flatnonzero((bottom == 10).all(axis=1)).max() < np.flatnonzero((bottom == 200).all(axis=1)).min()
+    )
+
+
+def test_colours_are_in_the_order_opencv_shows() -> None:
+    """RGB pixels become BGR."""
+    red = solid(0)
+    red[:, :, 0] = 255
+    assert (draw_grid([Cell("", red, red)], num_columns=1) == (0, 0, 255)).all(axis=2).any()
+
+
+def test_the_label_is_drawn() -> None:
+    """Another label gives another picture, and differs only above the images."""
+    grids = [draw_grid([Cell(label, solid(10), solid(10))], num_columns=1) for label in ("cat", "dog")]
+    rows = np.flatnonzero((grids[0] != grids[1]).any(axis=(1, 2)))
+    assert rows.size
+    assert rows.max() < 12 + 32
+
+
+@pytest.mark.parametrize("label", ["", "x" * 500, "schön", "猫", "\u202ereversed"])
+def test_any_label_fits(label: str) -> None:
+    """Long and foreign labels neither fail nor change the layout."""
+    plain = draw_grid([Cell("cat", solid(10), solid(20))], num_columns=1)
+    assert draw_grid([Cell(label, solid(10), solid(20))], num_columns=1).shape == plain.shape
+
+
+@pytest.mark.parametrize(("num", "columns", "rows_wanted"), [(1, 6, 1), (6, 6, 1), (7, 6, 2), (24, 5, 5)])
+def test_cells_fill_rows(num: int, columns: int, rows_wanted: int) -> None:
+    """There are as many rows as the images need, and no wider than they are many."""
+    one = draw_grid([Cell("", solid(1), solid(1))], num_columns=1)
+    grid = draw_grid([Cell("", solid(1), solid(1))] * num, num_columns=columns)
+    cell_height, cell_width = one.shape[0] - 12, one.shape[1] - 12
+    assert grid.shape[0] == rows_wanted * cell_height + 12
+    assert grid.shape[1] == min(num, columns) * cell_width + 12
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_large_and_oblong_images_keep_their_pixels(channels: int) -> None:
+    """An image that is large enough is shown as it is."""
+    image = solid(7, height=100, width=300, channels=channels)
+    grid = draw_grid([Cell("", image, image)], num_columns=1)
+    assert (grid == 7).all(axis=2).sum() == 2 * 100 * 300

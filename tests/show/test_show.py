@@ -1,0 +1,58 @@
+"""The command `python -m stages.show`."""
+
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+from schemas.vision.transforms import Normalize, ToTensor
+from stages.shared.errors import InputError
+from stages.show.__main__ import has_display, parse_arguments, unnormalize, write_picture
+from stages.vision.transforms import build_transforms
+
+
+def test_what_is_shown_is_what_was_normalized() -> None:
+    """Undoing Normalize and ToTensor gives back every pixel value."""
+    transforms = (
+        ToTensor(name="ToTensor"),
+        Normalize(name="Normalize", mean=(0.1, 0.5, 0.9), std=(0.3, 0.2, 0.1)),
+    )
+    images = torch.arange(256, dtype=torch.uint8).repeat(3).reshape(1, 3, 16, 16)
+    shown = unnormalize(build_transforms(transforms)(images)[0], transforms)
+    assert torch.equal(torch.from_numpy(shown).permute(2, 0, 1), images[0])
+
+
+def test_a_picture_is_written_as_png(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file holds the very pixels, and the command says where it is."""
+    picture = torch.randint(0, 256, (5, 7, 3), dtype=torch.uint8).numpy()
+    write_picture(tmp_path / "new" / "grid.png", picture, title="train")
+    assert (cv2.imread(str(tmp_path / "new" / "grid.png")) == picture).all()
+    assert "grid.png" in capsys.readouterr().out
+
+
+def test_another_suffix_is_refused(tmp_path: Path) -> None:
+    """What would not be a PNG is refused in one line that names the argument."""
+    with pytest.raises(InputError, match=r"--output: found .*grid\.jpg; allowed: .*\.png"):
+        write_picture(tmp_path / "grid.jpg", torch.zeros(1, 1, 3, dtype=torch.uint8).numpy(), title="")
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many"])
+def test_a_wrong_number_is_refused(
+    number: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command line's numbers are whole and at least 1."""
+    monkeypatch.setattr("sys.argv", ["show", "--num", number])
+    with pytest.raises(SystemExit):
+        parse_arguments()
+    assert "--num" in capsys.readouterr().err
+
+
+def test_linux_without_a_display_has_no_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither X nor Wayland: a PNG is written instead."""
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert not has_display()
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert has_display()
