@@ -119,6 +119,8 @@ def write_picture(path: Path, picture: Pixels, *, title: str) -> None:
 
 def show_window(picture: Pixels, *, title: str) -> None:
     """Show a window until a key is pressed or it is closed."""
+    # OpenCV's Qt warns of fonts that it does not need; the picture holds all the text there is.
+    os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
     cv2.imshow(title, picture)
     while cv2.waitKey(100) < 0 and cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1:
         pass

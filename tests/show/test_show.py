@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -27,7 +28,9 @@ def test_a_picture_is_written_as_png(tmp_path: Path, capsys: pytest.CaptureFixtu
     """The file holds the very pixels, and the command says where it is."""
     picture = torch.randint(0, 256, (5, 7, 3), dtype=torch.uint8).numpy()
     write_picture(tmp_path / "new" / "grid.png", picture, title="train")
-    assert (cv2.imread(str(tmp_path / "new" / "grid.png")) == picture).all()
+    written = cv2.imread(str(tmp_path / "new" / "grid.png"))
+    assert written is not None
+    assert np.array_equal(written, picture)
     assert "grid.png" in capsys.readouterr().out
 
 
