@@ -53,9 +53,9 @@ def test_metrics_are_those_of_scikit_learn(drawn: tuple[Tensor, Tensor], top_k: 
 def test_two_equal_logits_count_in_the_order_of_the_classes() -> None:
     """Of equal logits the first is the answer; top-k agrees, so that it is never below accuracy."""
     logits = torch.tensor([[1.0, 1.0, 1.0, 0.0]]).repeat(4, 1)
-    found = compute_metrics(logits, torch.arange(4), top_k=2)
-    assert found.accuracy == 0.25
-    assert found.top_k_accuracy == 0.5
+    found = compute_metrics(logits, torch.tensor([0, 0, 1, 2]), top_k=2)
+    assert found.accuracy == 0.5
+    assert found.top_k_accuracy == 0.75
 
 
 @pytest.mark.parametrize("top_k", [2, 5, 999, 1000, 5000])
@@ -71,6 +71,12 @@ def test_one_image_is_enough() -> None:
     """A split of one image, answered with certainty, has no loss and full scores."""
     found = compute_metrics(torch.tensor([[1e4, 0.0]]), torch.tensor([0]), top_k=2)
     assert (found.num_images, found.loss, found.accuracy, found.balanced_accuracy) == (1, 0.0, 1.0, 1.0)
+
+
+def test_small_losses_are_not_rounded_away() -> None:
+    """An answer right by 20 costs log(1 + e^-20), which float32 would round to 0."""
+    found = compute_metrics(torch.tensor([[20.0, 0.0]]), torch.tensor([0]), top_k=2)
+    assert found.loss == pytest.approx(np.log1p(np.exp(-20)), rel=1e-6)
 
 
 def test_wrong_certainty_keeps_the_loss_finite() -> None:

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from schemas.shared.manifest import Manifest
+from tests.vision.completeness import read_params_file
 from tests.vision.prepared import write_prepared
-
-ROOT = Path(__file__).parents[2]
 
 SMALL = {
     "dataset.height_px": 6,
@@ -35,7 +33,7 @@ def make_project(folder: Path, monkeypatch: pytest.MonkeyPatch, **prepared: Any)
 
 def write_params(folder: Path, **changes: Any) -> None:
     """Write params.yaml with changes to dotted keys, a dot being two underscores."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = read_params_file()
     dotted = {key.replace("__", "."): value for key, value in changes.items()}
     for key, value in {**SMALL, **dotted}.items():
         *sections, name = key.split(".")

@@ -195,6 +195,14 @@ def test_epoch_draws_what_it_draws_in_an_unbroken_run(folder: Path, manifest: Ma
     assert hash_network(resumed) == hash_network(unbroken)
 
 
+def test_augmentation_differs_from_epoch_to_epoch(folder: Path, manifest: Manifest) -> None:
+    """Each epoch changes the training images in another way."""
+    training = make_training(folder, manifest, augment=AUGMENT, lr=0.0)
+    losses = {train_one_epoch(training, epoch=epoch)[1] for epoch in range(4)}
+    # While weights stand still, another order alone moves the mean loss by no more than rounding does.
+    assert max(losses) - min(losses) > 1e-4
+
+
 def test_dropout_differs_from_step_to_step(folder: Path, manifest: Manifest) -> None:
     """Each step of each epoch draws dropout of its own."""
     training = make_training(folder, manifest, dropout=0.5, lr=0.0, batch_size=24)

@@ -7,7 +7,7 @@ import torch
 from torch import nn, optim
 
 from schemas.shared.manifest import Manifest
-from schemas.vision.network import Cnn, Network
+from schemas.vision.network import Network
 from schemas.vision.runtime import Numerics, Precision
 from schemas.vision.transforms import AnyTransform, Normalize, ToTensor
 from stages.train.loop import Training
@@ -17,6 +17,7 @@ from stages.train.progress import TrainingProgress
 from stages.vision.dataset import PreparedImages, build_loader
 from stages.vision.networks import build_network
 from stages.vision.transforms import build_transforms, without_random
+from tests.vision.completeness import read_section
 
 CPU = torch.device("cpu")
 
@@ -38,8 +39,9 @@ def make_training(
 ) -> Training:
     """Return a training run of a tiny network with SGD and momentum, its learning rate falling by steps."""
     torch.manual_seed(seed)
+    cnn = {"channels": [4, 4], "kernel_size": 3, "dropout": dropout}
     network = build_network(
-        Network(name="cnn", cnn=Cnn(channels=(4, 4), kernel_size=3, dropout=dropout)),
+        Network.model_validate({**read_section("network"), "name": "cnn", "cnn": cnn}),
         image=manifest.image,
         num_classes=len(manifest.classes),
     ).to(memory_format=torch.channels_last)

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any, get_args
 
+import yaml
+
 from schemas.shared.schema import Schema
 
-TESTS = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def names_of(section: type[Schema]) -> tuple[str, ...]:
@@ -16,13 +18,19 @@ def names_of(section: type[Schema]) -> tuple[str, ...]:
     return names
 
 
-def arguments_of(section: type[Schema], **values: Any) -> dict[str, Any]:
-    """Return the keys of a section, without `name`, after checking that values holds one for each."""
-    assert set(values) == set(section.model_fields) - {"name"}
-    return values
+def read_params_file() -> dict[str, Any]:
+    """Return the committed params.yaml as it stands."""
+    params: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    return params
+
+
+def read_section(name: str) -> dict[str, Any]:
+    """Return a section of the committed params.yaml, which holds a block for every variant."""
+    section: dict[str, Any] = read_params_file()[name]
+    return section
 
 
 def read_test(path: str) -> str:
     """Return the text of a test module below tests/, or an empty one if there is none."""
-    file = TESTS / path
+    file = ROOT / "tests" / path
     return file.read_text(encoding="utf-8") if file.is_file() else ""

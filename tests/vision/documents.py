@@ -7,12 +7,19 @@ from torch import Tensor
 from schemas.shared.image import ImageForm
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import EpochRecord, Scores
-from schemas.vision.network import Cnn, Network
+from schemas.vision.network import Network
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.vision.checkpoint import hash_weights
+from tests.vision.completeness import read_section
 
-TINY_CNN = Network(name="cnn", cnn=Cnn(channels=(2, 3), kernel_size=3, dropout=0.5))
+TINY_CNN = Network.model_validate(
+    {
+        **read_section("network"),
+        "name": "cnn",
+        "cnn": {"channels": [2, 3], "kernel_size": 3, "dropout": 0.5},
+    }
+)
 
 
 def make_checkpoint(weights: dict[str, Tensor], **changes: Any) -> Checkpoint:

@@ -116,6 +116,14 @@ def test_flips_mirror_as_torchvision_does(shape: tuple[int, int, int], p: float)
         assert torch.equal(down[number], reference.vertical_flip(image) if is_flipped else image)
 
 
+@pytest.mark.parametrize("p", [0.0, 0.5])
+def test_flips_leave_out_their_limit(p: float) -> None:
+    """A draw of exactly p does not mirror: p = 0 never does, though 0 may be drawn."""
+    images, draws = draw_images(1), torch.tensor([[p]], dtype=torch.float64)
+    assert torch.equal(RandomHorizontalFlip(p=p)(images, draws), images)
+    assert torch.equal(RandomVerticalFlip(p=p)(images, draws), images)
+
+
 @pytest.mark.parametrize("degrees", [10.0, 45.0, 180.0])
 @pytest.mark.parametrize("shape", [*SHAPES, (1, 28, 28), (3, 32, 20)])
 def test_random_rotation_turns_as_torchvision_does(shape: tuple[int, int, int], degrees: float) -> None:

@@ -7,17 +7,15 @@ import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
-from schemas.train.loss import CrossEntropy, Focal, Loss
+from schemas.train.loss import Loss
 from stages.shared.errors import InputError
 from stages.train.losses import build_loss, weigh_classes
-from tests.vision.completeness import names_of, read_test
-
-BLOCKS = {"cross_entropy": CrossEntropy(label_smoothing=0.1), "focal": Focal(gamma=2.0)}
+from tests.vision.completeness import names_of, read_section, read_test
 
 
 def make_section(name: str = "focal", class_weights: Any = "none") -> Loss:
     """Return a `loss` section."""
-    return Loss.model_validate({"name": name, "class_weights": class_weights, **BLOCKS})
+    return Loss.model_validate({**read_section("loss"), "name": name, "class_weights": class_weights})
 
 
 @pytest.mark.parametrize("name", names_of(Loss))

@@ -6,16 +6,14 @@ import torch
 from schemas.shared.image import ImageForm
 from schemas.vision.network import Network
 from stages.vision.networks import build_network
-from tests.vision.completeness import names_of, read_test
+from tests.vision.completeness import names_of, read_section, read_test
 from tests.vision.documents import TINY_CNN
-
-BLOCKS = {"cnn": TINY_CNN.cnn}
 
 
 @pytest.mark.parametrize("name", names_of(Network))
 def test_every_network_of_the_schema_is_built_and_tested(name: str) -> None:
     """A network is built for any form of image and number of classes, and has a test module of its own."""
-    network = Network.model_validate({"name": name, **BLOCKS})
+    network = Network.model_validate({**read_section("network"), "name": name})
     for color, num_classes in (("rgb", 2), ("grayscale", 1000)):
         image = ImageForm.model_validate({"color": color, "height_px": 9, "width_px": 14, "resize": "squish"})
         built = build_network(network, image=image, num_classes=num_classes)
