@@ -81,12 +81,7 @@ def describe(forms: Sequence[JsonSchema]) -> str:
     others = [
         _describe_type(form) for form in forms if not ("enum" in form or "const" in form or _name_of(form))
     ]
-    return join([*(show_choice(choice) for choice in choices_of(forms)), *others])
-
-
-def show_choice(choice: Any) -> str:
-    """Return a choice as it stands in the file."""
-    return str(choice).lower() if isinstance(choice, bool) else str(choice)
+    return join([*map(str, choices_of(forms)), *others])
 
 
 def join(words: Sequence[str], last: str = "or") -> str:

@@ -11,7 +11,6 @@ from stages.shared.allowed import (
     forms_at,
     join,
     keys_of,
-    show_choice,
     types_of,
 )
 from stages.shared.problems import KeyPath, format_path, shorten
@@ -93,7 +92,7 @@ def _guess_from_text(text: str, path: KeyPath, forms: Sequence[JsonSchema]) -> s
     # A name where its section should be: `optimizer: adam`.
     names = [str(choice) for choice in choices_of(forms_at((*path, "name")))]
     if path and (name := find_nearest(text, names)):
-        return f"did you mean {format_path((*path, 'name'))}: {show_choice(name)}?"
+        return f"did you mean {format_path((*path, 'name'))}: {name}?"
     return None
 
 

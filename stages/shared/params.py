@@ -12,7 +12,8 @@ from stages.shared.errors import InputError
 from stages.shared.explain import explain_transform_name, explain_value, show
 from stages.shared.problems import MAX_LINES, KeyPath, Problem, format_problems
 from stages.shared.unknown_keys import explain_move, explain_unknown, match_keys
-from stages.shared.yaml12 import Document, read_document
+from stages.shared.yaml12 import read_document
+from stages.shared.yaml12_document import Document
 
 MAX_ROUNDS = 5
 """A slip can hide another one a level below; levels are few."""
@@ -34,7 +35,12 @@ def read_params(path: str | Path = "params.yaml") -> Params:
 
 
 def check_params(document: Document) -> tuple[Params | None, list[Problem]]:
-    """Return the parameters, and what the schemas and DVC make of the values the reader accepted."""
+    """Check the values that the reader accepted against the schemas and against what DVC makes of them.
+
+    Returns:
+        The parameters, unless something is wrong with them; and what that is. The reader's own problems are
+        not repeated: the document holds them.
+    """
     # A value the reader refused is nothing in the data; that it is nothing is no second mistake.
     refused = [
         problem.path
@@ -48,9 +54,10 @@ def check_params(document: Document) -> tuple[Params | None, list[Problem]]:
         for conflict in find_conflicts(params):
             path = tuple(int(key) if key.isdigit() else key for key in conflict.key.split("."))
             problems.append(Problem(document.line_of(path), path, conflict.message))
-    return params, [
+    problems = [
         problem for problem in problems if not any(problem.path[: len(path)] == path for path in refused)
     ]
+    return None if problems else params, problems
 
 
 def _validate(document: Document) -> tuple[Params | None, list[Problem]]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from stages.shared.allowed import forms_at, join, keys_of, known_keys, types_of
 from stages.shared.problems import MAX_LINES, KeyPath, format_path
 from stages.shared.spelling import count_slips, find_nearest, may_resemble
-from stages.shared.yaml12 import Document
+from stages.shared.yaml12_document import Document
 
 Moves = dict[KeyPath, KeyPath]
 """From a key in the file to the key that was meant."""
@@ -48,9 +48,8 @@ def explain_unknown(path: KeyPath) -> str:
         elsewhere = [other for other in known if count_slips(key, str(other[-1])) == 1]
         within = [other for other in elsewhere if other[: len(section)] == section]
     if elsewhere:
-        return (
-            f"unknown key; did you mean {join([format_path(other) for other in (within or elsewhere)[:4]])}?"
-        )
+        meant = [format_path(other) for other in (within or elsewhere)[:4]]
+        return f"unknown key; did you mean {join(meant)}?"
     if siblings:
         return f"unknown key; allowed: {join(siblings, 'and')}"
     return f"unknown key; {format_path(section[-1:])} takes none, write - {format_path(section[-1:])}"

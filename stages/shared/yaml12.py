@@ -7,8 +7,6 @@ The pure Python scanner is used on every machine, so that errors read alike ever
 import copy
 import re
 import stat
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import yaml
 
 from stages.shared.errors import InputError
 from stages.shared.problems import KeyPath, Problem, format_problems, shorten
+from stages.shared.yaml12_document import Document, Node
 from stages.shared.yaml12_scalars import Scalar, dispute, resolve_plain
 from stages.shared.yaml12_syntax import LINE_BREAK, explain_syntax
 
@@ -26,94 +25,6 @@ MAX_VALUES = 25_000
 _CONFLICT_MARKER = re.compile(r"^(<{7}|={7}|>{7}|\|{7})(?= |\r?$)", re.MULTILINE)
 # Line breaks of YAML 1.1 that 1.2 dropped (NEL, LS, PS) are out too: no two programs agree on what they mean.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-@dataclass
-class Node:
-    """A value and the line it is set on: the line of its key, or of its place in a list."""
-
-    line: int
-    value: "Scalar | list[Node] | dict[str, Node]"
-
-    def to_plain(self) -> Any:
-        """Return the value as dicts, lists and scalars."""
-        if isinstance(self.value, dict):
-            return {key: node.to_plain() for key, node in self.value.items()}
-        if isinstance(self.value, list):
-            return [node.to_plain() for node in self.value]
-        return self.value
-
-    def child(self, key: str | int) -> "Node | None":
-        """Return the node at a key or list place, if there is one."""
-        if isinstance(self.value, dict):
-            return self.value.get(key) if isinstance(key, str) else None
-        if isinstance(self.value, list):
-            return self.value[key] if isinstance(key, int) and key < len(self.value) else None
-        return None
-
-    def measure(self) -> tuple[int, int]:
-        """Return how many values there are in this one, itself included, and how deep they are nested."""
-        if not isinstance(self.value, dict | list):
-            return 1, 1
-        sizes = [child.measure() for child in _children(self.value)]
-        return 1 + sum(count for count, _ in sizes), 1 + max((depth for _, depth in sizes), default=0)
-
-
-def _children(value: "list[Node] | dict[str, Node]") -> "Iterable[Node]":
-    return value.values() if isinstance(value, dict) else value
-
-
-@dataclass
-class Document:
-    """What a YAML file says, as far as it could be read."""
-
-    root: Node | None
-    """None when the file cannot be read to its end; problems then say why."""
-
-    problems: list[Problem] = field(default_factory=list)
-    """What this reader refuses."""
-
-    disputed: list[Problem] = field(default_factory=list)
-    """Unquoted scalars that DVC takes for something else; a file that DVC reads too should have none."""
-
-    @property
-    def data(self) -> Any:
-        """The values as dicts, lists, str, int, float, bool and None; made anew at each call."""
-        return None if self.root is None else self.root.to_plain()
-
-    def line_of(self, path: KeyPath) -> int:
-        """Return the line of the key or list item at path, or of the nearest one above it that exists."""
-        for end in range(len(path), 0, -1):
-            if (node := self.find(path[:end])) is not None:
-                return node.line
-        return 1
-
-    def find(self, path: KeyPath) -> Node | None:
-        """Return the node at path, if there is one."""
-        node = self.root
-        for key in path:
-            if node is None:
-                return None
-            node = node.child(key)
-        return node
-
-    def is_section(self, path: KeyPath) -> bool:
-        """Return whether there is a mapping at path."""
-        node = self.find(path)
-        return node is not None and isinstance(node.value, dict)
-
-    def move(self, old: KeyPath, new: KeyPath) -> None:
-        """Give the value at one key to another; the line stays, and a section is made where there is none."""
-        moved = self._section(old[:-1]).pop(str(old[-1]))
-        if self.find(new[:-1]) is None:
-            self._section(new[:-2])[str(new[-2])] = Node(moved.line, {})
-        self._section(new[:-1])[str(new[-1])] = moved
-
-    def _section(self, path: KeyPath) -> "dict[str, Node]":
-        node = self.find(path)
-        assert node is not None, path
-        assert isinstance(node.value, dict), path
-        return node.value
 
 
 def read_yaml(path: str | Path) -> Document:
@@ -245,7 +156,7 @@ class _Composer:
         if event.anchor is not None:
             self._anchors[event.anchor] = None
         if isinstance(event, yaml.MappingStartEvent):
-            node.value = self._compose_mapping(path)
+            node.value = self._compose_mapping(path, in_braces=bool(event.flow_style))
         elif isinstance(event, yaml.SequenceStartEvent):
             items: list[Node] = []
             while not isinstance(item := self._next_event(), yaml.SequenceEndEvent):
@@ -257,12 +168,13 @@ class _Composer:
             self._anchors[event.anchor] = node
         return node
 
-    def _compose_mapping(self, path: KeyPath) -> dict[str, Node]:
+    def _compose_mapping(self, path: KeyPath, *, in_braces: bool) -> dict[str, Node]:
         entries: dict[str, Node] = {}
         while not isinstance(event := self._next_event(), yaml.MappingEndEvent):
             line = _line_of(event)
             key = self._read_key(event, path)
-            node = self._compose(self._next_event(), (*path, "?" if key is None else key), line=line)
+            value = self._next_event()
+            node = self._compose(value, (*path, "?" if key is None else key), line=line)
             if key is None:
                 continue
             if key in entries:
@@ -270,6 +182,10 @@ class _Composer:
                 self.problems.append(Problem(line, (*path, key), message))
             else:
                 entries[key] = node
+                # ruamel.yaml takes the colon of {a:} for a part of the key.
+                if in_braces and isinstance(value, yaml.ScalarEvent) and not (value.value or value.style):
+                    message = f"found {shorten(key)} with no value in braces, which DVC may read otherwise"
+                    self.disputed.append(Problem(line, (*path, key), f"{message}; write null"))
         return entries
 
     def _read_key(self, event: Any, path: KeyPath) -> str | None:
@@ -292,6 +208,12 @@ class _Composer:
                 self._report(
                     event, path, f"found {shorten(text)}; text cannot hold \\0 or half a surrogate pair"
                 )
+            if event.style in "|>":
+                # ruamel.yaml takes a comment below a block for a part of it.
+                message = (
+                    f"found a block of text ({event.style}), which DVC may read otherwise; put it in quotes"
+                )
+                self.disputed.append(Problem(_line_of(event), path, message))
             return text
         try:
             value = resolve_plain(text)

@@ -18,7 +18,8 @@ from schemas.vision import transforms
 from stages.shared.errors import InputError
 from stages.shared.params import check_params, read_params
 from stages.shared.problems import MAX_LINES, KeyPath, Problem, format_path
-from stages.shared.yaml12 import Document, parse_yaml, read_document
+from stages.shared.yaml12 import parse_yaml, read_document
+from stages.shared.yaml12_document import Document
 from stages.shared.yaml12_scalars import format_yaml
 from tests.shared.wrong_params import (
     ROOT,
@@ -339,6 +340,20 @@ EDITS = {
         [("    dropout: 0.2", "    dropout: .2e0")],
         ["network.cnn.dropout: found .2e0, a number in YAML 1.2 but text to DVC; write 0.2"],
     ),
+    "one key too many and one too few that have nothing to do with each other": (
+        [("  weight_decay: 0.01", "  momentum: 0.9")],
+        [
+            "optimizer.weight_decay: missing; add it: a number, 0 or more",
+            "optimizer.momentum: unknown key; it belongs under optimizer.sgd, as optimizer.sgd.momentum",
+        ],
+    ),
+    "a list that is too short, of wrong items": (
+        [("  class_weights: none", "  class_weights: [-1]")],
+        [
+            f"loss.class_weights: found [-1]{WEIGHTS}",
+            "loss.class_weights.0: found -1; allowed: a number above 0",
+        ],
+    ),
     "a decimal comma": (
         [("    dropout: 0.2", "    dropout: 0,2")],
         ["network.cnn.dropout: found 0,2 (text); allowed: a number from 0 to below 1; write 0.2"],
@@ -346,6 +361,10 @@ EDITS = {
     "digits in groups": (
         [("  batch_size: 256", "  batch_size: 1_024")],
         ["evaluation.batch_size: found 1_024 (text); allowed: a whole number, 1 or more; write 1024"],
+    ),
+    "a block of text": (
+        [("  source: data/digits.zip", "  source: |-\n    data/digits.zip")],
+        ["dataset.source: found a block of text (|), which DVC may read otherwise; put it in quotes"],
     ),
     "arguments one level too high": (
         [("  - RandomCrop: {padding: 2}", "  - RandomCrop:\n    padding: 2")],

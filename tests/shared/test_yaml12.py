@@ -10,21 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from stages.shared.errors import InputError
 from stages.shared.problems import format_problems
-from stages.shared.yaml12 import (
-    MAX_BYTES,
-    MAX_DEPTH,
-    MAX_VALUES,
-    Document,
-    parse_yaml,
-    read_document,
-    read_yaml,
-)
+from stages.shared.yaml12 import MAX_BYTES, MAX_DEPTH, MAX_VALUES, parse_yaml, read_document, read_yaml
+from stages.shared.yaml12_document import Document
 from stages.shared.yaml12_scalars import format_yaml
 from tests.shared.yaml_samples import DATA, YAML_LIKE, repeatable, same
 
@@ -53,6 +46,7 @@ def messages(document: Document) -> list[str]:
 
 
 @given(DATA)
+@example({"\x85": "\u2028", "_": "1_0"})
 @repeatable()
 def test_written_data_is_read_back(data: Any) -> None:
     """What format_yaml writes, this reader reads as the same data, with nothing for DVC to dispute."""
@@ -62,6 +56,7 @@ def test_written_data_is_read_back(data: Any) -> None:
 
 
 @given(DATA)
+@example({"\x85": "\u2028", "_": "1_0"})
 @repeatable()
 def test_written_data_is_read_alike_by_dvc(data: Any) -> None:
     """What format_yaml writes, DVC's reader reads as the same data."""
@@ -142,11 +137,28 @@ def test_lines_of_keys_and_items() -> None:
     assert {path: document.line_of(path) for path in expected} == expected
 
 
+def test_blocks_of_text() -> None:
+    """Literal and folded blocks are read, and disputed: DVC's reader takes a comment below one for text."""
+    document = parse_yaml("a: |\n  x\n  y\nb: >-\n  x\n  y\n")
+    assert document.data == {"a": "x\ny\n", "b": "x y"}
+    assert [problem.path for problem in document.disputed] == [("a",), ("b",)]
+    assert YAML(typ="safe", pure=True).load("|\n#") != parse_yaml("|\n#").data
+
+
+def test_keys_without_a_value_in_braces() -> None:
+    """A colon that touches a brace ends the key here, and is part of it for DVC's reader: it is disputed."""
+    assert [problem.path for problem in parse_yaml("x: {a:}").disputed] == [("x", "a")]
+    assert YAML(typ="safe", pure=True).load("x: {a:}") == {"x": {"a:": None}}
+    assert parse_yaml("x: {a: 1}\nb:").disputed == []
+
+
 def test_aliases_are_copies() -> None:
     """An alias stands for the value it names, at the line of its own key."""
     document = parse_yaml("a: &x {b: [1]}\nc: *x\n")
     assert document.data == {"a": {"b": [1]}, "c": {"b": [1]}}
     assert (document.line_of(("c",)), document.line_of(("c", "b"))) == (2, 1)
+    document.move(("c", "b"), ("c", "d"))
+    assert document.data == {"a": {"b": [1]}, "c": {"d": [1]}}
 
 
 @pytest.mark.parametrize(
