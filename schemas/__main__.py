@@ -10,13 +10,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from schemas.json_schema import build_json_schema
 from schemas.params import Params
-from schemas.shared.json_schema import build_json_schema
+from stages.params.read import read_params
+from stages.params.yaml12 import read_yaml
+from stages.params.yaml12_scalars import format_yaml
 from stages.shared.errors import run_stage
 from stages.shared.files import write_text
-from stages.shared.params import read_params
-from stages.shared.yaml12 import read_yaml
-from stages.shared.yaml12_scalars import format_yaml
 
 JSON_SCHEMA = Path(__file__).with_name("params.schema.json")
 

@@ -15,10 +15,10 @@ from schemas.vision.history import History
 from stages.evaluate.metrics import compute_metrics, rank_mistakes, score_classes
 from stages.evaluate.predictions import write_answers, write_predictions
 from stages.evaluate.report import Mistake, ReportContent, render_report
+from stages.params.read import read_params
 from stages.shared.errors import InputError, run_stage
 from stages.shared.files import publish_folder, read_json, sha256_of, write_json, write_text
 from stages.shared.index import read_used_rows
-from stages.shared.params import read_params
 from stages.shared.paths import METRICS, MODEL, PREPARED, REPORT
 from stages.vision import scores
 from stages.vision.checkpoint import read_checkpoint, restore_network

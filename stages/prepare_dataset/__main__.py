@@ -13,6 +13,7 @@ from schemas.prepare_dataset.prepare_metrics import PrepareMetrics
 from schemas.shared.image import ImageForm
 from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SPLIT_NAMES, Manifest, SplitCounts, SplitName
+from stages.params.read import read_params
 from stages.prepare_dataset.collect import Collection, FoundImage, collect_images
 from stages.prepare_dataset.decode import decode_files
 from stages.prepare_dataset.pack import ChannelSums, ShardWriter, sum_channels, write_array
@@ -21,7 +22,6 @@ from stages.prepare_dataset.split import split_images
 from stages.shared.errors import InputError, run_stage
 from stages.shared.files import publish_folder, write_json
 from stages.shared.index import write_index
-from stages.shared.params import read_params
 from stages.shared.paths import METRICS, PREPARED
 from stages.shared.text import printable
 

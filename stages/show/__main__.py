@@ -15,9 +15,9 @@ from torch import Tensor
 
 from schemas.shared.manifest import SPLIT_NAMES
 from schemas.vision.transforms import Normalize, Transforms
+from stages.params.read import read_params
 from stages.shared.errors import InputError, run_stage
 from stages.shared.files import publish_file
-from stages.shared.params import read_params
 from stages.shared.paths import PREPARED
 from stages.show.grid import Cell, Pixels, draw_grid
 from stages.vision.dataset import PreparedImages, read_manifest

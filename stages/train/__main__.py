@@ -16,9 +16,9 @@ from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import EpochRecord, History
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Transforms
+from stages.params.read import read_params
 from stages.shared.errors import InputError, run_stage
 from stages.shared.files import publish_folder, sha256_of, write_json
-from stages.shared.params import read_params
 from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED
 from stages.train.best import is_better
 from stages.train.curves import log_epoch, open_curves

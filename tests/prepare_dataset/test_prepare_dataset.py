@@ -13,12 +13,12 @@ from schemas.params import Params
 from schemas.prepare_dataset.prepare_metrics import PrepareMetrics
 from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SPLIT_NAMES, Manifest
+from stages.params.read import read_params
 from stages.prepare_dataset import __main__ as stage
 from stages.prepare_dataset.decode import Pixels, decode_image
 from stages.shared.errors import InputError, run_stage
 from stages.shared.files import check_file, read_json
 from stages.shared.index import read_used_rows
-from stages.shared.params import read_params
 from tests.prepare_dataset.trees import (
     class_folders,
     encode,

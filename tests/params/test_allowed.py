@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from stages.shared.allowed import describe, forms_at, known_keys
-from stages.shared.problems import KeyPath, format_path
-from tests.shared.wrong_params import good_params, walk_keys
+from stages.params.allowed import describe, forms_at, known_keys
+from stages.params.problems import KeyPath, format_path
+from tests.params.wrong_params import good_params, walk_keys
 
 NUMBER = {"type": "number"}
 

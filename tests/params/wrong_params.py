@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from stages.shared.problems import KeyPath
-from stages.shared.yaml12 import read_yaml
-from stages.shared.yaml12_scalars import format_yaml
+from stages.params.problems import KeyPath
+from stages.params.yaml12 import read_yaml
+from stages.params.yaml12_scalars import format_yaml
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from stages.shared.allowed import (
+from stages.params.allowed import (
     JsonSchema,
     choices_of,
     describe,
@@ -13,9 +13,9 @@ from stages.shared.allowed import (
     keys_of,
     types_of,
 )
-from stages.shared.problems import KeyPath, format_path, shorten
-from stages.shared.spelling import find_nearest
-from stages.shared.yaml12_scalars import resolve_plain
+from stages.params.problems import KeyPath, format_path, shorten
+from stages.params.spelling import find_nearest
+from stages.params.yaml12_scalars import resolve_plain
 
 _YES_AND_NO = {
     **dict.fromkeys(("yes", "y", "on", "t", "1"), "true"),

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
+from schemas.json_schema import build_json_schema
 from schemas.params import Params
-from schemas.shared.json_schema import build_json_schema
-from stages.shared.problems import KeyPath
+from stages.params.problems import KeyPath
 
 JsonSchema: TypeAlias = dict[str, Any]
 

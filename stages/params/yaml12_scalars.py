@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from stages.shared.problems import shorten
+from stages.params.problems import shorten
 
 Scalar: TypeAlias = str | int | float | bool | None
 

@@ -8,11 +8,11 @@ import pytest
 
 from schemas import __main__ as command
 from schemas.params import Params
+from stages.params.read import read_params
+from stages.params.yaml12 import parse_yaml
+from stages.params.yaml12_scalars import format_yaml
 from stages.shared.errors import InputError
-from stages.shared.params import read_params
-from stages.shared.yaml12 import parse_yaml
-from stages.shared.yaml12_scalars import format_yaml
-from tests.shared.wrong_params import ROOT, good_params
+from tests.params.wrong_params import ROOT, good_params
 
 
 def run(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:

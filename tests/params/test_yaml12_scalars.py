@@ -7,9 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from stages.shared.yaml12 import parse_yaml
-from stages.shared.yaml12_scalars import dispute, format_yaml, resolve_plain
-from tests.shared.yaml_samples import TRICKY, repeatable, same
+from stages.params.yaml12 import parse_yaml
+from stages.params.yaml12_scalars import dispute, format_yaml, resolve_plain
+from tests.params.yaml_samples import TRICKY, repeatable, same
 
 # What the core schema makes of a scalar.
 NUMBERS = {

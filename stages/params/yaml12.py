@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
+from stages.params.problems import KeyPath, Problem, format_problems, shorten
+from stages.params.yaml12_document import Document, Node
+from stages.params.yaml12_scalars import Scalar, dispute, resolve_plain
+from stages.params.yaml12_syntax import LINE_BREAK, explain_syntax
 from stages.shared.errors import InputError
-from stages.shared.problems import KeyPath, Problem, format_problems, shorten
-from stages.shared.yaml12_document import Document, Node
-from stages.shared.yaml12_scalars import Scalar, dispute, resolve_plain
-from stages.shared.yaml12_syntax import LINE_BREAK, explain_syntax
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32

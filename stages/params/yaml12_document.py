@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.shared.problems import KeyPath, Problem
-from stages.shared.yaml12_scalars import Scalar
+from stages.params.problems import KeyPath, Problem
+from stages.params.yaml12_scalars import Scalar
 
 
 @dataclass

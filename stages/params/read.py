@@ -7,13 +7,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from schemas.params import Params, find_conflicts
-from stages.shared.allowed import describe, forms_at
+from stages.params.allowed import describe, forms_at
+from stages.params.explain import explain_transform_name, explain_value, show
+from stages.params.problems import MAX_LINES, KeyPath, Problem, format_problems
+from stages.params.unknown_keys import explain_move, explain_unknown, match_keys
+from stages.params.yaml12 import read_document
+from stages.params.yaml12_document import Document
 from stages.shared.errors import InputError
-from stages.shared.explain import explain_transform_name, explain_value, show
-from stages.shared.problems import MAX_LINES, KeyPath, Problem, format_problems
-from stages.shared.unknown_keys import explain_move, explain_unknown, match_keys
-from stages.shared.yaml12 import read_document
-from stages.shared.yaml12_document import Document
 
 MAX_ROUNDS = 5
 """A slip can hide another one a level below; levels are few."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.shared.spelling import count_slips, find_nearest
+from stages.params.spelling import count_slips, find_nearest
 
 
 @pytest.mark.parametrize(("word", "other", "slips"), [

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import yaml
 
-from stages.shared.problems import shorten
+from stages.params.problems import shorten
 
 LINE_BREAK = re.compile(r"\r\n?|\n")
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from schemas.params import Params
 from schemas.vision import transforms
+from stages.params.problems import MAX_LINES, KeyPath, Problem, format_path
+from stages.params.read import check_params, read_params
+from stages.params.yaml12 import parse_yaml, read_document
+from stages.params.yaml12_document import Document
+from stages.params.yaml12_scalars import format_yaml
 from stages.shared.errors import InputError
-from stages.shared.params import check_params, read_params
-from stages.shared.problems import MAX_LINES, KeyPath, Problem, format_path
-from stages.shared.yaml12 import parse_yaml, read_document
-from stages.shared.yaml12_document import Document
-from stages.shared.yaml12_scalars import format_yaml
-from tests.shared.wrong_params import (
+from tests.params.wrong_params import (
     ROOT,
     good_params,
     value_at,
@@ -30,7 +30,7 @@ from tests.shared.wrong_params import (
     write_without,
     wrong_values,
 )
-from tests.shared.yaml_samples import DATA, repeatable
+from tests.params.yaml_samples import DATA, repeatable
 
 TRANSFORMS = ("RandomCrop", "Normalize")
 CHOICES: dict[KeyPath, list[str]] = {

@@ -1,6 +1,6 @@
 """How mistakes are told."""
 
-from stages.shared.problems import MAX_LINES, Problem, format_path, format_problems, shorten
+from stages.params.problems import MAX_LINES, Problem, format_path, format_problems, shorten
 
 
 def test_lines_in_the_order_of_the_file() -> None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from stages.shared.allowed import forms_at, join, keys_of, known_keys, types_of
-from stages.shared.problems import MAX_LINES, KeyPath, format_path
-from stages.shared.spelling import count_slips, find_nearest, may_resemble
-from stages.shared.yaml12_document import Document
+from stages.params.allowed import forms_at, join, keys_of, known_keys, types_of
+from stages.params.problems import MAX_LINES, KeyPath, format_path
+from stages.params.spelling import count_slips, find_nearest, may_resemble
+from stages.params.yaml12_document import Document
 
 Moves = dict[KeyPath, KeyPath]
 """From a key in the file to the key that was meant."""
