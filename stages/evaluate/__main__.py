@@ -36,7 +36,7 @@ def main() -> None:
     refuse_other_data(checkpoint, manifest)
     history = read_json(MODEL / "history.json", History, made_by="dvc repro train")
 
-    device = choose_device(evaluation.device, key="evaluation.device")
+    device = choose_device(evaluation.device, place="params.yaml: evaluation.device")
     make_deterministic(checkpoint.numerics)
     network = restore_network(checkpoint, weights).to(device)
     images = PreparedImages(PREPARED, manifest, "test", transform=build_transforms(checkpoint.preprocessing))

@@ -86,7 +86,7 @@ def refuse_other_form(found: ImageForm, params: Params) -> None:
 
 def build_training(params: Params, manifest: Manifest, transforms: Transforms) -> Training:
     """Return the network and all that trains it, from the parameters and the prepared data."""
-    device = choose_device(params.training.device, key="training.device")
+    device = choose_device(params.training.device, place="params.yaml: training.device")
     numerics = Numerics(threads=params.training.threads, precision=params.training.precision)
     make_deterministic(numerics)
     torch.manual_seed(params.training.seed)

@@ -14,12 +14,12 @@ from schemas.prepare_dataset.prepare_metrics import PrepareMetrics
 from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SPLIT_NAMES, Manifest
 from stages.prepare_dataset import __main__ as stage
-from stages.prepare_dataset.decode import Pixels, decode_image
+from stages.shared.decode import Pixels, decode_image
 from stages.shared.errors import InputError, run_stage
 from stages.shared.files import check_file, read_json
 from stages.shared.index import read_used_rows
 from stages.shared.params import read_params
-from tests.prepare_dataset.trees import (
+from tests.shared.trees import (
     class_folders,
     encode,
     flat,
