@@ -23,6 +23,15 @@ class TestMetrics(Schema):
     top_k_accuracy: Fraction
     """Share of images whose true class is among the evaluation.top_k most probable."""
 
+    calibration_error: Fraction
+    """By how much the probabilities of the answers miss the share that is right, mean over 15 bins."""
+
+    answered_fraction: Fraction
+    """Share of images whose answer is probable enough for evaluation.target_accuracy."""
+
+    answered_accuracy: Fraction
+    """Share of those that is right; 0 if there are none."""
+
     majority_accuracy: Fraction
     """What always answering the test split's largest class would score."""
 

@@ -4,7 +4,6 @@ The network and its preprocessing come from the checkpoint alone, so that what i
 Run by `dvc repro`, or as `python -m stages.evaluate`.
 """
 
-import torch
 from torch import Tensor
 
 from schemas.evaluate.evaluation import Evaluation
@@ -12,6 +11,7 @@ from schemas.evaluate.test_metrics import TestMetrics
 from schemas.shared.manifest import Manifest
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import History
+from stages.evaluate.calibration import measure_calibration, write_reliability
 from stages.evaluate.metrics import compute_metrics, rank_mistakes, score_classes
 from stages.evaluate.predictions import write_answers, write_predictions
 from stages.evaluate.report import Mistake, ReportContent, render_report
@@ -21,6 +21,7 @@ from stages.shared.index import read_used_rows
 from stages.shared.params import read_params
 from stages.shared.paths import METRICS, MODEL, PREPARED, REPORT
 from stages.vision import scores
+from stages.vision.calibration import compute_probabilities
 from stages.vision.checkpoint import read_checkpoint, restore_network
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
 from stages.vision.inference import compute_logits
@@ -42,10 +43,13 @@ def main() -> None:
     images = PreparedImages(PREPARED, manifest, "test", transform=build_transforms(checkpoint.preprocessing))
     batches = build_loader(images, batch_size=evaluation.batch_size)
     logits, labels = compute_logits(network, batches, device=device, numerics=checkpoint.numerics)
-    metrics = compute_metrics(logits, labels, top_k=evaluation.top_k)
+    calibration = measure_calibration(
+        logits, labels, calibration=checkpoint.calibration, target_accuracy=evaluation.target_accuracy
+    )
+    metrics = compute_metrics(logits, labels, top_k=evaluation.top_k, calibration=calibration)
 
     with publish_folder(REPORT) as folder:
-        probabilities = torch.softmax(logits.double(), dim=1)
+        probabilities = compute_probabilities(logits, checkpoint.calibration)
         paths = find_paths(images)
         predicted = probabilities.argmax(dim=1)
         write_predictions(
@@ -56,6 +60,7 @@ def main() -> None:
             classes=checkpoint.classes,
         )
         write_answers(folder / "answers.csv", labels=labels, predicted=predicted, classes=checkpoint.classes)
+        write_reliability(folder / "reliability.csv", calibration)
         confusion = scores.count_confusion(
             labels.numpy(), predicted.numpy(), num_classes=len(checkpoint.classes)
         )
@@ -66,6 +71,7 @@ def main() -> None:
             metrics=metrics,
             per_class=score_classes(confusion, checkpoint.classes),
             confusion=confusion,
+            calibration=calibration,
             top_k=evaluation.top_k,
             worst=find_worst(
                 images, paths, labels, probabilities, checkpoint=checkpoint, evaluation=evaluation

@@ -5,14 +5,24 @@ import torch
 from torch import Tensor
 
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
+from stages.evaluate.calibration import CalibrationFigures
 from stages.vision import scores
 
 
-def compute_metrics(logits: Tensor, labels: Tensor, *, top_k: int) -> TestMetrics:
-    """Return the headline figures for logits float (N, C) and labels int64 (N,)."""
+def compute_metrics(
+    logits: Tensor, labels: Tensor, *, top_k: int, calibration: CalibrationFigures
+) -> TestMetrics:
+    """Return the headline figures for logits float (N, C) and labels int64 (N,).
+
+    Args:
+        logits: As the network gives them.
+        labels: Positions of the true classes.
+        top_k: How many classes an answer may name for top_k_accuracy.
+        calibration: What was measured of these very logits.
+    """
     num_classes = logits.shape[1]
     confusion = scores.count_confusion(labels.numpy(), logits.argmax(dim=1).numpy(), num_classes=num_classes)
-    log_probabilities = torch.log_softmax(logits.double(), dim=1)
+    log_probabilities = torch.log_softmax(logits.double() / calibration.temperature, dim=1)
     # How many classes come before the true one; of equal logits the first, as argmax has it.
     of_label = logits.gather(1, labels[:, None])
     is_before = (logits > of_label) | ((logits == of_label) & (torch.arange(num_classes) < labels[:, None]))
@@ -23,6 +33,9 @@ def compute_metrics(logits: Tensor, labels: Tensor, *, top_k: int) -> TestMetric
         balanced_accuracy=scores.balanced_accuracy(confusion),
         macro_f1=scores.macro_f1(confusion),
         top_k_accuracy=(is_before.sum(dim=1) < top_k).double().mean().item(),
+        calibration_error=calibration.after.error,
+        answered_fraction=calibration.withholding.answered_fraction,
+        answered_accuracy=calibration.withholding.accuracy,
         majority_accuracy=float(confusion.sum(axis=1).max() / confusion.sum()),
     )
 

@@ -21,6 +21,7 @@ from schemas.shared.manifest import Manifest
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import History
 from stages.evaluate import charts, wording
+from stages.evaluate.calibration import CalibrationFigures, Reliability, Withholding
 from stages.evaluate.confusion import divide_rows, lay_out_cells, rank_confused_pairs
 from stages.evaluate.facts import list_facts
 from stages.evaluate.pictures import draw_confusion, embed_pictures
@@ -62,6 +63,7 @@ class ReportContent:
     confusion: NDArray[np.int64]
     """(num_classes, num_classes), rows true, columns predicted."""
 
+    calibration: CalibrationFigures
     top_k: int
     worst: Sequence[Mistake]
     """Worst first."""
@@ -110,6 +112,10 @@ def render_report(content: ReportContent) -> str:
             cards=_cards(content),
             facts=list_facts(content.manifest, checkpoint=content.checkpoint, history=content.history),
             curves=_curves(content.history),
+            calibration=content.calibration,
+            believing=_believing(content.calibration),
+            withholding=_withholding(content.calibration.withholding),
+            calibration_charts=_calibration_charts(content.calibration),
             matrix=lay_out_cells(content.confusion) if is_small else None,
             matrix_picture=None if is_small else draw_confusion(divide_rows(content.confusion)),
             num_mistakes=_num_mistakes(content),
@@ -216,6 +222,75 @@ def _curves(history: History) -> list[charts.LineChart]:
     return [
         chart("Loss", "loss", train=train_loss, val=val_loss, percent=False),
         chart("Accuracy", "accuracy", train=train_accuracy, val=val_accuracy, percent=True),
+    ]
+
+
+def _believing(figures: CalibrationFigures) -> str:
+    """Say by how much probabilities miss, before and after calibration."""
+    error, before = wording.percent(figures.after.error), wording.percent(figures.before.error)
+    miss = f"The probabilities miss the share of right answers by {error} on average"
+    if figures.temperature == 1.0:
+        return f"{miss}. The validation split has no mistakes to calibrate them by."
+    return (
+        f"{miss} (expected calibration error); before the logits were divided by the temperature "
+        f"{figures.temperature:.3g}, which was fitted to the validation split, it was {before}."
+    )
+
+
+def _withholding(withheld: Withholding) -> str:
+    """Say what the threshold for the wanted accuracy does."""
+    target = wording.percent(withheld.target_accuracy)
+    if withheld.threshold is None:
+        return f"No threshold made {target} of the answers right on the validation split, so none is set."
+    threshold = wording.percent(withheld.threshold.probability)
+    if withheld.threshold.probability == 0:
+        given = f"For {target} right answers none need be withheld, says the validation split"
+    else:
+        given = f"For {target} right answers, those below {threshold} are withheld, says the validation split"
+    return (
+        f"{given}. On the test split that answers {wording.percent(withheld.answered_fraction)} of the "
+        f"images, and {wording.percent(withheld.accuracy)} of these answers are right."
+    )
+
+
+def _calibration_charts(figures: CalibrationFigures) -> list[charts.LineChart]:
+    def places(reliability: Reliability) -> list[tuple[float, float]]:
+        return [(each.probability, each.accuracy) for each in reliability.bins]
+
+    def weights(reliability: Reliability) -> list[float]:
+        total = sum(each.num_images for each in reliability.bins)
+        return [each.num_images / total for each in reliability.bins]
+
+    curve = figures.withholding.curve
+    return [
+        charts.build_fraction_chart(
+            [
+                charts.Curve("as it should be", "ideal", [(0.0, 0.0), (1.0, 1.0)]),
+                charts.Curve("before calibration", "train", places(figures.before), weights(figures.before)),
+                charts.Curve("after", "val", places(figures.after), weights(figures.after)),
+            ],
+            key="reliability",
+            title="Answered correctly, by probability",
+            description=(
+                f"Expected calibration error {wording.percent(figures.before.error)} before calibration, "
+                f"{wording.percent(figures.after.error)} after. The table below holds the numbers."
+            ),
+            x_label="probability of the answer; the larger a dot, the more images",
+            top=1.0,
+        ),
+        charts.build_fraction_chart(
+            [charts.Curve("wrong among the answered", "val", curve)],
+            key="risk",
+            title="Wrong answers, the improbable ones withheld",
+            description=(
+                f"{wording.percent(curve[-1][1])} are wrong when all images are answered, "
+                f"{wording.percent(curve[len(curve) // 2][1])} when the more probable half is."
+            ),
+            x_label="share of the images that is answered",
+            top=max(risk for _, risk in curve),
+            marked_x=figures.withholding.answered_fraction if figures.withholding.threshold else None,
+            marked_label=f"threshold for {wording.percent(figures.withholding.target_accuracy)}",
+        ),
     ]
 
 

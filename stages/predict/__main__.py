@@ -7,19 +7,22 @@ from the checkpoint; params.yaml and data/ are not looked at.
 """
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from schemas.vision.calibration import Calibration
 from stages.predict.inputs import Inputs
 from stages.predict.predictor import Predictor
 from stages.predict.progress import PredictProgress
-from stages.predict.tables import Answer, open_table, silence_stdout
+from stages.predict.tables import UNKNOWN, Answer, open_table, silence_stdout
 from stages.shared.decode import Decoded, decode_files
 from stages.shared.errors import run_stage
 from stages.shared.paths import MODEL
+from stages.vision.calibration import find_threshold
 from stages.vision.checkpoint import read_checkpoint
 from stages.vision.runtime import choose_device
 
@@ -44,24 +47,32 @@ def main() -> None:
     device = choose_device(arguments.device, place="--device")
     predictor = Predictor(checkpoint, weights, device=device)
     top_k = min(arguments.top_k, len(checkpoint.classes))
+    threshold = choose_threshold(checkpoint.calibration, target_accuracy=arguments.target_accuracy)
     inputs = Inputs(arguments.paths, stdin=sys.stdin.buffer, separator=b"\0" if arguments.null else b"\n")
     decoded = decode_files(inputs, checkpoint.image, workers=arguments.workers)
     shares_terminal = arguments.output is None and sys.stdout.isatty()
-    num_failed = 0
+    num_failed = num_unknown = 0
     try:
         with (
             open_table(arguments.output, arguments.format, top_k=top_k) as write,
             PredictProgress(lambda: inputs.num_files, shares_terminal=shares_terminal) as progress,
         ):
             for some in batched(decoded, arguments.batch_size):
-                answers = list(answer(predictor, some, top_k=top_k))
+                answers = list(answer(predictor, some, top_k=top_k, threshold=threshold))
                 num_failed += sum(bool(each.error) for each in answers)
+                num_unknown += sum(each.is_unknown for each in answers)
                 write(answers)
                 progress.advance(len(some))
     except BrokenPipeError:
         silence_stdout()
         sys.exit(READER_LEFT)
-    report(progress, num_failed=num_failed, num_passed_over=inputs.num_passed_over, output=arguments.output)
+    report(
+        progress,
+        num_failed=num_failed,
+        num_unknown=num_unknown,
+        num_passed_over=inputs.num_passed_over,
+        output=arguments.output,
+    )
     sys.exit(SOME_FILES_FAILED if num_failed else 0)
 
 
@@ -85,6 +96,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--format", choices=("csv", "jsonl"), help="default: by --output's suffix, else csv")
     parser.add_argument(
         "--top-k", type=_positive, metavar="K", default=3, help="classes to list; default: %(default)s"
+    )
+    parser.add_argument(
+        "--target-accuracy",
+        type=_fraction,
+        metavar="SHARE",
+        default=0.99,
+        help="share of the answers that should be right, as measured on the validation split: those too "
+        f"improbable for it become {UNKNOWN}, with the classes they may be beside it; 0: none does; "
+        "default: %(default)s",
     )
     parser.add_argument("-0", "--null", action="store_true", help="paths on standard input end in null bytes")
     parser.add_argument(
@@ -115,6 +135,30 @@ def _positive(text: str) -> int:
     return number
 
 
+def _fraction(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"found {text}; allowed: a number from 0 to 1")
+    return number
+
+
+def choose_threshold(calibration: Calibration, *, target_accuracy: float) -> float:
+    """Return the probability below which an answer is unknown; where nothing is sure enough, all are."""
+    threshold = find_threshold(calibration, target_accuracy=target_accuracy)
+    if threshold is None:
+        best = calibration.thresholds[-1].accuracy
+        print(
+            f"predict: every label is {UNKNOWN}: the validation split shows no more than {best:.2%} of the "
+            f"surest answers to be right, and --target-accuracy is {target_accuracy:g}; with 0 all are given",
+            file=sys.stderr,
+        )
+        return math.inf
+    return threshold.probability
+
+
 def count_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -127,19 +171,28 @@ def batched(results: Iterable[Decoded], batch_size: int) -> Iterator[list[Decode
         yield some
 
 
-def answer(predictor: Predictor, files: Sequence[Decoded], *, top_k: int) -> Iterator[Answer]:
+def answer(
+    predictor: Predictor, files: Sequence[Decoded], *, top_k: int, threshold: float
+) -> Iterator[Answer]:
     """Yield an answer for every file, in order, those that have no pixels among them."""
     images = [file.pixels for file in files if file.pixels is not None]
-    guesses = iter(predictor.rank(images, top_k=top_k) if images else ())
+    ranked = iter(predictor.rank(images, top_k=top_k) if images else ())
     for file in files:
-        yield Answer(file.path, next(guesses) if file.pixels is not None else [], file.reason)
+        if file.pixels is None:
+            yield Answer(file.path, error=file.reason)
+        else:
+            guesses = next(ranked)
+            yield Answer(file.path, guesses, is_unknown=guesses[0].probability < threshold)
 
 
-def report(progress: PredictProgress, *, num_failed: int, num_passed_over: int, output: Path | None) -> None:
+def report(
+    progress: PredictProgress, *, num_failed: int, num_unknown: int, num_passed_over: int, output: Path | None
+) -> None:
     """Say on stderr how many files were answered, and how fast."""
     where = f"; the answers are in {output}" if output else ""
     print(
         f"predict: {progress.num_done - num_failed:,} of {progress.num_done:,} files answered, "
+        f"{num_unknown:,} of them {UNKNOWN}, "
         f"{progress.speed:,.0f} a second{where}",
         file=sys.stderr,
     )

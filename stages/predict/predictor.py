@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from schemas.vision.checkpoint import Checkpoint
 from stages.shared.decode import Pixels
+from stages.vision.calibration import compute_probabilities
 from stages.vision.checkpoint import restore_network
 from stages.vision.inference import answer_batch
 from stages.vision.runtime import make_deterministic
@@ -42,7 +43,7 @@ class Predictor:
             device=self._device,
             numerics=self._checkpoint.numerics,
         )
-        return torch.softmax(logits.cpu().double(), dim=1)
+        return compute_probabilities(logits.cpu(), self._checkpoint.calibration)
 
     def rank(self, images: Sequence[Pixels], *, top_k: int) -> list[list[Guess]]:
         """Return the most probable classes of each image, the most probable first; of equals the first."""

@@ -5,7 +5,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from stages.predict.predictor import Guess
 from stages.shared.errors import InputError
 from stages.shared.files import publish_file
 
+UNKNOWN = "unknown"
 Form = Literal["csv", "jsonl"]
 Write = Callable[[Iterable["Answer"]], None]
 
@@ -24,16 +25,26 @@ class Answer:
     """What the network says of one file."""
 
     path: str
-    guesses: list[Guess]
+    guesses: Sequence[Guess] = ()
     """The most probable classes, the most probable first; none for a file that cannot be read."""
 
-    error: str
+    is_unknown: bool = False
+    """Whether the most probable class is too improbable to be told."""
+
+    error: str = ""
     """Why there is no answer; empty if there is one."""
 
     @property
-    def best(self) -> Guess | None:
-        """Return the most probable class."""
-        return self.guesses[0] if self.guesses else None
+    def label(self) -> str:
+        """Return the most probable class, or `unknown`; empty for a file that cannot be read."""
+        if self.is_unknown:
+            return UNKNOWN
+        return self.guesses[0].label if self.guesses else ""
+
+    @property
+    def probability(self) -> float | None:
+        """Return the probability of the most probable class."""
+        return self.guesses[0].probability if self.guesses else None
 
 
 @contextmanager
@@ -74,19 +85,18 @@ def _build_writer(file: TextIO, form: Form, *, top_k: int) -> Write:
 
 
 def _to_row(answer: Answer, *, top_k: int) -> list[str]:
-    best = answer.best
-    row = [answer.path, best.label if best else "", _digits(best.probability) if best else "", answer.error]
+    probability = "" if answer.probability is None else _digits(answer.probability)
+    row = [answer.path, answer.label, probability, answer.error]
     for guess in answer.guesses:
         row += [guess.label, _digits(guess.probability)]
     return row + [""] * (4 + 2 * top_k - len(row))
 
 
 def _to_record(answer: Answer) -> dict[str, object]:
-    best = answer.best
     return {
         "path": answer.path,
-        "label": best.label if best else None,
-        "probability": float(_digits(best.probability)) if best else None,
+        "label": answer.label or None,
+        "probability": None if answer.probability is None else float(_digits(answer.probability)),
         "error": answer.error or None,
         "top": [
             {"label": guess.label, "probability": float(_digits(guess.probability))}

@@ -26,7 +26,13 @@ from tests.train.project import ROOT, hash_files, make_project, write_params
 from tests.vision.prepared import write_prepared
 from tests.vision.torch_state import keep_torch_settings
 
-OUTPUTS = {"metrics/test.json", "report/answers.csv", "report/predictions.csv", "report/report.html"}
+OUTPUTS = {
+    "metrics/test.json",
+    "report/answers.csv",
+    "report/predictions.csv",
+    "report/reliability.csv",
+    "report/report.html",
+}
 
 
 @pytest.fixture(scope="module")

@@ -14,16 +14,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from schemas.vision.calibration import Threshold
 from stages.evaluate.__main__ import main as evaluate
-from stages.predict.__main__ import main
+from stages.predict.__main__ import main, parse_arguments
 from stages.predict.predictor import Predictor
 from stages.prepare_dataset.__main__ import main as prepare
 from stages.shared.decode import decode_image
 from stages.shared.errors import InputError
 from stages.shared.paths import MODEL, REPORT
 from stages.train.__main__ import main as train
-from stages.vision.checkpoint import read_checkpoint
+from stages.vision.checkpoint import read_checkpoint, write_checkpoint
 from tests.shared.trees import encode, write_folder, write_zip
 from tests.train.project import ROOT, write_params
 from tests.vision.torch_state import keep_torch_settings
@@ -111,6 +113,7 @@ def test_answers_are_those_of_evaluate(
         monkeypatch,
         *(f"raw/{row['path']}" for row in expected),
         *("--batch-size", str(batch_size), "--workers", str(workers), "--top-k", "9"),
+        *("--target-accuracy", "0"),
     )
     assert status == 0
     found = read_csv(printed)
@@ -138,6 +141,50 @@ def test_probabilities_have_the_same_bits_in_any_batch(
             parts = [images[:start], *([image] for image in images[start:])]
             one_by_one = [predictor.compute_probabilities(part) for part in parts if part]
             assert torch.equal(torch.cat(one_by_one), together)
+
+
+@pytest.mark.usefixtures("alone")
+def test_improbable_answers_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the threshold that the target asks for, and only there; the classes still stand beside it."""
+    checkpoint, weights = read_checkpoint(Path("net.safetensors"))
+    _, printed = predict(monkeypatch, "raw", "--target-accuracy", "0")
+    plain = read_csv(printed)
+    middle = sorted(float(row["probability"]) for row in plain)[30]
+    steps = (
+        Threshold(probability=0.0, answered_fraction=1.0, accuracy=0.5),
+        Threshold(probability=middle, answered_fraction=0.5, accuracy=0.9),
+    )
+    calibration = checkpoint.calibration.model_copy(update={"thresholds": steps})
+    changed = checkpoint.model_copy(update={"calibration": calibration})
+    write_checkpoint(Path("sure.safetensors"), changed, weights)
+
+    _, printed = predict(monkeypatch, "raw", "--target-accuracy", "0.9", checkpoint="sure.safetensors")
+    rows = read_csv(printed)
+    assert sum(row["label"] == "unknown" for row in rows) in (29, 30, 31)
+    for row, other in zip(rows, plain, strict=True):
+        if float(row["probability"]) != middle:
+            is_given = float(row["probability"]) > middle
+            assert row["label"] == (other["label"] if is_given else "unknown")
+        assert (row["probability"], row["label:1"]) == (other["probability"], other["label"])
+    _, printed = predict(monkeypatch, "raw", "--target-accuracy", "0.5", checkpoint="sure.safetensors")
+    assert read_csv(printed) == plain
+
+
+@pytest.mark.usefixtures("alone")
+def test_target_out_of_reach(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where no answer is sure enough all are unknown, and a line says why and what to do."""
+    status, printed = predict(monkeypatch, "raw/ant", "--target-accuracy", "1")
+    assert status == 0
+    assert {row["label"] for row in read_csv(printed)} == {"unknown"}
+    assert "every label is unknown" in capsys.readouterr().err
+
+
+def test_target_is_that_of_the_report() -> None:
+    """Who changes neither params.yaml nor the command line gets what the report speaks of."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "argv", ["predict", "x"])
+        assert parse_arguments().target_accuracy == params["evaluation"]["target_accuracy"]
 
 
 @pytest.mark.usefixtures("alone")
@@ -255,7 +302,10 @@ def test_as_a_person_runs_it(alone: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [sys.executable, "-m", "stages.predict", "raw", "--checkpoint", "net.safetensors"],
+        [
+            *(sys.executable, "-m", "stages.predict", "raw"),
+            *("--checkpoint", "net.safetensors", "--target-accuracy", "0"),
+        ],
         cwd=alone,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=writer,
