@@ -12,7 +12,8 @@ from schemas.shared.manifest import Manifest
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import History
 from stages.evaluate.calibration import measure_calibration, write_reliability
-from stages.evaluate.metrics import compute_metrics, rank_mistakes, score_classes
+from stages.evaluate.intervals import measure_figures, write_figures
+from stages.evaluate.metrics import compute_metrics, rank_mistakes, score_classes, score_images
 from stages.evaluate.predictions import write_answers, write_predictions
 from stages.evaluate.report import Mistake, ReportContent, render_report
 from stages.shared.errors import InputError, run_stage
@@ -64,11 +65,17 @@ def main() -> None:
         confusion = scores.count_confusion(
             labels.numpy(), predicted.numpy(), num_classes=len(checkpoint.classes)
         )
+        losses, is_in_top_k = score_images(
+            logits, labels, temperature=calibration.temperature, top_k=evaluation.top_k
+        )
+        figures = measure_figures(confusion, is_in_top_k=is_in_top_k.numpy(), losses=losses.numpy())
+        write_figures(folder / "metrics.csv", figures)
         content = ReportContent(
             checkpoint=checkpoint,
             history=history,
             manifest=manifest,
             metrics=metrics,
+            figures=figures,
             per_class=score_classes(confusion, checkpoint.classes),
             confusion=confusion,
             calibration=calibration,

@@ -24,6 +24,7 @@ from stages.evaluate import charts, wording
 from stages.evaluate.calibration import CalibrationFigures, Reliability, Withholding
 from stages.evaluate.confusion import divide_rows, lay_out_cells, rank_confused_pairs
 from stages.evaluate.facts import list_facts
+from stages.evaluate.intervals import Figure
 from stages.evaluate.pictures import draw_confusion, embed_pictures
 
 _HERE = Path(__file__).parent
@@ -57,6 +58,9 @@ class ReportContent:
     history: History
     manifest: Manifest
     metrics: TestMetrics
+    figures: Sequence[Figure]
+    """Headline figures with their intervals."""
+
     per_class: Sequence[ClassScores]
     """In the order of the classes."""
 
@@ -75,6 +79,9 @@ class Card:
 
     title: str
     value: str
+    interval: str
+    """Its 95 % interval."""
+
     note: str
 
 
@@ -110,6 +117,7 @@ def render_report(content: ReportContent) -> str:
             verdict=_verdict(content),
             hardest=next((row for row in rows if row.recall is not None and row.recall < 1), None),
             cards=_cards(content),
+            figure_rows=_figure_rows(content),
             facts=list_facts(content.manifest, checkpoint=content.checkpoint, history=content.history),
             curves=_curves(content.history),
             calibration=content.calibration,
@@ -180,20 +188,56 @@ def _cards(content: ReportContent) -> list[Card]:
     in_top_k = f"The true class is among the {content.top_k} most probable"
     if content.top_k >= num_classes:
         in_top_k = f"Says nothing here: there are only {num_classes} classes"
+    between = {figure.name: _between(figure) for figure in content.figures}
     return [
-        Card("Accuracy", wording.percent(metrics.accuracy), "Test images answered correctly"),
+        Card(
+            "Accuracy",
+            wording.percent(metrics.accuracy),
+            between["accuracy"],
+            "Test images answered correctly",
+        ),
         Card(
             "Balanced accuracy",
             wording.percent(metrics.balanced_accuracy),
+            between["balanced_accuracy"],
             "Mean over the classes: small ones count as much as large ones",
         ),
         Card(
             "Macro F1",
             f"{metrics.macro_f1:.3f}",
+            between["macro_f1"],
             "Precision and recall in one, mean over the classes; 1 is best",
         ),
-        Card(f"Top-{content.top_k} accuracy", wording.percent(metrics.top_k_accuracy), in_top_k),
-        Card("Loss", f"{metrics.loss:.3f}", f"0 is best; guessing evenly gets {math.log(num_classes):.3f}"),
+        Card(
+            f"Top-{content.top_k} accuracy",
+            wording.percent(metrics.top_k_accuracy),
+            between["top_k_accuracy"],
+            in_top_k,
+        ),
+        Card(
+            "Loss",
+            f"{metrics.loss:.3f}",
+            between["loss"],
+            f"0 is best; guessing evenly gets {math.log(num_classes):.3f}",
+        ),
+    ]
+
+
+def _between(figure: Figure) -> str:
+    if figure.name.endswith("accuracy"):
+        return f"{wording.percent(figure.low)} to {wording.percent(figure.high)}"
+    return f"{figure.low:.3f} to {figure.high:.3f}"
+
+
+def _figure_rows(content: ReportContent) -> list[tuple[str, str, str]]:
+    """Return name, value and interval of every figure."""
+    return [
+        (
+            figure.name.replace("top_k", f"top-{content.top_k}").replace("_", " ").replace("f1", "F1"),
+            wording.percent(figure.value) if figure.name.endswith("accuracy") else f"{figure.value:.3f}",
+            _between(figure),
+        )
+        for figure in content.figures
     ]
 
 

@@ -15,6 +15,7 @@ from schemas.vision.network import Cnn, Network
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.evaluate.calibration import Bin, CalibrationFigures, Reliability, Withholding
+from stages.evaluate.intervals import measure_figures
 from stages.evaluate.report import Mistake, ReportContent
 from tests.vision.documents import CALIBRATION
 
@@ -85,12 +86,14 @@ def make_content(
             accuracy=float(right.sum() / num_images),
             balanced_accuracy=float(recall.mean()),
             macro_f1=float(f1.mean()),
+            matthews_correlation=0.7,
             top_k_accuracy=0.9876,
             calibration_error=0.0321,
             answered_fraction=0.8,
             answered_accuracy=0.95,
             majority_accuracy=float(support.max() / num_images),
         ),
+        figures=measure_figures(matrix, is_in_top_k=np.array([True, False]), losses=np.array([0.25, 0.5])),
         per_class=[
             ClassScores(
                 label=label,

@@ -29,6 +29,7 @@ from tests.vision.torch_state import keep_torch_settings
 OUTPUTS = {
     "metrics/test.json",
     "report/answers.csv",
+    "report/metrics.csv",
     "report/predictions.csv",
     "report/reliability.csv",
     "report/report.html",
