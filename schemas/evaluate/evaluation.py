@@ -24,5 +24,8 @@ class Evaluation(Schema):
     top_k: Annotated[int, Field(ge=2)]
     """An answer counts for top-k accuracy when the true class is among the k most probable."""
 
+    target_accuracy: Annotated[float, Field(gt=0, le=1)]
+    """Share of the answers that should be right: the report withholds those too improbable for it."""
+
     num_worst: Annotated[int, Field(ge=0, le=200)]
     """How many of the worst mistakes the report shows as pictures."""

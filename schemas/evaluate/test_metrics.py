@@ -1,5 +1,9 @@
 """What the testing loop measured: data/metrics/test.json and the per-class table."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from schemas.shared.fields import Count, Fraction, PositiveCount
 from schemas.shared.schema import Schema
 
@@ -20,8 +24,20 @@ class TestMetrics(Schema):
     macro_f1: Fraction
     """Mean F1 over the classes."""
 
+    matthews_correlation: Annotated[float, Field(ge=-1, le=1)]
+    """Correlation of true classes and answers: 0 for guessing, 1 for perfect, whatever the classes' sizes."""
+
     top_k_accuracy: Fraction
     """Share of images whose true class is among the evaluation.top_k most probable."""
+
+    calibration_error: Fraction
+    """By how much the probabilities of the answers miss the share that is right, mean over 15 bins."""
+
+    answered_fraction: Fraction
+    """Share of images whose answer is probable enough for evaluation.target_accuracy."""
+
+    answered_accuracy: Fraction
+    """Share of those that is right; 0 if there are none."""
 
     majority_accuracy: Fraction
     """What always answering the test split's largest class would score."""

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from schemas.shared.fields import Items, PositiveCount, Seed, Sha256
 from schemas.shared.image import ImageForm
 from schemas.shared.schema import Schema
+from schemas.vision.calibration import Calibration
 from schemas.vision.history import EpochRecord
 from schemas.vision.network import Network
 from schemas.vision.runtime import Numerics
@@ -28,6 +29,9 @@ class Checkpoint(Schema):
     """The transforms that are not random, the measured mean and standard deviation written out."""
 
     numerics: Numerics
+    calibration: Calibration
+    """Fitted to the validation split with these very weights."""
+
     epoch: EpochRecord
     """The epoch after which the weights were taken."""
 

@@ -4,7 +4,6 @@ The network and its preprocessing come from the checkpoint alone, so that what i
 Run by `dvc repro`, or as `python -m stages.evaluate`.
 """
 
-import torch
 from torch import Tensor
 
 from schemas.evaluate.evaluation import Evaluation
@@ -12,7 +11,9 @@ from schemas.evaluate.test_metrics import TestMetrics
 from schemas.shared.manifest import Manifest
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import History
-from stages.evaluate.metrics import compute_metrics, rank_mistakes, score_classes
+from stages.evaluate.calibration import measure_calibration, write_reliability
+from stages.evaluate.intervals import measure_figures, write_figures
+from stages.evaluate.metrics import compute_metrics, rank_mistakes, score_classes, score_images
 from stages.evaluate.predictions import write_answers, write_predictions
 from stages.evaluate.report import Mistake, ReportContent, render_report
 from stages.params.read import read_params
@@ -21,6 +22,7 @@ from stages.shared.files import publish_folder, read_json, sha256_of, write_json
 from stages.shared.index import read_used_rows
 from stages.shared.paths import METRICS, MODEL, PREPARED, REPORT
 from stages.vision import scores
+from stages.vision.calibration import compute_probabilities
 from stages.vision.checkpoint import read_checkpoint, restore_network
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
 from stages.vision.inference import compute_logits
@@ -36,16 +38,19 @@ def main() -> None:
     refuse_other_data(checkpoint, manifest)
     history = read_json(MODEL / "history.json", History, made_by="dvc repro train")
 
-    device = choose_device(evaluation.device, key="evaluation.device")
+    device = choose_device(evaluation.device, place="params.yaml: evaluation.device")
     make_deterministic(checkpoint.numerics)
     network = restore_network(checkpoint, weights).to(device)
     images = PreparedImages(PREPARED, manifest, "test", transform=build_transforms(checkpoint.preprocessing))
     batches = build_loader(images, batch_size=evaluation.batch_size)
     logits, labels = compute_logits(network, batches, device=device, numerics=checkpoint.numerics)
-    metrics = compute_metrics(logits, labels, top_k=evaluation.top_k)
+    calibration = measure_calibration(
+        logits, labels, calibration=checkpoint.calibration, target_accuracy=evaluation.target_accuracy
+    )
+    metrics = compute_metrics(logits, labels, top_k=evaluation.top_k, calibration=calibration)
 
     with publish_folder(REPORT) as folder:
-        probabilities = torch.softmax(logits.double(), dim=1)
+        probabilities = compute_probabilities(logits, checkpoint.calibration)
         paths = find_paths(images)
         predicted = probabilities.argmax(dim=1)
         write_predictions(
@@ -56,16 +61,24 @@ def main() -> None:
             classes=checkpoint.classes,
         )
         write_answers(folder / "answers.csv", labels=labels, predicted=predicted, classes=checkpoint.classes)
+        write_reliability(folder / "reliability.csv", calibration)
         confusion = scores.count_confusion(
             labels.numpy(), predicted.numpy(), num_classes=len(checkpoint.classes)
         )
+        losses, is_in_top_k = score_images(
+            logits, labels, temperature=calibration.temperature, top_k=evaluation.top_k
+        )
+        figures = measure_figures(confusion, is_in_top_k=is_in_top_k.numpy(), losses=losses.numpy())
+        write_figures(folder / "metrics.csv", figures)
         content = ReportContent(
             checkpoint=checkpoint,
             history=history,
             manifest=manifest,
             metrics=metrics,
+            figures=figures,
             per_class=score_classes(confusion, checkpoint.classes),
             confusion=confusion,
+            calibration=calibration,
             top_k=evaluation.top_k,
             worst=find_worst(
                 images, paths, labels, probabilities, checkpoint=checkpoint, evaluation=evaluation

@@ -32,10 +32,10 @@ class Line:
     name: str
     css_class: str
     points: str
-    dots: list[tuple[str, str]]
-    """Empty where dots would run into each other."""
+    dots: list[tuple[str, str, str]]
+    """Places and radii. Empty where dots would run into each other."""
 
-    marked: tuple[str, str]
+    marked: tuple[str, str] | None
     """Where the line is at the best epoch."""
 
 
@@ -47,11 +47,19 @@ class LineChart:
     """Prefix of the ids inside the drawing."""
 
     title: str
+    long_title: str
+    """The title for those who do not see the axes."""
+
+    x_label: str
+    marked_label: str
+    """What the vertical line marks."""
+
     description: str
     lines: list[Line]
     x_ticks: list[Tick]
     y_ticks: list[Tick]
-    marked_x: str
+    marked_x: str | None
+    """Where the vertical line stands, if there is one."""
 
 
 def build_line_chart(
@@ -93,7 +101,7 @@ def build_line_chart(
             name=item.name,
             css_class=item.css_class,
             points=" ".join(f"{across},{down}" for across, down in places),
-            dots=places if len(places) <= 40 else [],
+            dots=[(*place, "2.5") for place in places] if len(places) <= 40 else [],
             marked=places[list(epochs).index(marked_epoch)],
         )
 
@@ -102,6 +110,9 @@ def build_line_chart(
     return LineChart(
         key=key,
         title=title,
+        long_title=f"{title} after each epoch",
+        x_label="epoch",
+        marked_label=f"best epoch: {marked_epoch}",
         description=description,
         lines=[line(item) for item in series],
         x_ticks=[Tick(x(epoch), str(epoch)) for epoch in _epoch_ticks(first, last)],
@@ -110,6 +121,79 @@ def build_line_chart(
             for height in heights
         ],
         marked_x=x(marked_epoch),
+    )
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line through places (x, y), both fractions."""
+
+    name: str
+    css_class: str
+    places: Sequence[tuple[float, float]]
+    weights: Sequence[float] = ()
+    """One for each place, from 0 to 1: the heavier, the larger its dot. No dots without."""
+
+
+def build_fraction_chart(
+    curves: Sequence[Curve],
+    *,
+    key: str,
+    title: str,
+    description: str,
+    x_label: str,
+    top: float,
+    marked_x: float | None = None,
+    marked_label: str = "",
+) -> LineChart:
+    """Lay out curves of fractions over fractions, both axes in percent and starting at 0.
+
+    Args:
+        curves: at least one.
+        key: prefix of the ids inside the drawing.
+        title: what the chart shows.
+        description: what a reader sees in it, for those who do not.
+        x_label: what the horizontal axis counts.
+        top: the largest fraction on the vertical axis.
+        marked_x: where a vertical line stands.
+        marked_label: what it marks.
+    """
+    _, high, step = _axis(0.0, top, floor=0.0, ceiling=1.0)
+
+    def x(value: float) -> str:
+        return f"{LEFT + 8 + value * (RIGHT - LEFT - 16):.1f}"
+
+    def y(value: float) -> str:
+        return f"{BOTTOM - value / high * (BOTTOM - TOP):.1f}"
+
+    lines = []
+    for curve in curves:
+        places = [(x(across), y(up)) for across, up in curve.places]
+        lines.append(
+            Line(
+                name=curve.name,
+                css_class=curve.css_class,
+                points=" ".join(f"{across},{down}" for across, down in places),
+                dots=[
+                    (*place, f"{2 + 6 * math.sqrt(weight):.1f}")
+                    for place, weight in zip(places, curve.weights, strict=False)
+                ],
+                marked=None,
+            )
+        )
+    decimals = max(0, -math.floor(math.log10(step * 100) + 1e-9))
+    heights = [number * step for number in range(round(high / step) + 1)]
+    return LineChart(
+        key=key,
+        title=title,
+        long_title=title,
+        x_label=x_label,
+        marked_label=marked_label,
+        description=description,
+        lines=lines,
+        x_ticks=[Tick(x(part / 5), f"{20 * part} %") for part in range(6)],
+        y_ticks=[Tick(y(height), f"{100 * height:.{decimals}f} %") for height in heights],
+        marked_x=None if marked_x is None else x(marked_x),
     )
 
 

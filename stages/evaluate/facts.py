@@ -50,6 +50,7 @@ def list_facts(
             ("Epochs", wording.count(last)),
             ("Tested", f"weights after epoch {tested}, {best}"),
             ("Seed", str(checkpoint.seed)),
+            ("Temperature", f"{checkpoint.calibration.temperature:.3g}, fitted to the validation split"),
             (
                 "Arithmetic",
                 f"{checkpoint.numerics.precision}, {wording.plural(checkpoint.numerics.threads, 'thread')}",

@@ -21,8 +21,10 @@ from schemas.shared.manifest import Manifest
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import History
 from stages.evaluate import charts, wording
+from stages.evaluate.calibration import CalibrationFigures, Reliability, Withholding
 from stages.evaluate.confusion import divide_rows, lay_out_cells, rank_confused_pairs
 from stages.evaluate.facts import list_facts
+from stages.evaluate.intervals import Figure
 from stages.evaluate.pictures import draw_confusion, embed_pictures
 
 _HERE = Path(__file__).parent
@@ -56,12 +58,16 @@ class ReportContent:
     history: History
     manifest: Manifest
     metrics: TestMetrics
+    figures: Sequence[Figure]
+    """Headline figures with their intervals."""
+
     per_class: Sequence[ClassScores]
     """In the order of the classes."""
 
     confusion: NDArray[np.int64]
     """(num_classes, num_classes), rows true, columns predicted."""
 
+    calibration: CalibrationFigures
     top_k: int
     worst: Sequence[Mistake]
     """Worst first."""
@@ -73,6 +79,9 @@ class Card:
 
     title: str
     value: str
+    interval: str
+    """Its 95 % interval."""
+
     note: str
 
 
@@ -108,8 +117,13 @@ def render_report(content: ReportContent) -> str:
             verdict=_verdict(content),
             hardest=next((row for row in rows if row.recall is not None and row.recall < 1), None),
             cards=_cards(content),
+            figure_rows=_figure_rows(content),
             facts=list_facts(content.manifest, checkpoint=content.checkpoint, history=content.history),
             curves=_curves(content.history),
+            calibration=content.calibration,
+            believing=_believing(content.calibration),
+            withholding=_withholding(content.calibration.withholding),
+            calibration_charts=_calibration_charts(content.calibration),
             matrix=lay_out_cells(content.confusion) if is_small else None,
             matrix_picture=None if is_small else draw_confusion(divide_rows(content.confusion)),
             num_mistakes=_num_mistakes(content),
@@ -174,20 +188,56 @@ def _cards(content: ReportContent) -> list[Card]:
     in_top_k = f"The true class is among the {content.top_k} most probable"
     if content.top_k >= num_classes:
         in_top_k = f"Says nothing here: there are only {num_classes} classes"
+    between = {figure.name: _between(figure) for figure in content.figures}
     return [
-        Card("Accuracy", wording.percent(metrics.accuracy), "Test images answered correctly"),
+        Card(
+            "Accuracy",
+            wording.percent(metrics.accuracy),
+            between["accuracy"],
+            "Test images answered correctly",
+        ),
         Card(
             "Balanced accuracy",
             wording.percent(metrics.balanced_accuracy),
+            between["balanced_accuracy"],
             "Mean over the classes: small ones count as much as large ones",
         ),
         Card(
             "Macro F1",
             f"{metrics.macro_f1:.3f}",
+            between["macro_f1"],
             "Precision and recall in one, mean over the classes; 1 is best",
         ),
-        Card(f"Top-{content.top_k} accuracy", wording.percent(metrics.top_k_accuracy), in_top_k),
-        Card("Loss", f"{metrics.loss:.3f}", f"0 is best; guessing evenly gets {math.log(num_classes):.3f}"),
+        Card(
+            f"Top-{content.top_k} accuracy",
+            wording.percent(metrics.top_k_accuracy),
+            between["top_k_accuracy"],
+            in_top_k,
+        ),
+        Card(
+            "Loss",
+            f"{metrics.loss:.3f}",
+            between["loss"],
+            f"0 is best; guessing evenly gets {math.log(num_classes):.3f}",
+        ),
+    ]
+
+
+def _between(figure: Figure) -> str:
+    if figure.name.endswith("accuracy"):
+        return f"{wording.percent(figure.low)} to {wording.percent(figure.high)}"
+    return f"{figure.low:.3f} to {figure.high:.3f}"
+
+
+def _figure_rows(content: ReportContent) -> list[tuple[str, str, str]]:
+    """Return name, value and interval of every figure."""
+    return [
+        (
+            figure.name.replace("top_k", f"top-{content.top_k}").replace("_", " ").replace("f1", "F1"),
+            wording.percent(figure.value) if figure.name.endswith("accuracy") else f"{figure.value:.3f}",
+            _between(figure),
+        )
+        for figure in content.figures
     ]
 
 
@@ -216,6 +266,75 @@ def _curves(history: History) -> list[charts.LineChart]:
     return [
         chart("Loss", "loss", train=train_loss, val=val_loss, percent=False),
         chart("Accuracy", "accuracy", train=train_accuracy, val=val_accuracy, percent=True),
+    ]
+
+
+def _believing(figures: CalibrationFigures) -> str:
+    """Say by how much probabilities miss, before and after calibration."""
+    error, before = wording.percent(figures.after.error), wording.percent(figures.before.error)
+    miss = f"The probabilities miss the share of right answers by {error} on average"
+    if figures.temperature == 1.0:
+        return f"{miss}. The validation split has no mistakes to calibrate them by."
+    return (
+        f"{miss} (expected calibration error); before the logits were divided by the temperature "
+        f"{figures.temperature:.3g}, which was fitted to the validation split, it was {before}."
+    )
+
+
+def _withholding(withheld: Withholding) -> str:
+    """Say what the threshold for the wanted accuracy does."""
+    target = wording.percent(withheld.target_accuracy)
+    if withheld.threshold is None:
+        return f"No threshold made {target} of the answers right on the validation split, so none is set."
+    threshold = wording.percent(withheld.threshold.probability)
+    if withheld.threshold.probability == 0:
+        given = f"For {target} right answers none need be withheld, says the validation split"
+    else:
+        given = f"For {target} right answers, those below {threshold} are withheld, says the validation split"
+    return (
+        f"{given}. On the test split that answers {wording.percent(withheld.answered_fraction)} of the "
+        f"images, and {wording.percent(withheld.accuracy)} of these answers are right."
+    )
+
+
+def _calibration_charts(figures: CalibrationFigures) -> list[charts.LineChart]:
+    def places(reliability: Reliability) -> list[tuple[float, float]]:
+        return [(each.probability, each.accuracy) for each in reliability.bins]
+
+    def weights(reliability: Reliability) -> list[float]:
+        total = sum(each.num_images for each in reliability.bins)
+        return [each.num_images / total for each in reliability.bins]
+
+    curve = figures.withholding.curve
+    return [
+        charts.build_fraction_chart(
+            [
+                charts.Curve("as it should be", "ideal", [(0.0, 0.0), (1.0, 1.0)]),
+                charts.Curve("before calibration", "train", places(figures.before), weights(figures.before)),
+                charts.Curve("after", "val", places(figures.after), weights(figures.after)),
+            ],
+            key="reliability",
+            title="Answered correctly, by probability",
+            description=(
+                f"Expected calibration error {wording.percent(figures.before.error)} before calibration, "
+                f"{wording.percent(figures.after.error)} after. The table below holds the numbers."
+            ),
+            x_label="probability of the answer; the larger a dot, the more images",
+            top=1.0,
+        ),
+        charts.build_fraction_chart(
+            [charts.Curve("wrong among the answered", "val", curve)],
+            key="risk",
+            title="Wrong answers, the improbable ones withheld",
+            description=(
+                f"{wording.percent(curve[-1][1])} are wrong when all images are answered, "
+                f"{wording.percent(curve[len(curve) // 2][1])} when the more probable half is."
+            ),
+            x_label="share of the images that is answered",
+            top=max(risk for _, risk in curve),
+            marked_x=figures.withholding.answered_fraction if figures.withholding.threshold else None,
+            marked_label=f"threshold for {wording.percent(figures.withholding.target_accuracy)}",
+        ),
     ]
 
 

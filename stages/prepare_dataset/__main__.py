@@ -4,6 +4,7 @@ List, decode once, check, split, pack, measure. Run by `dvc repro`, or as `pytho
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,15 @@ from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SPLIT_NAMES, Manifest, SplitCounts, SplitName
 from stages.params.read import read_params
 from stages.prepare_dataset.collect import Collection, FoundImage, collect_images
-from stages.prepare_dataset.decode import decode_files
 from stages.prepare_dataset.pack import ChannelSums, ShardWriter, sum_channels, write_array
-from stages.prepare_dataset.source import Source, open_source
+from stages.prepare_dataset.source import open_source
 from stages.prepare_dataset.split import split_images
+from stages.shared.decode import ImageFile, decode_files
 from stages.shared.errors import InputError, run_stage
 from stages.shared.files import publish_folder, write_json
 from stages.shared.index import write_index
 from stages.shared.paths import METRICS, PREPARED
+from stages.shared.source import Source
 from stages.shared.text import printable
 
 
@@ -83,12 +85,13 @@ def decode_into(
     used: list[FoundImage] = []
     undecodable: list[IndexRow] = []
     sums = []
-    decoded = decode_files(source, [image.path for image in images], form, workers=dataset.workers)
+    files = (ImageFile(printable(image.path), partial(source.read, image.path)) for image in images)
+    decoded = decode_files(files, form, workers=dataset.workers)
     for image, result in zip(images, decoded, strict=True):
         if result.pixels is None:
             undecodable.append(
                 IndexRow(
-                    path=printable(image.path),
+                    path=result.path,
                     label=image.label,
                     split="",
                     status="undecodable",

@@ -7,10 +7,9 @@ from pathlib import PurePosixPath
 from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SplitName
 from stages.shared.errors import InputError
+from stages.shared.image_names import has_image_suffix, is_clutter
 from stages.shared.text import printable
 
-_SUFFIXES = ".jpg .jpeg .jpe .jp2 .png .bmp .dib .webp .gif .tif .tiff .ppm .pgm .pbm .pnm"
-IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 SPLIT_FOLDERS: dict[str, SplitName] = {
     "train": "train",
     "training": "train",
@@ -20,7 +19,6 @@ SPLIT_FOLDERS: dict[str, SplitName] = {
     "test": "test",
     "testing": "test",
 }
-CLUTTER = frozenset(("__MACOSX", "Thumbs.db", "desktop.ini"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ def collect_images(entries: Iterable[str], *, name: str, is_archive: bool) -> Co
     Raises:
         InputError: No images, fewer than two classes, or folders that are neither all classes nor all splits.
     """
-    visible = sorted((entry for entry in entries if not _is_clutter(entry)), key=printable)
+    visible = sorted((entry for entry in entries if not is_clutter(entry)), key=printable)
     wrapper = _find_wrapper(visible) if is_archive else ""
     split_folders = _find_split_folders([entry.removeprefix(wrapper) for entry in visible], name=name)
     depth = 1 if split_folders else 0  # of the class folders
@@ -94,19 +92,11 @@ def collect_images(entries: Iterable[str], *, name: str, is_archive: bool) -> Co
     )
 
 
-def _is_clutter(path: str) -> bool:
-    return any(part.startswith(".") or part in CLUTTER for part in path.split("/"))
-
-
-def _has_image_suffix(path: str) -> bool:
-    return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
-
-
 def _why_no_image(path: str, *, label: str) -> str:
     """Return why a file is left out; empty if it is not."""
     if not label:
         return "stands outside the class folders"
-    if _has_image_suffix(path):
+    if has_image_suffix(path):
         return ""
     suffix = printable(PurePosixPath(path).suffix)
     return f"{suffix} is no image suffix" if suffix else "has no suffix"
@@ -122,7 +112,7 @@ def _find_wrapper(entries: Sequence[str]) -> str:
         inside = [entry.removeprefix(wrapper).split("/") for entry in entries if entry.startswith(wrapper)]
         tops = {parts[0] for parts in inside if len(parts) > 1}
         has_folders = any(len(parts) > 2 for parts in inside)
-        has_images = any(len(parts) == 2 and _has_image_suffix(parts[1]) for parts in inside)
+        has_images = any(len(parts) == 2 and has_image_suffix(parts[1]) for parts in inside)
         if len(tops) != 1 or has_images or not has_folders or min(tops).lower() in SPLIT_FOLDERS:
             return wrapper
         wrapper += f"{min(tops)}/"
@@ -137,7 +127,7 @@ def _find_split_folders(keys: Sequence[str], *, name: str) -> dict[str, SplitNam
     tops = {parts[0] for parts in parts_of_keys if len(parts) > 1}
     found = {top for top in tops if top.lower() in SPLIT_FOLDERS}
     if found != tops:
-        found -= {parts[0] for parts in parts_of_keys if len(parts) == 2 and _has_image_suffix(parts[1])}
+        found -= {parts[0] for parts in parts_of_keys if len(parts) == 2 and has_image_suffix(parts[1])}
     splits = {top: SPLIT_FOLDERS[top.lower()] for top in sorted(found)}
     if not splits:
         return {}

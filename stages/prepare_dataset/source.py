@@ -1,45 +1,10 @@
-"""The places images come from: a folder, a zip archive, a tar archive.
+"""What `dataset.source` names: a folder, a zip archive or a tar archive."""
 
-A source lists its entries as relative paths with forward slashes, in sorted order, and reads the bytes of one
-file. Nothing is unpacked to disk. A path that ends in a slash is a folder. Links, pipes and devices are
-listed as files, so that none goes missing unseen; reading says what they are.
-"""
-
-import os
-import re
 import stat
-import tarfile
-import zipfile
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import Protocol
+from pathlib import Path
 
 from stages.shared.errors import InputError
-from stages.shared.text import printable
-
-
-class Source(Protocol):
-    """Something that holds files."""
-
-    def list_entries(self) -> list[str]:
-        """Return the path of every file and folder, sorted; folders end in a slash.
-
-        Raises:
-            InputError: A folder cannot be listed.
-        """
-        ...
-
-    def read(self, path: str) -> bytes:
-        """Return the bytes of a listed file; may be called from several threads.
-
-        Raises:
-            UnreadableFile: The bytes cannot be had; the message says why.
-        """
-        ...
-
-
-class UnreadableFile(Exception):
-    """One file of a source cannot be read; the others may."""
+from stages.shared.source import FolderSource, Source, TarSource, ZipSource, reason_of
 
 
 def open_source(path: Path) -> Source:
@@ -55,159 +20,13 @@ def open_source(path: Path) -> Source:
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{place}: there is no such file or folder; {advice}") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{place}: cannot be opened: {_reason(error)}; {advice}") from None
+        raise InputError(f"{place}: cannot be opened: {reason_of(error)}; {advice}") from None
     if stat.S_ISDIR(mode):
-        return FolderSource(path)
+        return FolderSource(path, key="dataset.source")
     suffix = path.suffix.lower()
     if not stat.S_ISREG(mode) or suffix not in {".zip", ".tar"}:
         found = f"a {suffix} file" if stat.S_ISREG(mode) and suffix else "no folder"
         raise InputError(
             f"{place}: found {found}; allowed: a folder, a .zip or an uncompressed .tar of class folders"
         )
-    return ZipSource(path) if suffix == ".zip" else TarSource(path)
-
-
-class FolderSource:
-    """A folder on disk.
-
-    Links to files are followed, links to folders are not: DVC does not look behind them, so that a change
-    there would go unseen. They are listed as empty folders.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def list_entries(self) -> list[str]:
-        entries = []
-        for folder, subfolders, files in os.walk(self._root, onerror=_refuse_folder):
-            relative = Path(folder).relative_to(self._root)
-            entries += [f"{(relative / name).as_posix()}/" for name in subfolders]
-            entries += [(relative / name).as_posix() for name in files]
-        return sorted(entries)
-
-    def read(self, path: str) -> bytes:
-        file = self._root / path
-        try:
-            # Opening a pipe that nobody writes to would wait for ever.
-            if not stat.S_ISREG(file.stat().st_mode):
-                raise UnreadableFile("is a pipe, socket or device, not a file")
-            return file.read_bytes()
-        except OSError as error:
-            raise UnreadableFile(f"cannot be read: {_reason(error)}") from None
-
-
-class ZipSource:
-    """A zip archive, read in place.
-
-    Of several members of one name the last counts, as it would after unpacking.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._archive = zipfile.ZipFile(path)
-        except Exception as error:  # zipfile raises a dozen kinds on damaged bytes
-            raise InputError(
-                f"dataset.source: {path}: is no readable zip archive ({_reason(error)}); make it anew"
-            ) from None
-        self._members: dict[str, zipfile.ZipInfo] = {}
-        for member in self._archive.infolist():
-            if name := _safe_name(path, member.filename):
-                self._members[name] = member
-
-    def list_entries(self) -> list[str]:
-        return sorted(self._members)
-
-    def read(self, path: str) -> bytes:
-        member = self._members[path]
-        if stat.S_ISLNK(member.external_attr >> 16):
-            raise UnreadableFile("is a link inside the archive; make the archive anew with the file itself")
-        try:
-            return self._archive.read(member)
-        except Exception as error:  # as above, and a kind more for each way of compression
-            raise UnreadableFile(f"is damaged or encrypted in the archive: {_reason(error)}") from None
-
-
-class TarSource:
-    """An uncompressed tar archive, read in place.
-
-    Of several members of one name the last counts, as it would after unpacking.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._places: dict[str, tuple[int, int] | None] = {}
-        for member in _list_tar(path):
-            if name := _safe_name(path, f"{member.name}/" if member.isdir() else member.name):
-                plain = member.isreg() and not member.issparse()
-                self._places[name] = (member.offset_data, member.size) if plain else None
-
-    def list_entries(self) -> list[str]:
-        return sorted(self._places)
-
-    def read(self, path: str) -> bytes:
-        place = self._places[path]
-        if place is None:
-            raise UnreadableFile(
-                "is a link, sparse or no file inside the archive; "
-                "make the archive anew with tar --dereference --hard-dereference"
-            )
-        offset, num_bytes = place
-        with self._path.open("rb") as file:
-            file.seek(offset)
-            data = file.read(num_bytes)
-        if len(data) < num_bytes:
-            raise UnreadableFile(f"is cut off: the archive ends after {len(data)} of its {num_bytes} bytes")
-        return data
-
-
-def _list_tar(path: Path) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of a tar archive up to its end mark.
-
-    tarfile takes any damaged header but the first for the end, and follows a negative size back to where it
-    has been; either is refused here.
-    """
-    try:
-        with tarfile.open(path, mode="r:", encoding="utf-8") as archive, path.open("rb") as file:
-            last = -1
-            for member in archive:
-                if member.size < 0 or member.offset <= last:
-                    raise tarfile.ReadError(f"bad header at byte {member.offset}")
-                last = member.offset
-                yield member
-            file.seek(archive.offset)
-            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError(f"bad header or early end at byte {archive.offset}")
-    except Exception as error:  # tarfile, too, raises many kinds on damaged bytes
-        raise InputError(
-            f"dataset.source: {path}: is no readable, uncompressed tar archive "
-            f"({_reason(error)}); make it anew"
-        ) from None
-
-
-def _safe_name(archive: Path, name: str) -> str:
-    """Return a member's name with forward slashes and no `./`, empty for the archive's own top.
-
-    Raises:
-        InputError: The name points outside the archive.
-    """
-    slashed = name.replace("\\", "/")
-    parts = PurePosixPath(slashed).parts
-    if slashed.startswith("/") or ".." in parts or re.match("[A-Za-z]:", slashed):
-        raise InputError(
-            f"dataset.source: {archive}: holds {printable(name)}, which climbs out of the archive; "
-            "make it anew with paths that stay inside"
-        )
-    return "/".join(parts) + ("/" if parts and slashed.endswith("/") else "")
-
-
-def _refuse_folder(error: OSError) -> None:
-    raise InputError(
-        f"dataset.source: {printable(str(error.filename))}: cannot be listed: {_reason(error)}; "
-        "make it readable, or move it out of the source"
-    )
-
-
-def _reason(error: Exception) -> str:
-    """Return what a library or the operating system says, on one line."""
-    text = error.strerror if isinstance(error, OSError) else None
-    return printable(text or str(error) or type(error).__name__)
+    return ZipSource(path, place=place) if suffix == ".zip" else TarSource(path, place=place)

@@ -21,6 +21,7 @@ from stages.shared.errors import InputError, run_stage
 from stages.shared.files import publish_folder, sha256_of, write_json
 from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED
 from stages.train.best import is_better
+from stages.train.calibration import calibrate
 from stages.train.curves import log_epoch, open_curves
 from stages.train.loop import Training, run_epoch
 from stages.train.losses import build_loss
@@ -30,6 +31,7 @@ from stages.train.order import EpochOrder
 from stages.train.progress import TrainingProgress
 from stages.vision.checkpoint import hash_weights, write_checkpoint
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
+from stages.vision.inference import compute_logits
 from stages.vision.networks import build_network
 from stages.vision.runtime import choose_device, make_deterministic
 from stages.vision.transforms import build_transforms, fill_in_statistics, without_random
@@ -86,7 +88,7 @@ def refuse_other_form(found: ImageForm, params: Params) -> None:
 
 def build_training(params: Params, manifest: Manifest, transforms: Transforms) -> Training:
     """Return the network and all that trains it, from the parameters and the prepared data."""
-    device = choose_device(params.training.device, key="training.device")
+    device = choose_device(params.training.device, place="params.yaml: training.device")
     numerics = Numerics(threads=params.training.threads, precision=params.training.precision)
     make_deterministic(numerics)
     torch.manual_seed(params.training.seed)
@@ -134,6 +136,9 @@ def save_checkpoint(
     epoch: EpochRecord,
 ) -> None:
     """Write the network as it is now, with all that is needed to use it."""
+    logits, labels = compute_logits(
+        training.network, training.val_batches, device=training.device, numerics=training.numerics
+    )
     weights = training.network.state_dict()
     checkpoint = Checkpoint(
         version=1,
@@ -142,6 +147,7 @@ def save_checkpoint(
         image=manifest.image,
         preprocessing=without_random(transforms),
         numerics=training.numerics,
+        calibration=calibrate(logits, labels),
         epoch=epoch,
         num_epochs=params.training.num_epochs,
         seed=params.training.seed,

@@ -9,12 +9,12 @@ from schemas.vision.runtime import Device, Numerics
 from stages.shared.errors import InputError
 
 
-def choose_device(name: Device, *, key: str) -> torch.device:
+def choose_device(name: Device, *, place: str) -> torch.device:
     """Return the device a parameter names, or the best there is for auto.
 
     Args:
         name: The parameter's value.
-        key: The parameter's dotted key, for the message.
+        place: Where the name stands, for the message: `params.yaml: training.device`.
 
     Raises:
         InputError: This machine does not have it.
@@ -24,9 +24,7 @@ def choose_device(name: Device, *, key: str) -> torch.device:
         return torch.device(next(device for device, is_there in there.items() if is_there))
     if not there[name]:
         allowed = ", ".join(device for device, is_there in there.items() if is_there)
-        raise InputError(
-            f"params.yaml: {key}: found {name}, which torch does not find here; allowed: auto, {allowed}"
-        )
+        raise InputError(f"{place}: found {name}, which torch does not find here; allowed: auto, {allowed}")
     return torch.device(name)
 
 

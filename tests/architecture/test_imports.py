@@ -69,6 +69,7 @@ def test_evaluate_depends_on_no_code_of_training() -> None:
         ("prepare_dataset", {"torch", "torchvision", "dvclive", "sklearn"}),
         ("train", {"torchvision", "sklearn"}),
         ("evaluate", {"torchvision", "sklearn", "dvclive"}),
+        ("predict", {"torchvision", "sklearn", "dvclive", "jinja2", "yaml"}),
     ],
 )
 def test_a_stage_starts_without_heavy_libraries(stage: str, forbidden: set[str]) -> None:

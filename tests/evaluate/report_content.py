@@ -8,12 +8,16 @@ from numpy.typing import NDArray
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from schemas.shared.image import ImageForm
 from schemas.shared.manifest import FileRecord, Manifest, SplitCounts
+from schemas.vision.calibration import Threshold
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import EpochRecord, History, Scores
 from schemas.vision.network import Cnn, Network
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
+from stages.evaluate.calibration import Bin, CalibrationFigures, Reliability, Withholding
+from stages.evaluate.intervals import measure_figures
 from stages.evaluate.report import Mistake, ReportContent
+from tests.vision.documents import CALIBRATION
 
 DATASET_SHA256 = "d" * 64
 WEIGHTS_SHA256 = "e" * 64
@@ -28,6 +32,7 @@ def make_content(
     best_epoch: int = 1,
     tested_epoch: int | None = None,
     top_k: int = 2,
+    calibration: CalibrationFigures | None = None,
     channels: int = 3,
 ) -> ReportContent:
     """Return content whose figures follow from the confusion matrix."""
@@ -53,6 +58,7 @@ def make_content(
                 Normalize(name="Normalize", mean=(0.5,) * channels, std=(0.25,) * channels),
             ),
             numerics=Numerics(threads=2, precision="float32"),
+            calibration=CALIBRATION,
             epoch=epochs[(tested_epoch or best_epoch) - 1],
             num_epochs=num_epochs,
             seed=7,
@@ -80,9 +86,14 @@ def make_content(
             accuracy=float(right.sum() / num_images),
             balanced_accuracy=float(recall.mean()),
             macro_f1=float(f1.mean()),
+            matthews_correlation=0.7,
             top_k_accuracy=0.9876,
+            calibration_error=0.0321,
+            answered_fraction=0.8,
+            answered_accuracy=0.95,
             majority_accuracy=float(support.max() / num_images),
         ),
+        figures=measure_figures(matrix, is_in_top_k=np.array([True, False]), losses=np.array([0.25, 0.5])),
         per_class=[
             ClassScores(
                 label=label,
@@ -94,8 +105,27 @@ def make_content(
             for at, label in enumerate(classes)
         ],
         confusion=matrix,
+        calibration=calibration or make_calibration(),
         top_k=top_k,
         worst=worst,
+    )
+
+
+def make_calibration(
+    *, temperature: float = 1.25, threshold: Threshold | None = CALIBRATION.thresholds[1]
+) -> CalibrationFigures:
+    """Return figures that temper 9.5 % of error to 2 %."""
+    return CalibrationFigures(
+        temperature=temperature,
+        before=Reliability((Bin(10, 0.55, 0.45), Bin(10, 0.9, 0.81))),
+        after=Reliability((Bin(10, 0.5, 0.52), Bin(10, 0.8, 0.78))),
+        withholding=Withholding(
+            target_accuracy=0.9,
+            threshold=threshold,
+            answered_fraction=0.8 if threshold else 0.0,
+            accuracy=0.95 if threshold else 0.0,
+            curve=((0.05, 0.0), (0.5, 0.02), (1.0, 0.35)),
+        ),
     )
 
 

@@ -27,7 +27,14 @@ from tests.vision.completeness import ROOT
 from tests.vision.prepared import write_prepared
 from tests.vision.torch_state import keep_torch_settings
 
-OUTPUTS = {"metrics/test.json", "report/answers.csv", "report/predictions.csv", "report/report.html"}
+OUTPUTS = {
+    "metrics/test.json",
+    "report/answers.csv",
+    "report/metrics.csv",
+    "report/predictions.csv",
+    "report/reliability.csv",
+    "report/report.html",
+}
 
 
 @pytest.fixture(scope="module")

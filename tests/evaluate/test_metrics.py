@@ -8,13 +8,25 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 from torch import Tensor
 
+from schemas.evaluate.test_metrics import TestMetrics
+from schemas.vision.calibration import Calibration, Threshold
+from stages.evaluate.calibration import measure_calibration
 from stages.evaluate.metrics import compute_metrics, rank_mistakes, score_classes
 from stages.vision.scores import count_confusion
 
+NO_CALIBRATION = Calibration(
+    temperature=1.0, thresholds=(Threshold(probability=0.0, answered_fraction=1.0, accuracy=0.5),)
+)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true"),
     pytest.mark.filterwarnings("ignore:A single label was found"),
 ]
+
+
+def measure(logits: Tensor, labels: Tensor, *, top_k: int) -> TestMetrics:
+    """Return the headline figures without calibration."""
+    figures = measure_calibration(logits, labels, calibration=NO_CALIBRATION, target_accuracy=0.5)
+    return compute_metrics(logits, labels, top_k=top_k, calibration=figures)
 
 
 @st.composite
@@ -33,7 +45,7 @@ def test_metrics_are_those_of_scikit_learn(drawn: tuple[Tensor, Tensor], top_k: 
     logits, labels = drawn
     classes, predicted = np.arange(logits.shape[1]), logits.argmax(dim=1)
     probabilities = logits.double().softmax(dim=1).numpy()
-    found = compute_metrics(logits, labels, top_k=top_k)
+    found = measure(logits, labels, top_k=top_k)
     assert found.num_images == len(labels)
     log_probabilities = logits.double().log_softmax(dim=1)
     assert found.loss == pytest.approx(-log_probabilities[range(len(labels)), labels].mean().item())
@@ -53,7 +65,7 @@ def test_metrics_are_those_of_scikit_learn(drawn: tuple[Tensor, Tensor], top_k: 
 def test_two_equal_logits_count_in_the_order_of_the_classes() -> None:
     """Of equal logits the first is the answer; top-k agrees, so that it is never below accuracy."""
     logits = torch.tensor([[1.0, 1.0, 1.0, 0.0]]).repeat(4, 1)
-    found = compute_metrics(logits, torch.tensor([0, 0, 1, 2]), top_k=2)
+    found = measure(logits, torch.tensor([0, 0, 1, 2]), top_k=2)
     assert found.accuracy == 0.5
     assert found.top_k_accuracy == 0.75
 
@@ -62,26 +74,26 @@ def test_two_equal_logits_count_in_the_order_of_the_classes() -> None:
 def test_thousand_classes(top_k: int) -> None:
     """With 1000 classes and k up to all of them, the share is that of the places of the true classes."""
     logits = -torch.arange(1000.0).repeat(1000, 1)
-    found = compute_metrics(logits, torch.arange(1000), top_k=top_k)
+    found = measure(logits, torch.arange(1000), top_k=top_k)
     assert found.accuracy == pytest.approx(1 / 1000)
     assert found.top_k_accuracy == pytest.approx(min(top_k, 1000) / 1000)
 
 
 def test_one_image_is_enough() -> None:
     """A split of one image, answered with certainty, has no loss and full scores."""
-    found = compute_metrics(torch.tensor([[1e4, 0.0]]), torch.tensor([0]), top_k=2)
+    found = measure(torch.tensor([[1e4, 0.0]]), torch.tensor([0]), top_k=2)
     assert (found.num_images, found.loss, found.accuracy, found.balanced_accuracy) == (1, 0.0, 1.0, 1.0)
 
 
 def test_small_losses_are_not_rounded_away() -> None:
     """An answer right by 20 costs log(1 + e^-20), which float32 would round to 0."""
-    found = compute_metrics(torch.tensor([[20.0, 0.0]]), torch.tensor([0]), top_k=2)
+    found = measure(torch.tensor([[20.0, 0.0]]), torch.tensor([0]), top_k=2)
     assert found.loss == pytest.approx(np.log1p(np.exp(-20)), rel=1e-6)
 
 
 def test_wrong_certainty_keeps_the_loss_finite() -> None:
     """An answer that is certain and wrong costs the distance of its logits, not infinity."""
-    assert compute_metrics(torch.tensor([[1e4, 0.0]]), torch.tensor([1]), top_k=2).loss == 1e4
+    assert measure(torch.tensor([[1e4, 0.0]]), torch.tensor([1]), top_k=2).loss == 1e4
 
 
 @settings(deadline=None)

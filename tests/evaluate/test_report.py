@@ -16,7 +16,14 @@ from stages.evaluate import charts
 from stages.evaluate.charts import Series, build_line_chart
 from stages.evaluate.report import ReportContent, render_report
 from stages.evaluate.wording import certainty, percent, plain
-from tests.evaluate.report_content import DATASET_SHA256, WEIGHTS_SHA256, make_content, make_mistake
+from tests.evaluate.report_content import (
+    DATASET_SHA256,
+    WEIGHTS_SHA256,
+    make_calibration,
+    make_content,
+    make_mistake,
+)
+from tests.vision.documents import CALIBRATION
 
 VOID = {"meta", "img", "input", "br", "link"}
 HOSTILE = (
@@ -188,7 +195,7 @@ def test_reader_software_finds_its_way(content: ReportContent) -> None:
     assert all(heading.get("scope") in ("col", "row") for heading in page.all("th"))
     assert all(image.get("alt") for image in page.all("img"))
     drawings = [drawing for drawing in page.all("svg") if "aria-hidden" not in drawing]
-    assert len(drawings) == 2
+    assert len(drawings) == 4
     assert all(drawing["role"] == "img" and drawing["aria-labelledby"] for drawing in drawings)
 
 
@@ -211,6 +218,27 @@ def test_hostile_names_stay_in_their_place() -> None:
     assert '<bdi class="name"><i>␠</i></bdi>' in html
     assert '<bdi class="name"><i>(empty)</i></bdi>' in html
     assert "<i>\\udce9</i>.png</bdi>" in html
+
+
+def test_calibration_is_told_in_words() -> None:
+    """The report says what calibration changed, what the threshold withholds, and draws both."""
+    text = read(make_content()).text
+    assert "miss the share of right answers by 2.0 % on average" in text
+    assert "divided by the temperature 1.25, which was fitted to the validation split, it was 9.5 %." in text
+    assert "For 90.0 % right answers, those below 66.7 % are withheld" in text
+    assert "answers 80.0 % of the images, and 95.0 % of these answers are right." in text
+    assert "threshold for 90.0 %" in text
+
+
+def test_calibration_that_changed_nothing() -> None:
+    """A validation split without mistakes, a threshold out of reach and one of 0 are each said."""
+    uncalibrated = make_calibration(temperature=1.0, threshold=None)
+    text = read(make_content(calibration=uncalibrated)).text
+    assert "The validation split has no mistakes to calibrate them by." in text
+    assert "No threshold made 90.0 % of the answers right on the validation split, so none is set." in text
+    assert "threshold for 90.0 %" not in text
+    nothing_withheld = make_calibration(threshold=CALIBRATION.thresholds[0])
+    assert "none need be withheld" in read(make_content(calibration=nothing_withheld)).text
 
 
 def test_verdict_counts_and_compares() -> None:
@@ -237,7 +265,9 @@ def test_headline_figures() -> None:
         "Balanced accuracy 70.0 %",
         "Macro F1 0.737",
         "Top-2 accuracy 98.8 %",
-        "Loss 0.432 0 is best; guessing evenly gets 1.099",
+        "0 is best; guessing evenly gets 1.099",
+        "All figures, and what they are worth",
+        "cohens kappa",
     ):
         assert words in page.text
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.shared.manifest import FileRecord
-from stages.prepare_dataset.decode import Pixels
 from stages.prepare_dataset.pack import ChannelSums, ShardWriter, sum_channels, write_array
+from stages.shared.decode import Pixels
 from stages.shared.files import check_file
-from tests.prepare_dataset.trees import flat, form
+from tests.shared.trees import flat, form
 
 
 def random_images(num_images: int, *, height: int = 3, width: int = 2, channels: int = 3) -> Pixels:

@@ -15,11 +15,11 @@ from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SPLIT_NAMES, Manifest
 from stages.params.read import read_params
 from stages.prepare_dataset import __main__ as stage
-from stages.prepare_dataset.decode import Pixels, decode_image
+from stages.shared.decode import Pixels, decode_image
 from stages.shared.errors import InputError, run_stage
 from stages.shared.files import check_file, read_json
 from stages.shared.index import read_used_rows
-from tests.prepare_dataset.trees import (
+from tests.shared.trees import (
     class_folders,
     encode,
     flat,

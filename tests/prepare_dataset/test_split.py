@@ -13,13 +13,17 @@ from schemas.shared.manifest import SPLIT_NAMES, SplitName
 from stages.prepare_dataset.collect import FoundImage
 from stages.prepare_dataset.split import split_images
 from stages.shared.errors import InputError
-from tests.prepare_dataset.trees import found
 
 ONE_GIVEN: frozenset[SplitName] = frozenset(("train", "test"))
 ALL_GIVEN: frozenset[SplitName] = frozenset(SPLIT_NAMES)
 
 sizes = st.lists(st.integers(3, 40), min_size=2, max_size=4)
 fractions = st.tuples(st.floats(0.01, 0.97), st.floats(0.01, 0.97)).filter(lambda pair: sum(pair) < 0.99)
+
+
+def found(path: str) -> FoundImage:
+    """Return the image at `<class>/<file>`."""
+    return FoundImage(path=path, key=path, label=path.split("/", maxsplit=1)[0], split=None)
 
 
 def images_of(sizes: Sequence[int]) -> list[FoundImage]:

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from schemas.shared.image import ImageForm
+from schemas.vision.calibration import Calibration, Threshold
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import EpochRecord, Scores
 from schemas.vision.network import Network
@@ -13,6 +14,13 @@ from schemas.vision.transforms import Normalize, ToTensor
 from stages.vision.checkpoint import hash_weights
 from tests.vision.completeness import read_section
 
+CALIBRATION = Calibration(
+    temperature=1.25,
+    thresholds=(
+        Threshold(probability=0.0, answered_fraction=1.0, accuracy=0.75),
+        Threshold(probability=2 / 3, answered_fraction=0.5, accuracy=0.95),
+    ),
+)
 TINY_CNN = Network.model_validate(
     {
         **read_section("network"),
@@ -35,6 +43,7 @@ def make_checkpoint(weights: dict[str, Tensor], **changes: Any) -> Checkpoint:
                 Normalize(name="Normalize", mean=(0.1,), std=(1 / 3,)),
             ),
             "numerics": Numerics(threads=1, precision="float32"),
+            "calibration": CALIBRATION,
             "epoch": EpochRecord(
                 epoch=2,
                 lr=0.1 + 0.2,

@@ -63,3 +63,15 @@ def test_bfloat16_gives_float32_logits() -> None:
     assert rough.dtype == torch.float32
     assert not torch.equal(rough, exact)
     torch.testing.assert_close(rough, exact, atol=0.05, rtol=0.05)
+
+
+def test_a_batch_of_one_gives_the_bits_of_any_batch() -> None:
+    """An image alone is answered as it is among others, to the last bit."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 81, 10))
+    network = network.to(memory_format=torch.channels_last)
+    images = torch.randn(20, 1, 9, 9)
+    together, _ = compute_logits(network, [(images, torch.arange(20))], device=CPU, numerics=EXACT)
+    alone = [(image[None], torch.arange(1)) for image in images]
+    one_by_one, _ = compute_logits(network, alone, device=CPU, numerics=EXACT)
+    assert torch.equal(one_by_one, together)

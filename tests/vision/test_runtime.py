@@ -34,14 +34,14 @@ def test_auto_is_the_best_device_there_is(
 ) -> None:
     """The choice is cuda, then mps, then cpu."""
     pretend(monkeypatch, cuda=cuda, mps=mps)
-    assert choose_device("auto", key="training.device") == torch.device(best)
+    assert choose_device("auto", place="params.yaml: training.device") == torch.device(best)
 
 
 def test_named_device_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """A device that is named is taken, also beside better ones."""
     pretend(monkeypatch, cuda=True, mps=True)
-    assert choose_device("cpu", key="training.device") == CPU
-    assert choose_device("mps", key="training.device") == torch.device("mps")
+    assert choose_device("cpu", place="params.yaml: training.device") == CPU
+    assert choose_device("mps", place="params.yaml: training.device") == torch.device("mps")
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])
@@ -50,7 +50,7 @@ def test_missing_device_is_refused(monkeypatch: pytest.MonkeyPatch, name: Device
     pretend(monkeypatch, cuda=False, mps=False)
     message = f"params.yaml: evaluation.device: found {name}, .*; allowed: auto, cpu$"
     with pytest.raises(InputError, match=message):
-        choose_device(name, key="evaluation.device")
+        choose_device(name, place="params.yaml: evaluation.device")
 
 
 def test_threads_are_those_of_the_parameters() -> None:

@@ -1,15 +1,17 @@
 """From the bytes of an image file to pixels of the wanted form."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from schemas.shared.image import ImageForm
-from stages.prepare_dataset.source import Source, UnreadableFile
+from stages.shared.source import UnreadableFile
 from stages.shared.text import printable
 
 Pixels = npt.NDArray[np.uint8]
@@ -24,39 +26,55 @@ class Undecodable(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A file that may be an image."""
+
+    path: str
+    """What the file is called in tables and messages."""
+
+    read: Callable[[], bytes]
+    """Returns the whole file; called from another thread, may raise UnreadableFile."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """What became of one file: its pixels, or the reason why there are none."""
 
+    path: str
     pixels: Pixels | None
     reason: str
 
 
-def decode_files(source: Source, paths: Sequence[str], form: ImageForm, *, workers: int) -> Iterator[Decoded]:
-    """Read and decode files in several threads; yield the results in the order of the paths."""
+def decode_files(files: Iterable[ImageFile], form: ImageForm, *, workers: int) -> Iterator[Decoded]:
+    """Read and decode files in several threads; yield the results in the order of the files.
 
-    def decode_some(some: Sequence[str]) -> list[Decoded]:
-        return [_decode_file(source, path, form) for path in some]
-
+    The threads are a bounded number of files ahead of what was yielded, so memory does not grow with the
+    number of files, and they go on while whoever asks for the results is busy with them.
+    """
     cv2.setNumThreads(1)  # the threads are ours; OpenCV's own would only compete with them
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # its lines name no file; ours do
     bytes_per_image = form.height_px * form.width_px * form.num_channels
-    files_per_task = max(1, min(_FILES_PER_TASK, _BYTES_PER_TASK // bytes_per_image))
-    tasks = [paths[i : i + files_per_task] for i in range(0, len(paths), files_per_task)]
-    window = 4 * workers
+    num_files = max(1, min(_FILES_PER_TASK, _BYTES_PER_TASK // bytes_per_image))
+    waiting = iter(files)
+    pending: deque[Future[list[Decoded]]] = deque()
     with ThreadPoolExecutor(workers) as threads:
-        pending = [threads.submit(decode_some, task) for task in tasks[:window]]
-        for upcoming in range(window, window + len(tasks)):
-            done = pending.pop(0)
-            yield from done.result()
-            if upcoming < len(tasks):
-                pending.append(threads.submit(decode_some, tasks[upcoming]))
+        while True:
+            while len(pending) < 4 * workers and (task := list(islice(waiting, num_files))):
+                pending.append(threads.submit(_decode_some, task, form))
+            if not pending:
+                return
+            yield from pending.popleft().result()
 
 
-def _decode_file(source: Source, path: str, form: ImageForm) -> Decoded:
+def _decode_some(files: list[ImageFile], form: ImageForm) -> list[Decoded]:
+    return [_decode_file(file, form) for file in files]
+
+
+def _decode_file(file: ImageFile, form: ImageForm) -> Decoded:
     try:
-        return Decoded(decode_image(source.read(path), form), "")
+        return Decoded(file.path, decode_image(file.read(), form), "")
     except (UnreadableFile, Undecodable) as error:
-        return Decoded(None, str(error))
+        return Decoded(file.path, None, str(error))
 
 
 def decode_image(data: bytes, form: ImageForm) -> Pixels:

@@ -1,7 +1,9 @@
 """Bytes become pixels of the wanted form, whatever kind of image they hold."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import islice, repeat
 
 import cv2
 import numpy as np
@@ -12,16 +14,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from schemas.shared.image import ImageForm, ResizeMode
-from stages.prepare_dataset.decode import (
+from stages.shared.decode import (
     Decoded,
+    ImageFile,
     Pixels,
     Undecodable,
     decode_files,
     decode_image,
     resize_image,
 )
-from stages.prepare_dataset.source import UnreadableFile
-from tests.prepare_dataset.trees import encode, flat, form, picture
+from stages.shared.source import UnreadableFile
+from tests.shared.trees import encode, flat, form, picture
 
 ORANGE = (200, 100, 50)
 LUMA = 124  # 0.299 * 200 + 0.587 * 100 + 0.114 * 50
@@ -300,16 +303,16 @@ def test_enlarging_interpolates() -> None:
 
 
 class Memory:
-    """A source of bytes; no bytes for a file that cannot be read."""
+    """Files in memory; no bytes for one that cannot be read."""
 
     def __init__(self, files: Mapping[str, bytes | None]) -> None:
         self._files = files
         self.num_reads = 0
 
-    def list_entries(self) -> list[str]:
-        return sorted(self._files)
+    def files(self) -> Iterator[ImageFile]:
+        return (ImageFile(path, partial(self._read, path)) for path in sorted(self._files))
 
-    def read(self, path: str) -> bytes:
+    def _read(self, path: str) -> bytes:
         self.num_reads += 1
         data = self._files[path]
         if data is None:
@@ -320,8 +323,7 @@ class Memory:
 def decode_all(
     files: Mapping[str, bytes | None], *, workers: int = 2, wanted: ImageForm | None = None
 ) -> list[Decoded]:
-    source = Memory(files)
-    return list(decode_files(source, source.list_entries(), wanted or form(), workers=workers))
+    return list(decode_files(Memory(files).files(), wanted or form(), workers=workers))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -332,6 +334,7 @@ def test_results_come_in_order(num_files: int, workers: int) -> None:
     results = decode_all(files, workers=workers)
     values = [None if result.pixels is None else result.pixels[0, 0].tolist() for result in results]
     assert values == [[i % 256, i // 256, 0] for i in range(num_files)]
+    assert [result.path for result in results] == list(files)
 
 
 def test_files_that_cannot_be_decoded() -> None:
@@ -350,10 +353,20 @@ def test_files_that_cannot_be_decoded() -> None:
 def test_large_forms_wait_in_small_numbers() -> None:
     """Decoded images that wait to be packed take a bounded amount of memory, whatever their size."""
     source = Memory({f"{i:03}": picture() for i in range(100)})
-    results = decode_files(source, source.list_entries(), form(height_px=1024, width_px=1024), workers=1)
+    results = decode_files(source.files(), form(height_px=1024, width_px=1024), workers=1)
     next(results)
     del results  # waits for what was begun
     assert source.num_reads <= 8
+
+
+def test_files_are_listed_as_they_are_needed() -> None:
+    """A list without end can be decoded: the threads are a bounded number of files ahead of the results."""
+    source = Memory({"a": picture()})
+    [file] = source.files()
+    results = decode_files(repeat(file), form(), workers=1)
+    assert [result.reason for result in islice(results, 40)] == [""] * 40
+    del results  # waits for what was begun
+    assert source.num_reads <= 40 + 5 * 32
 
 
 def test_opencv_is_quiet(capfd: pytest.CaptureFixture[str]) -> None:

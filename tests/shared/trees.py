@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.shared.image import Color, ImageForm, ResizeMode
-from stages.prepare_dataset.collect import FoundImage
-from stages.prepare_dataset.decode import Pixels
+from stages.shared.decode import Pixels
 
 
 def encode(pixels: npt.ArrayLike, suffix: str = ".png") -> bytes:
@@ -90,11 +89,6 @@ def form(
 ) -> ImageForm:
     """Return an image form, small and square unless told otherwise."""
     return ImageForm(color=color, height_px=height_px, width_px=width_px, resize=resize)
-
-
-def found(path: str) -> FoundImage:
-    """Return the image at `<class>/<file>`."""
-    return FoundImage(path=path, key=path, label=path.split("/", maxsplit=1)[0], split=None)
 
 
 def flat(*values: int, height: int = 8, width: int = 8) -> Pixels:

@@ -1,0 +1,1 @@
+"""predict: answer for any image, with nothing but a checkpoint."""

@@ -1,0 +1,145 @@
+"""Every way to name images becomes the same row of files."""
+
+import io
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from stages.predict.inputs import Inputs
+from stages.shared.source import UnreadableFile
+from tests.shared.trees import write_folder, write_tar, write_zip
+
+FILES = {"b/2.png": b"2", "b/1.JPG": b"1", "a.png": b"a", "notes.txt": b"n", "b/.hidden.png": b"h"}
+IMAGES = {"a.png": "a", "b/1.JPG": "1", "b/2.png": "2"}
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def look_up(*arguments: str, stdin: bytes = b"", separator: bytes = b"\n") -> dict[str, str]:
+    """Return the bytes of every file by its name, or why it has none."""
+    return dict(contents(Inputs(arguments, stdin=io.BytesIO(stdin), separator=separator)))
+
+
+def contents(inputs: Inputs) -> Sequence[tuple[str, str]]:
+    found = []
+    for file in inputs:
+        try:
+            found.append((file.path, file.read().decode()))
+        except UnreadableFile as error:
+            found.append((file.path, str(error)))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+def test_a_folder_and_its_archives_hold_the_same(kind: str) -> None:
+    """Visible files with an image's suffix are taken in the order of their paths, the others counted."""
+    name = "top" if kind == "folder" else f"top.{kind}"
+    if kind == "folder":
+        write_folder(Path(name), FILES)
+    elif kind == "zip":
+        write_zip(Path(name), FILES)
+    else:
+        write_tar(Path(name), FILES)
+    inputs = Inputs([name], stdin=io.BytesIO())
+    assert contents(inputs) == [(f"{name}/{path}", data) for path, data in IMAGES.items()]
+    assert inputs.num_passed_over == 1
+    assert inputs.num_files == 3
+
+
+def test_a_slash_at_the_end_changes_nothing() -> None:
+    """A folder's files are called the same with and without it."""
+    write_folder(Path("top"), FILES)
+    assert look_up("top/") == look_up("top")
+
+
+def test_a_named_file_is_taken_whatever_it_is_called() -> None:
+    """Who names a file means it, also one that is hidden or has no suffix."""
+    write_folder(Path(), {".x": b"1", "y": b"2"})
+    assert look_up("y", ".x") == {"y": "2", ".x": "1"}
+
+
+def test_patterns() -> None:
+    """A pattern stands for its matches in order, `**` for any depth, and a folder that fits for its files."""
+    write_folder(Path("top"), FILES)
+    assert look_up("top/b/*.png") == {"top/b/2.png": "2"}
+    assert look_up("top/**/*.png") == {"top/a.png": "a", "top/b/2.png": "2"}
+    assert list(look_up("top/**")) == ["top/a.png", "top/b/1.JPG", "top/b/2.png", "top/notes.txt"]
+    assert list(look_up("to?")) == [f"top/{path}" for path in IMAGES]
+
+
+def test_a_file_may_be_called_like_a_pattern() -> None:
+    """What is there under the very name is meant, and lists hold names only."""
+    write_folder(Path(), {"[a].png": b"1", "a.png": b"2"})
+    assert look_up("[a].png") == {"[a].png": "1"}
+    assert look_up("-", stdin=b"*.png\n") == {"*.png": "there is no such file or folder"}
+
+
+@pytest.mark.parametrize(
+    ("stdin", "separator"), [(b"a.png\n\nb/2.png", b"\n"), (b"a.png\0b/2.png\0", b"\0")], ids=str
+)
+def test_a_list_on_standard_input(stdin: bytes, separator: bytes) -> None:
+    """Paths come one a line, or between null bytes; how many is not known before."""
+    write_folder(Path(), FILES)
+    assert look_up("-", stdin=stdin, separator=separator) == {"a.png": "a", "b/2.png": "2"}
+    assert Inputs(["-"], stdin=io.BytesIO(stdin)).num_files is None
+
+
+def test_a_long_list_is_put_together_from_pieces() -> None:
+    """A path may lie across two reads of a pipe."""
+    names = [f"{i:06}" for i in range(40_000)]
+    assert list(look_up("-", stdin="\n".join(names).encode())) == names
+
+
+def test_names_that_are_not_utf_8() -> None:
+    """Bytes that are no UTF-8 name a file all the same, and are shown as escapes."""
+    Path(os.fsdecode(b"caf\xe9.png")).write_bytes(b"x")
+    assert look_up("-", stdin=b"caf\xe9.png\n") == {"caf\\udce9.png": "x"}
+
+
+def test_a_pipe_that_is_named_is_read() -> None:
+    """`<(curl ...)` of a shell is a pipe; one that lies in a folder is not waited for."""
+    Path("top").mkdir()
+    os.mkfifo("top/pipe.png")
+    writer = threading.Thread(target=lambda: Path("top/pipe.png").write_bytes(b"piped"))
+    writer.start()
+    assert look_up("top/pipe.png") == {"top/pipe.png": "piped"}
+    writer.join()
+    assert look_up("top") == {"top/pipe.png": "is a pipe, socket or device, not a file"}
+
+
+def corrupt() -> str:
+    Path("x.zip").write_bytes(b"PK\3\4 no archive")
+    return "x.zip"
+
+
+def empty() -> str:
+    write_folder(Path("x"), {"notes.txt": b""})
+    return "x"
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: "x.png", "there is no such file or folder"),
+        (lambda: "x*.png", "there is no such file, and no file fits it as a pattern"),
+        (lambda: "\0", "cannot be opened: embedded null byte"),
+        (lambda: "x" * 300, "cannot be opened: File name too long"),
+        (lambda: "/dev/null", "is a socket or device, not a file"),
+        (empty, "holds no files with an image's suffix"),
+        (corrupt, "is no readable zip archive (File is not a zip file); make it anew"),
+    ],
+)
+def test_nothing_goes_unanswered(make: Callable[[], str], reason: str) -> None:
+    """Where there is no image, one file stands for the argument and says why."""
+    argument = make()
+    found = list(look_up(argument).values())
+    assert found == [reason]
+    inputs = Inputs([argument, "y.png"], stdin=io.BytesIO())
+    assert len(contents(inputs)) == inputs.num_files == 2

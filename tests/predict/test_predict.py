@@ -1,0 +1,328 @@
+"""predict as a whole: the checkpoint alone gives evaluate's own answers for image files."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from schemas.vision.calibration import Threshold
+from stages.evaluate.__main__ import main as evaluate
+from stages.predict.__main__ import main, parse_arguments
+from stages.predict.predictor import Predictor
+from stages.prepare_dataset.__main__ import main as prepare
+from stages.shared.decode import decode_image
+from stages.shared.errors import InputError
+from stages.shared.paths import MODEL, REPORT
+from stages.train.__main__ import main as train
+from stages.vision.checkpoint import read_checkpoint, write_checkpoint
+from tests.shared.trees import encode, write_folder, write_zip
+from tests.train.project import ROOT, write_params
+from tests.vision.torch_state import keep_torch_settings
+
+CLASSES = ("ant", "bee", "cat")
+
+
+def draw(label: int, number: int) -> bytes:
+    """Return a colour picture of a size of its own, with the column of its class bright."""
+    generator = np.random.default_rng([label, number])
+    height, width = generator.integers(7, 30, 2)
+    pixels = generator.integers(0, 90, (height, width, 3), dtype=np.uint8)
+    pixels[:, label * width // 3 : (label + 1) * width // 3] += 120
+    return encode(pixels, (".png", ".jpg", ".bmp")[number % 3])
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder where all three stages ran on image files."""
+    folder = tmp_path_factory.mktemp("project")
+    files = {
+        f"{label}/{number:02}{('.png', '.jpg', '.bmp')[number % 3]}": draw(place, number)
+        for place, label in enumerate(CLASSES)
+        for number in range(20)
+    }
+    with pytest.MonkeyPatch.context() as monkeypatch, keep_torch_settings():
+        monkeypatch.chdir(folder)
+        monkeypatch.delenv("DVC_ROOT", raising=False)
+        write_folder(folder / "raw", files)
+        write_params(
+            folder,
+            dataset__source="raw",
+            dataset__color="rgb",
+            dataset__resize="pad",
+            split__test_fraction=0.4,
+            optimizer__lr=0.02,
+            training__threads=2,
+        )
+        prepare()
+        train()
+        evaluate()
+    return folder
+
+
+@pytest.fixture
+def alone(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make an empty folder the current one, with nothing in it but the checkpoint and the images."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(project / MODEL / "best.safetensors", "net.safetensors")
+    shutil.copytree(project / "raw", "raw")
+    return tmp_path
+
+
+def predict(
+    monkeypatch: pytest.MonkeyPatch, *arguments: str, checkpoint: str = "net.safetensors"
+) -> tuple[int, str]:
+    """Run the command and return its exit status and what it wrote to stdout."""
+    monkeypatch.setattr(sys, "argv", ["predict", *arguments, "--checkpoint", checkpoint, "--device", "cpu"])
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    with keep_torch_settings(), pytest.raises(SystemExit) as caught:
+        main()
+    assert isinstance(caught.value.code, int)
+    return caught.value.code, out.getvalue()
+
+
+def read_csv(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def expected_rows(project: Path) -> list[dict[str, str]]:
+    """Return what evaluate says of the test images."""
+    return read_csv((project / REPORT / "predictions.csv").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 256])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_answers_are_those_of_evaluate(
+    project: Path, alone: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int, workers: int
+) -> None:
+    """Test images as files get the very labels and probabilities of predictions.csv, whatever the batches."""
+    expected = expected_rows(project)
+    assert len(expected) == 24
+    status, printed = predict(
+        monkeypatch,
+        *(f"raw/{row['path']}" for row in expected),
+        *("--batch-size", str(batch_size), "--workers", str(workers), "--top-k", "9"),
+        *("--target-accuracy", "0"),
+    )
+    assert status == 0
+    found = read_csv(printed)
+    assert [row["path"] for row in found] == [f"raw/{row['path']}" for row in expected]
+    assert [row["label"] for row in found] == [row["predicted"] for row in expected]
+    assert [row["probability"] for row in found] == [row["probability"] for row in expected]
+    assert len({row["probability"] for row in found}) > 20
+    for row, other in zip(found, expected, strict=True):
+        of_class = {row[f"label:{rank}"]: row[f"probability:{rank}"] for rank in (1, 2, 3)}
+        assert of_class == {label: other[f"probability:{label}"] for label in CLASSES}
+
+
+def test_probabilities_have_the_same_bits_in_any_batch(
+    project: Path, alone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One image at a time, or all at once: every one of the 64 bits of a probability is the same."""
+    with keep_torch_settings():
+        checkpoint, weights = read_checkpoint(Path("net.safetensors"))
+        predictor = Predictor(checkpoint, weights, device=torch.device("cpu"))
+        images = [
+            decode_image(path.read_bytes(), checkpoint.image) for path in sorted(Path("raw").rglob("*.*"))
+        ]
+        together = predictor.compute_probabilities(images)
+        for start in (0, 1):
+            parts = [images[:start], *([image] for image in images[start:])]
+            one_by_one = [predictor.compute_probabilities(part) for part in parts if part]
+            assert torch.equal(torch.cat(one_by_one), together)
+
+
+@pytest.mark.usefixtures("alone")
+def test_improbable_answers_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the threshold that the target asks for, and only there; the classes still stand beside it."""
+    checkpoint, weights = read_checkpoint(Path("net.safetensors"))
+    _, printed = predict(monkeypatch, "raw", "--target-accuracy", "0")
+    plain = read_csv(printed)
+    middle = sorted(float(row["probability"]) for row in plain)[30]
+    steps = (
+        Threshold(probability=0.0, answered_fraction=1.0, accuracy=0.5),
+        Threshold(probability=middle, answered_fraction=0.5, accuracy=0.9),
+    )
+    calibration = checkpoint.calibration.model_copy(update={"thresholds": steps})
+    changed = checkpoint.model_copy(update={"calibration": calibration})
+    write_checkpoint(Path("sure.safetensors"), changed, weights)
+
+    _, printed = predict(monkeypatch, "raw", "--target-accuracy", "0.9", checkpoint="sure.safetensors")
+    rows = read_csv(printed)
+    assert sum(row["label"] == "unknown" for row in rows) in (29, 30, 31)
+    for row, other in zip(rows, plain, strict=True):
+        if float(row["probability"]) != middle:
+            is_given = float(row["probability"]) > middle
+            assert row["label"] == (other["label"] if is_given else "unknown")
+        assert (row["probability"], row["label:1"]) == (other["probability"], other["label"])
+    _, printed = predict(monkeypatch, "raw", "--target-accuracy", "0.5", checkpoint="sure.safetensors")
+    assert read_csv(printed) == plain
+
+
+@pytest.mark.usefixtures("alone")
+def test_target_out_of_reach(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where no answer is sure enough all are unknown, and a line says why and what to do."""
+    status, printed = predict(monkeypatch, "raw/ant", "--target-accuracy", "1")
+    assert status == 0
+    assert {row["label"] for row in read_csv(printed)} == {"unknown"}
+    assert "every label is unknown" in capsys.readouterr().err
+
+
+def test_target_is_that_of_the_report() -> None:
+    """Who changes neither params.yaml nor the command line gets what the report speaks of."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "argv", ["predict", "x"])
+        assert parse_arguments().target_accuracy == params["evaluation"]["target_accuracy"]
+
+
+@pytest.mark.usefixtures("alone")
+def test_unreadable_files_have_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They stand in their place with the reason, the others are answered, and the exit status is 3."""
+    write_folder(Path("raw/bee"), {"00a.png": b"junk", "00b.png": b""})
+    status, printed = predict(monkeypatch, "raw/bee", "nowhere.png")
+    rows = read_csv(printed)
+    assert status == 3
+    assert [row["error"] for row in rows if row["error"]] == [
+        "cannot be decoded as an image",
+        "the file is empty",
+        "there is no such file or folder",
+    ]
+    assert all(bool(row["label"]) is bool(row["probability"]) is not bool(row["error"]) for row in rows)
+    assert [row["path"] for row in rows][:3] == ["raw/bee/00.png", "raw/bee/00a.png", "raw/bee/00b.png"]
+    assert len(rows) == 23
+
+
+@pytest.mark.usefixtures("alone")
+def test_nothing_but_unreadable_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table has its header and a line for each."""
+    status, printed = predict(monkeypatch, "a", "b")
+    assert status == 3
+    assert [row["path"] for row in read_csv(printed)] == ["a", "b"]
+
+
+@pytest.mark.usefixtures("alone")
+def test_json_lines_hold_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One object a line, with null for what is not there; --output's suffix chooses the form."""
+    _, printed = predict(monkeypatch, "raw/ant", "nowhere")
+    status, nothing = predict(monkeypatch, "raw/ant", "nowhere", "--output", "out/answers.jsonl")
+    assert (status, nothing) == (3, "")
+    lines = [json.loads(line) for line in Path("out/answers.jsonl").read_text().splitlines()]
+    rows = read_csv(printed)
+    for line, row in zip(lines, rows, strict=True):
+        assert (line["path"], line["error"]) == (row["path"], row["error"] or None)
+        assert (line["label"], line["probability"]) == (
+            row["label"] or None,
+            float(row["probability"]) if row["probability"] else None,
+        )
+        top = [(guess["label"], guess["probability"]) for guess in line["top"]]
+        expected = [(row[f"label:{i}"], row[f"probability:{i}"]) for i in (1, 2, 3) if row[f"label:{i}"]]
+        assert top == [(label, float(probability)) for label, probability in expected]
+
+
+@pytest.mark.usefixtures("alone")
+def test_archive_and_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zip gives the answers of the folder that it is made of."""
+    files = {path.relative_to("raw").as_posix(): path.read_bytes() for path in Path("raw").rglob("*.*")}
+    write_zip(Path("raw.zip"), files)
+    _, of_folder = predict(monkeypatch, "raw")
+    _, of_zip = predict(monkeypatch, "raw.zip")
+    assert of_zip.replace("raw.zip/", "raw/") == of_folder
+
+
+@pytest.mark.usefixtures("alone")
+def test_hostile_names_stay_in_their_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newlines and quotes in a file's name neither end a line nor a field."""
+    name = 'a"\n,b\u202e.png'
+    shutil.copy("raw/ant/00.png", name)
+    _, printed = predict(monkeypatch, name, "raw/ant/00.png")
+    first, second = read_csv(printed)
+    assert first["path"] == 'a"\\n,b\\u202e.png'
+    assert first["probability"] == second["probability"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["raw", "--output", "raw"], "^--output: raw: is a folder or a device"),
+        (["raw", "--output", "/dev/null"], "^--output: /dev/null: is a folder or a device"),
+    ],
+)
+@pytest.mark.usefixtures("alone")
+def test_impossible_outputs_are_refused(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    """Nothing but a file is written to; above all no device is replaced by one."""
+    monkeypatch.setattr(sys, "argv", ["predict", *arguments, "--checkpoint", "net.safetensors"])
+    with keep_torch_settings(), pytest.raises(InputError, match=message):
+        main()
+
+
+def run(*arguments: str, folder: Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run the command as a person does."""
+    return subprocess.run(
+        [sys.executable, "-m", "stages.predict", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+        **options,
+    )
+
+
+def test_as_a_person_runs_it(alone: Path) -> None:
+    """An image on standard input, a list on it, a reader that leaves, and a checkpoint that is missing."""
+    image = (alone / "raw/ant/00.png").read_bytes()
+    done = run("/dev/stdin", "--checkpoint", "net.safetensors", folder=alone, input=image)
+    assert done.returncode == 0, done.stderr
+    assert len(read_csv(done.stdout.decode())) == 1
+    assert b"1 of 1 files answered" in done.stderr
+
+    done = run("-", "--checkpoint", "net.safetensors", folder=alone, input=b"raw/ant\nno\n")
+    assert done.returncode == 3
+    assert len(read_csv(done.stdout.decode())) == 21
+
+    done = run("raw", folder=alone)
+    assert done.returncode == 1
+    assert done.stderr == (
+        b"data/model/best.safetensors: there is no such checkpoint; make it with: dvc repro train\n"
+    )
+
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "stages.predict", "raw"),
+            *("--checkpoint", "net.safetensors", "--target-accuracy", "0"),
+        ],
+        cwd=alone,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_decoding_is_that_of_prepare(project: Path) -> None:
+    """The files become, pixel by pixel, what prepare packed."""
+    checkpoint, _ = read_checkpoint(project / MODEL / "best.safetensors")
+    assert checkpoint.image.resize == "pad"
+    rows = read_csv((project / "data/prepared/index.csv").read_text())
+    packed = np.load(project / "data/prepared/images-00000.npy")
+    for row, pixels in zip(rows, packed, strict=True):
+        data = (project / "raw" / row["path"]).read_bytes()
+        assert np.array_equal(decode_image(data, checkpoint.image), pixels)
+    assert cv2.getNumThreads() == 1
