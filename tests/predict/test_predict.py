@@ -27,7 +27,8 @@ from stages.shared.paths import MODEL, REPORT
 from stages.train.__main__ import main as train
 from stages.vision.checkpoint import read_checkpoint, write_checkpoint
 from tests.shared.trees import encode, write_folder, write_zip
-from tests.train.project import ROOT, write_params
+from tests.train.project import write_params
+from tests.vision.completeness import ROOT
 from tests.vision.torch_state import keep_torch_settings
 
 CLASSES = ("ant", "bee", "cat")
