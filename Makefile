@@ -48,6 +48,8 @@ install-env:
 IN_ENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 repro: env ## bring the model and its report up to date: environment, then `dvc repro`
+	@# Before DVC starts: it removes a stage's outputs before it runs the stage.
+	@$(IN_ENV) python -m schemas >/dev/null
 	@$(IN_ENV) dvc repro $(ARGS)
 
 test: env ## environment, then lint, types and all tests

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import PositiveCount
+from schemas.shared.fields import BatchCount
 from schemas.shared.schema import Schema
 from schemas.vision.runtime import Device
 
@@ -15,13 +15,13 @@ class Evaluation(Schema):
     checkpoint: Literal["best", "last"]
     """Which checkpoint is tested: the best epoch by training.best_metric, or the last epoch."""
 
-    batch_size: PositiveCount
+    batch_size: BatchCount
     """Images per forward pass."""
 
     device: Device
     """auto takes cuda, then mps, then cpu."""
 
-    top_k: Annotated[int, Field(ge=2)]
+    top_k: Annotated[int, Field(ge=2, le=10_000)]
     """An answer counts for top-k accuracy when the true class is among the k most probable."""
 
     target_accuracy: Annotated[float, Field(gt=0, le=1)]

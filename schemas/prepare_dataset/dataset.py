@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import OneLine, PositiveCount
+from schemas.shared.fields import OneLine
 from schemas.shared.image import Color, ResizeMode
 from schemas.shared.schema import Schema
 
@@ -32,5 +32,5 @@ class Dataset(Schema):
     undecodable: Literal["exclude", "error"]
     """What to do with a file that is no readable image: leave it out and say so, or stop."""
 
-    workers: PositiveCount
+    workers: Annotated[int, Field(ge=1, le=256)]
     """Number of threads that decode; the result does not depend on it."""

@@ -1,20 +1,24 @@
 """The `loader` section: how batches are made."""
 
-from schemas.shared.fields import Count, PositiveCount
+from typing import Annotated
+
+from pydantic import Field
+
+from schemas.shared.fields import BatchCount, Workers
 from schemas.shared.schema import Schema
 
 
 class Loader(Schema):
     """Arguments of the DataLoader."""
 
-    batch_size: PositiveCount
+    batch_size: BatchCount
     """Images per step."""
 
     shuffle: bool
     """Draw the training images in a new order every epoch."""
 
-    num_workers: Count
+    num_workers: Workers
     """Processes that prepare batches ahead; 0 prepares them in the loop. The result does not depend on it."""
 
-    prefetch_factor: PositiveCount
+    prefetch_factor: Annotated[int, Field(ge=1, le=1024)]
     """Batches each worker keeps ready; without workers it has no effect."""

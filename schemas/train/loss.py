@@ -4,8 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import Items, NonNegative, Positive
+from schemas.shared.fields import Items
 from schemas.shared.schema import Schema
+
+Weight = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class CrossEntropy(Schema):
@@ -18,7 +20,7 @@ class CrossEntropy(Schema):
 class Focal(Schema):
     """Cross-entropy that fades out easy examples (arXiv:1708.02002)."""
 
-    gamma: NonNegative
+    gamma: Annotated[float, Field(ge=0, le=100)]
     """How fast easy examples fade; 0 is plain cross-entropy."""
 
 
@@ -28,7 +30,7 @@ class Loss(Schema):
     name: Literal["cross_entropy", "focal"]
     """Which loss is used; the block of that name holds what only it needs."""
 
-    class_weights: Literal["none", "balanced"] | Annotated[Items[Positive], Field(min_length=2)]
+    class_weights: Literal["none", "balanced"] | Annotated[Items[Weight], Field(min_length=2)]
     """none; balanced (inverse to class frequency in training); or one weight a class, in their order."""
 
     cross_entropy: CrossEntropy

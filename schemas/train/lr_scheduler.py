@@ -4,14 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import Fraction, PositiveCount
+from schemas.shared.fields import Fraction
 from schemas.shared.schema import Schema
 
 
 class Step(Schema):
     """Multiply by gamma every few epochs."""
 
-    every_epochs: PositiveCount
+    every_epochs: Annotated[int, Field(ge=1, le=10**6)]
     """Epochs between two steps down."""
 
     gamma: Annotated[float, Field(gt=0, le=1)]
@@ -28,10 +28,10 @@ class Cosine(Schema):
 class OneCycle(Schema):
     """Up from 1/div_factor in the warm-up, down to 1/(div_factor * final_div_factor) (arXiv:1708.07120)."""
 
-    div_factor: Annotated[float, Field(ge=1)]
+    div_factor: Annotated[float, Field(ge=1, le=1e9)]
     """The first learning rate is optimizer.lr divided by this."""
 
-    final_div_factor: Annotated[float, Field(ge=1)]
+    final_div_factor: Annotated[float, Field(ge=1, le=1e9)]
     """The last learning rate is the first one divided by this."""
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.shared.fields import NonNegative, Pair, Positive
+from schemas.shared.fields import Pair
 from schemas.shared.schema import Schema
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -46,10 +46,10 @@ class Optimizer(Schema):
     name: Literal["sgd", "adam", "adamw"]
     """Which optimizer is used; the block of that name holds what only it needs."""
 
-    lr: Positive
+    lr: Annotated[float, Field(gt=0, le=1e6)]
     """Learning rate at the top of the schedule."""
 
-    weight_decay: NonNegative
+    weight_decay: Annotated[float, Field(ge=0, le=1e6)]
     """Pull of every weight towards 0: added to the gradient in sgd and adam, apart from it in adamw."""
 
     sgd: Sgd

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import PositiveCount, Seed
+from schemas.shared.fields import Seed
 from schemas.shared.schema import Schema
 from schemas.vision.runtime import Device, Precision
 
@@ -12,7 +12,7 @@ from schemas.vision.runtime import Device, Precision
 class Training(Schema):
     """The training loop."""
 
-    num_epochs: PositiveCount
+    num_epochs: Annotated[int, Field(ge=1, le=10**6)]
     """Passes over the training images."""
 
     seed: Seed

@@ -9,7 +9,7 @@ from schemas.shared.image import ImageForm
 from schemas.shared.schema import Schema
 from schemas.vision.calibration import Calibration
 from schemas.vision.history import EpochRecord
-from schemas.vision.network import Network
+from schemas.vision.network import ChosenNetwork
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, Transforms
 
@@ -21,7 +21,7 @@ class Checkpoint(Schema):
     """
 
     version: Literal[1]
-    network: Network
+    network: ChosenNetwork
     classes: Annotated[Items[str], Field(min_length=2)]
     image: ImageForm
 

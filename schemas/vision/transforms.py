@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from schemas.shared.fields import Count, Fraction, Items, NonNegative, Positive
+from schemas.shared.fields import Fraction, Items, NonNegative, Positive
 from schemas.shared.schema import Schema
 
 
@@ -63,7 +63,7 @@ class RandomCrop(Transform):
 
     random = True
     name: Literal["RandomCrop"]
-    padding: Count
+    padding: Annotated[int, Field(ge=0, le=4096)]
     """Pixels added to every side before cutting."""
 
 

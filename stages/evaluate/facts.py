@@ -42,7 +42,7 @@ def list_facts(
         ],
         "Network": [
             ("Name", checkpoint.network.name),
-            *_parameters(getattr(checkpoint.network, checkpoint.network.name).model_dump()),
+            *_parameters(checkpoint.network.arguments.model_dump()),
             ("Preprocessing", ", ".join(map(_in_words, checkpoint.preprocessing))),
             ("Hash of the weights", wording.short_hash(checkpoint.weights_sha256)),
         ],

@@ -1,1 +1,1 @@
-"""Code that every stage uses: parameters, files and errors."""
+"""Code that every stage uses: files, errors, and the images of a source."""

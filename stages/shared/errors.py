@@ -4,6 +4,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from stages.shared.text import printable
 
@@ -38,9 +39,6 @@ def run_stage(main: Callable[[], None]) -> None:
 def _stop(message: str) -> None:
     print(message, file=sys.stderr)
     # DVC removes the outputs of a stage before it runs it; the previous ones are safe in its cache.
-    if "DVC_ROOT" in os.environ:
-        print(
-            "the outputs of the last good run are in the cache: dvc checkout brings them back",
-            file=sys.stderr,
-        )
+    if "DVC_ROOT" in os.environ and Path("dvc.lock").exists():
+        print("dvc checkout brings back the outputs of the last good run", file=sys.stderr)
     sys.exit(1)

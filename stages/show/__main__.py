@@ -6,6 +6,8 @@ Opens a window; writes a PNG where there is no display, or where --output is giv
 import argparse
 import os
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -16,7 +18,7 @@ from torch import Tensor
 from schemas.shared.manifest import SPLIT_NAMES
 from schemas.vision.transforms import Normalize, Transforms
 from stages.params.read import read_params
-from stages.shared.errors import InputError, run_stage
+from stages.shared.errors import run_stage
 from stages.shared.files import publish_file
 from stages.shared.paths import PREPARED
 from stages.show.grid import Cell, Pixels, draw_grid
@@ -66,15 +68,20 @@ def parse_arguments() -> argparse.Namespace:
         help="epoch whose random changes are shown; default: %(default)s",
     )
     parser.add_argument("--seed", type=int, default=0, help="another seed chooses other images")
-    parser.add_argument("--output", type=Path, help="write a PNG there instead of opening a window")
+    parser.add_argument("--output", type=_png, help="write a PNG there instead of opening a window")
     return parser.parse_args()
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"found {text}; allowed: a whole number of at least 1")
-    return number
+    return int(text)
+
+
+def _png(text: str) -> Path:
+    if Path(text).suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"found {text}; allowed: a file name that ends in .png")
+    return Path(text)
 
 
 def unnormalize(image: Tensor, transforms: Transforms) -> Pixels:
@@ -103,13 +110,15 @@ def has_display() -> bool:
     """Return whether a window can be opened."""
     if platform.system() != "Linux":
         return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    # Where the display is named but gone, Qt ends the process: another process tries first.
+    probe = [sys.executable, "-c", "import cv2; cv2.namedWindow('probe', cv2.WINDOW_NORMAL)"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
 def write_picture(path: Path, picture: Pixels, *, title: str) -> None:
     """Write a PNG whole and say where it is."""
-    if path.suffix.lower() != ".png":
-        raise InputError(f"--output: found {path}; allowed: a file name that ends in .png")
     written, data = cv2.imencode(".png", picture)
     assert written, "PNG holds every picture"
     with publish_file(path) as partial:

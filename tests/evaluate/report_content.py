@@ -11,7 +11,7 @@ from schemas.shared.manifest import FileRecord, Manifest, SplitCounts
 from schemas.vision.calibration import Threshold
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import EpochRecord, History, Scores
-from schemas.vision.network import Cnn, Network
+from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.evaluate.calibration import Bin, CalibrationFigures, Reliability, Withholding
@@ -50,7 +50,7 @@ def make_content(
     return ReportContent(
         checkpoint=Checkpoint(
             version=1,
-            network=Network(name="cnn", cnn=Cnn(channels=(16, 32), kernel_size=5, dropout=0.25)),
+            network=ChosenNetwork(name="cnn", arguments=Cnn(channels=(16, 32), kernel_size=5, dropout=0.25)),
             classes=tuple(classes),
             image=form,
             preprocessing=(

@@ -119,6 +119,7 @@ def test_an_experiment_is_run_and_compared(project: Project) -> None:
         ("source: data/digits.zip", "source: data/corrupt.zip", "data/corrupt.zip"),
         ("source: data/digits.zip", "source: data/empty", "data/empty"),
         ("source: data/digits.zip", "source: data/nowhere", "data/nowhere"),
+        ("lr: 0.004", "lr: 1000000.0", "the loss became"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_loses_nothing(
@@ -133,3 +134,23 @@ def test_bad_input_is_one_clear_line_and_loses_nothing(
     project.run("git checkout -q params.yaml && dvc checkout")
     (project.root / "data/corrupt.zip").unlink()
     assert project.hashes() == before
+
+
+def test_a_clone_with_the_cache_has_nothing_to_do(project: Project) -> None:
+    """In a clean clone of the commit no stage has changed: code hashes alike everywhere."""
+    project.run("git clone -q . ../clone")
+    clone = Project(project.root.parent / "clone")
+    clone.run(f"dvc cache dir --local '{project.root}/.dvc/cache' && dvc checkout -q")
+    clone.run("python -m schemas")
+    assert changed_stages(clone) == set()
+    assert clone.hashes() == project.hashes()
+
+
+@pytest.mark.parametrize("stage", ["prepare_dataset", "train", "evaluate"])
+def test_a_wrong_parameter_is_refused_before_torch_is_loaded(project: Project, stage: str) -> None:
+    """Every stage checks the whole file before it imports what takes seconds to import."""
+    project.set("top_k: 3", "top_k: three")
+    printed = project.run(f"python -X importtime -m stages.{stage}", status=1)
+    assert "evaluation.top_k: found three (text)" in printed
+    assert "| torch" not in printed
+    assert " numpy" not in printed or stage == "prepare_dataset"

@@ -63,15 +63,17 @@ def test_refusal_of_the_operating_system(
     assert outcome(error, capsys) == (1, f"{line}\n")
 
 
-def test_below_dvc(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """DVC has removed the outputs before the stage began, so the way back to them is told."""
+def test_below_dvc(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """DVC has removed the outputs before the stage began; if there was a good run, the way back is told."""
     monkeypatch.setenv("DVC_ROOT", "/project")
+    monkeypatch.chdir(tmp_path)
+    assert outcome(InputError("wrong"), capsys) == (1, "wrong\n")
+    (tmp_path / "dvc.lock").touch()
     status, text = outcome(InputError("wrong"), capsys)
     assert status == 1
-    assert text.splitlines() == [
-        "wrong",
-        "the outputs of the last good run are in the cache: dvc checkout brings them back",
-    ]
+    assert text.splitlines() == ["wrong", "dvc checkout brings back the outputs of the last good run"]
 
 
 def test_interrupt(capsys: pytest.CaptureFixture[str]) -> None:

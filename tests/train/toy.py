@@ -41,7 +41,7 @@ def make_training(
     torch.manual_seed(seed)
     cnn = {"channels": [4, 4], "kernel_size": 3, "dropout": dropout}
     network = build_network(
-        Network.model_validate({**read_section("network"), "name": "cnn", "cnn": cnn}),
+        Network.model_validate({**read_section("network"), "name": "cnn", "cnn": cnn}).chosen(),
         image=manifest.image,
         num_classes=len(manifest.classes),
     ).to(memory_format=torch.channels_last)

@@ -8,11 +8,10 @@ from schemas.shared.image import ImageForm
 from schemas.vision.calibration import Calibration, Threshold
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import EpochRecord, Scores
-from schemas.vision.network import Network
+from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.vision.checkpoint import hash_weights
-from tests.vision.completeness import read_section
 
 CALIBRATION = Calibration(
     temperature=1.25,
@@ -21,13 +20,7 @@ CALIBRATION = Calibration(
         Threshold(probability=2 / 3, answered_fraction=0.5, accuracy=0.95),
     ),
 )
-TINY_CNN = Network.model_validate(
-    {
-        **read_section("network"),
-        "name": "cnn",
-        "cnn": {"channels": [2, 3], "kernel_size": 3, "dropout": 0.5},
-    }
-)
+TINY_CNN = ChosenNetwork(name="cnn", arguments=Cnn(channels=(2, 3), kernel_size=3, dropout=0.5))
 
 
 def make_checkpoint(weights: dict[str, Tensor], **changes: Any) -> Checkpoint:

@@ -16,7 +16,7 @@ def test_every_network_of_the_schema_is_built_and_tested(name: str) -> None:
     network = Network.model_validate({**read_section("network"), "name": name})
     for color, num_classes in (("rgb", 2), ("grayscale", 1000)):
         image = ImageForm.model_validate({"color": color, "height_px": 9, "width_px": 14, "resize": "squish"})
-        built = build_network(network, image=image, num_classes=num_classes)
+        built = build_network(network.chosen(), image=image, num_classes=num_classes)
         logits = built(torch.zeros(3, image.num_channels, 9, 14))
         assert logits.shape == (3, num_classes)
     assert f"networks.{name} import" in read_test(f"vision/networks/test_{name}.py")
