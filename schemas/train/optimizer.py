@@ -46,10 +46,10 @@ class Optimizer(Schema):
     name: Literal["sgd", "adam", "adamw"]
     """Which optimizer is used; the block of that name holds what only it needs."""
 
-    lr: Annotated[float, Field(gt=0, le=1e6)]
+    lr: Annotated[float, Field(gt=0, le=1000)]
     """Learning rate at the top of the schedule."""
 
-    weight_decay: Annotated[float, Field(ge=0, le=1e6)]
+    weight_decay: Annotated[float, Field(ge=0, le=1000)]
     """Pull of every weight towards 0: added to the gradient in sgd and adam, apart from it in adamw."""
 
     sgd: Sgd

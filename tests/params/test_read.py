@@ -110,13 +110,13 @@ def test_missing_key(path: KeyPath, tmp_path: Path) -> None:
     assert lines[0].startswith(f"{line}: {format_path(path)}: missing; add it: ")
 
 
-ABOVE_0 = "; allowed: a number above 0"
+ABOVE_0 = "; allowed: a number above 0 and at most 1000"
 FINITE = "; it has to be finite"
 BETAS = "; allowed: a list of 2 numbers, each from 0 to below 1"
-CHANNELS = "; allowed: a list of 1 to 12 whole numbers, each 1 or more"
+CHANNELS = "; allowed: a list of 1 to 12 whole numbers, each from 1 to 4096"
 KERNELS = "; allowed: 1, 3, 5, 7, 9 or 11"
-COUNT = "; allowed: a whole number, 1 or more"
-WEIGHTS = "; allowed: none, balanced or a list of at least 2 numbers, each above 0"
+COUNT = "; allowed: a whole number from 1 to 1048576"
+WEIGHTS = "; allowed: none, balanced or a list of at least 2 numbers, each above 0 and at most 1000000"
 NAMES = "RandomCrop, RandomHorizontalFlip, RandomVerticalFlip, RandomRotation, ToTensor or Normalize"
 OPTIMIZER = "the keys name, lr, weight_decay, sgd, adam and adamw"
 LOSS = "the keys name, class_weights, cross_entropy and focal"
@@ -160,7 +160,7 @@ OVERRIDES = {
     "optimizer.sgd.momentum=0": (
         "@optimizer.sgd: nesterov needs a momentum above 0; raise momentum, or set nesterov: false"
     ),
-    "~optimizer.lr": "missing; add it: a number above 0",
+    "~optimizer.lr": "missing; add it: a number above 0 and at most 1000",
     "~loader": f"missing; add it: a section with {LOADER}",
     "+optimizer.rho=1": f"unknown key; allowed: {OPTIMIZER.removeprefix('the keys ')}",
     "+lr=1": "unknown key; it belongs under optimizer, as optimizer.lr",
@@ -175,13 +175,15 @@ OVERRIDES = {
     "network.cnn.kernel_size=true": f"found true{KERNELS}",
     "network.cnn.kernel_size=3.0": f"found 3.0{KERNELS}; write 3",
     "network.cnn.channels=[]": f"found []{CHANNELS}",
-    "network.cnn.channels=[16,0]": "@network.cnn.channels.1: found 0; allowed: a whole number, 1 or more",
+    "network.cnn.channels=[16,0]": "@network.cnn.channels.1: found 0; allowed: a whole number from 1 to 4096",
     "network.cnn.channels=[1,2,3,4,5]": (
         "found 5 blocks, each halving the image; allowed: at most 4 for images of 28 px"
     ),
     "loss.class_weights=3": f"found 3{WEIGHTS}",
     "loss.class_weights=[1]": f"found [1]{WEIGHTS}",
-    "loss.class_weights=[1,-1]": "@loss.class_weights.1: found -1; allowed: a number above 0",
+    "loss.class_weights=[1,-1]": (
+        "@loss.class_weights.1: found -1; allowed: a number above 0 and at most 1000000"
+    ),
     "loss.class_weights=null": f"found nothing{WEIGHTS}; did you mean none?",
     "split.val_fraction=0.9": (
         "@split: val_fraction and test_fraction add up to 1.1; "
@@ -198,9 +200,11 @@ OVERRIDES = {
     "transforms=[]": "the list has to end with ToTensor and Normalize, and to hold each of them once",
     "transforms=RandomCrop": f"found RandomCrop (text); allowed: a list, each item {NAMES}",
     "transforms.0=RandomCro": f"found RandomCro; allowed: {NAMES}; did you mean RandomCrop?",
-    "transforms.0=RandomCrop": "@transforms.0.RandomCrop.padding: missing; add it: a whole number, 0 or more",
+    "transforms.0=RandomCrop": (
+        "@transforms.0.RandomCrop.padding: missing; add it: a whole number from 0 to 4096"
+    ),
     "transforms.0=3": f"found 3{FORM}",
-    "transforms.0.RandomCrop.padding=x": "found x (text); allowed: a whole number, 0 or more",
+    "transforms.0.RandomCrop.padding=x": "found x (text); allowed: a whole number from 0 to 4096",
     "+transforms.0.RandomCrop.size=3": "unknown key; allowed: padding",
     "transforms.1={ToTensor:{x:1}}": (
         "@transforms.1.ToTensor.x: unknown key; ToTensor takes none, write - ToTensor"
@@ -237,7 +241,7 @@ GOOD_OVERRIDES: dict[str, tuple[KeyPath, Any]] = {
     "optimizer.lr=1": (("optimizer", "lr"), 1.0),
     "optimizer.lr=1.": (("optimizer", "lr"), 1.0),
     "optimizer.lr=.5": (("optimizer", "lr"), 0.5),
-    "optimizer.lr=1e22": (("optimizer", "lr"), 1e22),
+    "optimizer.lr=1e-22": (("optimizer", "lr"), 1e-22),
     "optimizer.name=sgd": (("optimizer", "name"), "sgd"),
     "loader.shuffle=False": (("loader", "shuffle"), False),
     "loss.class_weights=[1,2.5]": (("loss", "class_weights"), [1.0, 2.5]),
@@ -294,8 +298,8 @@ EDITS = {
     "a key not indented": (
         [("  shuffle: true\n", "shuffle: true\n"), ("  num_workers: 0\n  prefetch_factor: 2\n", "")],
         [
-            "loader.num_workers: missing; add it: a whole number, 0 or more",
-            "loader.prefetch_factor: missing; add it: a whole number, 1 or more",
+            "loader.num_workers: missing; add it: a whole number from 0 to 256",
+            "loader.prefetch_factor: missing; add it: a whole number from 1 to 1024",
             "shuffle: unknown key; it belongs under loader, as loader.shuffle",
         ],
     ),
@@ -308,15 +312,15 @@ EDITS = {
         [
             "optimzer: unknown key; did you mean optimizer?",
             "optimizer.weight_deacy: unknown key; did you mean optimizer.weight_decay?",
-            "optimizer.weight_decay: found x (text); allowed: a number, 0 or more",
-            "evaluation.top_k: found 1; allowed: a whole number, 2 or more",
+            "optimizer.weight_decay: found x (text); allowed: a number from 0 to 1000",
+            "evaluation.top_k: found 1; allowed: a whole number from 2 to 10000",
         ],
     ),
     "keys that resemble nothing": (
         [("  lr:", "  foo:"), ("  weight_decay:", "  bar:")],
         [
-            "optimizer.lr: missing; add it: a number above 0",
-            "optimizer.weight_decay: missing; add it: a number, 0 or more",
+            "optimizer.lr: missing; add it: a number above 0 and at most 1000",
+            "optimizer.weight_decay: missing; add it: a number from 0 to 1000",
             "optimizer.foo: unknown key; allowed: name, lr, weight_decay, sgd, adam and adamw",
             "optimizer.bar: unknown key; allowed: name, lr, weight_decay, sgd, adam and adamw",
         ],
@@ -343,7 +347,7 @@ EDITS = {
     "one key too many and one too few that have nothing to do with each other": (
         [("  weight_decay: 0.01", "  momentum: 0.9")],
         [
-            "optimizer.weight_decay: missing; add it: a number, 0 or more",
+            "optimizer.weight_decay: missing; add it: a number from 0 to 1000",
             "optimizer.momentum: unknown key; it belongs under optimizer.sgd, as optimizer.sgd.momentum",
         ],
     ),
@@ -351,7 +355,7 @@ EDITS = {
         [("  class_weights: none", "  class_weights: [-1]")],
         [
             f"loss.class_weights: found [-1]{WEIGHTS}",
-            "loss.class_weights.0: found -1; allowed: a number above 0",
+            "loss.class_weights.0: found -1; allowed: a number above 0 and at most 1000000",
         ],
     ),
     "a decimal comma": (
@@ -360,7 +364,7 @@ EDITS = {
     ),
     "digits in groups": (
         [("  batch_size: 256", "  batch_size: 1_024")],
-        ["evaluation.batch_size: found 1_024 (text); allowed: a whole number, 1 or more; write 1024"],
+        ["evaluation.batch_size: found 1_024 (text); allowed: a whole number from 1 to 1048576; write 1024"],
     ),
     "a block of text": (
         [("  source: data/digits.zip", "  source: |-\n    data/digits.zip")],
