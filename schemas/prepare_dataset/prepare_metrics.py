@@ -13,3 +13,18 @@ class PrepareMetrics(Schema):
     num_test: PositiveCount
     num_undecodable: Count
     num_not_an_image: Count
+
+    num_copies: Count
+    """Images whose file is the same, byte for byte, as that of one before them."""
+
+    num_near_duplicates: Count
+    """Images that look like one before them, copies not counted."""
+
+    num_together: Count
+    """Images that stay on one side with another one: by group, copy or likeness."""
+
+    num_leaks: Count
+    """Images in a split folder that belong with one in a folder closer to the test."""
+
+    num_moved: Count
+    """Images moved to another split than they had drawn, because it had none of a class."""

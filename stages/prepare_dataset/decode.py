@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from schemas.shared.image import ImageForm
+from schemas.shared.image import Color, ImageForm
+from stages.prepare_dataset.fingerprint import fingerprint_image
 from stages.prepare_dataset.source import Source, UnreadableFile
 from stages.shared.text import printable
 
@@ -29,6 +30,8 @@ class Decoded:
 
     pixels: Pixels | None
     reason: str
+    fingerprint: bytes
+    """Empty where there are no pixels."""
 
 
 def decode_files(source: Source, paths: Sequence[str], form: ImageForm, *, workers: int) -> Iterator[Decoded]:
@@ -54,37 +57,48 @@ def decode_files(source: Source, paths: Sequence[str], form: ImageForm, *, worke
 
 def _decode_file(source: Source, path: str, form: ImageForm) -> Decoded:
     try:
-        return Decoded(decode_image(source.read(path), form), "")
+        data = source.read(path)
+        pixels = decode_pixels(data, form.color)
+        return Decoded(resize_image(pixels, form), "", fingerprint_image(data, pixels))
     except (UnreadableFile, Undecodable) as error:
-        return Decoded(None, str(error))
+        return Decoded(None, str(error), b"")
 
 
 def decode_image(data: bytes, form: ImageForm) -> Pixels:
-    """Return an image file's pixels, brought to the given form.
+    """Return an image file's pixels (height, width, channels), brought to the given form.
+
+    Raises:
+        Undecodable: The bytes are empty, or no image.
+    """
+    return resize_image(decode_pixels(data, form.color), form)
+
+
+def decode_pixels(data: bytes, color: Color) -> Pixels:
+    """Return an image file's pixels.
 
     The file is decoded from memory: `cv2.imread` ends the process on some file names. EXIF orientation is
     applied, transparency dropped, 16 bits a channel reduced to 8, and of an animation the first frame taken.
 
     Args:
         data: The whole file.
-        form: Colour, size and how to get there.
+        color: What is wanted.
 
     Returns:
-        uint8 array (height, width, channels), channels in RGB order.
+        uint8 array (height, width, 3), channels in RGB order, or (height, width) for grayscale.
 
     Raises:
         Undecodable: The bytes are empty, or no image.
     """
     if not data:
         raise Undecodable("the file is empty")
-    flags = cv2.IMREAD_COLOR_RGB if form.color == "rgb" else cv2.IMREAD_GRAYSCALE
+    flags = cv2.IMREAD_COLOR_RGB if color == "rgb" else cv2.IMREAD_GRAYSCALE
     try:
         pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
         raise Undecodable(f"OpenCV refuses it: {printable(error.err)}") from None
     if pixels is None:
         raise Undecodable("cannot be decoded as an image")
-    return resize_image(np.asarray(pixels, dtype=np.uint8), form)
+    return np.asarray(pixels, dtype=np.uint8)
 
 
 def resize_image(pixels: Pixels, form: ImageForm) -> Pixels:

@@ -11,6 +11,7 @@ import pytest
 
 from schemas.params import Params
 from schemas.prepare_dataset.prepare_metrics import PrepareMetrics
+from schemas.prepare_dataset.split import Split
 from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SPLIT_NAMES, Manifest
 from stages.prepare_dataset import __main__ as stage
@@ -23,6 +24,7 @@ from tests.prepare_dataset.trees import (
     class_folders,
     encode,
     flat,
+    photograph,
     picture,
     write_folder,
     write_tar,
@@ -44,8 +46,12 @@ def empty_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Manifest]:
     """Return a function that runs the stage on a source and returns the manifest."""
 
-    def run_main(source: str = "raw", **dataset: object) -> Manifest:
-        monkeypatch.setattr(stage, "read_params", lambda: params_with(source=source, **dataset))
+    def run_main(
+        source: str = "raw", *, split: Mapping[str, object] | None = None, **dataset: object
+    ) -> Manifest:
+        params = params_with(source=source, **dataset)
+        changed = Split.model_validate({**params.split.model_dump(), **(split or {})})
+        monkeypatch.setattr(stage, "read_params", lambda: params.model_copy(update={"split": changed}))
         stage.main()
         return read_json(PREPARED / "manifest.json", Manifest, made_by="")
 
@@ -75,6 +81,10 @@ def hashes() -> dict[str, str]:
 def index_rows() -> dict[str, IndexRow]:
     """Return the used lines of the index by path."""
     return {row.path: row for row in read_used_rows(PREPARED / "index.csv")}
+
+
+def read_metrics() -> PrepareMetrics:
+    return read_json(Path("data/metrics/prepare.json"), PrepareMetrics, made_by="")
 
 
 def packed(manifest: Manifest) -> Pixels:
@@ -112,10 +122,11 @@ def test_manifest_and_metrics_count(run: Callable[..., Manifest]) -> None:
     for code, split in enumerate(SPLIT_NAMES):
         counts = getattr(manifest.counts, split)
         assert list(counts) == np.bincount(labels[splits == code], minlength=3).tolist()
-    metrics = read_json(Path("data/metrics/prepare.json"), PrepareMetrics, made_by="")
-    assert metrics == PrepareMetrics(
-        num_classes=3, num_train=21, num_val=3, num_test=6, num_undecodable=1, num_not_an_image=1
-    )
+    metrics = read_metrics()
+    assert (metrics.num_classes, metrics.num_undecodable, metrics.num_not_an_image) == (3, 1, 1)
+    for split in SPLIT_NAMES:
+        assert getattr(metrics, f"num_{split}") == sum(getattr(manifest.counts, split))
+    assert metrics.num_train + metrics.num_val + metrics.num_test == manifest.num_images == 30
 
 
 def test_statistics_are_of_the_training_split(run: Callable[..., Manifest]) -> None:
@@ -145,10 +156,10 @@ def test_index_tells_what_became_of_every_file(run: Callable[..., Manifest]) -> 
     write_folder(Path("raw"), {**class_folders(), **extra})
     run()
     lines = (PREPARED / "index.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "path,label,split,status,reason"
-    assert "cat/x.txt,cat,,not_an_image,.txt is no image suffix" in lines
-    assert "cat/y.png,cat,,undecodable,cannot be decoded as an image" in lines
-    assert "top.png,,,not_an_image,stands outside the class folders" in lines
+    assert lines[0] == "path,label,split,status,reason,group,sha256,phash"
+    assert "cat/x.txt,cat,,not_an_image,.txt is no image suffix,,," in lines
+    assert "cat/y.png,cat,,undecodable,cannot be decoded as an image,,," in lines
+    assert "top.png,,,not_an_image,stands outside the class folders,,," in lines
     assert len(lines) == 1 + 10 + 3
     assert lines[1:] == sorted(lines[1:])
     assert len(index_rows()) == 10
@@ -193,18 +204,116 @@ def test_images_of_all_shapes(run: Callable[..., Manifest]) -> None:
 def test_split_folders_are_kept(run: Callable[..., Manifest]) -> None:
     """With train/ and test/, test is the test split and val comes out of train."""
     write_folder(Path("raw/train"), class_folders(num_images=10))
-    write_folder(Path("raw/test"), class_folders(num_images=4))
+    write_folder(Path("raw/test"), class_folders(num_images=4, seed=50))
     manifest = run()
-    assert (manifest.counts.train, manifest.counts.val, manifest.counts.test) == ((9, 9), (1, 1), (4, 4))
+    assert manifest.counts.test == (4, 4)
+    assert min(manifest.counts.val) >= 1
+    assert sum(manifest.counts.train + manifest.counts.val) == 20
     assert all((row.split == "test") == path.startswith("test/") for path, row in index_rows().items())
 
 
 def test_three_split_folders(run: Callable[..., Manifest]) -> None:
     """With all three, nothing is moved."""
     for folder, num_images in (("train", 3), ("validation", 1), ("test", 2)):
-        write_folder(Path("raw") / folder, class_folders(num_images=num_images))
+        write_folder(Path("raw") / folder, class_folders(num_images=num_images, seed=10 * num_images))
     manifest = run()
     assert (manifest.counts.train, manifest.counts.val, manifest.counts.test) == ((3, 3), (1, 1), (2, 2))
+
+
+# What belongs together.
+
+
+def test_copies_and_near_duplicates_stay_together(run: Callable[..., Manifest]) -> None:
+    """Copies, and pictures saved anew as JPEG, are on the side of their original; the index names it."""
+    files = {
+        f"{label}/{i}.png": encode(photograph(i + 50 * (label == "b"))) for label in "ab" for i in range(20)
+    }
+    files |= {f"a/{i}-copy.png": files[f"a/{i}.png"] for i in range(10)}
+    files |= {f"b/{i}-again.jpg": encode(photograph(i + 50), ".jpg") for i in range(10)}
+    write_folder(Path("raw"), files)
+    run()
+    rows = index_rows()
+    for i in range(10):
+        for first, second in ((f"a/{i}-copy.png", f"a/{i}.png"), (f"b/{i}-again.jpg", f"b/{i}.png")):
+            assert rows[first].split == rows[second].split
+            assert rows[first].group == rows[second].group == first
+    assert {row.group for path, row in rows.items() if "1" in path and len(path) == 8} == {""}
+    metrics = read_metrics()
+    assert (metrics.num_copies, metrics.num_near_duplicates, metrics.num_together) == (10, 10, 40)
+
+
+def test_groups_stay_together(run: Callable[..., Manifest]) -> None:
+    """Images of one patient are on one side, those of several classes too."""
+    files = {
+        f"{label}/p{i % 9}-{i}.png": picture(i + 50 * (label == "b")) for label in "ab" for i in range(40)
+    }
+    write_folder(Path("raw"), files)
+    run(split={"group": r"/p(\d)-"})
+    sides: dict[str, set[str]] = {}
+    for path, row in index_rows().items():
+        sides.setdefault(path[3], set()).add(row.split)
+    assert {len(splits) for splits in sides.values()} == {1}
+    assert len(sides) == 9
+
+
+def test_group_that_joins_nothing(run: Callable[..., Manifest]) -> None:
+    """A pattern that finds nothing is refused before anything is decoded."""
+    write_folder(Path("raw"), class_folders())
+    with pytest.raises(InputError, match=r"split.group: patient: finds nothing in any path, as in cat/0.png"):
+        run(split={"group": "patient"})
+
+
+def test_adding_and_renaming_moves_no_image(run: Callable[..., Manifest]) -> None:
+    """A file keeps its side when others come, when it is renamed, and in another form and colour."""
+    write_folder(Path("raw"), class_folders(num_images=40))
+    run()
+    before = {row.sha256: row.split for row in index_rows().values()}
+    write_folder(Path("more"), class_folders(num_images=40, top="x-"))
+    write_folder(Path("more"), class_folders(("x-cat", "x-dog"), num_images=60, seed=500))
+    write_folder(Path("more"), {f"x-dog/new-{i}.png": picture(i) for i in range(40)})
+    run("more", height_px=9, color="grayscale")
+    after = {row.sha256: row.split for row in index_rows().values()}
+    assert len(before.keys() & after.keys()) >= 40
+    assert all(after[digest] == split for digest, split in before.items() if digest in after)
+
+
+def test_leaks_are_left_out_of_training(run: Callable[..., Manifest]) -> None:
+    """With `exclude`, a training image whose copy tests is left out, from the pixels as from the index."""
+    write_folder(Path("raw/train"), class_folders(num_images=10))
+    write_folder(Path("raw/test"), class_folders(num_images=4, seed=50))
+    files = class_folders(num_images=10)
+    write_folder(Path("raw/test"), {"cat/copy.png": files["cat/3.png"]})
+    assert run().num_images == 29
+    assert read_metrics().num_leaks == 1
+    manifest = run(split={"leaks": "exclude"})
+    rows = index_rows()
+    assert manifest.num_images == len(rows) == len(packed(manifest)) == 28
+    assert "train/cat/3.png" not in rows
+    index = (PREPARED / "index.csv").read_text(encoding="utf-8")
+    assert "train/cat/3.png,cat,,leak,belongs with test/cat/copy.png," in index
+    for i, path in enumerate(rows):
+        expected = decode_image((Path("raw") / path).read_bytes(), manifest.image)
+        np.testing.assert_array_equal(packed(manifest)[i], expected)
+    assert not (PREPARED / "whole").exists()
+
+
+def test_leaks_can_stop_the_run(run: Callable[..., Manifest]) -> None:
+    """With `error`, nothing is published."""
+    write_folder(Path("raw/train"), class_folders())
+    write_folder(Path("raw/test"), class_folders())
+    with pytest.raises(InputError, match=r"^raw/train/cat/0.png: belongs with test/cat/0.png, which stands"):
+        run(split={"leaks": "error"})
+    assert not Path("data/prepared").exists()
+
+
+def test_folds(run: Callable[..., Manifest]) -> None:
+    """Every image tests in exactly one of the folds."""
+    write_folder(Path("raw"), class_folders(num_images=30))
+    tested: list[str] = []
+    for fold in range(3):
+        run(split={"folds": 3, "fold": fold})
+        tested += [path for path, row in index_rows().items() if row.split == "test"]
+    assert len(tested) == len(set(tested)) == 60
 
 
 # Reproducible.
@@ -419,6 +528,5 @@ def test_command_starts_without_torch(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert (
-        done.stdout == "prepare-dataset: 6 images of 2 classes from data/digits.zip: 2 train, 2 val, 2 test\n"
-    )
+    line = "prepare-dataset: 6 images of 2 classes from data/digits.zip: 2 train, 2 val, 2 test\n"
+    assert done.stdout.startswith(line)

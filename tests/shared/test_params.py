@@ -36,6 +36,7 @@ CHOICES: dict[KeyPath, list[str]] = {
     ("dataset", "color"): ["rgb", "grayscale"],
     ("dataset", "resize"): ["squish", "pad", "crop"],
     ("dataset", "undecodable"): ["exclude", "error"],
+    ("split", "leaks"): ["ignore", "warn", "exclude", "error"],
     ("loss", "name"): ["cross_entropy", "focal"],
     ("optimizer", "name"): ["sgd", "adam", "adamw"],
     ("lr_scheduler", "name"): ["constant", "step", "cosine", "one_cycle"],
@@ -44,6 +45,7 @@ CHOICES: dict[KeyPath, list[str]] = {
     ("training", "precision"): ["float32", "bfloat16"],
     ("evaluation", "checkpoint"): ["best", "last"],
 }
+LR_LINE = 1 + [line.partition(":")[0] for line in format_yaml(good_params()).splitlines()].index("  lr")
 
 
 def refuse(text: str, tmp_path: Path) -> list[str]:
@@ -186,6 +188,12 @@ OVERRIDES = {
         "@split: val_fraction and test_fraction add up to 1.1; "
         "allowed: below 1, or nothing is left to train on"
     ),
+    "split.fold=3": "@split: fold is 3; allowed: below folds, which is 1",
+    "split.group='(a'": (
+        "found (a; allowed: none, or a regular expression; this one is none: "
+        "missing ), unterminated subpattern at position 0"
+    ),
+    "split.near_duplicate_bits=9": "found 9; allowed: none or a whole number from 0 to 8",
     "split.val_fraction=1": "found 1; allowed: a number above 0 and below 1",
     "split.seed=4294967296": "found 4294967296; allowed: a whole number from 0 to below 4294967296",
     "dataset.source=1_000": "found 1000; allowed: text, not empty; put it in quotes",
@@ -324,7 +332,7 @@ EDITS = {
         [("  lr:", "  lr: 1\n  lr:"), ("  shuffle: true", "  shuffle: yes")],
         [
             "loader.shuffle: found yes (text); allowed: true or false; did you mean true?",
-            "optimizer.lr: is there twice, first on line 37; delete one",
+            f"optimizer.lr: is there twice, first on line {LR_LINE}; delete one",
         ],
     ),
     "a value that the reader refuses is told once": (
