@@ -7,7 +7,7 @@ from pydantic import Field
 from schemas.shared.manifest import SplitName
 from schemas.shared.schema import Schema
 
-Status = Literal["used", "undecodable", "not_an_image", "leak"]
+Status = Literal["used", "undecodable", "not_an_image", "leak", "audit"]
 
 
 class IndexRow(Schema):

@@ -1,7 +1,7 @@
 """prepare-dataset: turn `dataset.source` into data/prepared.
 
-List, decode once, check, find what belongs together, split, pack, measure. Run by `dvc repro`, or as
-`python -m stages.prepare_dataset`.
+List, decode once, check, find what belongs together, audit, split, pack, measure. Run by `dvc repro`, or
+as `python -m stages.prepare_dataset`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,10 +15,13 @@ from schemas.prepare_dataset.prepare_metrics import PrepareMetrics
 from schemas.shared.image import ImageForm
 from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
+from stages.prepare_dataset.audit import Rows, audit_images
 from stages.prepare_dataset.collect import FoundImage, collect_images, describe_left_out
+from stages.prepare_dataset.contact_sheet import write_contact_sheet
 from stages.prepare_dataset.decode import decode_files
+from stages.prepare_dataset.findings import describe_findings, write_findings
 from stages.prepare_dataset.fingerprint import Fingerprints, stack_fingerprints
-from stages.prepare_dataset.index_rows import describe_images
+from stages.prepare_dataset.index_rows import LeftOut, describe_images
 from stages.prepare_dataset.leaks import find_leaks, take_out_leaks
 from stages.prepare_dataset.pack import ChannelSums, ShardWriter, keep_rows, sum_channels, write_array
 from stages.prepare_dataset.source import Source, open_source
@@ -28,7 +31,7 @@ from stages.shared.errors import InputError, run_stage
 from stages.shared.files import publish_folder, write_json
 from stages.shared.index import write_index
 from stages.shared.params import read_params
-from stages.shared.paths import METRICS, PREPARED
+from stages.shared.paths import AUDIT, METRICS, PREPARED
 
 
 def main() -> None:
@@ -40,7 +43,8 @@ def main() -> None:
     collection = collect_images(source.list_entries(), name=name, is_archive=path.is_file())
     classes, given = collection.classes, collection.given_splits
     # Decoding can only take images away: refuse now what an hour of decoding would not mend.
-    refuse_small_classes(collection.images, params.split, classes=classes, given=given)
+    if params.audit.tiny_class != "exclude":
+        refuse_small_classes(collection.images, params.split, classes=classes, given=given)
     find_groups([image.key for image in collection.images], params.split)
     form = ImageForm(
         color=params.dataset.color,
@@ -48,7 +52,7 @@ def main() -> None:
         width_px=params.dataset.width_px,
         resize=params.dataset.resize,
     )
-    with publish_folder(PREPARED) as folder:
+    with publish_folder(PREPARED) as folder, publish_folder(AUDIT) as audit_folder:
         writer = ShardWriter(folder, form)
         images, measured, undecodable = decode_into(
             writer, source, collection.images, params.dataset, form=form
@@ -58,7 +62,25 @@ def main() -> None:
         units = join_units(images, measured.fingerprints, params.split)
         leaks = find_leaks(images, units)
         left_out = take_out_leaks(leaks, images, params.split, source=name)
-        keep = np.array([row not in left_out for row in range(len(images))])
+        shards = writer.close()
+        findings = audit_images(
+            images,
+            measured.fingerprints,
+            units,
+            params.audit,
+            classes=classes,
+            present=rows_without(left_out, num_images=len(images)),
+            source=name,
+        )
+        write_contact_sheet(
+            audit_folder / "worst.png", findings, images, params.audit, shards=shards, folder=folder
+        )
+        write_findings(audit_folder / "findings.csv", findings, images, params.audit)
+        for line in describe_findings(findings, images, params.audit):
+            print(f"prepare-dataset: {line}")
+        left_out |= {row: LeftOut("audit", reason) for row, reason in findings.left_out.items()}
+        classes = findings.classes
+        keep = rows_without(left_out, num_images=len(images))
         division = split_images(
             [images[row] for row in np.flatnonzero(keep)],
             units.of(keep),
@@ -73,7 +95,7 @@ def main() -> None:
             folder,
             classes,
             rows=(*rows, *collection.left_out, *undecodable),
-            image_shards=keep_rows(folder, writer.close(), keep, form),
+            image_shards=keep_rows(folder, shards, keep, form),
             sums=measured.sums.of(keep),
             form=form,
         )
@@ -86,12 +108,26 @@ def main() -> None:
         num_not_an_image=len(collection.left_out),
         num_copies=len(units.copies),
         num_near_duplicates=len(np.unique(units.near[:, 1])),
+        num_conflicting_labels=len(findings.images["conflicting_labels"]),
+        num_blank=len(findings.images["blank"]),
+        num_extreme_size=len(findings.images["extreme_size"]),
+        num_extreme_shape=len(findings.images["extreme_shape"]),
+        num_tiny_classes=len(findings.of_classes["tiny_class"]),
+        imbalance=findings.imbalance,
+        num_excluded_by_audit=len(findings.left_out),
         num_together=sum(len(members) for members in units.members.values() if len(members) > 1),
         num_leaks=len(leaks),
         num_moved=division.num_moved,
     )
     write_json(METRICS / "prepare.json", metrics)
     report(metrics, name=name)
+
+
+def rows_without(left_out: Iterable[int], *, num_images: int) -> Rows:
+    """Return which of the images are used."""
+    rows = np.ones(num_images, dtype=np.bool_)
+    rows[list(left_out)] = False
+    return rows
 
 
 @dataclass(frozen=True)

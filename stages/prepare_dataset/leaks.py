@@ -25,11 +25,16 @@ class Leak:
     """One of those it belongs with, in the folder closest to the test."""
 
 
+def closeness_to_test(image: FoundImage) -> int:
+    """Return 0 for an image to train on, or without a split folder, 1 for val, 2 for test."""
+    return _CLOSENESS[image.split or "train"]
+
+
 def find_leaks(images: Sequence[FoundImage], units: Units) -> list[Leak]:
     """Return the images that belong with others in a split folder closer to the test, in their order."""
     leaks = []
     for members in units.members.values():
-        closeness = [_CLOSENESS[images[row].split or "train"] for row in members]
+        closeness = [closeness_to_test(images[row]) for row in members]
         twin = members[closeness.index(max(closeness))]
         leaks += [
             Leak(row, twin) for row, place in zip(members, closeness, strict=True) if place < max(closeness)

@@ -88,5 +88,14 @@ def test_noise_of_one_level_is_flat() -> None:
 
 def test_no_padding() -> None:
     """What is joined from bytes has no gaps."""
-    assert FINGERPRINT.itemsize == 32 + 8 + 64 + 1
+    assert FINGERPRINT.itemsize == 32 + 8 + 64 + 1 + 3 * 4
     assert len(fingerprint_image(b"", flat(1, 2, 3))) == FINGERPRINT.itemsize
+
+
+def test_size_and_deviation() -> None:
+    """Height and width are those of the file, the deviation is NumPy's at 32 x 32."""
+    row = fingerprint(photograph(3, height=64, width=96))
+    assert (row["height_px"][0], row["width_px"][0]) == (64, 96)
+    gray = cv2.cvtColor(photograph(3, height=64, width=96), cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(gray, (32, 32), interpolation=cv2.INTER_AREA)
+    assert row["std"][0] == pytest.approx(small.std(), abs=1e-3)

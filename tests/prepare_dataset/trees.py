@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.split import Split
 from schemas.shared.image import Color, ImageForm, ResizeMode
 from stages.prepare_dataset.collect import FoundImage
@@ -111,6 +112,34 @@ def split_params(**changed: object) -> Split:
             "leaks": "warn",
             "folds": 1,
             "fold": 0,
+            **changed,
+        }
+    )
+
+
+def audit_params(**changed: object) -> Audit:
+    """Return parameters of an audit that warns of everything, with these changes."""
+    return Audit.model_validate(
+        {
+            **dict.fromkeys(
+                (
+                    "copies",
+                    "near_duplicates",
+                    "conflicting_labels",
+                    "blank",
+                    "extreme_size",
+                    "extreme_shape",
+                    "tiny_class",
+                    "imbalance",
+                ),
+                "warn",
+            ),
+            "blank_std": 3.0,
+            "min_side_px": 8,
+            "max_side_px": 1000,
+            "max_aspect_ratio": 4.0,
+            "min_class_images": 2,
+            "max_imbalance": 2.0,
             **changed,
         }
     )

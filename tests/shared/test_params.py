@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from schemas.params import Params
 from schemas.vision import transforms
+from stages.prepare_dataset.audit import IMAGE_KINDS
 from stages.shared.errors import InputError
 from stages.shared.params import check_params, read_params
 from stages.shared.problems import MAX_LINES, KeyPath, Problem, format_path
@@ -36,6 +37,8 @@ CHOICES: dict[KeyPath, list[str]] = {
     ("dataset", "color"): ["rgb", "grayscale"],
     ("dataset", "resize"): ["squish", "pad", "crop"],
     ("dataset", "undecodable"): ["exclude", "error"],
+    **{("audit", kind): ["ignore", "warn", "exclude", "error"] for kind in (*IMAGE_KINDS, "tiny_class")},
+    ("audit", "imbalance"): ["ignore", "warn", "error"],
     ("split", "leaks"): ["ignore", "warn", "exclude", "error"],
     ("loss", "name"): ["cross_entropy", "focal"],
     ("optimizer", "name"): ["sgd", "adam", "adamw"],
@@ -397,9 +400,9 @@ def test_edit(edits: list[tuple[str, str]], expected: list[str], tmp_path: Path)
 
 @pytest.mark.parametrize(("text", "expected"), [
     ("", "1: is empty; write it, or bring it back with git restore"),
-    ("[1, 2]", "1: found [1, 2]; allowed: the sections dataset, split, "),
-    ("adam", "1: found adam (text); allowed: the sections dataset, split, "),
-    ("---\n", "1: found nothing; allowed: the sections dataset, split, "),
+    ("[1, 2]", "1: found [1, 2]; allowed: the sections dataset, audit, split, "),
+    ("adam", "1: found adam (text); allowed: the sections dataset, audit, split, "),
+    ("---\n", "1: found nothing; allowed: the sections dataset, audit, split, "),
     ("{}", "1: dataset: missing; add it: a section with the keys source, color, "),
 ])  # fmt: skip
 def test_no_parameters_at_all(text: str, expected: str, tmp_path: Path) -> None:
@@ -478,10 +481,11 @@ def test_any_value_anywhere_is_accepted_or_refused(path: KeyPath, value: Any) ->
     """No value of any key raises anything; every refusal is one printable line."""
     data = good_params()
     value_at(data, path[:-1])[path[-1]] = value
-    document = parse_yaml(format_yaml(data))
-    for problem in problems_of(document):
+    text = format_yaml(data)
+    as_written, document = parse_yaml(text), parse_yaml(text)
+    for problem in problems_of(document):  # which puts misspelt keys right in its document
         assert problem.message.isprintable()
-        assert problem.line == document.line_of(problem.path)
+        assert problem.line in (as_written.line_of(problem.path), document.line_of(problem.path))
 
 
 def test_many_mistakes_end_somewhere(tmp_path: Path) -> None:
