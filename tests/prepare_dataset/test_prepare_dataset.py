@@ -480,7 +480,7 @@ REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
     ),
     "climbing zip": (climbing_zip, "dataset.source: raw.zip: holds ../evil.png, which climbs out"),
     "corrupt zip": (no_zip, "dataset.source: raw.zip: is no readable zip archive"),
-    "cut-off tar": (cut_off_tar, "dataset.source: raw.tar: is no readable, uncompressed tar archive"),
+    "cut-off tar": (cut_off_tar, "dataset.source: raw.tar: is no readable tar archive"),
     "a class undecodable": (undecodable_class, "dataset.source: class dog: found no usable images"),
     "all undecodable": (
         lambda: write_folder(Path("raw"), dict.fromkeys(class_folders(), b"junk")),
