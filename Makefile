@@ -74,4 +74,4 @@ digits: env ## make data/digits.zip again, from the digits that the package mlxt
 		PYTHONPATH="$$folder" $(ENV) -m data.make_digits
 
 clean: ## remove what the pipeline made; .venv and DVC's cache stay, so `make repro` brings it back in seconds
-	rm -rf data/prepared data/model data/dvclive data/metrics data/report
+	rm -rf data/prepared data/audit data/model data/dvclive data/metrics data/report

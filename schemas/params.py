@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from schemas.evaluate.evaluation import Evaluation
+from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.dataset import Dataset
 from schemas.prepare_dataset.split import Split
 from schemas.shared.schema import Schema
@@ -19,6 +20,7 @@ class Params(Schema):
     """Every parameter of every stage, in the order the stages use them."""
 
     dataset: Dataset
+    audit: Audit
     split: Split
     transforms: Transforms
     """Steps to the network, in order, under torchvision's names; random ones apply in training only."""

@@ -15,7 +15,8 @@ class Dataset(Schema):
     """Where the images are and how they are read."""
 
     source: Annotated[str, Field(min_length=1), OneLine]
-    """A folder of class folders, or a .zip or .tar of one; train/, val/ and test/ may stand above them."""
+    """A folder of class folders, or a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz of one; train/, val/ and test/
+    may stand above them."""
 
     color: Color
     """rgb keeps three channels, grayscale one."""

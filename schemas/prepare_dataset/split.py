@@ -1,28 +1,58 @@
 """The `split` section: which images train, which validate, which test."""
 
-from typing import Self
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from schemas.shared.fields import ProperFraction, Seed
+from schemas.shared.fields import Count, OneLine, PositiveCount, ProperFraction, Seed
 from schemas.shared.schema import Schema
+
+
+def _refuse_what_is_no_pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"allowed: none, or a regular expression; this one is none: {error}") from None
+    return text
+
+
+Pattern = Annotated[str, Field(min_length=1), OneLine, AfterValidator(_refuse_what_is_no_pattern)]
 
 
 class Split(Schema):
     """Shares of each class that are held out of training.
 
     A split folder in the source takes precedence: only the splits that have no folder of their own are carved
-    out of the training images.
+    out of the training images. Images of one group, copies of a file and near duplicates stay together.
     """
 
     val_fraction: ProperFraction
     """Share of each class that validates: chooses the best epoch."""
 
     test_fraction: ProperFraction
-    """Share of each class that tests: never seen before evaluate."""
+    """Share of each class that tests: never seen before evaluate. Not used with folds."""
 
     seed: Seed
     """Another seed draws another split."""
+
+    group: Literal["none"] | Pattern
+    """A regular expression, searched for in each path below the source: images where it finds the same text
+    (that of its parentheses, if it has some) stay together, whatever their class."""
+
+    near_duplicate_bits: Literal["none"] | Annotated[int, Field(ge=0, le=8)]
+    """Images that look alike stay together: those whose perceptual hashes differ in at most so many bits."""
+
+    leaks: Literal["ignore", "warn", "exclude", "error"]
+    """What to do with images that belong together but stand in different split folders of the source; exclude
+    leaves them out of the split further from the test: of train before val, of val before test."""
+
+    folds: PositiveCount
+    """Number of parts for cross-validation, each of which tests once; 1: none, test_fraction applies. Where
+    the source has a test folder, each part validates once instead."""
+
+    fold: Count
+    """Which part is held out, counted from 0."""
 
     @model_validator(mode="after")
     def _leave_something_to_train_on(self) -> Self:
@@ -30,6 +60,18 @@ class Split(Schema):
         if held_out >= 1:
             raise ValueError(
                 f"val_fraction and test_fraction add up to {held_out:g}; "
+                "allowed: below 1, or nothing is left to train on"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _hold_out_a_part_there_is(self) -> Self:
+        if self.fold >= self.folds:
+            raise ValueError(f"fold is {self.fold}; allowed: below folds, which is {self.folds}")
+        held_out = self.val_fraction + 1 / self.folds
+        if self.folds > 1 and held_out >= 1:
+            raise ValueError(
+                f"val_fraction and one of {self.folds} folds add up to {held_out:g}; "
                 "allowed: below 1, or nothing is left to train on"
             )
         return self

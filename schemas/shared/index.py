@@ -1,11 +1,13 @@
 """One line of data/prepared/index.csv: a file of the source and what became of it."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from schemas.shared.manifest import SplitName
 from schemas.shared.schema import Schema
 
-Status = Literal["used", "undecodable", "not_an_image"]
+Status = Literal["used", "undecodable", "not_an_image", "leak", "audit"]
 
 
 class IndexRow(Schema):
@@ -24,3 +26,12 @@ class IndexRow(Schema):
 
     reason: str
     """Why the file was left out; empty for one that is used."""
+
+    group: str
+    """Path of the first image among those that stay on one side with this one; empty if it stands alone."""
+
+    sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
+    """Of the file's bytes; empty for a file that could not be decoded."""
+
+    phash: Annotated[str, Field(pattern="^([0-9a-f]{16})?$")]
+    """Perceptual hash; those of images that look alike differ in few bits. Empty as above."""

@@ -1,9 +1,11 @@
 """prepare-dataset: turn `dataset.source` into data/prepared.
 
-List, decode once, check, split, pack, measure. Run by `dvc repro`, or as `python -m stages.prepare_dataset`.
+List, decode once, check, find what belongs together, audit, split, pack, measure. Run by `dvc repro`, or
+as `python -m stages.prepare_dataset`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,17 +15,24 @@ from schemas.prepare_dataset.dataset import Dataset
 from schemas.prepare_dataset.prepare_metrics import PrepareMetrics
 from schemas.shared.image import ImageForm
 from schemas.shared.index import IndexRow
-from schemas.shared.manifest import SPLIT_NAMES, Manifest, SplitCounts, SplitName
+from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
 from stages.params.read import read_params
-from stages.prepare_dataset.collect import Collection, FoundImage, collect_images
-from stages.prepare_dataset.pack import ChannelSums, ShardWriter, sum_channels, write_array
+from stages.prepare_dataset.audit import Rows, audit_images
+from stages.prepare_dataset.collect import FoundImage, collect_images, describe_left_out
+from stages.prepare_dataset.contact_sheet import write_contact_sheet
+from stages.prepare_dataset.findings import describe_findings, write_findings
+from stages.prepare_dataset.fingerprint import Fingerprints, fingerprint_image, stack_fingerprints
+from stages.prepare_dataset.index_rows import LeftOut, describe_images
+from stages.prepare_dataset.leaks import find_leaks, take_out_leaks
+from stages.prepare_dataset.pack import ChannelSums, ShardWriter, keep_rows, sum_channels, write_array
 from stages.prepare_dataset.source import open_source
-from stages.prepare_dataset.split import split_images
+from stages.prepare_dataset.split import refuse_small_classes, split_images
+from stages.prepare_dataset.units import find_groups, join_units
 from stages.shared.decode import ImageFile, decode_files
 from stages.shared.errors import InputError, run_stage
 from stages.shared.files import publish_folder, write_json
 from stages.shared.index import write_index
-from stages.shared.paths import METRICS, PREPARED
+from stages.shared.paths import AUDIT, METRICS, PREPARED
 from stages.shared.source import Source
 from stages.shared.text import printable
 
@@ -35,28 +44,62 @@ def main() -> None:
     name = str(path)
     source = open_source(path)
     collection = collect_images(source.list_entries(), name=name, is_archive=path.is_file())
+    classes, given = collection.classes, collection.given_splits
     # Decoding can only take images away: refuse now what an hour of decoding would not mend.
-    split_images(collection.images, params.split, classes=collection.classes, given=collection.given_splits)
+    if params.audit.tiny_class != "exclude":
+        refuse_small_classes(collection.images, params.split, classes=classes, given=given)
+    find_groups([image.key for image in collection.images], params.split)
     form = ImageForm(
         color=params.dataset.color,
         height_px=params.dataset.height_px,
         width_px=params.dataset.width_px,
         resize=params.dataset.resize,
     )
-    with publish_folder(PREPARED) as folder:
+    with publish_folder(PREPARED) as folder, publish_folder(AUDIT) as audit_folder:
         writer = ShardWriter(folder, form)
-        images, sums, undecodable = decode_into(writer, source, collection.images, params.dataset, form=form)
+        images, measured, undecodable = decode_into(
+            writer, source, collection.images, params.dataset, form=form
+        )
         for line in describe_undecodable(undecodable, source=name):
             print(f"prepare-dataset: left out {line}")
-        splits = split_images(images, params.split, classes=collection.classes, given=collection.given_splits)
+        units = join_units(images, measured.fingerprints, params.split)
+        leaks = find_leaks(images, units)
+        left_out = take_out_leaks(leaks, images, params.split, source=name)
+        shards = writer.close()
+        findings = audit_images(
+            images,
+            measured.fingerprints,
+            units,
+            params.audit,
+            classes=classes,
+            present=rows_without(left_out, num_images=len(images)),
+            source=name,
+        )
+        write_contact_sheet(
+            audit_folder / "worst.png", findings, images, params.audit, shards=shards, folder=folder
+        )
+        write_findings(audit_folder / "findings.csv", findings, images, params.audit)
+        for line in describe_findings(findings, images, params.audit):
+            print(f"prepare-dataset: {line}")
+        left_out |= {row: LeftOut("audit", reason) for row, reason in findings.left_out.items()}
+        classes = findings.classes
+        keep = rows_without(left_out, num_images=len(images))
+        division = split_images(
+            [images[row] for row in np.flatnonzero(keep)],
+            units.of(keep),
+            params.split,
+            classes=classes,
+            given=given,
+        )
+        rows = describe_images(
+            images, measured.fingerprints, units, splits=division.splits, left_out=left_out
+        )
         manifest = write_prepared(
             folder,
-            writer,
-            collection,
-            images=images,
-            splits=splits,
-            sums=sums,
-            left_out=(*collection.left_out, *undecodable),
+            classes,
+            rows=(*rows, *collection.left_out, *undecodable),
+            image_shards=keep_rows(folder, shards, keep, form),
+            sums=measured.sums.of(keep),
             form=form,
         )
     metrics = PrepareMetrics(
@@ -66,85 +109,112 @@ def main() -> None:
         num_test=sum(manifest.counts.test),
         num_undecodable=len(undecodable),
         num_not_an_image=len(collection.left_out),
+        num_copies=len(units.copies),
+        num_near_duplicates=len(np.unique(units.near[:, 1])),
+        num_conflicting_labels=len(findings.images["conflicting_labels"]),
+        num_blank=len(findings.images["blank"]),
+        num_extreme_size=len(findings.images["extreme_size"]),
+        num_extreme_shape=len(findings.images["extreme_shape"]),
+        num_tiny_classes=len(findings.of_classes["tiny_class"]),
+        imbalance=findings.imbalance,
+        num_excluded_by_audit=len(findings.left_out),
+        num_together=sum(len(members) for members in units.members.values() if len(members) > 1),
+        num_leaks=len(leaks),
+        num_moved=division.num_moved,
     )
     write_json(METRICS / "prepare.json", metrics)
     report(metrics, name=name)
 
 
+def rows_without(left_out: Iterable[int], *, num_images: int) -> Rows:
+    """Return which of the images are used."""
+    rows = np.ones(num_images, dtype=np.bool_)
+    rows[list(left_out)] = False
+    return rows
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of every image that could be decoded, in their order."""
+
+    sums: ChannelSums
+    fingerprints: Fingerprints
+
+
 def decode_into(
     writer: ShardWriter, source: Source, images: Sequence[FoundImage], dataset: Dataset, *, form: ImageForm
-) -> tuple[list[FoundImage], ChannelSums, list[IndexRow]]:
+) -> tuple[list[FoundImage], Measured, list[IndexRow]]:
     """Decode every image into the writer.
 
     Returns:
-        The images that could be decoded, their channel sums, and an index line for each of the others.
+        The images that could be decoded, what was measured of them, and an index line for each of the others.
 
     Raises:
         InputError: A file cannot be decoded and dataset.undecodable is error; or none can.
     """
     used: list[FoundImage] = []
     undecodable: list[IndexRow] = []
-    sums = []
+    sums, fingerprints = [], []
     files = (ImageFile(printable(image.path), partial(source.read, image.path)) for image in images)
-    decoded = decode_files(files, form, workers=dataset.workers)
+    decoded = decode_files(files, form, workers=dataset.workers, fingerprint=fingerprint_image)
     for image, result in zip(images, decoded, strict=True):
         if result.pixels is None:
             undecodable.append(
-                IndexRow(
-                    path=result.path,
-                    label=image.label,
-                    split="",
-                    status="undecodable",
-                    reason=result.reason,
-                )
+                describe_left_out(image.path, image.label, status="undecodable", reason=result.reason)
             )
             continue
         writer.append(result.pixels)
         sums.append(sum_channels(result.pixels))
+        fingerprints.append(result.fingerprint)
         used.append(image)
     refuse_undecodable(undecodable, dataset, num_images=len(images))
     values, squares = (np.array(column, dtype=np.int64) for column in zip(*sums, strict=True))
-    return used, ChannelSums(values, squares), undecodable
+    return used, Measured(ChannelSums(values, squares), stack_fingerprints(fingerprints)), undecodable
 
 
 def write_prepared(
     folder: Path,
-    writer: ShardWriter,
-    collection: Collection,
+    classes: Sequence[str],
     *,
-    images: Sequence[FoundImage],
-    splits: Sequence[SplitName],
+    rows: Iterable[IndexRow],
+    image_shards: tuple[FileRecord, ...],
     sums: ChannelSums,
-    left_out: Sequence[IndexRow],
     form: ImageForm,
 ) -> Manifest:
-    """Write everything beside the shards, the manifest last, and return it."""
-    position = {label: i for i, label in enumerate(collection.classes)}
-    labels = np.array([position[image.label] for image in images], dtype=np.int64)
-    codes = np.array([SPLIT_NAMES.index(split) for split in splits], dtype=np.uint8)
+    """Write everything beside the shards, the manifest last, and return it.
+
+    Args:
+        folder: Where the shards are.
+        classes: All class names.
+        rows: The index lines of all files.
+        image_shards: The shards.
+        sums: Of the used images.
+        form: Of the images.
+    """
+    rows = sorted(rows, key=lambda row: row.path)
+    used = [row for row in rows if row.status == "used"]
+    position = {label: i for i, label in enumerate(classes)}
+    labels = np.array([position[row.label] for row in used], dtype=np.int64)
+    codes = np.array([SPLIT_NAMES.index(row.split) for row in used if row.split], dtype=np.uint8)
     counts = {
         split: tuple(np.bincount(labels[codes == code], minlength=len(position)).tolist())
         for code, split in enumerate(SPLIT_NAMES)
     }
-    used = (
-        IndexRow(path=printable(image.path), label=image.label, split=split, status="used", reason="")
-        for image, split in zip(images, splits, strict=True)
-    )
     mean, std = sums.of(codes == SPLIT_NAMES.index("train")).mean_and_std(
         num_pixels=form.height_px * form.width_px
     )
     manifest = Manifest(
         version=1,
-        classes=collection.classes,
+        classes=tuple(classes),
         image=form,
-        num_images=len(images),
+        num_images=len(used),
         counts=SplitCounts(**counts),
         mean=mean,
         std=std,
-        image_shards=writer.close(),
+        image_shards=image_shards,
         labels=write_array(folder / "labels.npy", labels),
         splits=write_array(folder / "splits.npy", codes),
-        index=write_index(folder / "index.csv", sorted((*used, *left_out), key=lambda row: row.path)),
+        index=write_index(folder / "index.csv", rows),
     )
     write_json(folder / "manifest.json", manifest)
     return manifest
@@ -161,6 +231,21 @@ def report(metrics: PrepareMetrics, *, name: str) -> None:
         print(
             f"prepare-dataset: left out {metrics.num_undecodable:,} that cannot be decoded and "
             f"{metrics.num_not_an_image:,} that are no images; {PREPARED / 'index.csv'} names each"
+        )
+    if metrics.num_together:
+        print(
+            f"prepare-dataset: {metrics.num_together:,} stay on one side with another: "
+            f"{metrics.num_copies:,} copies, {metrics.num_near_duplicates:,} near duplicates, and groups"
+        )
+    if metrics.num_leaks:
+        print(
+            f"prepare-dataset: {metrics.num_leaks:,} belong with an image in a split folder "
+            "closer to the test"
+        )
+    if metrics.num_moved:
+        print(
+            f"prepare-dataset: moved {metrics.num_moved:,} into a split that had drawn none of their class; "
+            "such an image may move back when its class grows"
         )
 
 

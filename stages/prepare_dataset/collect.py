@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from schemas.shared.index import IndexRow
+from schemas.shared.index import IndexRow, Status
 from schemas.shared.manifest import SplitName
 from stages.shared.errors import InputError
 from stages.shared.image_names import has_image_suffix, is_clutter
@@ -82,13 +82,26 @@ def collect_images(entries: Iterable[str], *, name: str, is_archive: bool) -> Co
         if path.endswith("/"):
             continue
         if reason := _why_no_image(path, label=label):
-            row = IndexRow(path=printable(path), label=label, split="", status="not_an_image", reason=reason)
-            left_out.append(row)
+            left_out.append(describe_left_out(path, label, status="not_an_image", reason=reason))
         else:
             images.append(FoundImage(path, key, label, split_folders.get(parts[0])))
     _refuse_gaps(images, labels, split_folders, name=name)
     return Collection(
         tuple(sorted(labels)), tuple(images), frozenset(split_folders.values()), tuple(left_out)
+    )
+
+
+def describe_left_out(path: str, label: str, *, status: Status, reason: str) -> IndexRow:
+    """Return the index line of a file that was never decoded."""
+    return IndexRow(
+        path=printable(path),
+        label=label,
+        split="",
+        status=status,
+        reason=reason,
+        group="",
+        sha256="",
+        phash="",
     )
 
 

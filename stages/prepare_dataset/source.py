@@ -4,7 +4,7 @@ import stat
 from pathlib import Path
 
 from stages.shared.errors import InputError
-from stages.shared.source import FolderSource, Source, TarSource, ZipSource, reason_of
+from stages.shared.source import COMPRESSED_TARS, FolderSource, Source, TarSource, ZipSource, reason_of
 
 
 def open_source(path: Path) -> Source:
@@ -23,10 +23,11 @@ def open_source(path: Path) -> Source:
         raise InputError(f"{place}: cannot be opened: {reason_of(error)}; {advice}") from None
     if stat.S_ISDIR(mode):
         return FolderSource(path, key="dataset.source")
-    suffix = path.suffix.lower()
-    if not stat.S_ISREG(mode) or suffix not in {".zip", ".tar"}:
+    name, suffix = path.name.lower(), path.suffix.lower()
+    if not stat.S_ISREG(mode) or not name.endswith((".zip", ".tar", *COMPRESSED_TARS)):
         found = f"a {suffix} file" if stat.S_ISREG(mode) and suffix else "no folder"
         raise InputError(
-            f"{place}: found {found}; allowed: a folder, a .zip or an uncompressed .tar of class folders"
+            f"{place}: found {found}; allowed: a folder, or a .zip, .tar, {', '.join(COMPRESSED_TARS)} of "
+            "class folders"
         )
     return ZipSource(path, place=place) if suffix == ".zip" else TarSource(path, place=place)

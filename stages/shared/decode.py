@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from schemas.shared.image import ImageForm
+from schemas.shared.image import Color, ImageForm
 from stages.shared.source import UnreadableFile
 from stages.shared.text import printable
 
 Pixels = npt.NDArray[np.uint8]
+Fingerprint = Callable[[bytes, Pixels], bytes]
 
 # Large enough that handing work to a thread costs little beside it, small enough to keep memory flat.
 _FILES_PER_TASK = 32
@@ -43,13 +44,32 @@ class Decoded:
     path: str
     pixels: Pixels | None
     reason: str
+    fingerprint: bytes
+    """Empty where there are no pixels, or none was asked for."""
 
 
-def decode_files(files: Iterable[ImageFile], form: ImageForm, *, workers: int) -> Iterator[Decoded]:
+def no_fingerprint(data: bytes, pixels: Pixels) -> bytes:
+    """Return no bytes: what an image is like is not asked for."""
+    return b""
+
+
+def decode_files(
+    files: Iterable[ImageFile],
+    form: ImageForm,
+    *,
+    workers: int,
+    fingerprint: Fingerprint = no_fingerprint,
+) -> Iterator[Decoded]:
     """Read and decode files in several threads; yield the results in the order of the files.
 
     The threads are a bounded number of files ahead of what was yielded, so memory does not grow with the
     number of files, and they go on while whoever asks for the results is busy with them.
+
+    Args:
+        files: What to read.
+        form: What the pixels are brought to.
+        workers: How many threads.
+        fingerprint: Called there with each file's bytes and what they decode to before it is resized.
     """
     cv2.setNumThreads(1)  # the threads are ours; OpenCV's own would only compete with them
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # its lines name no file; ours do
@@ -60,49 +80,60 @@ def decode_files(files: Iterable[ImageFile], form: ImageForm, *, workers: int) -
     with ThreadPoolExecutor(workers) as threads:
         while True:
             while len(pending) < 4 * workers and (task := list(islice(waiting, num_files))):
-                pending.append(threads.submit(_decode_some, task, form))
+                pending.append(threads.submit(_decode_some, task, form, fingerprint))
             if not pending:
                 return
             yield from pending.popleft().result()
 
 
-def _decode_some(files: list[ImageFile], form: ImageForm) -> list[Decoded]:
-    return [_decode_file(file, form) for file in files]
+def _decode_some(files: list[ImageFile], form: ImageForm, fingerprint: Fingerprint) -> list[Decoded]:
+    return [_decode_file(file, form, fingerprint) for file in files]
 
 
-def _decode_file(file: ImageFile, form: ImageForm) -> Decoded:
+def _decode_file(file: ImageFile, form: ImageForm, fingerprint: Fingerprint) -> Decoded:
     try:
-        return Decoded(file.path, decode_image(file.read(), form), "")
+        data = file.read()
+        pixels = decode_pixels(data, form.color)
+        return Decoded(file.path, resize_image(pixels, form), "", fingerprint(data, pixels))
     except (UnreadableFile, Undecodable) as error:
-        return Decoded(file.path, None, str(error))
+        return Decoded(file.path, None, str(error), b"")
 
 
 def decode_image(data: bytes, form: ImageForm) -> Pixels:
-    """Return an image file's pixels, brought to the given form.
+    """Return an image file's pixels (height, width, channels), brought to the given form.
+
+    Raises:
+        Undecodable: The bytes are empty, or no image.
+    """
+    return resize_image(decode_pixels(data, form.color), form)
+
+
+def decode_pixels(data: bytes, color: Color) -> Pixels:
+    """Return an image file's pixels.
 
     The file is decoded from memory: `cv2.imread` ends the process on some file names. EXIF orientation is
     applied, transparency dropped, 16 bits a channel reduced to 8, and of an animation the first frame taken.
 
     Args:
         data: The whole file.
-        form: Colour, size and how to get there.
+        color: What is wanted.
 
     Returns:
-        uint8 array (height, width, channels), channels in RGB order.
+        uint8 array (height, width, 3), channels in RGB order, or (height, width) for grayscale.
 
     Raises:
         Undecodable: The bytes are empty, or no image.
     """
     if not data:
         raise Undecodable("the file is empty")
-    flags = cv2.IMREAD_COLOR_RGB if form.color == "rgb" else cv2.IMREAD_GRAYSCALE
+    flags = cv2.IMREAD_COLOR_RGB if color == "rgb" else cv2.IMREAD_GRAYSCALE
     try:
         pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
         raise Undecodable(f"OpenCV refuses it: {printable(error.err)}") from None
     if pixels is None:
         raise Undecodable("cannot be decoded as an image")
-    return resize_image(np.asarray(pixels, dtype=np.uint8), form)
+    return np.asarray(pixels, dtype=np.uint8)
 
 
 def resize_image(pixels: Pixels, form: ImageForm) -> Pixels:

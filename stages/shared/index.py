@@ -18,7 +18,7 @@ def write_index(path: Path, rows: Iterable[IndexRow]) -> FileRecord:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(IndexRow.model_fields)
-        writer.writerows((row.path, row.label, row.split, row.status, row.reason) for row in rows)
+        writer.writerows([value for _, value in row] for row in rows)
     return record_of(path)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 PREPARED = Path("data/prepared")
+AUDIT = Path("data/audit")
 MODEL = Path("data/model")
 DVCLIVE = Path("data/dvclive")
 REPORT = Path("data/report")

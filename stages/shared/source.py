@@ -1,21 +1,40 @@
 """The places images come from: a folder, a zip archive, a tar archive.
 
 A source lists its entries as relative paths with forward slashes, in sorted order, and reads the bytes of one
-file. Nothing is unpacked to disk. A path that ends in a slash is a folder. Links, pipes and devices are
-listed as files, so that none goes missing unseen; reading says what they are.
+file. Nothing is unpacked to disk, but for a compressed tar: it can only be read from its start, so it becomes
+one plain tar in a file without a name, which is gone with the process. A path that ends in a slash is a
+folder. Links, pipes and devices are listed as files, so that none goes missing unseen; reading says what they
+are.
 """
 
+import bz2
+import gzip
+import lzma
 import os
 import re
+import shutil
 import stat
 import tarfile
+import tempfile
+import threading
+import weakref
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from stages.shared.errors import InputError
 from stages.shared.text import printable
+
+# zstd is not here: Python reads it from 3.14 on, and darkroom runs from 3.11.
+COMPRESSED_TARS: dict[str, Callable[..., Any]] = {
+    ".tar.gz": gzip.open,
+    ".tgz": gzip.open,
+    ".tar.bz2": bz2.open,
+    ".tar.xz": lzma.open,
+}
 
 
 class Source(Protocol):
@@ -110,15 +129,19 @@ class ZipSource:
 
 
 class TarSource:
-    """An uncompressed tar archive, read in place.
+    """A tar archive, read in place if it is not compressed.
 
     Of several members of one name the last counts, as it would after unpacking.
     """
 
     def __init__(self, path: Path, *, place: str) -> None:
         self._path = path
+        self._unpacked = _unpack_tar(path, place=place)
+        if self._unpacked is not None:
+            weakref.finalize(self, self._unpacked.close)
+        self._lock = threading.Lock()  # seek and read are two steps
         self._places: dict[str, tuple[int, int] | None] = {}
-        for member in _list_tar(path, place=place):
+        for member in _list_tar(path, self._unpacked, place=place):
             if name := _safe_name(f"{member.name}/" if member.isdir() else member.name, place=place):
                 plain = member.isreg() and not member.issparse()
                 self._places[name] = (member.offset_data, member.size) if plain else None
@@ -134,22 +157,65 @@ class TarSource:
                 "make the archive anew with tar --dereference --hard-dereference"
             )
         offset, num_bytes = place
-        with self._path.open("rb") as file:
-            file.seek(offset)
-            data = file.read(num_bytes)
+        if self._unpacked is None:
+            with self._path.open("rb") as file:
+                data = _read_at(file, offset, num_bytes)
+        else:
+            with self._lock:
+                data = _read_at(self._unpacked, offset, num_bytes)
         if len(data) < num_bytes:
             raise UnreadableFile(f"is cut off: the archive ends after {len(data)} of its {num_bytes} bytes")
         return data
 
 
-def _list_tar(path: Path, *, place: str) -> Iterator[tarfile.TarInfo]:
+def _read_at(file: BinaryIO, offset: int, num_bytes: int) -> bytes:
+    file.seek(offset)
+    return file.read(num_bytes)
+
+
+def _unpack_tar(path: Path, *, place: str) -> BinaryIO | None:
+    """Return what a compressed tar holds, in a file without a name; None for one that is not compressed.
+
+    Raises:
+        InputError: The compressed bytes are damaged.
+    """
+    suffix = next((suffix for suffix in COMPRESSED_TARS if path.name.lower().endswith(suffix)), None)
+    if suffix is None:
+        return None
+    unpacked = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - it is open as long as the source
+    try:
+        with COMPRESSED_TARS[suffix](path, "rb") as compressed:
+            shutil.copyfileobj(compressed, unpacked, 2**20)
+    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        unpacked.close()
+        raise _no_tar(error, place=place) from None
+    except OSError as error:
+        unpacked.close()
+        if error.errno is None:  # bz2 says so of damaged bytes; the operating system has a number for all
+            raise _no_tar(error, place=place) from None
+        raise InputError(
+            f"{place}: cannot be unpacked to {tempfile.gettempdir()}: {reason_of(error)}; make "
+            "room there, set TMPDIR to another folder, or give an uncompressed .tar"
+        ) from None
+    unpacked.seek(0)
+    return unpacked
+
+
+def _no_tar(error: Exception, *, place: str) -> InputError:
+    return InputError(f"{place}: is no readable tar archive ({reason_of(error)}); make it anew")
+
+
+def _list_tar(path: Path, unpacked: BinaryIO | None, *, place: str) -> Iterator[tarfile.TarInfo]:
     """Yield the members of a tar archive up to its end mark.
 
     tarfile takes any damaged header but the first for the end, and follows a negative size back to where it
     has been; either is refused here.
     """
     try:
-        with tarfile.open(path, mode="r:", encoding="utf-8") as archive, path.open("rb") as file:
+        with (
+            path.open("rb") if unpacked is None else nullcontext(unpacked) as file,
+            tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as archive,
+        ):
             last = -1
             for member in archive:
                 if member.size < 0 or member.offset <= last:
@@ -160,9 +226,7 @@ def _list_tar(path: Path, *, place: str) -> Iterator[tarfile.TarInfo]:
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError(f"bad header or early end at byte {archive.offset}")
     except Exception as error:  # tarfile, too, raises many kinds on damaged bytes
-        raise InputError(
-            f"{place}: is no readable, uncompressed tar archive ({reason_of(error)}); make it anew"
-        ) from None
+        raise _no_tar(error, place=place) from None
 
 
 def _safe_name(name: str, *, place: str) -> str:

@@ -9,6 +9,8 @@ def printable(text: str) -> str:
     Newlines, control and direction marks become escapes like \n, bytes of a file name that are not UTF-8
     escapes like \udce9.
     """
+    if text.isprintable():
+        return text  # as nearly all are, and there are as many as images
     return "".join(
         char if char.isprintable() or char in _JOINERS else char.encode("unicode_escape").decode("ascii")
         for char in text

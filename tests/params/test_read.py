@@ -20,6 +20,7 @@ from stages.params.read import check_params, read_params
 from stages.params.yaml12 import parse_yaml, read_document
 from stages.params.yaml12_document import Document
 from stages.params.yaml12_scalars import format_yaml
+from stages.prepare_dataset.audit import IMAGE_KINDS
 from stages.shared.errors import InputError
 from tests.params.wrong_params import (
     ROOT,
@@ -37,6 +38,9 @@ CHOICES: dict[KeyPath, list[str]] = {
     ("dataset", "color"): ["rgb", "grayscale"],
     ("dataset", "resize"): ["squish", "pad", "crop"],
     ("dataset", "undecodable"): ["exclude", "error"],
+    **{("audit", kind): ["ignore", "warn", "exclude", "error"] for kind in (*IMAGE_KINDS, "tiny_class")},
+    ("audit", "imbalance"): ["ignore", "warn", "error"],
+    ("split", "leaks"): ["ignore", "warn", "exclude", "error"],
     ("loss", "name"): ["cross_entropy", "focal"],
     ("optimizer", "name"): ["sgd", "adam", "adamw"],
     ("lr_scheduler", "name"): ["constant", "step", "cosine", "one_cycle"],
@@ -45,6 +49,7 @@ CHOICES: dict[KeyPath, list[str]] = {
     ("training", "precision"): ["float32", "bfloat16"],
     ("evaluation", "checkpoint"): ["best", "last"],
 }
+LR_LINE = 1 + [line.partition(":")[0] for line in format_yaml(good_params()).splitlines()].index("  lr")
 
 
 def refuse(text: str, tmp_path: Path) -> list[str]:
@@ -189,6 +194,12 @@ OVERRIDES = {
         "@split: val_fraction and test_fraction add up to 1.1; "
         "allowed: below 1, or nothing is left to train on"
     ),
+    "split.fold=3": "@split: fold is 3; allowed: below folds, which is 1",
+    "split.group='(a'": (
+        "found (a; allowed: none, or a regular expression; this one is none: "
+        "missing ), unterminated subpattern at position 0"
+    ),
+    "split.near_duplicate_bits=9": "found 9; allowed: none or a whole number from 0 to 8",
     "split.val_fraction=1": "found 1; allowed: a number above 0 and below 1",
     "split.seed=4294967296": "found 4294967296; allowed: a whole number from 0 to below 4294967296",
     "dataset.source=1_000": "found 1000; allowed: text, not empty; put it in quotes",
@@ -329,7 +340,7 @@ EDITS = {
         [("  lr:", "  lr: 1\n  lr:"), ("  shuffle: true", "  shuffle: yes")],
         [
             "loader.shuffle: found yes (text); allowed: true or false; did you mean true?",
-            "optimizer.lr: is there twice, first on line 37; delete one",
+            f"optimizer.lr: is there twice, first on line {LR_LINE}; delete one",
         ],
     ),
     "a value that the reader refuses is told once": (
@@ -412,9 +423,9 @@ def test_edit(edits: list[tuple[str, str]], expected: list[str], tmp_path: Path)
 
 @pytest.mark.parametrize(("text", "expected"), [
     ("", "1: is empty; write it, or bring it back with git restore"),
-    ("[1, 2]", "1: found [1, 2]; allowed: the sections dataset, split, "),
-    ("adam", "1: found adam (text); allowed: the sections dataset, split, "),
-    ("---\n", "1: found nothing; allowed: the sections dataset, split, "),
+    ("[1, 2]", "1: found [1, 2]; allowed: the sections dataset, audit, split, "),
+    ("adam", "1: found adam (text); allowed: the sections dataset, audit, split, "),
+    ("---\n", "1: found nothing; allowed: the sections dataset, audit, split, "),
     ("{}", "1: dataset: missing; add it: a section with the keys source, color, "),
 ])  # fmt: skip
 def test_no_parameters_at_all(text: str, expected: str, tmp_path: Path) -> None:
@@ -493,10 +504,11 @@ def test_any_value_anywhere_is_accepted_or_refused(path: KeyPath, value: Any) ->
     """No value of any key raises anything; every refusal is one printable line."""
     data = good_params()
     value_at(data, path[:-1])[path[-1]] = value
-    document = parse_yaml(format_yaml(data))
-    for problem in problems_of(document):
+    text = format_yaml(data)
+    as_written, document = parse_yaml(text), parse_yaml(text)
+    for problem in problems_of(document):  # which puts misspelt keys right in its document
         assert problem.message.isprintable()
-        assert problem.line == document.line_of(problem.path)
+        assert problem.line in (as_written.line_of(problem.path), document.line_of(problem.path))
 
 
 def test_many_mistakes_end_somewhere(tmp_path: Path) -> None:

@@ -16,7 +16,15 @@ from schemas.vision.transforms import TRANSFORMS, Transform
 from stages.params.problems import KeyPath, format_path
 from stages.params.read import check_params
 from stages.params.yaml12 import parse_yaml, read_yaml
-from tests.params.wrong_params import ROOT, good_params, value_at, walk_keys, write_with, wrong_values
+from tests.params.wrong_params import (
+    NO_PATTERN,
+    ROOT,
+    good_params,
+    value_at,
+    walk_keys,
+    write_with,
+    wrong_values,
+)
 
 JSON_SCHEMA = ROOT / "schemas" / "params.schema.json"
 
@@ -129,7 +137,7 @@ def test_json_schema_accepts_what_the_check_accepts(
 
 # What a JSON Schema cannot say, or JSON not hold: 3.0 is a whole number, text may have several lines.
 BEYOND_JSON_SCHEMA = {"3.0", "1e0", '"a\\nb"', ".nan", ".inf", "-.inf", "1e999", "[.nan, 1]"}
-BEYOND_JSON_SCHEMA |= {".5e3", "1_000", "2024-01-01", "99999999999999999999"}
+BEYOND_JSON_SCHEMA |= {".5e3", "1_000", "2024-01-01", "99999999999999999999", *NO_PATTERN}
 
 
 @pytest.mark.parametrize("path", list(walk_keys()), ids=format_path)

@@ -37,6 +37,7 @@ NO_WHOLE_NUMBER = ("1.5", "3.0", "1e0", "1e-3")
 NO_FLAG = ("yes", "no", "on", "off", "y", "1", "0", "1.0", "'true'", "tru", "[true]")
 NO_CHOICE = ("nonsense", "1", "true", "[x]", "''", "NAME")
 NO_TEXT = ("1", "1.5", "true", "[a]", "''", "1_000", "2024-01-01", ".5e3", '"a\\nb"')
+NO_PATTERN = ("(", "'[a-'", "'*'", "(?P<a>x)(?P<a>y)")
 
 
 @cache
@@ -109,6 +110,8 @@ def wrong_values() -> Iterator[tuple[KeyPath, str]]:
             wrong += NO_NUMBER
         elif path == ("dataset", "source"):
             wrong += NO_TEXT
+        elif path == ("split", "group"):
+            wrong += [*NO_TEXT, *NO_PATTERN]
         else:
             wrong += NO_CHOICE
         yield from ((path, raw) for raw in dict.fromkeys(wrong))

@@ -38,6 +38,7 @@ def test_everything_a_stage_promises_is_there(project: Project) -> None:
     assert {
         "data/prepared/manifest.json",
         "data/prepared/index.csv",
+        "data/audit/findings.csv",
         "data/model/best.safetensors",
         "data/model/last.safetensors",
         "data/model/history.json",
@@ -69,6 +70,7 @@ def test_two_clean_runs_give_the_same_bytes(project: Project, tmp_path: Path) ->
         ("params.yaml", "lr: 0.004", "lr: 0.001", {"train"}),
         ("params.yaml", "top_k: 3", "top_k: 2", {"evaluate"}),
         ("params.yaml", "val_fraction: 0.1", "val_fraction: 0.2", {"prepare-dataset"}),
+        ("params.yaml", "blank: warn", "blank: exclude", {"prepare-dataset"}),
         ("stages/evaluate/report.py", '"""', '"""Changed. ', {"evaluate"}),
         ("stages/train/loop.py", '"""', '"""Changed. ', {"train"}),
         ("schemas/params.py", '"""', '"""Changed. ', set()),

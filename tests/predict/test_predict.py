@@ -109,7 +109,7 @@ def test_answers_are_those_of_evaluate(
 ) -> None:
     """Test images as files get the very labels and probabilities of predictions.csv, whatever the batches."""
     expected = expected_rows(project)
-    assert len(expected) == 24
+    assert len(expected) > 20
     status, printed = predict(
         monkeypatch,
         *(f"raw/{row['path']}" for row in expected),
@@ -121,7 +121,7 @@ def test_answers_are_those_of_evaluate(
     assert [row["path"] for row in found] == [f"raw/{row['path']}" for row in expected]
     assert [row["label"] for row in found] == [row["predicted"] for row in expected]
     assert [row["probability"] for row in found] == [row["probability"] for row in expected]
-    assert len({row["probability"] for row in found}) > 20
+    assert len({row["probability"] for row in found}) > len(expected) - 4
     for row, other in zip(found, expected, strict=True):
         of_class = {row[f"label:{rank}"]: row[f"probability:{rank}"] for rank in (1, 2, 3)}
         assert of_class == {label: other[f"probability:{label}"] for label in CLASSES}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.shared.manifest import FileRecord
-from stages.prepare_dataset.pack import ChannelSums, ShardWriter, sum_channels, write_array
+from stages.prepare_dataset.pack import ChannelSums, ShardWriter, keep_rows, sum_channels, write_array
 from stages.shared.decode import Pixels
 from stages.shared.files import check_file
 from tests.shared.trees import flat, form
@@ -131,3 +131,16 @@ def test_same_bytes_every_time(num_images: int, tmp_path: Path) -> None:
     assert write_shards(tmp_path / "a", images, shard_bytes=40) == write_shards(
         tmp_path / "b", images, shard_bytes=40
     )
+
+
+@pytest.mark.parametrize("pattern", ["1111111", "0110101", "0000001", "1000000"])
+def test_keep_rows(pattern: str, tmp_path: Path) -> None:
+    """Shards hold the chosen rows, in their order, and nothing else is left in the folder."""
+    writer = ShardWriter(tmp_path, form(), shard_bytes=3 * 48)
+    for i in range(7):
+        writer.append(np.full((4, 4, 3), i, dtype=np.uint8))
+    keep = np.array([char == "1" for char in pattern])
+    records = keep_rows(tmp_path, writer.close(), keep, form())
+    kept = np.concatenate([np.load(check_file(tmp_path, record, made_by="")) for record in records])
+    assert kept[:, 0, 0, 0].tolist() == np.flatnonzero(keep).tolist()
+    assert {path.name for path in tmp_path.iterdir()} == {record.name for record in records}

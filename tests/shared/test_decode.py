@@ -350,6 +350,17 @@ def test_files_that_cannot_be_decoded() -> None:
     assert [result.pixels is None for result in results] == [False, True, True, True, False]
 
 
+def test_fingerprints_are_of_the_file_as_it_is() -> None:
+    """It is taken from the bytes and the pixels before they are resized, and empty if not asked for."""
+    data = picture(height=40, width=30)
+    files = Memory({"a": data, "b": b"junk"})
+    asked = decode_files(
+        files.files(), form(), workers=1, fingerprint=lambda data, pixels: data + bytes(pixels.shape)
+    )
+    assert [result.fingerprint for result in asked] == [data + bytes((40, 30, 3)), b""]
+    assert [result.fingerprint for result in decode_files(files.files(), form(), workers=1)] == [b"", b""]
+
+
 def test_large_forms_wait_in_small_numbers() -> None:
     """Decoded images that wait to be packed take a bounded amount of memory, whatever their size."""
     source = Memory({f"{i:03}": picture() for i in range(100)})

@@ -29,12 +29,18 @@ def picture(seed: int = 0, *, height: int = 6, width: int = 5) -> bytes:
     return encode(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
+def photograph(seed: int = 0, *, height: int = 120, width: int = 100) -> Pixels:
+    """Return smooth random pixels (height, width, 3) that keep their looks when they are resized."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (7, 6, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+
+
 def class_folders(
-    classes: Iterable[str] = ("cat", "dog"), *, num_images: int = 5, top: str = ""
+    classes: Iterable[str] = ("cat", "dog"), *, num_images: int = 5, top: str = "", seed: int = 0
 ) -> dict[str, bytes]:
     """Return path and bytes of `<top><class>/<i>.png`, every image another."""
     return {
-        f"{top}{label}/{i}.png": picture(1000 * j + i)
+        f"{top}{label}/{i}.png": picture(seed + 1000 * j + i)
         for j, label in enumerate(classes)
         for i in range(num_images)
     }

@@ -70,6 +70,9 @@ def write_prepared(
                     split=SPLIT_NAMES[split],
                     status="used",
                     reason="",
+                    group="",
+                    sha256="",
+                    phash="",
                 )
                 for row, (label, split) in enumerate(zip(labels, splits, strict=True))
             ),

@@ -1,0 +1,61 @@
+"""The `audit` section: what is looked for in the images, and what follows."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.shared.fields import Count, NonNegative, PositiveCount
+from schemas.shared.schema import Schema
+
+Policy = Literal["ignore", "warn", "exclude", "error"]
+AtLeastOne = Annotated[float, Field(ge=1)]
+
+
+class Audit(Schema):
+    """A policy for each kind of finding, beside what makes one.
+
+    ignore counts only; warn also prints and lists it in data/audit; exclude also leaves the image out; error
+    stops the run.
+    """
+
+    copies: Policy
+    """Files of the same bytes; exclude keeps one of them."""
+
+    near_duplicates: Policy
+    """Images that look alike, by split.near_duplicate_bits; exclude keeps one of them."""
+
+    conflicting_labels: Policy
+    """Copies and near duplicates in different classes; exclude leaves out all of them."""
+
+    blank: Policy
+    """Images of one colour, or nearly."""
+
+    blank_std: NonNegative
+    """Blank is what deviates less than this from its mean, in grey levels of 255, at 32 x 32."""
+
+    extreme_size: Policy
+    """Images with a side below min_side_px or above max_side_px."""
+
+    min_side_px: PositiveCount
+    """A shorter side is an extreme size."""
+
+    max_side_px: PositiveCount
+    """A longer side is an extreme size."""
+
+    extreme_shape: Policy
+    """Images whose longer side is more than max_aspect_ratio times the shorter one."""
+
+    max_aspect_ratio: AtLeastOne
+    """Longer side divided by shorter side; more is an extreme shape."""
+
+    tiny_class: Policy
+    """Classes of fewer than min_class_images images; exclude leaves the whole class out."""
+
+    min_class_images: Count
+    """A class of fewer images is tiny."""
+
+    imbalance: Literal["ignore", "warn", "error"]
+    """The largest class holding more than max_imbalance times the images of the smallest."""
+
+    max_imbalance: AtLeastOne
+    """Images of the largest class for one of the smallest; more is an imbalance."""

@@ -1,0 +1,93 @@
+"""The picture of the worst findings."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from schemas.shared.manifest import FileRecord
+from stages.prepare_dataset.audit import IMAGE_KINDS, Finding, Findings
+from stages.prepare_dataset.contact_sheet import write_contact_sheet
+from stages.prepare_dataset.pack import ShardWriter
+from stages.shared.decode import Pixels
+from tests.prepare_dataset.samples import audit_params, found
+from tests.shared.trees import form
+
+COLORS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 0, 255), (0, 255, 255)]
+IMAGES = [found(f"é{'ab'[i % 2]}/{i}{'x' * 200}.png") for i in range(5)]
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> tuple[FileRecord, ...]:
+    """Pack five images, each of one colour, two a shard."""
+    writer = ShardWriter(tmp_path, form(height_px=4, width_px=6), shard_bytes=2 * 72)
+    for color in COLORS:
+        writer.append(np.full((4, 6, 3), color, dtype=np.uint8))
+    return writer.close()
+
+
+def draw(findings: Findings, shards: tuple[FileRecord, ...], folder: Path, **policies: str) -> Pixels | None:
+    """Return the sheet (height, width, 3) in RGB order; None if there is none."""
+    path = folder / "worst.png"
+    path.unlink(missing_ok=True)
+    write_contact_sheet(path, findings, IMAGES, audit_params(**policies), shards=shards, folder=folder)
+    if not path.exists():
+        return None
+    sheet = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB)
+    return np.asarray(sheet, dtype=np.uint8)
+
+
+def colors_in(sheet: Pixels | None) -> list[int]:
+    """Return which of the images are on a sheet, by the place of their left edge."""
+    assert sheet is not None
+    places = {i: np.argwhere((sheet == color).all(axis=2)) for i, color in enumerate(COLORS)}
+    shown = {i: tuple(place.min(axis=0)) for i, place in places.items() if len(place) > 1000}
+    return sorted(shown, key=lambda i: (shown[i][0] // 60, shown[i][1]))
+
+
+def findings_of(**found_images: list[Finding]) -> Findings:
+    return Findings({kind: found_images.get(kind, []) for kind in IMAGE_KINDS}, {}, ("a", "b"))
+
+
+def test_worst_first_each_with_its_twin(shards: tuple[FileRecord, ...], tmp_path: Path) -> None:
+    """Images stand in the order of the findings, in their own colours, followed by what they are like."""
+    blank = [Finding(4, "flat", 2.0), Finding(1, "flatter", 1.0)]
+    copies = [Finding(3, "the same", 1.0, 0)]
+    sheet = draw(findings_of(blank=blank, copies=copies), shards, tmp_path)
+    assert colors_in(sheet) == [4, 1, 3, 0]
+
+
+def test_a_pair_is_shown_once(shards: tuple[FileRecord, ...], tmp_path: Path) -> None:
+    """Of two findings about each other one is enough."""
+    pair = [Finding(3, "", 1.0, 0), Finding(0, "", 1.0, 3)]
+    one = draw(findings_of(conflicting_labels=pair[:1]), shards, tmp_path)
+    both = draw(findings_of(conflicting_labels=pair), shards, tmp_path)
+    assert one is not None
+    assert both is not None
+    np.testing.assert_array_equal(one[40:], both[40:])  # the number in the heading differs
+
+
+def test_ignored_kinds_are_not_shown(shards: tuple[FileRecord, ...], tmp_path: Path) -> None:
+    """Nothing to show is no picture."""
+    findings = findings_of(blank=[Finding(2, "flat", 1.0)])
+    assert colors_in(draw(findings, shards, tmp_path)) == [2]
+    assert draw(findings, shards, tmp_path, blank="ignore") is None
+    assert draw(findings_of(), shards, tmp_path) is None
+
+
+def test_the_sheet_is_bounded(shards: tuple[FileRecord, ...], tmp_path: Path) -> None:
+    """A million findings of a kind are two rows of tiles."""
+    many = [Finding(i % 5, "flat", 1.0) for i in range(5)] * 100
+    sheet = draw(findings_of(blank=many, extreme_size=many), shards, tmp_path)
+    assert sheet is not None
+    assert sheet.shape[0] < 1000
+
+
+def test_two_sheets_are_the_same_bytes(shards: tuple[FileRecord, ...], tmp_path: Path) -> None:
+    """Outputs repeat byte for byte."""
+    findings = findings_of(blank=[Finding(2, "flat", 1.0)])
+    draw(findings, shards, tmp_path)
+    first = (tmp_path / "worst.png").read_bytes()
+    draw(findings, shards, tmp_path)
+    assert (tmp_path / "worst.png").read_bytes() == first

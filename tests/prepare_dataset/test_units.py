@@ -1,0 +1,105 @@
+"""What stays together: groups by name, copies, near duplicates, and all of them joined."""
+
+import numpy as np
+import pytest
+
+from stages.prepare_dataset.duplicates import join_pairs
+from stages.prepare_dataset.fingerprint import FINGERPRINT, Fingerprints
+from stages.prepare_dataset.split import draw_side, split_images
+from stages.prepare_dataset.units import Units, find_groups, join_units
+from stages.shared.errors import InputError
+from tests.prepare_dataset.samples import found, split_params
+
+PATHS = ["cat/ann-1.png", "cat/ann-2.png", "dog/ann-3.png", "dog/bob-1.png", "dog/9.png"]
+
+
+def distinct(num_images: int) -> Fingerprints:
+    """Return fingerprints of images that have nothing in common."""
+    rows = np.zeros(num_images, dtype=FINGERPRINT)
+    generator = np.random.default_rng(num_images)
+    rows["sha256"] = generator.integers(0, 256, (num_images, 32))
+    rows["phash"] = generator.integers(0, 2**63, num_images)
+    rows["shape"] = generator.integers(-30, 31, (num_images, 64))
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("pattern", "groups"),
+    [
+        ("none", [None] * 5),
+        ("[a-z]+-", ["ann-", "ann-", "ann-", "bob-", None]),
+        (r"/([a-z]+)-\d", ["ann", "ann", "ann", "bob", None]),
+        (r"^(\w+)/([a-z]*)", ["cat\0ann", "cat\0ann", "dog\0ann", "dog\0bob", "dog\0"]),
+        ("^(c)?", ["c", "c", "", "", ""]),
+    ],
+)
+def test_groups(pattern: str, groups: list[str | None]) -> None:
+    """The text that is found is the group, or what the parentheses hold; a path without it has no group."""
+    assert find_groups(PATHS, split_params(group=pattern)) == groups
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found_text"),
+    [("zebra", "finds nothing in any path"), (".+", "finds another text in each path")],
+)
+def test_pattern_of_no_use(pattern: str, found_text: str) -> None:
+    """A pattern that joins nothing is a mistake, told with a path to look at."""
+    with pytest.raises(InputError, match=rf"^split.group: .*{found_text}, as in cat/ann-1.png; "):
+        find_groups(PATHS, split_params(group=pattern))
+
+
+def test_units_join_groups_copies_and_near_duplicates() -> None:
+    """A chain of all three kinds is one unit."""
+    rows = distinct(6)
+    rows["sha256"][3] = rows["sha256"][1]
+    rows["phash"][5] = rows["phash"][3] ^ np.uint64(1)
+    rows["shape"][5] = rows["shape"][3]
+    images = [found(path) for path in (*PATHS, "dog/x.png")]
+    rows["phash"][1], rows["shape"][1] = rows["phash"][3], rows["shape"][3]
+    units = join_units(images, rows, split_params(group=r"/([a-z]+)-", near_duplicate_bits=2))
+    assert units.first.tolist() == [0, 0, 0, 0, 4, 0]
+    assert units.copies.tolist() == [[1, 3]]
+    assert units.near.tolist() == [[1, 5]]
+    assert units.num_members.tolist() == [5, 0, 0, 0, 1, 0]
+
+
+def test_near_duplicates_can_be_left_alone() -> None:
+    """With `none` only copies of a file stay together."""
+    rows = distinct(3)
+    rows["phash"][:], rows["shape"][:] = rows["phash"][0], rows["shape"][0]
+    images = [found(path) for path in PATHS[:3]]
+    assert join_units(images, rows, split_params()).first.tolist() == [0, 1, 2]
+    assert join_units(images, rows, split_params(near_duplicate_bits=0)).first.tolist() == [0, 0, 0]
+
+
+def test_units_of_some_images() -> None:
+    """What a removed image joined stays joined, under its first remaining image."""
+    pairs = np.array([[0, 2], [2, 4], [1, 3]])
+    units = Units(join_pairs(5, pairs), list("abcde"), pairs[:1], pairs[1:])
+    some = units.of(np.array([False, True, True, True, True]))
+    assert some.first.tolist() == [0, 1, 0, 1]
+    assert some.keys == ["b", "c", "d", "e"]
+    assert some.copies.tolist() == []
+    assert some.near.tolist() == [[1, 3], [0, 2]]
+
+
+def test_renaming_moves_no_image() -> None:
+    """The side is drawn by the file's bytes: other names, in another order, change nothing."""
+    rows = distinct(60)
+    images = [found(f"{'ab'[i % 2]}/{i}.png") for i in range(60)]
+    renamed = [found(f"{'ab'[i % 2]}/new-{i}.png") for i in reversed(range(60))]
+    split = split_params()
+    sides = [
+        split_images(some, join_units(some, order, split), split, classes="ab", given=frozenset()).splits
+        for some, order in ((images, rows), (renamed, rows[::-1].copy()))
+    ]
+    assert sides[0] == sides[1][::-1]
+
+
+def test_a_group_draws_by_its_name() -> None:
+    """More images in a group, or a near duplicate of one of them, move none of it."""
+    split = split_params(group=r"/([a-z]+)-")
+    units = join_units([found(path) for path in PATHS], distinct(5), split)
+    assert units.keys[:4] == ["group ann", "group ann", "group ann", "group bob"]
+    assert units.keys[4].startswith("file ")
+    assert draw_side("group ann", split, given=frozenset()) in ("train", "val", "test")
