@@ -37,7 +37,7 @@ def test_a_picture_is_written_as_png(tmp_path: Path, capsys: pytest.CaptureFixtu
     ("option", "value", "allowed"),
     [
         ("--num", "0", "a whole number of at least 1"),
-        ("--num", "-1", "expected one argument"),
+        ("--num", "-1", "a whole number of at least 1"),
         ("--columns", "many", "a whole number of at least 1"),
         ("--output", "grid.jpg", "a file name that ends in .png"),
     ],
