@@ -15,11 +15,11 @@ from itertools import islice
 from pathlib import Path
 
 from schemas.vision.calibration import Calibration
+from stages.images.decode import Decoded, decode_files
 from stages.predict.inputs import Inputs
 from stages.predict.predictor import Predictor
 from stages.predict.progress import PredictProgress
 from stages.predict.tables import UNKNOWN, Answer, open_table, silence_stdout
-from stages.shared.decode import Decoded, decode_files
 from stages.shared.errors import run_stage
 from stages.shared.paths import MODEL
 from stages.vision.calibration import find_threshold

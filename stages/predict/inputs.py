@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from stages.shared.decode import ImageFile
+from stages.images.decode import ImageFile
+from stages.images.image_names import has_image_suffix, is_clutter
+from stages.images.source import FolderSource, Source, TarSource, UnreadableFile, ZipSource, reason_of
 from stages.shared.errors import InputError
-from stages.shared.image_names import has_image_suffix, is_clutter
-from stages.shared.source import FolderSource, Source, TarSource, UnreadableFile, ZipSource, reason_of
 from stages.shared.text import printable
 
 LIST = "-"

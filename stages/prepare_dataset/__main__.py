@@ -16,6 +16,8 @@ from schemas.prepare_dataset.prepare_metrics import PrepareMetrics
 from schemas.shared.image import ImageForm
 from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
+from stages.images.decode import ImageFile, decode_files
+from stages.images.source import Source
 from stages.params.read import read_params
 from stages.prepare_dataset.audit import Rows, audit_images
 from stages.prepare_dataset.collect import FoundImage, collect_images, describe_left_out
@@ -28,12 +30,10 @@ from stages.prepare_dataset.pack import ChannelSums, ShardWriter, keep_rows, sum
 from stages.prepare_dataset.source import open_source
 from stages.prepare_dataset.split import refuse_small_classes, split_images
 from stages.prepare_dataset.units import find_groups, join_units
-from stages.shared.decode import ImageFile, decode_files
 from stages.shared.errors import InputError, run_stage
 from stages.shared.files import publish_folder, write_json
 from stages.shared.index import write_index
 from stages.shared.paths import AUDIT, METRICS, PREPARED
-from stages.shared.source import Source
 from stages.shared.text import printable
 
 

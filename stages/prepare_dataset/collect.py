@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 
 from schemas.shared.index import IndexRow, Status
 from schemas.shared.manifest import SplitName
+from stages.images.image_names import has_image_suffix, is_clutter
 from stages.shared.errors import InputError
-from stages.shared.image_names import has_image_suffix, is_clutter
 from stages.shared.text import printable
 
 SPLIT_FOLDERS: dict[str, SplitName] = {

@@ -10,9 +10,9 @@ import numpy as np
 from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.finding import ImageKind
 from schemas.shared.manifest import FileRecord
+from stages.images.decode import Pixels
 from stages.prepare_dataset.audit import IMAGE_KINDS, Finding, Findings
 from stages.prepare_dataset.collect import FoundImage
-from stages.shared.decode import Pixels
 
 _TILE_PX = 112
 _GAP_PX = 10

@@ -3,8 +3,8 @@
 import stat
 from pathlib import Path
 
+from stages.images.source import COMPRESSED_TARS, FolderSource, Source, TarSource, ZipSource, reason_of
 from stages.shared.errors import InputError
-from stages.shared.source import COMPRESSED_TARS, FolderSource, Source, TarSource, ZipSource, reason_of
 
 
 def open_source(path: Path) -> Source:

@@ -1,1 +1,1 @@
-"""Code that every stage uses: files, errors, and the images of a source."""
+"""Code that every stage uses: files, errors, names, and the index of images."""

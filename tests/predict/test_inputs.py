@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from stages.images.source import UnreadableFile
 from stages.predict.inputs import Inputs
-from stages.shared.source import UnreadableFile
-from tests.shared.trees import write_folder, write_tar, write_zip
+from tests.images.trees import write_folder, write_tar, write_zip
 
 FILES = {"b/2.png": b"2", "b/1.JPG": b"1", "a.png": b"a", "notes.txt": b"n", "b/.hidden.png": b"h"}
 IMAGES = {"a.png": "a", "b/1.JPG": "1", "b/2.png": "2"}

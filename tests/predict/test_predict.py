@@ -18,15 +18,15 @@ import yaml
 
 from schemas.vision.calibration import Threshold
 from stages.evaluate.__main__ import main as evaluate
+from stages.images.decode import decode_image
 from stages.predict.__main__ import main, parse_arguments
 from stages.predict.predictor import Predictor
 from stages.prepare_dataset.__main__ import main as prepare
-from stages.shared.decode import decode_image
 from stages.shared.errors import InputError
 from stages.shared.paths import MODEL, REPORT
 from stages.train.__main__ import main as train
 from stages.vision.checkpoint import read_checkpoint, write_checkpoint
-from tests.shared.trees import encode, write_folder, write_zip
+from tests.images.trees import encode, write_folder, write_zip
 from tests.train.project import write_params
 from tests.vision.completeness import ROOT
 from tests.vision.torch_state import keep_torch_settings

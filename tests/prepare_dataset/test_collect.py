@@ -10,7 +10,7 @@ from stages.prepare_dataset.collect import SPLIT_FOLDERS, Collection, collect_im
 from stages.prepare_dataset.source import open_source
 from stages.shared.errors import InputError
 from stages.shared.text import printable
-from tests.shared.trees import class_folders, write_folder
+from tests.images.trees import class_folders, write_folder
 
 
 def collect(*entries: str, is_archive: bool = False) -> Collection:

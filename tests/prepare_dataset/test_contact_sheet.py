@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from schemas.shared.manifest import FileRecord
+from stages.images.decode import Pixels
 from stages.prepare_dataset.audit import IMAGE_KINDS, Finding, Findings
 from stages.prepare_dataset.contact_sheet import write_contact_sheet
 from stages.prepare_dataset.pack import ShardWriter
-from stages.shared.decode import Pixels
+from tests.images.trees import form
 from tests.prepare_dataset.samples import audit_params, found
-from tests.shared.trees import form
 
 COLORS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 0, 255), (0, 255, 255)]
 IMAGES = [found(f"é{'ab'[i % 2]}/{i}{'x' * 200}.png") for i in range(5)]

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import scipy.fft
 
+from stages.images.decode import Pixels, decode_pixels
 from stages.prepare_dataset.fingerprint import (
     FINGERPRINT,
     Fingerprints,
     fingerprint_image,
     stack_fingerprints,
 )
-from stages.shared.decode import Pixels, decode_pixels
-from tests.shared.trees import encode, flat, photograph, picture
+from tests.images.trees import encode, flat, photograph, picture
 
 
 def fingerprint(pixels: Pixels, data: bytes = b"") -> Fingerprints:

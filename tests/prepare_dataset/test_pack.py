@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.shared.manifest import FileRecord
+from stages.images.decode import Pixels
 from stages.prepare_dataset.pack import ChannelSums, ShardWriter, keep_rows, sum_channels, write_array
-from stages.shared.decode import Pixels
 from stages.shared.files import check_file
-from tests.shared.trees import flat, form
+from tests.images.trees import flat, form
 
 
 def random_images(num_images: int, *, height: int = 3, width: int = 2, channels: int = 3) -> Pixels:

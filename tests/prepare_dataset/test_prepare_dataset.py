@@ -16,13 +16,13 @@ from schemas.prepare_dataset.prepare_metrics import PrepareMetrics
 from schemas.prepare_dataset.split import Split
 from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SPLIT_NAMES, Manifest
+from stages.images.decode import Pixels, decode_image
 from stages.params.read import read_params
 from stages.prepare_dataset import __main__ as stage
-from stages.shared.decode import Pixels, decode_image
 from stages.shared.errors import InputError, run_stage
 from stages.shared.files import check_file, read_json
 from stages.shared.index import read_used_rows
-from tests.shared.trees import (
+from tests.images.trees import (
     class_folders,
     encode,
     flat,

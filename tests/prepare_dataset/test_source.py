@@ -19,10 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.images.source import UnreadableFile
 from stages.prepare_dataset.source import open_source
 from stages.shared.errors import InputError
-from stages.shared.source import UnreadableFile
-from tests.shared.trees import member, picture, write_folder, write_tar, write_zip
+from tests.images.trees import member, picture, write_folder, write_tar, write_zip
 
 FILES = {
     "cat/": b"",

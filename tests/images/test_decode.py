@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from schemas.shared.image import ImageForm, ResizeMode
-from stages.shared.decode import (
+from stages.images.decode import (
     Decoded,
     ImageFile,
     Pixels,
@@ -23,8 +23,8 @@ from stages.shared.decode import (
     decode_image,
     resize_image,
 )
-from stages.shared.source import UnreadableFile
-from tests.shared.trees import encode, flat, form, picture
+from stages.images.source import UnreadableFile
+from tests.images.trees import encode, flat, form, picture
 
 ORANGE = (200, 100, 50)
 LUMA = 124  # 0.299 * 200 + 0.587 * 100 + 0.114 * 50

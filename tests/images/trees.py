@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.shared.image import Color, ImageForm, ResizeMode
-from stages.shared.decode import Pixels
+from stages.images.decode import Pixels
 
 
 def encode(pixels: npt.ArrayLike, suffix: str = ".png") -> bytes:

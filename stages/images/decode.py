@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.shared.image import Color, ImageForm
-from stages.shared.source import UnreadableFile
+from stages.images.source import UnreadableFile
 from stages.shared.text import printable
 
 Pixels = npt.NDArray[np.uint8]

@@ -1,0 +1,1 @@
+"""Images as people keep them: folders, archives, files; from bytes to pixels. For prepare and predict."""
