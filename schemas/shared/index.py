@@ -35,3 +35,7 @@ class IndexRow(Schema):
 
     phash: Annotated[str, Field(pattern="^([0-9a-f]{16})?$")]
     """Perceptual hash; those of images that look alike differ in few bits. Empty as above."""
+
+    height_px: Annotated[str, Field(pattern="^[0-9]*$")]
+    width_px: Annotated[str, Field(pattern="^[0-9]*$")]
+    """Of the image in its file, upright. Empty as above."""

@@ -102,6 +102,8 @@ def describe_left_out(path: str, label: str, *, status: Status, reason: str) -> 
         group="",
         sha256="",
         phash="",
+        height_px="",
+        width_px="",
     )
 
 

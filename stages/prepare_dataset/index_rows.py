@@ -50,6 +50,8 @@ def describe_images(
                 group=printable(images[first].path) if units.num_members[first] > 1 else "",
                 sha256=fingerprints["sha256"][row].tobytes().hex(),
                 phash=f"{int(fingerprints['phash'][row]):016x}",
+                height_px=str(fingerprints["height_px"][row]),
+                width_px=str(fingerprints["width_px"][row]),
             )
         )
     return rows

@@ -165,10 +165,10 @@ def test_index_tells_what_became_of_every_file(run: Callable[..., Manifest]) -> 
     write_folder(Path("raw"), {**class_folders(), **extra})
     run()
     lines = (PREPARED / "index.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "path,label,split,status,reason,group,sha256,phash"
-    assert "cat/x.txt,cat,,not_an_image,.txt is no image suffix,,," in lines
-    assert "cat/y.png,cat,,undecodable,cannot be decoded as an image,,," in lines
-    assert "top.png,,,not_an_image,stands outside the class folders,,," in lines
+    assert lines[0] == "path,label,split,status,reason,group,sha256,phash,height_px,width_px"
+    assert "cat/x.txt,cat,,not_an_image,.txt is no image suffix,,,,," in lines
+    assert "cat/y.png,cat,,undecodable,cannot be decoded as an image,,,,," in lines
+    assert "top.png,,,not_an_image,stands outside the class folders,,,,," in lines
     assert len(lines) == 1 + 10 + 3
     assert lines[1:] == sorted(lines[1:])
     assert len(index_rows()) == 10

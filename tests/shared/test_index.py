@@ -15,7 +15,7 @@ from stages.shared.files import check_file
 from stages.shared.index import read_used_rows, write_index
 from stages.shared.text import printable
 
-HEADER = "path,label,split,status,reason,group,sha256,phash\n"
+HEADER = "path,label,split,status,reason,group,sha256,phash,height_px,width_px\n"
 
 name = st.text(st.characters(codec=None)).map(printable)
 hostile = name | st.sampled_from(['"', ",", '",\n"', "'", "=1+1", " ", "\\", "", "caf\udce9"]).map(printable)
@@ -30,13 +30,24 @@ rows = st.lists(
         group=hostile,
         sha256=st.sampled_from(["", "0123456789abcdef" * 4]),
         phash=st.sampled_from(["", "0123456789abcdef"]),
+        height_px=st.sampled_from(["", "375"]),
+        width_px=st.sampled_from(["", "500"]),
     )
 )
 
 
 def used(path: str, label: str = "cat") -> IndexRow:
     return IndexRow(
-        path=path, label=label, split="train", status="used", reason="", group="", sha256="", phash=""
+        path=path,
+        label=label,
+        split="train",
+        status="used",
+        reason="",
+        group="",
+        sha256="",
+        phash="",
+        height_px="",
+        width_px="",
     )
 
 
@@ -65,7 +76,7 @@ def test_other_programs_read_it(tmp_path: Path) -> None:
     """It is ordinary CSV."""
     write_index(tmp_path / "index.csv", [used('a "b", c.png', "é")])
     with (tmp_path / "index.csv").open(encoding="utf-8", newline="") as file:
-        assert list(csv.reader(file))[1] == ['a "b", c.png', "é", "train", "used", "", "", "", ""]
+        assert list(csv.reader(file))[1] == ['a "b", c.png', "é", "train", "used", "", "", "", "", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -75,10 +86,10 @@ def test_other_programs_read_it(tmp_path: Path) -> None:
         (b"", "has no header line"),
         (b"a,b\n", "has no header line"),
         (b"cat/1.png,cat,train,used,,,,\n", "has no header line"),
-        (HEADER.encode() + b"cat/1.png,cat,train,lost,,,,\n", "status: Input should be"),
-        (HEADER.encode() + b"cat/1.png,cat,train,used,,,abc,\n", "sha256: String should match"),
+        (HEADER.encode() + b"cat/1.png,cat,train,lost,,,,,,\n", "status: Input should be"),
+        (HEADER.encode() + b"cat/1.png,cat,train,used,,,abc,,,\n", "sha256: String should match"),
         (HEADER.encode() + b"cat/1.png,cat\n", "Input should be"),
-        (HEADER.encode() + b"cat/1.png,cat,train,used,,,,,more\n", "Keys should be strings"),
+        (HEADER.encode() + b"cat/1.png,cat,train,used,,,,,,,more\n", "Keys should be strings"),
         (HEADER.encode() + b"caf\xe9.png,cat,train,used,,,,\n", "cannot be read"),
         (HEADER.encode() + b"x" * 200_000 + b",cat,train,used,,,,\n", "cannot be read"),
     ],

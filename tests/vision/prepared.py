@@ -73,6 +73,8 @@ def write_prepared(
                     group="",
                     sha256="",
                     phash="",
+                    height_px="",
+                    width_px="",
                 )
                 for row, (label, split) in enumerate(zip(labels, splits, strict=True))
             ),
