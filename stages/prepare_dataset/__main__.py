@@ -20,10 +20,11 @@ from stages.images.decode import ImageFile, decode_files
 from stages.images.source import Source
 from stages.params.read import read_params
 from stages.prepare_dataset.audit import Rows, audit_images
-from stages.prepare_dataset.collect import FoundImage, collect_images, describe_left_out
+from stages.prepare_dataset.collect import collect_images, describe_left_out
 from stages.prepare_dataset.contact_sheet import write_contact_sheet
 from stages.prepare_dataset.findings import describe_findings, write_findings
 from stages.prepare_dataset.fingerprint import Fingerprints, fingerprint_image, stack_fingerprints
+from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.index_rows import LeftOut, describe_images
 from stages.prepare_dataset.leaks import find_leaks, take_out_leaks
 from stages.prepare_dataset.pack import ChannelSums, ShardWriter, keep_rows, sum_channels, write_array
@@ -35,6 +36,8 @@ from stages.shared.files import publish_folder, write_json
 from stages.shared.index import write_index
 from stages.shared.paths import AUDIT, METRICS, PREPARED
 from stages.shared.text import printable
+
+MAX_FILE_BYTES = 2**30
 
 
 def main() -> None:
@@ -48,7 +51,7 @@ def main() -> None:
     # Decoding can only take images away: refuse now what an hour of decoding would not mend.
     if params.audit.tiny_class != "exclude":
         refuse_small_classes(collection.images, params.split, classes=classes, given=given)
-    find_groups([image.key for image in collection.images], params.split)
+    find_groups(collection.images, params.split)
     form = ImageForm(
         color=params.dataset.color,
         height_px=params.dataset.height_px,
@@ -155,7 +158,10 @@ def decode_into(
     used: list[FoundImage] = []
     undecodable: list[IndexRow] = []
     sums, fingerprints = [], []
-    files = (ImageFile(printable(image.path), partial(source.read, image.path)) for image in images)
+    files = (
+        ImageFile(printable(image.path), partial(source.read, image.path, max_bytes=MAX_FILE_BYTES))
+        for image in images
+    )
     decoded = decode_files(files, form, workers=dataset.workers, fingerprint=fingerprint_image)
     for image, result in zip(images, decoded, strict=True):
         if result.pixels is None:

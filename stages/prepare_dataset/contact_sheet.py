@@ -12,7 +12,7 @@ from schemas.prepare_dataset.finding import ImageKind
 from schemas.shared.manifest import FileRecord
 from stages.images.decode import Pixels
 from stages.prepare_dataset.audit import IMAGE_KINDS, Finding, Findings
-from stages.prepare_dataset.collect import FoundImage
+from stages.prepare_dataset.found_images import FoundImage
 
 _TILE_PX = 112
 _GAP_PX = 10

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from schemas.shared.index import IndexRow, Status
 from schemas.shared.manifest import SplitName
-from stages.prepare_dataset.collect import FoundImage
 from stages.prepare_dataset.fingerprint import Fingerprints
+from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.units import Units
 from stages.shared.text import printable
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from schemas.prepare_dataset.split import Split
 from schemas.shared.manifest import SPLIT_NAMES, SplitName
-from stages.prepare_dataset.collect import FoundImage
+from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.units import Units
 from stages.shared.errors import InputError
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.prepare_dataset.split import Split
-from stages.prepare_dataset.collect import FoundImage
 from stages.prepare_dataset.duplicates import Pairs, find_copies, find_near_duplicates, join_pairs
 from stages.prepare_dataset.fingerprint import Fingerprints
+from stages.prepare_dataset.found_images import FoundImage
 from stages.shared.errors import InputError
 from stages.shared.text import printable
 
@@ -64,7 +64,7 @@ def join_units(images: Sequence[FoundImage], fingerprints: Fingerprints, split: 
     Raises:
         InputError: split.group finds something in no path, or in none twice.
     """
-    groups = find_groups([image.key for image in images], split)
+    groups = find_groups(images, split)
     copies = find_copies(fingerprints)
     near = np.empty((0, 2), dtype=np.int64)
     if split.near_duplicate_bits != "none":
@@ -77,15 +77,17 @@ def join_units(images: Sequence[FoundImage], fingerprints: Fingerprints, split: 
     return Units(join_pairs(len(images), copies, near, _pair_groups(groups)), keys, copies, near)
 
 
-def find_groups(paths: Sequence[str], split: Split) -> list[str | None]:
-    """Return the group of each path: what split.group finds in it, None where it finds nothing.
+def find_groups(images: Sequence[FoundImage], split: Split) -> list[str | None]:
+    """Return the group of each image: what split.group finds in its key, None where it finds nothing.
 
     Raises:
-        InputError: It finds something in no path, or something else in every one.
+        InputError: It finds something in no key, or something else in every one.
     """
     if split.group == "none":
-        return [None] * len(paths)
-    matches = [re.search(split.group, path) for path in paths]
+        return [None] * len(images)
+    if split.group == "column":
+        return [image.group for image in images]
+    matches = [re.search(split.group, image.key) for image in images]
     groups = [
         None if match is None else "\0".join(part or "" for part in match.groups() or (match[0],))
         for match in matches
@@ -94,7 +96,7 @@ def find_groups(paths: Sequence[str], split: Split) -> list[str | None]:
     if len(set(named)) == len(named):
         found = "finds another text in each path" if named else "finds nothing in any path"
         raise InputError(
-            f"split.group: {printable(split.group)}: {found}, as in {printable(paths[0])}; "
+            f"split.group: {printable(split.group)}: {found}, as in {printable(images[0].key)}; "
             "write one that finds the same text in the images that belong together, or none"
         )
     return groups

@@ -2,7 +2,7 @@
 
 from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.split import Split
-from stages.prepare_dataset.collect import FoundImage
+from stages.prepare_dataset.found_images import FoundImage
 
 
 def split_params(**changed: object) -> Split:
@@ -52,4 +52,4 @@ def audit_params(**changed: object) -> Audit:
 
 def found(path: str) -> FoundImage:
     """Return the image at `<class>/<file>`."""
-    return FoundImage(path=path, key=path, label=path.split("/", maxsplit=1)[0], split=None)
+    return FoundImage(path=path, key=path, label=path.split("/", maxsplit=1)[0], split=None, group=None)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from schemas.prepare_dataset.split import Split
 from schemas.shared.manifest import SPLIT_NAMES, SplitName
-from stages.prepare_dataset.collect import FoundImage
 from stages.prepare_dataset.duplicates import join_pairs
+from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.split import Division, draw_side, refuse_small_classes, split_images
 from stages.prepare_dataset.units import Units
 from stages.shared.errors import InputError

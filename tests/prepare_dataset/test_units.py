@@ -35,7 +35,7 @@ def distinct(num_images: int) -> Fingerprints:
 )
 def test_groups(pattern: str, groups: list[str | None]) -> None:
     """The text that is found is the group, or what the parentheses hold; a path without it has no group."""
-    assert find_groups(PATHS, split_params(group=pattern)) == groups
+    assert find_groups([found(path) for path in PATHS], split_params(group=pattern)) == groups
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_groups(pattern: str, groups: list[str | None]) -> None:
 def test_pattern_of_no_use(pattern: str, found_text: str) -> None:
     """A pattern that joins nothing is a mistake, told with a path to look at."""
     with pytest.raises(InputError, match=rf"^split.group: .*{found_text}, as in cat/ann-1.png; "):
-        find_groups(PATHS, split_params(group=pattern))
+        find_groups([found(path) for path in PATHS], split_params(group=pattern))
 
 
 def test_units_join_groups_copies_and_near_duplicates() -> None:
