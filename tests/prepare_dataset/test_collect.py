@@ -71,7 +71,7 @@ def test_classes_of_image_folder(tmp_path: Path) -> None:
     """For a plain layout classes, files and labels are those of torchvision's ImageFolder."""
     from torchvision.datasets import ImageFolder
 
-    files = class_folders(("b", "a", "B", "10", "2", "ü"), num_images=2)
+    files = class_folders(("b", "a", "C", "10", "2", "ü"), num_images=2)
     files |= {"a/deep/x.JPG": b"", "a/note.txt": b"", "b/z.tiff": b"", "readme.md": b""}
     reference = ImageFolder(str(write_folder(tmp_path, files)))
     collection = collect_images(open_source(tmp_path).list_entries(), name="raw", is_archive=False)

@@ -156,7 +156,7 @@ def _find_directory(file: ArchiveFile) -> tuple[int, int, int]:
 def _walk_directory(
     file: ArchiveFile, start: int, end: int
 ) -> Iterator[tuple[bytes, bytes, tuple[Any, ...]]]:
-    """Yield name, extra field and the numbers of every entry, a piece of the directory in memory at a time."""
+    """Yield name, extra field and the numbers of every entry, with a piece of the directory in memory."""
     piece, place = b"", 0
     while start + place < end:
         if len(piece) < place + _MAX_ENTRY_BYTES and start + len(piece) < end:
