@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -58,8 +58,7 @@ DEFAULT_LIMITS = DecodeLimits(max_pixels=80_000_000, max_file_bytes=200_000_000)
 """For who has no params.yaml: what stands there when it is new. At most 512 MB for pixels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """A decoded image."""
 
     pixels: Pixels
@@ -167,6 +166,8 @@ def choose_reduction(header: Header, form: ImageForm) -> int:
     if header.format != "JPEG":
         return 1
     wanted = 2 * max(form.height_px, form.width_px)  # it may have to be turned
+    if min(header.height_px, header.width_px) < 2 * wanted - 1:
+        return 1
     for reduction in (8, 4, 2):
         height, width = _reduced(header, reduction)
         # Of nearly square ones the reduced picture would not tell whether it was turned.

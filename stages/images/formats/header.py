@@ -1,15 +1,14 @@
 """What is known of an image before it is decoded, and the refusal of what cannot be."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Undecodable(ValueError):
     """The bytes are no image that can be used; the message says why, as the rest of a sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What the header of an image file states."""
+class Header(NamedTuple):
+    """What the header of an image file states; a tuple, for one is made of every image in a microsecond."""
 
     format: str
     """As people call it: JPEG, PNG, ..."""

@@ -4,9 +4,11 @@ Source: ITU-T T.81, annex B (markers), annex G (progression).
 """
 
 import re
+import struct
 
 from stages.images.formats.header import Header, Undecodable, cut_off, damaged
 
+_SEGMENT = struct.Struct(">BBH").unpack_from
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """A marker that is no restart marker, no stuffed byte and no fill byte."""
 
@@ -17,6 +19,8 @@ _FRAMES = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC),
 _DECODED = frozenset((0xC0, 0xC1, 0xC2, 0xC9, 0xCA))
 _ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 """Markers without a length."""
+
+_SKIPPED = frozenset(range(0x02, 0xFF)) - _FRAMES - _ALONE - {_SOS, _EOI}
 
 _MOST_PIXELS_A_BYTE = 256
 """A block of 8 x 8 pixels takes at least two bits (two Huffman codes), and one channel has all blocks."""
@@ -36,38 +40,39 @@ def read_jpeg(data: bytes) -> Header:
     position = 2
     try:
         while True:
-            if data[position] != 0xFF:  # rubbish between segments, which decoders skip
-                position = data.index(b"\xff", position)
-            marker = data[position + 1]
-            if marker == 0xFF:  # fill bytes
-                position += 1
-                continue
-            position += 2
-            if marker == _EOI:
-                break
-            if marker in _ALONE:
-                continue
-            segment = position
-            position += data[segment] << 8 | data[segment + 1]
-            if marker in _FRAMES:
+            start, marker, num_bytes = _SEGMENT(data, position)
+            if start != 0xFF:  # rubbish between segments, which decoders skip
+                position = _find_marker(data, position)
+            elif marker in _SKIPPED:
+                position += 2 + num_bytes
+            elif marker in _FRAMES:
                 if frame is not None:
                     raise damaged("it has two frame headers")
-                frame = (marker, segment)
+                frame = (marker, position + 2)
+                position += 2 + num_bytes
             elif marker == _SOS:
                 if frame is None:
                     raise damaged("its pixels stand before its frame header")
-                scans.append(segment)
-                found = _SCAN_END.search(data, position)
+                scans.append(position + 2)
+                found = _SCAN_END.search(data, position + 2 + num_bytes)
                 if found is None:
                     raise cut_off("its pixels have no end marker")
                 position = found.start()
-    except (IndexError, ValueError) as error:
-        if isinstance(error, Undecodable):
-            raise
+                if data[position + 1] == _EOI:
+                    return _read_frame(data, *frame, scans)
+            elif marker == _EOI:
+                raise cut_off("it ends before its pixels")
+            else:  # a fill byte, or a marker without a length
+                position += 1 if marker == 0xFF else 2
+    except (struct.error, IndexError):
         raise cut_off("it has no end marker") from None
-    if frame is None or not scans:
-        raise cut_off("it ends before its pixels")
-    return _read_frame(data, *frame, scans)
+
+
+def _find_marker(data: bytes, position: int) -> int:
+    found = data.find(b"\xff", position)
+    if found < 0:
+        raise cut_off("it has no end marker")
+    return found
 
 
 def _read_frame(data: bytes, marker: int, segment: int, scans: list[int]) -> Header:
