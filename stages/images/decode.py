@@ -140,11 +140,13 @@ class Decoder:
 
     def _hear(self, complaints: str, data: bytes, header: Header, flags: int) -> None:
         """Refuse what complaints show to be damaged."""
-        refuse_damage(complaints, num_bytes=len(data))
-        if header.format == "JPEG" and self._stderr is not None:
-            # libjpeg says only the first thing it finds. Take that away and listen once more.
-            cv2.imdecode(np.frombuffer(strip_jpeg(data), dtype=np.uint8), flags)
-            refuse_damage(self._stderr.take(), num_bytes=len(data))
+        if header.format != "JPEG" or self._stderr is None:
+            refuse_damage(complaints)
+            return
+        # libjpeg says only the first thing it finds, and much of that is harmless: listen again without it.
+        plain = strip_jpeg(data)
+        cv2.imdecode(np.frombuffer(plain, dtype=np.uint8), flags)
+        refuse_damage(self._stderr.take(), pixels=plain[:-2])
 
 
 def refuse_large(header: Header, limits: DecodeLimits) -> None:

@@ -17,10 +17,8 @@ _SEQUENTIAL = (0xC0, 0xC1)
 _PROGRESSIVE = (0xC2, 0xCA)
 _FRAMES = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)))
 _DECODED = frozenset((0xC0, 0xC1, 0xC2, 0xC9, 0xCA))
-_ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
-"""Markers without a length."""
-
-_SKIPPED = frozenset(range(0x02, 0xFF)) - _FRAMES - _ALONE - {_SOS, _EOI}
+_SKIPPED = frozenset(range(0x02, 0xFF)) - _FRAMES - {*range(0xD0, 0xD9), _SOS, _EOI}
+"""Segments that have a length, and that matter to the decoder alone."""
 
 _MOST_PIXELS_A_BYTE = 256
 """A block of 8 x 8 pixels takes at least two bits (two Huffman codes), and one channel has all blocks."""
@@ -41,7 +39,7 @@ def read_jpeg(data: bytes) -> Header:
     try:
         while True:
             start, marker, num_bytes = _SEGMENT(data, position)
-            if start != 0xFF:  # rubbish between segments, which decoders skip
+            if start != 0xFF:
                 position = _find_marker(data, position)
             elif marker in _SKIPPED:
                 position += 2 + num_bytes
@@ -69,9 +67,12 @@ def read_jpeg(data: bytes) -> Header:
 
 
 def _find_marker(data: bytes, position: int) -> int:
+    """Return where the next marker is, behind null bytes that pad what was before."""
     found = data.find(b"\xff", position)
     if found < 0:
         raise cut_off("it has no end marker")
+    if data[position:found].strip(b"\0"):
+        raise damaged("its segments do not join")
     return found
 
 
@@ -125,7 +126,7 @@ def _refuse_missing_scans(data: bytes, segment: int, scans: list[int], *, progre
 def strip_jpeg(data: bytes) -> bytes:
     """Return a JPEG that read_jpeg accepts, without what decoders complain of and could do without.
 
-    That is rubbish between segments, all application data but Adobe's colour transform, and scan parameters
+    That is padding between segments, all application data but Adobe's colour transform, and scan parameters
     that a sequential JPEG has no use for.
     """
     kept = [data[:2]]
@@ -135,7 +136,7 @@ def strip_jpeg(data: bytes) -> bytes:
         marker = data[position + 1]
         if marker == _EOI:
             return b"".join((*kept, b"\xff\xd9"))
-        if marker == 0xFF or marker in _ALONE:
+        if not (marker in _SKIPPED or marker in _FRAMES or marker == _SOS):
             position += 1 if marker == 0xFF else 2
             continue
         end = position + 2 + (data[position + 2] << 8 | data[position + 3])
