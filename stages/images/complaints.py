@@ -16,6 +16,9 @@ _MOST_BYTES = 4096
 _END_MARKER = "d9"
 _LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
 _LOG_PREFIX = re.compile(r"^\[ *(WARN|ERROR|FATAL):.*?\] global \S+ (?:\w+ )?")
+_OTHER_PAGES = "TIFFAdvanceDirectory"
+"""What libtiff says of pages that are not looked at."""
+
 _SERIOUS = ("Corrupt JPEG data", "Premature end", "Inconsistent progression")
 
 
@@ -44,7 +47,8 @@ class CapturedStderr:
 def refuse_damage(complaints: str, *, pixels: bytes = b"") -> None:
     """Refuse an image whose decoder found it damaged; pass over what is merely odd.
 
-    Odd are unknown tags, colour profiles that contradict themselves, and null bytes behind the pixels.
+    Odd are later pages that are missing, unknown tags, colour profiles that contradict themselves, and null
+    bytes behind the pixels.
 
     Args:
         complaints: What CapturedStderr holds, a line for each.
@@ -55,6 +59,8 @@ def refuse_damage(complaints: str, *, pixels: bytes = b"") -> None:
     """
     for line in complaints.splitlines():
         level, text = _split(line)
+        if text.startswith(_OTHER_PAGES):
+            continue
         if (left_over := _LEFT_OVER.search(text)) is not None:
             num_bytes = int(left_over[1])
             if left_over[2] != _END_MARKER or pixels[-num_bytes:] != bytes(num_bytes):

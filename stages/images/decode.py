@@ -17,6 +17,7 @@ import numpy.typing as npt
 from schemas.shared.image import ImageForm
 from stages.images.complaints import CapturedStderr, explain_failure, refuse_damage
 from stages.images.formats.detect import read_header
+from stages.images.formats.gif import mend_gif
 from stages.images.formats.header import Header, Undecodable
 from stages.images.formats.jpeg import strip_jpeg
 from stages.images.resize import Pixels, resize_image
@@ -105,6 +106,8 @@ class Decoder:
             )
         header = read_header(data)
         refuse_large(header, self._limits)
+        if header.format == "GIF":
+            data = mend_gif(data)
         reduction = choose_reduction(header, form)
         pixels = self._decode(data, header, gray=form.color == "grayscale", reduction=reduction)
         if reduction == 1:

@@ -1,7 +1,7 @@
 """Decodes files in a process of its own, which a decoder may crash, and tells of each what became of it.
 
-Run as `python -m tests.images.decode_child`: a pickled list of files comes in, a pickled Outcome of each goes out
-as soon as it is known.
+Run as `python -m tests.images.decode_child`: a pickled list of files comes in, a pickled Outcome of each goes
+out as soon as it is known.
 """
 
 import pickle

@@ -46,5 +46,15 @@ def read_gif(data: bytes) -> Header:
     return Header("GIF", height_px, width_px, 12, has_alpha=has_alpha, num_frames=num_frames)
 
 
+def mend_gif(data: bytes) -> bytes:
+    """Return a GIF that read_gif accepts with a background colour that is in its palette.
+
+    OpenCV refuses others. The colour has no say here: what no frame covers is transparent.
+    """
+    if data[10] & 0x80 and data[11] >= 2 << (data[10] & 7):
+        return data[:11] + b"\0" + data[12:]
+    return data
+
+
 def _palette_bytes(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0

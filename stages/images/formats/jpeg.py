@@ -12,13 +12,16 @@ _SEGMENT = struct.Struct(">BBH").unpack_from
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """A marker that is no restart marker, no stuffed byte and no fill byte."""
 
-_SOS, _EOI = 0xDA, 0xD9
+_DHT, _SOS, _EOI, _DQT = 0xC4, 0xDA, 0xD9, 0xDB
 _SEQUENTIAL = (0xC0, 0xC1)
 _PROGRESSIVE = (0xC2, 0xCA)
 _FRAMES = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)))
 _DECODED = frozenset((0xC0, 0xC1, 0xC2, 0xC9, 0xCA))
-_SKIPPED = frozenset(range(0x02, 0xFF)) - _FRAMES - {*range(0xD0, 0xD9), _SOS, _EOI}
+_SKIPPED = frozenset(range(0x02, 0xFF)) - _FRAMES - {*range(0xD0, 0xD9), _SOS, _EOI, _DQT}
 """Segments that have a length, and that matter to the decoder alone."""
+
+_HOLE = bytes(64)
+"""What a disk, a download or an unpacker leaves where it lost something: null bytes."""
 
 _MOST_PIXELS_A_BYTE = 256
 """A block of 8 x 8 pixels takes at least two bits (two Huffman codes), and one channel has all blocks."""
@@ -43,6 +46,10 @@ def read_jpeg(data: bytes) -> Header:
                 position = _find_marker(data, position)
             elif marker in _SKIPPED:
                 position += 2 + num_bytes
+            elif marker == _DQT:
+                if data[position + 4] < 16 and 0 in data[position + 5 : position + 69]:  # of 8 bits each
+                    raise damaged("its quantization table has a nought")
+                position += 2 + num_bytes
             elif marker in _FRAMES:
                 if frame is not None:
                     raise damaged("it has two frame headers")
@@ -57,7 +64,7 @@ def read_jpeg(data: bytes) -> Header:
                     raise cut_off("its pixels have no end marker")
                 position = found.start()
                 if data[position + 1] == _EOI:
-                    return _read_frame(data, *frame, scans)
+                    return _read_frame(data, *frame, scans, end=position)
             elif marker == _EOI:
                 raise cut_off("it ends before its pixels")
             else:  # a fill byte, or a marker without a length
@@ -76,7 +83,7 @@ def _find_marker(data: bytes, position: int) -> int:
     return found
 
 
-def _read_frame(data: bytes, marker: int, segment: int, scans: list[int]) -> Header:
+def _read_frame(data: bytes, marker: int, segment: int, scans: list[int], *, end: int) -> Header:
     if marker not in _DECODED:
         raise Undecodable("is a lossless or hierarchical JPEG, which is not supported; save it as PNG")
     bits, num_channels = data[segment + 2], data[segment + 7]
@@ -95,7 +102,29 @@ def _read_frame(data: bytes, marker: int, segment: int, scans: list[int]) -> Hea
         _refuse_missing_scans(data, segment, scans, progressive=progressive)
         # Coefficients of the whole picture are kept, two bytes each, before the first pixel is made.
         return Header("JPEG", height_px, width_px, 6 + 2 * num_channels)
+    hole = data.find(_HOLE, scans[0], end)
+    if hole >= 0 and data[hole:end].strip(b"\0") and not _may_be_blank(data):
+        raise damaged(f"null bytes stand where pixels should, at byte {hole:,}")
     return Header("JPEG", height_px, width_px, 6)
+
+
+def _may_be_blank(data: bytes) -> bool:
+    """Return whether null bytes may stand for blank pixels.
+
+    They do if the code of noughts only, the first one of a table, ends a block. In the usual tables it does
+    not: there null bytes are 63 equal coefficients a block, which no photograph holds.
+    """
+    position = 2
+    while (found := data.find(b"\xff\xc4", position)) >= 0:
+        position = found + 4
+        end = found + 2 + int.from_bytes(data[found + 2 : found + 4], "big")
+        while position + 17 <= min(end, len(data)):
+            is_ac, num_codes = data[position] >> 4, sum(data[position + 1 : position + 17])
+            if is_ac and data[position + 17 : position + 18] != b"\0":
+                return False
+            position += 17 + num_codes
+        position = max(position, found + 4)
+    return True
 
 
 def _refuse_missing_scans(data: bytes, segment: int, scans: list[int], *, progressive: bool) -> None:
@@ -111,6 +140,8 @@ def _refuse_missing_scans(data: bytes, segment: int, scans: list[int], *, progre
     lowest = {data[segment + 8 + 3 * i]: [16] * 64 for i in range(data[segment + 7])}
     for scan in scans:
         num_channels = data[scan + 2]
+        if data[scan] << 8 | data[scan + 1] != 6 + 2 * num_channels:
+            raise damaged("a scan header has a wrong length")
         first, last, bits = data[scan + 3 + 2 * num_channels : scan + 6 + 2 * num_channels]
         if not progressive:
             first, last, bits = 0, 63, 0  # some cameras write others, and decoders look away
@@ -136,7 +167,7 @@ def strip_jpeg(data: bytes) -> bytes:
         marker = data[position + 1]
         if marker == _EOI:
             return b"".join((*kept, b"\xff\xd9"))
-        if not (marker in _SKIPPED or marker in _FRAMES or marker == _SOS):
+        if not (marker in _SKIPPED or marker in _FRAMES or marker in (_SOS, _DQT)):
             position += 1 if marker == 0xFF else 2
             continue
         end = position + 2 + (data[position + 2] << 8 | data[position + 3])
