@@ -22,7 +22,7 @@ from stages.images.formats.header import Header, Undecodable
 from stages.images.formats.jpeg import strip_jpeg
 from stages.images.resize import Pixels, resize_image
 from stages.images.source import UnreadableFile
-from stages.images.transparency import lay_on_white
+from stages.images.stored import render_stored
 
 Fingerprint = Callable[[bytes, "Decoded"], bytes]
 
@@ -115,9 +115,8 @@ class Decoder:
         return Decoded(pixels, *_upright_sides(header, pixels, reduction))
 
     def _decode(self, data: bytes, header: Header, *, gray: bool, reduction: int) -> Pixels:
-        if header.has_alpha:
-            pixels = self._call(data, header, cv2.IMREAD_UNCHANGED)
-            return lay_on_white(pixels, header, gray=gray)
+        if header.has_alpha or header.white:
+            return render_stored(self._call(data, header, cv2.IMREAD_UNCHANGED), header, gray=gray)
         if reduction > 1:
             flags = (_REDUCED_GRAY if gray else _REDUCED_RGB)[reduction]
         else:

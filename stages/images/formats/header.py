@@ -28,7 +28,10 @@ class Header(NamedTuple):
     """Whether OpenCV returns the colours multiplied by alpha."""
 
     orientation: int = 1
-    """EXIF's, 1 to 8; read only where there is alpha, for elsewhere OpenCV sees to it."""
+    """EXIF's, 1 to 8; read only where OpenCV does not see to it."""
+
+    white: int = 0
+    """The value that stands for white, where OpenCV would take another for it; else 0."""
 
     num_frames: int = 1
     """Frames of an animation, pages of a document."""
