@@ -43,7 +43,9 @@ def read_gif(data: bytes) -> Header:
         raise cut_off("it has no end mark") from None
     if not num_frames:
         raise damaged("it holds no picture")
-    return Header("GIF", height_px, width_px, 12, has_alpha=has_alpha, num_frames=num_frames)
+    return Header(
+        "GIF", height_px, width_px, 12 if has_alpha else 9, has_alpha=has_alpha, num_frames=num_frames
+    )
 
 
 def mend_gif(data: bytes) -> bytes:

@@ -101,7 +101,7 @@ def _read_frame(data: bytes, marker: int, segment: int, scans: list[int], *, end
     if progressive or len(scans) != 1 or data[scans[0] + 2] != num_channels:
         _refuse_missing_scans(data, segment, scans, progressive=progressive)
         # Coefficients of the whole picture are kept, two bytes each, before the first pixel is made.
-        return Header("JPEG", height_px, width_px, 6 + 2 * num_channels)
+        return Header("JPEG", height_px, width_px, 3 + 2 * num_channels)
     hole = data.find(_HOLE, scans[0], end)
     if hole >= 0 and data[hole:end].strip(b"\0") and not _may_be_blank(data):
         raise damaged(f"null bytes stand where pixels should, at byte {hole:,}")

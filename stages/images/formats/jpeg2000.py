@@ -36,7 +36,7 @@ def read_jpeg2000(data: bytes) -> Header:
         raise Undecodable(
             f"has {num_channels} channels of {bits} bits; supported are at most 4 of at most 16 bits"
         )
-    return Header("JPEG 2000", height_px, width_px, 8 + 8 * num_channels, bits, has_alpha=num_channels == 4)
+    return Header("JPEG 2000", height_px, width_px, 3 + 5 * num_channels, bits, has_alpha=num_channels == 4)
 
 
 def _find_codestream(data: bytes) -> tuple[int, int]:

@@ -42,4 +42,5 @@ def read_pnm(data: bytes) -> Header:
     # OpenCV looks at the highest value only where 8 bits are written in text.
     is_scaled = most in (255, 65535) or (kind < 4 and most < 255) or kind == 4
     bits = 16 if most > 255 else 8
-    return Header("PNM", height_px, width_px, 12, bits, white=0 if is_scaled else most)
+    white = 0 if is_scaled else most
+    return Header("PNM", height_px, width_px, 12 if white else 6, bits, white=white)

@@ -72,7 +72,7 @@ def read_tiff(data: bytes) -> Header:
         "TIFF",
         height_px,
         width_px,
-        12 * max(1, bits // 8),
+        24 if bits > 8 and extra else 13,
         bits,
         has_alpha=num_channels == 4 and extra in (1, 2),
         is_premultiplied=bits <= 8 or extra == 1,
