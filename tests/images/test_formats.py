@@ -152,7 +152,7 @@ def test_alpha_is_blended_as_pillow_does(kind: str, gray: bool) -> None:
 
 
 def limited(data: bytes, *, max_pixels: int = 80_000_000, max_file_bytes: int = 10**9) -> None:
-    Decoder(DecodeLimits(max_pixels, max_file_bytes)).decode(data, form())
+    Decoder(DecodeLimits(max_pixels, max_file_bytes, max_seconds=5)).decode(data, form())
 
 
 def test_too_many_pixels() -> None:

@@ -10,13 +10,17 @@ import pytest
 
 from stages.images.resize import Pixels
 from tests.images.decode_child import MAX_SECONDS, Outcome, decode_apart
-from tests.images.samples import whole_files
+from tests.images.samples import save, scene, whole_files
 from tests.images.trees import decode_whole, form
 
 NUM_MUTATIONS = int(os.environ.get("DARKROOM_MUTATIONS", "2000"))
 NUM_AT_ONCE = 4000
 MAX_BYTES = 512 * 2**20
-WHOLE = whole_files()
+WHOLE = whole_files() | {
+    # Large enough to be decoded at reduced size.
+    "jpeg large": save(scene(300, 400), "JPEG"),
+    "jpeg large progressive": save(scene(300, 400), "JPEG", progressive=True),
+}
 KINDS = list(WHOLE)
 CUT_SHORT = 0.4  # of all changes strike the first bytes, where a small one does most
 NUMBERS = (0, 1, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF)

@@ -33,7 +33,8 @@ def both(data: bytes, side: int, *, gray: bool = False, mode: ResizeMode = "squi
         (375, 500, 224, 1),
         (375, 500, 64, 2),
         (375, 500, 32, 4),
-        (375, 500, 16, 8),
+        (375, 500, 16, 4),
+        (1000, 1000, 16, 8),
         (256, 256, 64, 2),
         (255, 256, 64, 1),
         (254, 256, 64, 1),
@@ -41,11 +42,12 @@ def both(data: bytes, side: int, *, gray: bool = False, mode: ResizeMode = "squi
         (3000, 4000, 1000, 1),
         (32, 32, 32, 1),
         (500, 501, 16, 4),
-        (500, 500, 16, 8),
+        (505, 512, 16, 4),
+        (512, 512, 16, 8),
     ],
 )
 def test_choice(height: int, width: int, side: int, reduction: int) -> None:
-    """The smallest whose sides are still twice the wanted ones, if it shows which way it was turned."""
+    """The smallest of twice the wanted sides, and 64 pixels, that shows which way it was turned."""
     header = Header("JPEG", height, width, 6)
     assert choose_reduction(header, form(height_px=side, width_px=side)) == reduction
     assert choose_reduction(header._replace(format="PNG"), form(height_px=side, width_px=side)) == 1
