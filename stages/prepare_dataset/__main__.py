@@ -16,17 +16,18 @@ from schemas.prepare_dataset.prepare_metrics import PrepareMetrics
 from schemas.shared.image import ImageForm
 from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
-from stages.images.decode import ImageFile, decode_files
+from stages.images.decode import DecodeLimits, ImageFile, decode_files
 from stages.images.source import Source
 from stages.params.read import read_params
 from stages.prepare_dataset.audit import Rows, audit_images
-from stages.prepare_dataset.collect import collect_images, describe_left_out
+from stages.prepare_dataset.collect import describe_left_out
 from stages.prepare_dataset.contact_sheet import write_contact_sheet
 from stages.prepare_dataset.findings import describe_findings, write_findings
 from stages.prepare_dataset.fingerprint import Fingerprints, fingerprint_image, stack_fingerprints
 from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.index_rows import LeftOut, describe_images
 from stages.prepare_dataset.leaks import find_leaks, take_out_leaks
+from stages.prepare_dataset.listing import list_images
 from stages.prepare_dataset.pack import ChannelSums, ShardWriter, keep_rows, sum_channels, write_array
 from stages.prepare_dataset.source import open_source
 from stages.prepare_dataset.split import refuse_small_classes, split_images
@@ -37,8 +38,6 @@ from stages.shared.index import write_index
 from stages.shared.paths import AUDIT, METRICS, PREPARED
 from stages.shared.text import printable
 
-MAX_FILE_BYTES = 2**30
-
 
 def main() -> None:
     """Prepare the data set that params.yaml names."""
@@ -46,7 +45,7 @@ def main() -> None:
     path = Path(params.dataset.source)
     name = str(path)
     source = open_source(path)
-    collection = collect_images(source.list_entries(), name=name, is_archive=path.is_file())
+    collection = list_images(source, params.dataset)
     classes, given = collection.classes, collection.given_splits
     # Decoding can only take images away: refuse now what an hour of decoding would not mend.
     if params.audit.tiny_class != "exclude":
@@ -111,7 +110,11 @@ def main() -> None:
         num_val=sum(manifest.counts.val),
         num_test=sum(manifest.counts.test),
         num_undecodable=len(undecodable),
-        num_not_an_image=len(collection.left_out),
+        num_not_an_image=collection.num_left_out("not_an_image"),
+        num_outside_classes=collection.num_left_out("outside_classes"),
+        num_not_in_table=collection.num_left_out("not_in_table"),
+        num_hidden=collection.num_clutter["hidden"],
+        num_system_files=collection.num_clutter["system"],
         num_copies=len(units.copies),
         num_near_duplicates=len(np.unique(units.near[:, 1])),
         num_conflicting_labels=len(findings.images["conflicting_labels"]),
@@ -158,11 +161,12 @@ def decode_into(
     used: list[FoundImage] = []
     undecodable: list[IndexRow] = []
     sums, fingerprints = [], []
+    limits = DecodeLimits(max_pixels=dataset.max_pixels, max_file_bytes=dataset.max_file_bytes)
     files = (
-        ImageFile(printable(image.path), partial(source.read, image.path, max_bytes=MAX_FILE_BYTES))
+        ImageFile(printable(image.path), partial(source.read, image.path, max_bytes=dataset.max_file_bytes))
         for image in images
     )
-    decoded = decode_files(files, form, workers=dataset.workers, fingerprint=fingerprint_image)
+    decoded = decode_files(files, form, workers=dataset.workers, limits=limits, fingerprint=fingerprint_image)
     for image, result in zip(images, decoded, strict=True):
         if result.pixels is None:
             undecodable.append(
@@ -233,10 +237,19 @@ def report(metrics: PrepareMetrics, *, name: str) -> None:
         f"prepare-dataset: {num_images:,} images of {metrics.num_classes} classes from {name}: "
         f"{metrics.num_train:,} train, {metrics.num_val:,} val, {metrics.num_test:,} test"
     )
-    if metrics.num_undecodable or metrics.num_not_an_image:
+    left_out = {
+        "cannot be decoded": metrics.num_undecodable,
+        "are no images": metrics.num_not_an_image,
+        "stand outside the class folders": metrics.num_outside_classes,
+        "are not in the table": metrics.num_not_in_table,
+    }
+    if any(left_out.values()):
+        counts = ", ".join(f"{number:,} that {what}" for what, number in left_out.items() if number)
+        print(f"prepare-dataset: left out {counts}; {PREPARED / 'index.csv'} names each")
+    if metrics.num_hidden or metrics.num_system_files:
         print(
-            f"prepare-dataset: left out {metrics.num_undecodable:,} that cannot be decoded and "
-            f"{metrics.num_not_an_image:,} that are no images; {PREPARED / 'index.csv'} names each"
+            f"prepare-dataset: passed over {metrics.num_hidden:,} hidden files and "
+            f"{metrics.num_system_files:,} that operating systems leave behind"
         )
     if metrics.num_together:
         print(

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from stages.images.decode import Decoded
+
 FINGERPRINT = np.dtype(
     [
         ("sha256", "u1", (32,)),
@@ -27,7 +29,7 @@ phash: which of the 64 lowest frequencies are above the median one; near duplica
 shape: the same frequencies without brightness and contrast, as a vector of length 127.
 flat: whether there is too little contrast for the last two to mean anything.
 std: standard deviation at 32 x 32, in grey levels.
-height_px, width_px: before it is resized.
+height_px, width_px: of the whole image, upright.
 """
 
 Fingerprints = npt.NDArray[np.void]
@@ -38,7 +40,7 @@ _FLAT_STD = 2.0
 """Grey levels; below it the frequencies are those of noise."""
 
 
-def fingerprint_image(data: bytes, pixels: npt.NDArray[np.uint8]) -> bytes:
+def fingerprint_image(data: bytes, decoded: Decoded) -> bytes:
     """Return the FINGERPRINT of an image.
 
     The perceptual hash is the usual one (Zauner 2010, "Implementation and Benchmarking of Perceptual Image
@@ -48,8 +50,9 @@ def fingerprint_image(data: bytes, pixels: npt.NDArray[np.uint8]) -> bytes:
 
     Args:
         data: The whole file.
-        pixels: What it decodes to (height, width[, channels]), channels in RGB order, before it is resized.
+        decoded: What it decodes to, before it is resized.
     """
+    pixels = decoded.pixels
     gray = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(gray, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
     std = float(cv2.meanStdDev(small)[1][0, 0])
@@ -62,7 +65,7 @@ def fingerprint_image(data: bytes, pixels: npt.NDArray[np.uint8]) -> bytes:
             hashlib.sha256(data).digest(),
             np.packbits(bits).tobytes(),
             np.rint(frequencies * (127 / max(length, 1.0))).astype(np.int8).tobytes(),
-            struct.pack("<?fII", length < _FLAT_STD * _SIDE_PX, std, *pixels.shape[:2]),
+            struct.pack("<?fII", length < _FLAT_STD * _SIDE_PX, std, decoded.height_px, decoded.width_px),
         )
     )
 

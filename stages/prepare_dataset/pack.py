@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from schemas.shared.image import ImageForm
 from schemas.shared.manifest import FileRecord
-from stages.images.decode import Pixels
+from stages.images.resize import Pixels
 from stages.shared.files import record_of
 
 SHARD_BYTES = 64 * 2**20

@@ -102,9 +102,7 @@ def collect_from_table(
     _refuse_gaps(columns, place=place)
     refuse_similar_classes(classes, place=place)
     others = (
-        entry
-        for row, entry in enumerate(entries)
-        if columns.labels[row] == _NOT_IN_TABLE and entry != table
+        entry for row, entry in enumerate(entries) if columns.labels[row] == _NOT_IN_TABLE and entry != table
     )
     visible, num_clutter = take_out_clutter(others)
     return Collection(
@@ -202,8 +200,8 @@ def _read_rows(data: bytes, *, place: str) -> Iterator[_Row]:
             line = reader.line_num + 1
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{place}: is not UTF-8 (byte {error.object[error.start]:#04x} somewhere from line {line} on); save it as "
-            "CSV UTF-8"
+            f"{place}: is not UTF-8 (byte {error.object[error.start]:#04x}, somewhere from line {line} on); "
+            "save it as CSV UTF-8"
         ) from None
     except csv.Error as error:
         raise InputError(f"{place}:{line}: is no CSV: {printable(str(error))}; save it anew") from None

@@ -426,7 +426,7 @@ def test_edit(edits: list[tuple[str, str]], expected: list[str], tmp_path: Path)
     ("[1, 2]", "1: found [1, 2]; allowed: the sections dataset, audit, split, "),
     ("adam", "1: found adam (text); allowed: the sections dataset, audit, split, "),
     ("---\n", "1: found nothing; allowed: the sections dataset, audit, split, "),
-    ("{}", "1: dataset: missing; add it: a section with the keys source, color, "),
+    ("{}", "1: dataset: missing; add it: a section with the keys source, labels, "),
 ])  # fmt: skip
 def test_no_parameters_at_all(text: str, expected: str, tmp_path: Path) -> None:
     """A file that is something else says what it ought to be."""

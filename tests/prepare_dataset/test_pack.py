@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.shared.manifest import FileRecord
-from stages.images.decode import Pixels
+from stages.images.resize import Pixels
 from stages.prepare_dataset.pack import ChannelSums, ShardWriter, keep_rows, sum_channels, write_array
 from stages.shared.files import check_file
 from tests.images.trees import flat, form
