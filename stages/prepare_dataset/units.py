@@ -86,7 +86,13 @@ def find_groups(images: Sequence[FoundImage], split: Split) -> list[str | None]:
     if split.group == "none":
         return [None] * len(images)
     if split.group == "column":
-        return [image.group for image in images]
+        columns = [image.group for image in images]
+        if not any(columns):
+            raise InputError(
+                "split.group: column: found no groups; give the table of dataset.labels a column group, "
+                "or set split.group: none"
+            )
+        return columns
     matches = [re.search(split.group, image.key) for image in images]
     groups = [
         None if match is None else "\0".join(part or "" for part in match.groups() or (match[0],))
