@@ -240,7 +240,8 @@ def test_odd_things_in_a_folder(make: Callable[[Path], None], expected: Read, tm
 
 
 def _write_odd_tar(path: Path, *extra: tarfile.TarInfo, names: tuple[str, ...] = CATS_AND_DOGS) -> Path:
-    return write_tar(path, dict.fromkeys(names, b"x"), extra=extra)
+    files = {name: b"" if name.endswith("/") else b"x" for name in names}
+    return write_tar(path, files, extra=extra)
 
 
 def _zip_with_a_link(path: Path) -> Path:
