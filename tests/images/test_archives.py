@@ -10,6 +10,8 @@ import tracemalloc
 import warnings
 import zipfile
 import zlib
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -127,7 +129,13 @@ def test_large_numbers_of_tar(tmp_path: Path) -> None:
 # Any process.
 
 
-def _send_back(source: Source, names: list[str], pipe: "multiprocessing.connection.Connection") -> None:
+PROCESSES: dict[str, Callable[..., BaseProcess]] = {
+    "forkserver": multiprocessing.get_context("forkserver").Process,
+    "spawn": multiprocessing.get_context("spawn").Process,
+}
+
+
+def _send_back(source: Source, names: list[str], pipe: "Connection[object, object]") -> None:
     pipe.send([source.read(name, max_bytes=MAX_BYTES) for name in names])
 
 
@@ -138,9 +146,8 @@ def _send_back(source: Source, names: list[str], pipe: "multiprocessing.connecti
 def test_another_process_reads_the_same(kind: str, method: str, tmp_path: Path) -> None:
     """A source is sent to a process and reads there, the file without a name behind a compressed tar too."""
     source = _write(kind, tmp_path)
-    context = multiprocessing.get_context(method)
-    here, there = context.Pipe()
-    process = context.Process(target=_send_back, args=(source, list(FILES), there))
+    here, there = multiprocessing.Pipe()
+    process = PROCESSES[method](target=_send_back, args=(source, list(FILES), there))
     process.start()
     assert here.poll(60)
     assert here.recv() == list(FILES.values())

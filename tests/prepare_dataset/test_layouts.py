@@ -51,9 +51,12 @@ def look_at(path: Path, *, labels: str = "folders") -> Read | str:
         except UnreadableFile as error:
             reasons.append(str(error))
     assert all(reason.isprintable() for reason in reasons)
-    left_out = Counter(row.status for row in found.left_out) + found.num_clutter
+    left_out: dict[str, int] = {
+        **Counter(row.status for row in found.left_out),
+        **{str(kind): number for kind, number in found.num_clutter.items()},
+    }
     splits = " ".join(sorted(found.given_splits))
-    return Read("|".join(found.classes), len(found.images), splits, dict(left_out), len(reasons))
+    return Read("|".join(found.classes), len(found.images), splits, left_out, len(reasons))
 
 
 def check(path: Path, expected: Read | str) -> None:

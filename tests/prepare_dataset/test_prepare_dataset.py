@@ -79,7 +79,7 @@ def params_with(**dataset: object) -> Params:
         "undecodable": "exclude",
         "workers": 2,
     }
-    changed = COMMITTED.dataset.model_validate({**small, **dataset})
+    changed = COMMITTED.dataset.model_validate({**COMMITTED.dataset.model_dump(), **small, **dataset})
     return COMMITTED.model_copy(update={"dataset": changed})
 
 
@@ -169,7 +169,7 @@ def test_index_tells_what_became_of_every_file(run: Callable[..., Manifest]) -> 
     lines = (PREPARED / "index.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "path,label,split,status,reason,group,sha256,phash,height_px,width_px"
     assert "cat/x.txt,cat,,not_an_image,.txt is no image suffix,,,,," in lines
-    assert "cat/y.png,cat,,undecodable,cannot be decoded as an image,,,,," in lines
+    assert any(line.startswith('cat/y.png,cat,,undecodable,"is text; ') for line in lines)
     assert "top.png,,,outside_classes,stands outside the class folders,,,,," in lines
     assert len(lines) == 1 + 10 + 3
     assert lines[1:] == sorted(lines[1:])
@@ -186,6 +186,36 @@ def test_hostile_names(run: Callable[..., Manifest]) -> None:
     assert manifest.classes == ("c,a\\nt", "d\\udce9g")
     assert len(index_rows()) == manifest.num_images == len(files)
     assert "c,a\\nt/new\\nline.png" in index_rows()
+
+
+def test_what_is_no_image_is_counted_by_kind(
+    run: Callable[..., Manifest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the metrics, and in the summary that is printed."""
+    extra = {"cat/x.txt": b"", "x.png": b"", "y.png": b"", ".hidden": b"", "dog/Thumbs.db": b""}
+    write_folder(Path("raw"), {**class_folders(), **extra, "__MACOSX/1.png": b""})
+    run()
+    metrics = read_metrics()
+    assert (metrics.num_not_an_image, metrics.num_outside_classes, metrics.num_not_in_table) == (1, 2, 0)
+    assert (metrics.num_hidden, metrics.num_system_files) == (1, 2)
+    printed = capsys.readouterr().out
+    assert "left out 1 that are no images, 2 that stand outside the class folders; data/prepared" in printed
+    assert "passed over 1 hidden files and 2 that operating systems leave behind" in printed
+
+
+def test_a_table_gives_classes_splits_and_groups(run: Callable[..., Manifest]) -> None:
+    """All three reach the index; images that it does not name are left out."""
+    images = {f"{i}.png": picture(i) for i in range(31)}
+    lines = [f"{i}.png,{'ab'[i % 2]},{'test' if i > 19 else 'train'},g{i % 10 // 2}" for i in range(30)]
+    table = "\n".join(["path,label,split,group", *lines])
+    write_folder(Path("raw"), {**images, "labels.csv": table.encode()})
+    manifest = run(labels="labels.csv", split={"group": "column", "leaks": "ignore"})
+    assert manifest.classes == ("a", "b")
+    assert manifest.counts.test == (5, 5)
+    rows = index_rows()
+    assert {path: row.label for path, row in rows.items()} == {f"{i}.png": "ab"[i % 2] for i in range(30)}
+    assert rows["0.png"].split == rows["1.png"].split == rows["10.png"].split == rows["11.png"].split
+    assert read_metrics().num_not_in_table == 1
 
 
 def test_grayscale(run: Callable[..., Manifest]) -> None:
@@ -486,7 +516,7 @@ REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
     "a class undecodable": (undecodable_class, "dataset.source: class dog: found no usable images"),
     "all undecodable": (
         lambda: write_folder(Path("raw"), dict.fromkeys(class_folders(), b"junk")),
-        "none of its 10 images can be decoded; the first: cat/0.png: cannot be decoded",
+        "none of its 10 images can be decoded; the first: cat/0.png: is text; ",
     ),
 }
 
@@ -521,7 +551,7 @@ def test_a_gap_is_found_before_decoding(
 ) -> None:
     """A class with one image is refused before the hour it may take to decode the others."""
     write_folder(Path("raw"), {**class_folders(), "mouse/1.png": picture()})
-    monkeypatch.setattr(stage, "decode_files", lambda *args, **keywords: pytest.fail("was decoded"))
+    monkeypatch.setattr(stage, "ingest_images", lambda *args, **keywords: pytest.fail("was decoded"))
     with pytest.raises(InputError, match="class mouse"):
         run()
 
@@ -531,10 +561,10 @@ def test_undecodable_error(run: Callable[..., Manifest]) -> None:
     write_folder(Path("raw"), {**class_folders(), "cat/x.png": b"", "dog/y\n.png": b"junk"})
     with pytest.raises(InputError) as caught:
         run(undecodable="error")
-    assert str(caught.value).split("\n") == [
-        "raw/cat/x.png: the file is empty; remove it, or set dataset.undecodable: exclude",
-        "raw/dog/y\\n.png: cannot be decoded as an image; remove it, or set dataset.undecodable: exclude",
-    ]
+    first, second = str(caught.value).split("\n")
+    assert first == "raw/cat/x.png: the file is empty; remove it, or set dataset.undecodable: exclude"
+    assert second.startswith("raw/dog/y\\n.png: is text; ")
+    assert second.endswith("; remove it, or set dataset.undecodable: exclude")
     assert not Path("data").exists() or not list(Path("data").iterdir())
 
 
@@ -588,7 +618,7 @@ def test_stopped_half_way(run: Callable[..., Manifest], monkeypatch: pytest.Monk
     def stop(*args: object, **keywords: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stage, "write_index", stop)
+    monkeypatch.setattr(stage, "write_prepared", stop)
     with pytest.raises(KeyboardInterrupt):
         run(height_px=7)
     assert hashes() == earlier

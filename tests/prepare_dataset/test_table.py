@@ -179,7 +179,7 @@ def test_a_table_outside_the_source_is_refused(labels: str) -> None:
 def test_groups_of_the_table() -> None:
     """split.group: column takes them; an empty cell stands alone; without any it is refused."""
     images = read("path,label,group\na.png,cat,p\nb.png,dog,p\nc.png,dog,\n").images
-    assert find_groups(images, split_params(group="column")) == ["p", "p", None]
+    assert list(find_groups(images, split_params(group="column"))) == ["p", "p", None]
     with pytest.raises(InputError, match=r"^split.group: column: found no groups; "):
         find_groups(read(GOOD).images, split_params(group="column"))
 
