@@ -127,6 +127,30 @@ def test_large_numbers_of_tar(tmp_path: Path) -> None:
         open_at(tmp_path / "a.tar")
 
 
+@pytest.mark.parametrize("dialect", FORMATS)
+def test_hard_links_of_tar(dialect: int, tmp_path: Path) -> None:
+    """A hard link is the file it is another name of; one to nothing in the archive cannot be read."""
+    with tarfile.open(tmp_path / "a.tar", "w", format=dialect) as archive:
+        long = "cat/" + "n" * 90 + "/" + "m" * 60
+        for member, target in (("cat/1", ""), (long, ""), ("b", "./cat/1"), ("c", "b"), ("d", long[:99])):
+            info = tarfile.TarInfo(member)
+            info.type, info.linkname = (tarfile.LNKTYPE, target) if target else (tarfile.REGTYPE, "")
+            info.size = 0 if target else len(member)
+            archive.addfile(info, io.BytesIO(member.encode()))
+        if dialect != tarfile.USTAR_FORMAT:
+            info = tarfile.TarInfo("e")
+            info.type, info.linkname = tarfile.LNKTYPE, long
+            archive.addfile(info)
+    source = open_at(tmp_path / "a.tar")
+    names = ["b", "c", *(["e"] if dialect != tarfile.USTAR_FORMAT else [])]
+    expected = {"b": b"cat/1", "c": b"cat/1", "e": long.encode()}
+    assert {name: source.read(name, max_bytes=MAX_BYTES) for name in names} == {
+        name: expected[name] for name in names
+    }
+    with pytest.raises(UnreadableFile, match="is a link, sparse or no file"):
+        source.read("d", max_bytes=MAX_BYTES)
+
+
 # Any process.
 
 
