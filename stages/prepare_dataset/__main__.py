@@ -39,6 +39,8 @@ def main() -> None:
     name = str(path)
     source = open_source(path)
     collection = list_images(source, params.dataset)
+    if collection.images.group_names and params.split.group != "column":
+        print("prepare-dataset: the table's column group is not used: set split.group: column to use it")
     classes, given = collection.classes, collection.given_splits
     # Decoding can only take images away: refuse now what an hour of decoding would not mend.
     if params.audit.tiny_class != "exclude":
