@@ -29,6 +29,7 @@ from tests.images.trees import (
     flat,
     photograph,
     picture,
+    write_compressed,
     write_folder,
     write_tar,
     write_zip,
@@ -463,6 +464,28 @@ def test_folder_zip_and_tar_are_alike(top: str, wrapper: str, run: Callable[...,
             if "p" in wrapper
             else set()
         )
+
+
+@pytest.mark.parametrize("suffix", [".tar.gz", ".tar.zst"])
+def test_a_compressed_tar_is_alike(suffix: str, run: Callable[..., Manifest]) -> None:
+    """The processes that decode share what it was unpacked to; the result is the folder's, byte for byte."""
+    files = class_folders(("a", "b"), num_images=8)
+    write_folder(Path("raw"), files)
+    run()
+    wanted = hashes()
+    run(str(write_compressed(suffix, files, Path())))
+    assert hashes() == wanted
+
+
+def test_groups_of_a_table_that_are_not_used(
+    run: Callable[..., Manifest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A column group is not ignored in silence."""
+    images = {f"{i}.png": picture(i) for i in range(20)}
+    lines = [f"{i}.png,{'ab'[i % 2]},p{i // 4}" for i in range(20)]
+    write_folder(Path("raw"), {**images, "labels.csv": "\n".join(["path,label,group", *lines]).encode()})
+    run(labels="labels.csv")
+    assert "the table's column group is not used: set split.group: column" in capsys.readouterr().out
 
 
 # Refusals.
