@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from schemas.shared.fields import OneLine
 from schemas.shared.image import Color, ResizeMode
@@ -17,7 +17,10 @@ def _refuse_what_is_no_table(text: str) -> str:
 
 
 TablePath = Annotated[
-    str, Field(pattern=r"\.[cC][sS][vV]$"), OneLine, AfterValidator(_refuse_what_is_no_table)
+    str,
+    OneLine,
+    AfterValidator(_refuse_what_is_no_table),
+    WithJsonSchema({"type": "string", "pattern": r"\.[cC][sS][vV]$"}),  # what an editor can tell
 ]
 SidePx = Annotated[int, Field(ge=1, le=4096)]
 

@@ -207,11 +207,12 @@ OVERRIDES = {
     'dataset.source="a\nb"': "found a\\nb; allowed: text on one line, without control characters",
     "dataset.height_px=4097": "found 4097; allowed: a whole number from 1 to 4096",
     "split.group=column": (
-        "found column, but dataset.labels is folders, which have none; allowed: none, or a regular expression, "
-        "or set dataset.labels to a .csv with the column group"
+        "found column, but dataset.labels is folders, which have none; allowed: none, or a regular "
+        "expression, or set dataset.labels to a .csv with the column group"
     ),
     "dataset.labels=../labels.csv": (
-        "found ../labels.csv; allowed: folders, or the path of a .csv inside dataset.source, such as labels.csv"
+        "found ../labels.csv; allowed: folders, or the path of a .csv inside dataset.source, "
+        "such as labels.csv"
     ),
     "lr_scheduler.warmup_epochs=1000": "found 1000; allowed: at most training.num_epochs, 15",
     "lr_scheduler.step.gamma=0": "found 0; allowed: a number above 0 and at most 1",

@@ -172,7 +172,7 @@ def test_keys_leave_out_what_is_wrapped_around_everything() -> None:
 def test_a_table_outside_the_source_is_refused(labels: str) -> None:
     """Only what stands in the source is hashed by DVC with it: another table could change unseen."""
     section = good_params()["dataset"] | {"labels": labels}
-    with pytest.raises(ValueError, match=r"inside dataset\.source|should match pattern"):
+    with pytest.raises(ValueError, match=r"inside dataset\.source"):
         Dataset.model_validate(section)
 
 
