@@ -60,7 +60,7 @@ def _smoothing_kernel(factor: float) -> npt.NDArray[np.float32]:
     exactly, so that what is of one colour stays so.
     """
     side = round(256 * max(0.0, factor**2 - 1) / 24)
-    return np.array([side, 256 - 2 * side, side], dtype=np.float32) / 256
+    return np.array([side / 256, 1 - side / 128, side / 256], dtype=np.float32)
 
 
 def _crop(pixels: Pixels, form: ImageForm) -> Pixels:

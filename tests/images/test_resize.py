@@ -18,8 +18,9 @@ def rough(seed: int, *, height: int, width: int) -> Pixels:
     canvas = np.zeros((height, width, 3), dtype=np.float32)
     for cells in (3, 9, 27, 81):
         coarse = generator.normal(size=(cells, cells, 3)).astype(np.float32)
-        canvas += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) / cells**0.8
-    return np.clip(canvas / canvas.std() * 45 + 120, 0, 255).astype(np.uint8)
+        smooth = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
+        canvas += (smooth / cells**0.8).astype(np.float32)
+    return np.asarray(np.clip(canvas / canvas.std() * 45 + 120, 0, 255), dtype=np.uint8)
 
 
 def squish(pixels: Pixels, height: int, width: int) -> Pixels:
