@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.evaluate import wording
+from stages.vision.scores import divide
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,7 @@ class Pair:
 
 def divide_rows(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     """Divide each row by its sum; a class without images keeps a row of zeros."""
-    shares: NDArray[np.float64] = confusion / np.maximum(1, confusion.sum(axis=1, keepdims=True))
-    return shares
+    return divide(confusion, confusion.sum(axis=1, keepdims=True))
 
 
 def lay_out_cells(confusion: NDArray[np.int64]) -> list[list[Cell]]:

@@ -23,9 +23,12 @@ from schemas.vision.history import History
 from stages.evaluate import charts, wording
 from stages.evaluate.calibration import CalibrationFigures, Reliability, Withholding
 from stages.evaluate.confusion import divide_rows, lay_out_cells, rank_confused_pairs
+from stages.evaluate.curves import ClassCurves
 from stages.evaluate.facts import list_facts
 from stages.evaluate.intervals import Figure
 from stages.evaluate.pictures import draw_confusion, embed_pictures
+from stages.evaluate.robustness import CorruptedScore
+from stages.evaluate.slices import Slice
 
 _HERE = Path(__file__).parent
 _MAX_MATRIX_CLASSES = 30
@@ -71,6 +74,19 @@ class ReportContent:
     top_k: int
     worst: Sequence[Mistake]
     """Worst first."""
+
+    num_units: int
+    """How many units the test images form: those of one group, or copies of each other, are drawn together in
+    the bootstrap. As many as images where each stands alone."""
+
+    curves: Sequence[ClassCurves]
+    """Precision-recall and ROC curves of the largest classes."""
+
+    slices: Sequence[Slice]
+    """Accuracy by what evaluation.slices names."""
+
+    corrupted: Sequence[CorruptedScore]
+    """Accuracy on corrupted images; none unless evaluation.corruptions asks for it."""
 
 
 @dataclass(frozen=True)

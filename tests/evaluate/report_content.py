@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
@@ -14,9 +15,14 @@ from schemas.vision.history import EpochRecord, History, Scores
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
+from stages.evaluate.answers import Answers, decide_answers
 from stages.evaluate.calibration import Bin, CalibrationFigures, Reliability, Withholding
-from stages.evaluate.intervals import measure_figures
+from stages.evaluate.curves import ClassCurves
+from stages.evaluate.intervals import Figure, measure_figures
+from stages.evaluate.ranking import measure_ranking
 from stages.evaluate.report import Mistake, ReportContent
+from stages.evaluate.robustness import CorruptedScore
+from stages.evaluate.slices import Slice
 from tests.vision.documents import CALIBRATION
 
 DATASET_SHA256 = "d" * 64
@@ -34,6 +40,8 @@ def make_content(
     top_k: int = 2,
     calibration: CalibrationFigures | None = None,
     channels: int = 3,
+    slices: Sequence[Slice] = (),
+    corrupted: Sequence[CorruptedScore] = (),
 ) -> ReportContent:
     """Return content whose figures follow from the confusion matrix."""
     matrix = np.asarray(confusion, dtype=np.int64)
@@ -87,13 +95,15 @@ def make_content(
             balanced_accuracy=float(recall.mean()),
             macro_f1=float(f1.mean()),
             matthews_correlation=0.7,
+            roc_auc=0.93,
+            average_precision=0.88,
             top_k_accuracy=0.9876,
             calibration_error=0.0321,
             answered_fraction=0.8,
             answered_accuracy=0.95,
             majority_accuracy=float(support.max() / num_images),
         ),
-        figures=measure_figures(matrix, is_in_top_k=np.array([True, False]), losses=np.array([0.25, 0.5])),
+        figures=make_figures(matrix),
         per_class=[
             ClassScores(
                 label=label,
@@ -101,6 +111,7 @@ def make_content(
                 precision=float(precision[at]),
                 recall=float(recall[at]),
                 f1=float(f1[at]),
+                average_precision=0.5 if support[at] else None,
             )
             for at, label in enumerate(classes)
         ],
@@ -108,7 +119,28 @@ def make_content(
         calibration=calibration or make_calibration(),
         top_k=top_k,
         worst=worst,
+        num_units=num_images,
+        curves=[ClassCurves(0, precision_recall=((0.0, 1.0), (1.0, 0.5)), roc=((0.0, 0.0), (1.0, 1.0)))],
+        slices=slices,
+        corrupted=corrupted,
     )
+
+
+def make_figures(confusion: NDArray[np.int64]) -> list[Figure]:
+    """Return figures of answers that are counted by a confusion matrix, each image standing alone."""
+    answers = make_answers(confusion)
+    units = np.arange(answers.num_images)
+    return measure_figures(answers, ranking=measure_ranking(answers), units=units, top_k=2)
+
+
+def make_answers(confusion: NDArray[np.int64]) -> Answers:
+    """Return answers that are counted by a confusion matrix, the more certain the later the image."""
+    labels, predicted = np.nonzero(confusion)
+    counts = confusion[labels, predicted]
+    labels, predicted = np.repeat(labels, counts), np.repeat(predicted, counts)
+    logits = torch.zeros(len(labels), len(confusion))
+    logits[range(len(labels)), predicted] = torch.linspace(1, 5, len(labels))
+    return decide_answers(logits, torch.from_numpy(labels), calibration=CALIBRATION)
 
 
 def make_calibration(
