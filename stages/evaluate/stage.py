@@ -3,23 +3,23 @@
 The network and its preprocessing come from the checkpoint alone, so that what is tested is what was trained.
 """
 
-from torch import Tensor
-
-from schemas.evaluate.evaluation import Evaluation
 from schemas.evaluate.test_metrics import TestMetrics
 from schemas.params import Params
 from schemas.shared.manifest import Manifest
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import History
+from stages.evaluate.audit import read_findings
 from stages.evaluate.calibration import measure_calibration, write_reliability
+from stages.evaluate.exhibits import gather_exhibits
 from stages.evaluate.intervals import measure_figures, write_figures
-from stages.evaluate.metrics import compute_metrics, rank_mistakes, score_classes, score_images
+from stages.evaluate.metrics import compute_metrics, score_classes, score_images
 from stages.evaluate.predictions import write_answers, write_predictions
-from stages.evaluate.report import Mistake, ReportContent, render_report
+from stages.evaluate.report.content import ReportContent
+from stages.evaluate.report.render import render_report
 from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, read_json, sha256_of, write_json, write_text
 from stages.shared.index import read_used_rows
-from stages.shared.paths import METRICS, MODEL, PREPARED, REPORT
+from stages.shared.paths import AUDIT, METRICS, MODEL, PREPARED, REPORT
 from stages.vision import scores
 from stages.vision.calibration import compute_probabilities
 from stages.vision.checkpoint import read_checkpoint, restore_network
@@ -41,6 +41,8 @@ def evaluate(params: Params) -> None:
     make_deterministic(checkpoint.numerics)
     network = restore_network(checkpoint, weights).to(device)
     images = PreparedImages(PREPARED, manifest, "test", transform=build_transforms(checkpoint.preprocessing))
+    paths = find_paths(images)
+    findings = read_findings(AUDIT / "findings.csv", tested=paths)
     batches = build_loader(images, batch_size=evaluation.batch_size)
     logits, labels = compute_logits(network, batches, device=device, numerics=checkpoint.numerics)
     calibration = measure_calibration(
@@ -50,7 +52,6 @@ def evaluate(params: Params) -> None:
 
     with publish_folder(REPORT) as folder:
         probabilities = compute_probabilities(logits, checkpoint.calibration)
-        paths = find_paths(images)
         predicted = probabilities.argmax(dim=1)
         write_predictions(
             folder / "predictions.csv",
@@ -79,9 +80,15 @@ def evaluate(params: Params) -> None:
             confusion=confusion,
             calibration=calibration,
             top_k=evaluation.top_k,
-            worst=find_worst(
-                images, paths, labels, probabilities, checkpoint=checkpoint, evaluation=evaluation
+            exhibits=gather_exhibits(
+                images,
+                paths=paths,
+                probabilities=probabilities,
+                classes=checkpoint.classes,
+                num_each=evaluation.num_worst,
+                network=network,
             ),
+            findings=findings,
         )
         write_text(folder / "report.html", render_report(content))
     write_json(METRICS / "test.json", metrics)
@@ -107,32 +114,6 @@ def find_paths(images: PreparedImages) -> list[str]:
     """Return the path of every image of a split in the source."""
     rows = read_used_rows(PREPARED / "index.csv")
     return [rows[row].path for row in images.rows]
-
-
-def find_worst(
-    images: PreparedImages,
-    paths: list[str],
-    labels: Tensor,
-    probabilities: Tensor,
-    *,
-    checkpoint: Checkpoint,
-    evaluation: Evaluation,
-) -> list[Mistake]:
-    """Return the worst mistakes, worst first."""
-    worst = []
-    for image in rank_mistakes(probabilities, labels)[: evaluation.num_worst]:
-        label, answer = int(labels[image]), int(probabilities[image].argmax())
-        worst.append(
-            Mistake(
-                image=images.pixels(image),
-                path=paths[image],
-                label=checkpoint.classes[label],
-                predicted=checkpoint.classes[answer],
-                probability=float(probabilities[image, answer]),
-                label_probability=float(probabilities[image, label]),
-            )
-        )
-    return worst
 
 
 def report(metrics: TestMetrics) -> None:
