@@ -13,10 +13,11 @@ from pydantic import ValidationError
 from schemas.audit.finding import ClassKind, FindingRow, ImageKind
 from stages.shared.errors import InputError
 from stages.shared.files import first_problem
+from stages.shared.paths import MAKE_PREPARED
 from stages.shared.text import printable
 
 MAX_EXAMPLES = 5
-_ADVICE = "make it anew with: dvc repro prepare-dataset"
+_ADVICE = f"make it anew with: {MAKE_PREPARED}"
 
 
 @dataclass

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.vision.scores import divide
+
 _MAX_MATRIX_CLASSES = 30
 _NUM_CHOSEN_CLASSES = 20
 _MAX_PAIRS = 10
@@ -43,8 +45,7 @@ class Pair:
 
 def divide_rows(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     """Divide each row by its sum; a class without images keeps a row of zeros."""
-    shares: NDArray[np.float64] = confusion / np.maximum(1, confusion.sum(axis=1, keepdims=True))
-    return shares
+    return divide(confusion, confusion.sum(axis=1, keepdims=True))
 
 
 def choose_matrix_classes(confusion: NDArray[np.int64]) -> list[int]:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
+from stages.evaluate.answers import Answers
 from stages.evaluate.gallery import Gallery, fill_gallery
 from stages.evaluate.gradcam import Heat, NotExplainedError, explain_answers
 from stages.evaluate.label_errors import find_label_errors
@@ -40,8 +42,8 @@ class Exhibit:
     heat: Heat | None = None
     """From 0 to 1, (h, w): how much every place of the image speaks for the answer. None if not known."""
 
-    suggestion: Answer | None = None
-    """The class that the image seems to belong to, where the label is suspected."""
+    suggestion: str = ""
+    """The class that the image seems to belong to, where its label is suspected."""
 
     @property
     def is_right(self) -> bool:
@@ -73,9 +75,9 @@ class Exhibits:
 
 def gather_exhibits(
     images: PreparedImages,
+    answers: Answers,
     *,
     paths: Sequence[str],
-    probabilities: Tensor,
     classes: Sequence[str],
     num_each: int,
     network: nn.Module,
@@ -84,31 +86,29 @@ def gather_exhibits(
 
     Args:
         images: The test split, transformed as for testing.
+        answers: For its images (N).
         paths: Of its images, (N,).
-        probabilities: float (N, C).
         classes: Names, (C,).
         num_each: How many of the worst, the least certain and the suspected.
         network: The one tested; it ends up on the processor, without gradients.
     """
-    labels = images.labels
-    suspects = find_label_errors(probabilities, labels)
-    highest = probabilities.max(dim=1).values.numpy()
+    suspects = find_label_errors(answers)
     chosen = {
-        "worst": rank_mistakes(probabilities, labels)[:num_each],
-        "uncertain": np.argsort(highest, kind="stable")[:num_each].tolist(),
+        "worst": rank_mistakes(answers)[:num_each],
+        "uncertain": np.argsort(answers.probability, kind="stable")[:num_each].tolist(),
         "suspected": suspects.images[:num_each].tolist(),
     }
     positions = sorted({position for some in chosen.values() for position in some})
-    heats, not_explained = _explain(network, images, positions, probabilities)
+    heats, not_explained = _explain(network, images, answers, positions)
 
     def exhibit(position: int) -> Exhibit:
-        row = probabilities[position]
+        (row,) = answers.probabilities_of(np.array([position]))
         first = row.argsort(descending=True, stable=True)[:_NUM_ANSWERS].tolist()
         return Exhibit(
             image=images.pixels(position),
             path=paths[position],
-            label=classes[int(labels[position])],
-            label_probability=float(row[labels[position]]),
+            label=classes[answers.labels[position]],
+            label_probability=float(answers.label_probability[position]),
             answers=[Answer(classes[at], float(row[at])) for at in first],
             heat=heats.get(position),
         )
@@ -117,26 +117,24 @@ def gather_exhibits(
         worst=[exhibit(position) for position in chosen["worst"]],
         uncertain=[exhibit(position) for position in chosen["uncertain"]],
         suspected=[
-            replace(
-                exhibit(position), suggestion=Answer(classes[seems], float(probabilities[position, seems]))
-            )
+            replace(exhibit(position), suggestion=classes[seems])
             for position, seems in zip(chosen["suspected"], suspects.classes.tolist(), strict=False)
         ],
         num_suspected=len(suspects.images),
         not_explained=not_explained,
-        gallery=fill_gallery(images, paths=paths, probabilities=probabilities, num_classes=len(classes)),
+        gallery=fill_gallery(images, answers, paths=paths),
     )
 
 
 def _explain(
-    network: nn.Module, images: PreparedImages, positions: Sequence[int], probabilities: Tensor
+    network: nn.Module, images: PreparedImages, answers: Answers, positions: Sequence[int]
 ) -> tuple[dict[int, Heat], str]:
     """Return the heat map of each position's answer, and why there are none."""
     if not positions:
         return {}, ""
     inputs, _ = images.gather(positions)
     try:
-        heats = explain_answers(network, inputs, probabilities[list(positions)].argmax(dim=1))
+        heats = explain_answers(network, inputs, torch.from_numpy(answers.predicted[list(positions)]))
     except NotExplainedError as reason:
         return {}, str(reason)
     return dict(zip(positions, heats, strict=True)), ""

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
+from stages.evaluate.answers import Answers
 from stages.evaluate.confusion import choose_matrix_classes, rank_confused_pairs
-from stages.vision import scores
 from stages.vision.dataset import PreparedImages
 
 _MAX_OF_FIELD = 12
 _MAX_IMAGES = 900
 
-Positions = NDArray[np.int64]
 Field = tuple[int, int]
 """True class and answer, as positions in the classes."""
 
@@ -36,18 +34,12 @@ class Gallery:
     fields: Mapping[Field, Sequence[Example]]
 
 
-def fill_gallery(
-    images: PreparedImages, *, paths: Sequence[str], probabilities: Tensor, num_classes: int
-) -> Gallery:
+def fill_gallery(images: PreparedImages, answers: Answers, *, paths: Sequence[str]) -> Gallery:
     """Choose the surest mistakes of each field off the diagonal, and the least certain right answers."""
-    labels = images.labels.numpy()
-    highest, predicted = (part.numpy() for part in probabilities.max(dim=1))
-    confusion = scores.count_confusion(labels, predicted, num_classes=num_classes)
-    wanted = list_shown_fields(confusion)
-    chosen = choose_examples(labels, predicted, highest, fields=wanted)
+    chosen = choose_examples(answers, fields=list_shown_fields(answers.confusion))
     return Gallery(
         {
-            shown: [Example(images.pixels(at), paths[at], float(highest[at])) for at in positions]
+            shown: [Example(images.pixels(at), paths[at], float(answers.probability[at])) for at in positions]
             for shown, positions in chosen.items()
         }
     )
@@ -60,30 +52,22 @@ def list_shown_fields(confusion: NDArray[np.int64]) -> list[Field]:
     return sorted(fields | {(pair.label, pair.predicted) for pair in rank_confused_pairs(confusion)})
 
 
-def choose_examples(
-    labels: Positions, predicted: Positions, highest: NDArray[np.floating], *, fields: Sequence[Field]
-) -> dict[Field, list[int]]:
-    """Return images of each field, as many of each as fit into the bound on all of them together.
-
-    Args:
-        labels: (N,).
-        predicted: (N,).
-        highest: (N,), the probability of each answer.
-        fields: Those wanted.
-    """
-    of_field: dict[Field, list[int]] = {shown: [] for shown in fields}
+def choose_examples(answers: Answers, *, fields: Sequence[Field]) -> dict[Field, list[int]]:
+    """Return images of each field, as many of each as fit into the bound on all of them together."""
     # Within a field the surest mistake comes first, but the least sure of the right answers.
-    rank = np.where(labels == predicted, highest, -highest)
-    num_classes = int(max(labels.max(), predicted.max())) + 1
-    keys = labels * num_classes + predicted
-    positions = np.flatnonzero(np.isin(keys, [row * num_classes + column for row, column in fields]))
+    rank = np.where(answers.is_right, answers.probability, -answers.probability)
+    keys = answers.labels * answers.num_classes + answers.predicted
+    wanted = [label * answers.num_classes + predicted for label, predicted in fields]
+    positions = np.flatnonzero(np.isin(keys, wanted))
     positions = positions[np.lexsort((positions, rank[positions], keys[positions]))]
     starts = np.flatnonzero(np.diff(keys[positions], prepend=-1))
-    for some in np.split(positions, starts[1:]):
-        if len(some):
-            of_field[int(labels[some[0]]), int(predicted[some[0]])] = some[:_MAX_OF_FIELD].tolist()
-    limit = _find_limit([len(some) for some in of_field.values()])
-    return {shown: some[:limit] for shown, some in of_field.items() if some}
+    chosen = {
+        divmod(int(keys[some[0]]), answers.num_classes): some[:_MAX_OF_FIELD].tolist()
+        for some in np.split(positions, starts[1:])
+        if len(some)
+    }
+    limit = _find_limit([len(some) for some in chosen.values()])
+    return {field: some[:limit] for field, some in chosen.items()}
 
 
 def _find_limit(sizes: Sequence[int]) -> int:

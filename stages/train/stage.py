@@ -15,7 +15,7 @@ from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Transforms
 from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, sha256_of, write_json
-from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED
+from stages.shared.paths import DVCLIVE, MAKE_PREPARED, METRICS, MODEL, PREPARED
 from stages.train.best import is_better
 from stages.train.calibration import calibrate
 from stages.train.curves import log_epoch, open_curves
@@ -82,7 +82,7 @@ def refuse_other_form(found: ImageForm, params: Params) -> None:
     if found != wanted:
         raise InputError(
             f"{PREPARED}: holds images with {found}; params.yaml asks for {wanted}; "
-            "make it anew with: dvc repro prepare-dataset"
+            f"make it anew with: {MAKE_PREPARED}"
         )
 
 

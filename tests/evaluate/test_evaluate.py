@@ -30,10 +30,15 @@ from tests.vision.torch_state import keep_torch_settings
 OUTPUTS = {
     "metrics/test.json",
     "report/answers.csv",
+    "report/classes.csv",
+    "report/corruptions.csv",
     "report/metrics.csv",
+    "report/precision_recall.csv",
     "report/predictions.csv",
     "report/reliability.csv",
     "report/report.html",
+    "report/roc.csv",
+    "report/slices.csv",
 }
 
 

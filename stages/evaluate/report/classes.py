@@ -16,6 +16,7 @@ class ClassRow:
     precision: float | None
     recall: float | None
     f1: float | None
+    average_precision: float | None
 
 
 def build_class_rows(content: ReportContent) -> list[ClassRow]:
@@ -29,6 +30,7 @@ def build_class_rows(content: ReportContent) -> list[ClassRow]:
             support=scores.support,
             precision=scores.precision if num_predicted[position] else None,
             recall=scores.recall if scores.support else None,
+            average_precision=scores.average_precision,
             f1=scores.f1 if scores.support or num_predicted[position] else None,
         )
         for position, scores in enumerate(content.per_class)

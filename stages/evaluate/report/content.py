@@ -12,8 +12,11 @@ from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import History
 from stages.evaluate.audit import KindOfFinding
 from stages.evaluate.calibration import CalibrationFigures
+from stages.evaluate.curves import ClassCurves
 from stages.evaluate.exhibits import Exhibits
 from stages.evaluate.intervals import Figure
+from stages.evaluate.robustness import CorruptedScore
+from stages.evaluate.slices import Slice
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,19 @@ class ReportContent:
 
     calibration: CalibrationFigures
     top_k: int
+    num_units: int
+    """How many units the test images form: those of one group, or copies of each other, are drawn together in
+    the bootstrap. As many as images where each stands alone."""
+
+    curves: Sequence[ClassCurves]
+    """Precision-recall and ROC curves of the largest classes."""
+
+    slices: Sequence[Slice]
+    """Accuracy by what evaluation.slices names."""
+
+    corrupted: Sequence[CorruptedScore]
+    """Accuracy on corrupted images; none unless evaluation.corruptions asks for it."""
+
     exhibits: Exhibits
     findings: Sequence[KindOfFinding]
     """What the audit of the data found."""

@@ -39,6 +39,11 @@ class Frame:
         return int(self.exhibit.image.shape[0])
 
     @property
+    def is_without_glow(self) -> bool:
+        """Return whether there is a heat map in which nothing is hot."""
+        return self.exhibit.heat is not None and not self.exhibit.heat.any()
+
+    @property
     def is_tiny(self) -> bool:
         """Return whether single pixels are to be seen."""
         return max(self.width_px, self.height_px) <= _MAX_TINY_SIDE_PX
@@ -61,7 +66,7 @@ def frame_exhibits(exhibits: Exhibits) -> Frames:
 
 
 def _frame(exhibit: Exhibit, picture: str) -> Frame:
-    heat = None if exhibit.heat is None else draw_heat(exhibit.heat)
+    heat = None if exhibit.heat is None or not exhibit.heat.any() else draw_heat(exhibit.heat)
     return Frame(exhibit, picture, heat, _list_bars(exhibit))
 
 

@@ -14,8 +14,8 @@ _MEANINGS = {
     "weighted_f1": "The same, mean over the images: large classes count for more",
     "matthews_correlation": "0 for guessing, whatever the classes' sizes; 1 for no mistakes",
     "cohens_kappa": "Agreement beyond what chance alone would bring: 0 for guessing, 1 for no mistakes",
-    "macro_roc_auc": "Chance that a class is more probable for its own image than another; 0.5 for guessing",
-    "macro_average_precision": "How well sorting by probability finds each class, mean over them; 1 is best",
+    "roc_auc": "Chance that a class is more probable for its own image than another; 0.5 for guessing",
+    "average_precision": "How well sorting by probability finds each class, mean over them; 1 is best",
     "loss": "Mean of minus the logarithm of the true class's probability; 0 is best",
 }
 
@@ -50,6 +50,17 @@ def build_verdict(content: ReportContent) -> str:
         return f"{answered} Always answering the largest class would get {baseline}."
     return (
         f"{answered} That is no better than always answering the largest class, which would get {baseline}."
+    )
+
+
+def describe_resampling(content: ReportContent) -> str:
+    """Say what was drawn for the intervals."""
+    if content.num_units == content.metrics.num_images:
+        return "bootstrap over the test images"
+    groups, images = wording.count(content.num_units), wording.count(content.metrics.num_images)
+    return (
+        f"bootstrap over {groups} groups of the {images} test images, "
+        "for what belongs together is right or wrong together"
     )
 
 

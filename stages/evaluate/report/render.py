@@ -25,8 +25,14 @@ from stages.evaluate.report.content import ReportContent
 from stages.evaluate.report.curves import build_learning_curves
 from stages.evaluate.report.facts import list_facts
 from stages.evaluate.report.frames import frame_exhibits
-from stages.evaluate.report.headline import build_cards, build_figure_rows, build_verdict
+from stages.evaluate.report.headline import (
+    build_cards,
+    build_figure_rows,
+    build_verdict,
+    describe_resampling,
+)
 from stages.evaluate.report.pictures import draw_confusion
+from stages.evaluate.report.slices import build_corruption_rows, build_slice_tables, list_alike
 from stages.evaluate.report.tiles import lay_out_tiles
 
 _HERE = Path(__file__).parent
@@ -61,6 +67,10 @@ def render_report(content: ReportContent) -> str:
             facts=list_facts(content.manifest, checkpoint=content.checkpoint, history=content.history),
             frames=frame_exhibits(content.exhibits),
             kind_meanings=audit.MEANINGS,
+            slice_tables=build_slice_tables(content.slices, accuracy=content.metrics.accuracy),
+            alike=list_alike(content.slices),
+            corruption_rows=build_corruption_rows(content.corrupted),
+            resampled=describe_resampling(content),
             **_confusion(content),
             **_believing(content),
         )

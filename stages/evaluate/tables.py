@@ -1,0 +1,105 @@
+"""The tables evaluate leaves beside its report, for spreadsheets, scripts and `dvc plots`."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from schemas.evaluate.test_metrics import ClassScores
+from stages.evaluate.answers import Answers
+from stages.evaluate.calibration import Reliability
+from stages.evaluate.curves import ClassCurves
+from stages.evaluate.intervals import Figure
+from stages.evaluate.robustness import CorruptedScore
+from stages.evaluate.slices import Slice
+
+
+def write_figures(path: Path, figures: Sequence[Figure]) -> None:
+    """Write a line for each figure with its interval."""
+    rows = ((each.name, *map(_nine_digits, (each.value, each.low, each.high))) for each in figures)
+    _write(path, ["metric", "value", "low", "high"], rows)
+
+
+def write_classes(path: Path, per_class: Sequence[ClassScores]) -> None:
+    """Write a line for each class; one without test images has no average precision."""
+    numbers = ("precision", "recall", "f1", "average_precision")
+    rows = (
+        (each.label, each.support, *(_nine_digits(getattr(each, name)) for name in numbers))
+        for each in per_class
+    )
+    _write(path, ["class", "support", *numbers], rows)
+
+
+def write_answers(path: Path, answers: Answers, *, classes: Sequence[str]) -> None:
+    """Write the two columns that DVC draws its confusion matrix from."""
+    pairs = zip(answers.labels.tolist(), answers.predicted.tolist(), strict=True)
+    _write(path, ["actual", "predicted"], ((classes[label], classes[answer]) for label, answer in pairs))
+
+
+def write_reliability(path: Path, reliability: Reliability) -> None:
+    """Write what DVC draws its reliability plot from: a line for each bin."""
+    rows = (
+        (f"{each.probability:.6f}", f"{each.accuracy:.6f}", f"{each.probability:.6f}", each.num_images)
+        for each in reliability.bins
+    )
+    _write(path, ["probability", "accuracy", "ideal", "num_images"], rows)
+
+
+def write_curves(folder: Path, curves: Sequence[ClassCurves], *, classes: Sequence[str]) -> None:
+    """Write precision_recall.csv and roc.csv, a line for each place, class by class."""
+    _write(
+        folder / "precision_recall.csv",
+        ["class", "recall", "precision"],
+        (
+            (classes[curve.label], f"{recall:.6f}", f"{precision:.6f}")
+            for curve in curves
+            for recall, precision in curve.precision_recall
+        ),
+    )
+    _write(
+        folder / "roc.csv",
+        ["class", "false_positive_rate", "true_positive_rate"],
+        (
+            (classes[curve.label], f"{false_rate:.6f}", f"{true_rate:.6f}")
+            for curve in curves
+            for false_rate, true_rate in curve.roc
+        ),
+    )
+
+
+def write_slices(path: Path, slices: Sequence[Slice]) -> None:
+    """Write a line for each slice: its text, or its smallest and largest number, and its accuracy."""
+    rows = (
+        (
+            each.by,
+            each.value or "",
+            *map(_nine_digits, each.bounds or (None, None)),
+            each.num_images,
+            *map(_nine_digits, (each.accuracy, each.low, each.high)),
+        )
+        for each in slices
+    )
+    _write(path, ["slice", "value", "from", "to", "num_images", "accuracy", "low", "high"], rows)
+
+
+def write_corruptions(path: Path, scores: Sequence[CorruptedScore]) -> None:
+    """Write a line for each corruption at each strength."""
+    rows = (
+        (
+            each.corruption.name,
+            each.corruption.strength,
+            *map(_nine_digits, (each.corruption.amount, each.accuracy, each.low, each.high)),
+        )
+        for each in scores
+    )
+    _write(path, ["corruption", "strength", "amount", "accuracy", "low", "high"], rows)
+
+
+def _nine_digits(number: float | None) -> str:
+    return "" if number is None else f"{number:.9g}"
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
