@@ -16,19 +16,23 @@ from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import History
 from stages.evaluate import tables
 from stages.evaluate.answers import Answers, decide_answers
+from stages.evaluate.audit import read_findings
 from stages.evaluate.calibration import measure_calibration
 from stages.evaluate.curves import trace_curves
+from stages.evaluate.exhibits import gather_exhibits
 from stages.evaluate.intervals import measure_figures
-from stages.evaluate.metrics import compute_metrics, rank_mistakes, score_classes
+from stages.evaluate.metrics import compute_metrics, score_classes
 from stages.evaluate.predictions import write_predictions
 from stages.evaluate.ranking import measure_ranking
-from stages.evaluate.report import Mistake, ReportContent, render_report
+from stages.evaluate.report.content import ReportContent
+from stages.evaluate.report.render import render_report
+from stages.evaluate.report.summary import render_summary
 from stages.evaluate.robustness import measure_robustness
 from stages.evaluate.slices import measure_slices
 from stages.evaluate.sources import number_units, read_columns
 from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, read_json, sha256_of, write_json, write_text
-from stages.shared.paths import MAKE_MODEL, METRICS, MODEL, PREPARED, REPORT
+from stages.shared.paths import AUDIT, MAKE_MODEL, METRICS, MODEL, PREPARED, REPORT
 from stages.vision.checkpoint import read_checkpoint, restore_network
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
 from stages.vision.inference import compute_logits
@@ -73,7 +77,6 @@ def evaluate(params: Params) -> None:
         confusion=confusion,
         calibration=calibration,
         top_k=evaluation.top_k,
-        worst=find_worst(pixels, columns["path"], answers, checkpoint=checkpoint, evaluation=evaluation),
         num_units=int(units.max()) + 1,
         curves=trace_curves(answers),
         slices=measure_slices(
@@ -89,10 +92,21 @@ def evaluate(params: Params) -> None:
         )
         if evaluation.corruptions == "standard"
         else [],
+        findings=read_findings(AUDIT / "findings.csv", tested=columns["path"]),
+        # Last, for it takes the network from its device.
+        exhibits=gather_exhibits(
+            images,
+            answers,
+            paths=columns["path"],
+            classes=checkpoint.classes,
+            num_each=evaluation.num_worst,
+            network=network,
+        ),
     )
     with publish_folder(REPORT) as folder:
         write_tables(folder, content, answers, paths=columns["path"])
         write_text(folder / "report.html", render_report(content))
+        write_text(folder / "summary.md", render_summary(content))
     write_json(METRICS / "test.json", metrics)
     report(metrics)
 
@@ -133,28 +147,6 @@ def refuse_other_data(checkpoint: Checkpoint, manifest: Manifest) -> None:
     else:
         return
     raise InputError(f"{PREPARED}: holds {found}; train anew with: {MAKE_MODEL}")
-
-
-def find_worst(
-    images: PreparedImages,
-    paths: Sequence[str],
-    answers: Answers,
-    *,
-    checkpoint: Checkpoint,
-    evaluation: Evaluation,
-) -> list[Mistake]:
-    """Return the worst mistakes, worst first."""
-    return [
-        Mistake(
-            image=images.pixels(image),
-            path=paths[image],
-            label=checkpoint.classes[answers.labels[image]],
-            predicted=checkpoint.classes[answers.predicted[image]],
-            probability=float(answers.probability[image]),
-            label_probability=float(answers.label_probability[image]),
-        )
-        for image in rank_mistakes(answers)[: evaluation.num_worst]
-    ]
 
 
 def report(metrics: TestMetrics) -> None:

@@ -16,11 +16,14 @@ from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.evaluate.answers import Answers, decide_answers
+from stages.evaluate.audit import KindOfFinding
 from stages.evaluate.calibration import Bin, CalibrationFigures, Reliability, Withholding
 from stages.evaluate.curves import ClassCurves
+from stages.evaluate.exhibits import Answer, Exhibit, Exhibits
+from stages.evaluate.gallery import Example, Gallery, list_shown_fields
 from stages.evaluate.intervals import Figure, measure_figures
 from stages.evaluate.ranking import measure_ranking
-from stages.evaluate.report import Mistake, ReportContent
+from stages.evaluate.report.content import ReportContent
 from stages.evaluate.robustness import CorruptedScore
 from stages.evaluate.slices import Slice
 from tests.vision.documents import CALIBRATION
@@ -33,7 +36,12 @@ def make_content(
     *,
     classes: Sequence[str] = ("cat", "dog", "eel"),
     confusion: Sequence[Sequence[int]] | NDArray[np.int64] = ((7, 2, 1), (0, 20, 0), (0, 3, 2)),
-    worst: Sequence[Mistake] = (),
+    worst: Sequence[Exhibit] = (),
+    uncertain: Sequence[Exhibit] = (),
+    suspected: Sequence[Exhibit] = (),
+    not_explained: str = "",
+    path: str = "raw/cat/1.png",
+    findings: Sequence[KindOfFinding] = (),
     num_epochs: int = 3,
     best_epoch: int = 1,
     tested_epoch: int | None = None,
@@ -118,7 +126,15 @@ def make_content(
         confusion=matrix,
         calibration=calibration or make_calibration(),
         top_k=top_k,
-        worst=worst,
+        exhibits=Exhibits(
+            worst=worst,
+            uncertain=uncertain,
+            suspected=suspected,
+            num_suspected=len(suspected),
+            not_explained=not_explained,
+            gallery=make_gallery(matrix, path=path, channels=channels),
+        ),
+        findings=findings,
         num_units=num_images,
         curves=[ClassCurves(0, precision_recall=((0.0, 1.0), (1.0, 0.5)), roc=((0.0, 0.0), (1.0, 1.0)))],
         slices=slices,
@@ -161,16 +177,37 @@ def make_calibration(
     )
 
 
-def make_mistake(
+def make_gallery(confusion: NDArray[np.int64], *, path: str, channels: int) -> Gallery:
+    """Return one or two images of each field: a gradient whose grey tells the fields apart."""
+    fields = {}
+    for number, (label, predicted) in enumerate(list_shown_fields(confusion)):
+        image = np.full((8, 12, channels), number % 200 + 30, dtype=np.uint8)
+        count = min(2, int(confusion[label, predicted]))
+        fields[label, predicted] = [Example(image, path, probability=0.75)] * count
+    return Gallery(fields)
+
+
+def make_exhibit(
     image: NDArray[np.uint8] | None = None,
     *,
     path: str = "raw/cat/1.png",
     label: str = "cat",
     predicted: str = "dog",
-) -> Mistake:
-    """Return a mistake made with 97.6 % certainty."""
+    suggestion: str = "",
+    heat: NDArray[np.float32] | None = None,
+) -> Exhibit:
+    """Return an image answered with 97.6 % certainty, by default wrongly."""
     pixels = np.full((8, 12, 3), 200, dtype=np.uint8) if image is None else image
-    return Mistake(pixels, path, label, predicted, probability=0.976, label_probability=0.0123)
+    answers = [Answer(predicted, 0.976), Answer("fox", 0.0117)]
+    return Exhibit(
+        image=pixels,
+        path=path,
+        label=label,
+        label_probability=0.976 if label == predicted else 0.0123,
+        answers=answers,
+        heat=heat,
+        suggestion=suggestion,
+    )
 
 
 def _epoch(number: int) -> EpochRecord:

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from stages.evaluate.charts import Series, build_line_chart
+from stages.evaluate.wording import certainty, percent, plain
 
 from stages.evaluate import charts
-from stages.evaluate.charts import Series, build_line_chart
 from stages.evaluate.report import ReportContent, render_report
-from stages.evaluate.wording import certainty, percent, plain
 from tests.evaluate.report_content import (
     DATASET_SHA256,
     WEIGHTS_SHA256,

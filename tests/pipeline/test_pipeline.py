@@ -71,7 +71,7 @@ def test_two_clean_runs_give_the_same_bytes(project: Project, tmp_path: Path) ->
         ("params.yaml", "top_k: 3", "top_k: 2", {"evaluate"}),
         ("params.yaml", "val_fraction: 0.1", "val_fraction: 0.2", {"prepare-dataset"}),
         ("params.yaml", "blank: warn", "blank: exclude", {"prepare-dataset"}),
-        ("stages/evaluate/report.py", '"""', '"""Changed. ', {"evaluate"}),
+        ("stages/evaluate/report/render.py", '"""', '"""Changed. ', {"evaluate"}),
         ("stages/train/loop.py", '"""', '"""Changed. ', {"train"}),
         ("schemas/params.py", '"""', '"""Changed. ', set()),
         ("stages/params/explain.py", '"""', '"""Changed. ', set()),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from schemas.prepare_dataset.audit import Audit
-from schemas.prepare_dataset.finding import ImageKind
+from schemas.audit.finding import ImageKind
 from schemas.shared.manifest import SplitName
 from stages.prepare_dataset.audit import Findings, audit_images
 from stages.prepare_dataset.collect import FoundImage

@@ -8,7 +8,7 @@ from schemas.shared.manifest import Manifest
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import History
 from schemas.vision.transforms import Transform
-from stages.evaluate import wording
+from stages.evaluate.report import wording
 
 _RESIZED = {"squish": "squished to size", "pad": "padded to size", "crop": "cropped to size"}
 
