@@ -13,6 +13,7 @@ METRICS = Path("data/metrics")
 MAKE_PREPARED = "dvc repro prepare-dataset"
 MAKE_MODEL = "dvc repro train"
 
+
 def find_scratch() -> Path | None:
     """Return the folder for what outlives a run but is no output; None outside a DVC repository.
 
