@@ -12,8 +12,8 @@ from schemas.vision.calibration import Calibration
 from stages.vision.calibration import compute_probabilities
 from stages.vision.scores import Counts, count_confusion
 
-_NUMBERS_AT_ONCE = 2**20
-_NUMBERS_KEPT = 2**24
+_NUMBERS_AT_ONCE = 2**18
+_NUMBERS_KEPT = 2**22
 
 Numbers = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -109,7 +109,7 @@ def decide_answers(logits: Tensor, labels: Tensor, *, calibration: Calibration) 
 
 
 def split_rows(num_rows: int, *, num_columns: int) -> Iterator[slice]:
-    """Yield slices of rows that together are all of them, each of at most about a million numbers."""
+    """Yield slices of rows that together are all of them, none of more than some hundred thousand numbers."""
     step = max(1, _NUMBERS_AT_ONCE // num_columns)
     for start in range(0, num_rows, step):
         yield slice(start, min(start + step, num_rows))
