@@ -13,11 +13,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from schemas.audit.finding import FindingRow
+from stages.evaluate.audit import MAX_EXAMPLES, KindOfFinding
+from stages.evaluate.corruptions import list_corruptions
+from stages.evaluate.intervals import Figure
 from stages.evaluate.report import charts
+from stages.evaluate.report.audit import MEANINGS
 from stages.evaluate.report.content import ReportContent
 from stages.evaluate.report.line_chart import Series, build_line_chart
 from stages.evaluate.report.render import render_report
+from stages.evaluate.report.summary import render_summary
 from stages.evaluate.report.wording import certainty, percent, plain
+from stages.evaluate.robustness import CorruptedScore
+from stages.evaluate.slices import Slice
 from tests.evaluate.report_content import (
     DATASET_SHA256,
     WEIGHTS_SHA256,
@@ -399,7 +407,7 @@ def test_long_paths_keep_both_ends() -> None:
     path = "raw/" + "very/" * 300 + "end.png"
     html = render_report(make_content(worst=[make_exhibit(path=path)]))
     title = re.findall(r'class="path" title="(.*?)"', html)[0]
-    assert (len(title), title[:200], title[-7:]) == (400, path[:200], "end.png")
+    assert (len(title), title[:80], title[-7:]) == (160, path[:80], "end.png")
     shown = re.findall(r'class="path" title[^>]*>(.*?)</bdi>', html)[0]
     assert len(shown) == 120
     assert shown.startswith("raw/very/")
@@ -417,6 +425,47 @@ def test_many_classes_are_bounded() -> None:
     assert len([cell for cell in page.all("td") if (cell.get("class") or "").startswith("hit")]) == 20
 
 
+def make_largest() -> ReportContent:
+    """Return a report of everything at its most: 100,000 images, 1,000 classes, long and hostile names."""
+    rng = np.random.default_rng(0)
+    num_classes = 1000
+    names = [f"{at:04}" + "<&\u202e" * 80 for at in range(num_classes)]
+    path = "<&\u202e/" * 1000
+    labels, answers = rng.integers(0, num_classes, (2, 100_000))
+    confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
+    np.add.at(confusion, (labels, np.where(rng.random(100_000) < 0.5, labels, answers)), 1)
+    noise = rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    heat = rng.random((96, 96), dtype=np.float32)
+    exhibits = [
+        make_exhibit(noise, path=path, label=names[0], predicted=names[1], suggestion=names[2], heat=heat)
+    ] * 100
+    row = FindingRow(kind="blank", path=path, label=names[0], detail=path, became="used")
+    return make_content(
+        classes=names,
+        confusion=confusion,
+        worst=exhibits,
+        uncertain=exhibits,
+        suspected=exhibits,
+        path=path,
+        gallery_image=noise,
+        num_epochs=10_000,
+        figures=[
+            Figure(name, 0.5, 0.4, 0.6)
+            for name in ("accuracy", "balanced_accuracy", "macro_f1", "top_k_accuracy", "loss")
+        ],
+        findings=[KindOfFinding(kind, 99, 0, 9, [row] * MAX_EXAMPLES) for kind in MEANINGS],
+        slices=[Slice("group", path, None, 100, 0.5, 0.4, 0.6)] * 100,
+        corrupted=[CorruptedScore(each, 0.5, 0.4, 0.6) for each in list_corruptions()],
+    )
+
+
+def test_the_largest_report_is_bounded() -> None:
+    """100,000 images, 1,000 classes, all pictures there may be and the longest names stay within 5 MB."""
+    content = make_largest()
+    assert len(render_report(content).encode()) <= 5_000_000
+    assert len(render_summary(content).encode()) <= 20_000
+
+
 def test_matrix_picture_tells_hits_from_mistakes() -> None:
     """In the picture of the matrix, hits are blue, mistakes orange, the rest transparent."""
     confusion = np.eye(40, dtype=np.int64)
@@ -430,13 +479,13 @@ def test_matrix_picture_tells_hits_from_mistakes() -> None:
 
 
 def test_thousands_of_classes_are_bounded() -> None:
-    """Two thousand classes give a matrix of at most 500 pixels a side and the 500 hardest classes."""
+    """Two thousand classes give a matrix of at most 500 pixels a side and the 300 hardest classes."""
     content = make_content(
         classes=[f"class {at}" for at in range(2000)], confusion=np.eye(2000, dtype=np.int64)
     )
     page = read(content)
     assert decode(page.all("img")[0]["src"]).shape == (500, 500, 3)
-    assert "The 500 classes with the lowest recall, of 2,000." in page.text
+    assert "The 300 classes with the lowest recall, of 2,000;" in page.text
 
 
 def _points(chart: charts.LineChart, line: int) -> Iterator[tuple[float, float]]:

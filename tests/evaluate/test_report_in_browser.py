@@ -181,7 +181,7 @@ def test_every_field_and_pair_has_its_images(chromium: Chromium, tmp_path: Path)
             "[...document.querySelectorAll('button[data-field]')].map(button => "
             f"(button.click(), {FIELD}.querySelectorAll('li').length))"
         )
-        assert len(numbers) > 9
+        assert len(numbers) >= 9
         assert min(numbers) > 0
         assert chromium.evaluate("document.title").startswith("Test report")
 

@@ -7,7 +7,7 @@ from stages.shared.text import printable
 _GAP = "\N{NO-BREAK SPACE}"
 _MAX_NAME = 48
 _MAX_PATH = 120
-_MAX_TITLE = 400
+_MAX_TITLE = 160
 
 
 def count(number: int) -> str:
