@@ -1,6 +1,6 @@
 """The network's answers for the test images: decided in one place, so that no two figures can disagree."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,8 @@ from schemas.vision.calibration import Calibration
 from stages.vision.calibration import compute_probabilities
 from stages.vision.scores import Counts, count_confusion
 
-_NUMBERS_AT_ONCE = 2**20
+_NUMBERS_AT_ONCE = 2**18
+_NUMBERS_KEPT = 2**22
 
 Numbers = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -51,9 +52,6 @@ class Answers:
     label_rank: Counts
     """int64 (N,), how many classes come before the true one: 0 where the answer is right."""
 
-    scales: Numbers
-    """(N, 2), largest logit over the temperature, and the sum of exponentials relative to it."""
-
     @property
     def num_images(self) -> int:
         """Return N."""
@@ -78,11 +76,15 @@ class Answers:
         """Return float64 (n, C), rows adding up to 1, for some of the images."""
         return compute_probabilities(self.logits[images], self.calibration)
 
-    def probabilities_for(self, label: int) -> Numbers:
-        """Return (N,), each image's probability of one class."""
-        scaled = self.logits[:, label].double().numpy() / self.calibration.temperature
-        probabilities: Numbers = np.exp(scaled - self.scales[:, 0]) / self.scales[:, 1]
-        return probabilities
+    def each_column(self, labels: Sequence[int]) -> Iterator[tuple[int, Numbers]]:
+        """Yield each of these classes and its probabilities (N,), the bits that the rows have."""
+        at_once = max(1, _NUMBERS_KEPT // self.num_images)
+        for start in range(0, len(labels), at_once):
+            some = list(labels[start : start + at_once])
+            columns = np.empty((len(some), self.num_images))
+            for block in split_rows(self.num_images, num_columns=self.num_classes):
+                columns[:, block] = self.probabilities_of(block)[:, some].T
+            yield from zip(some, columns, strict=True)
 
 
 def decide_answers(logits: Tensor, labels: Tensor, *, calibration: Calibration) -> Answers:
@@ -92,7 +94,7 @@ def decide_answers(logits: Tensor, labels: Tensor, *, calibration: Calibration) 
         for block in split_rows(len(labels), num_columns=logits.shape[1])
     ]
     predicted, label_rank, numbers = (np.concatenate(some) for some in zip(*parts, strict=True))
-    probability, raw_probability, label_probability, losses = numbers[:, :4].T
+    probability, raw_probability, label_probability, losses = np.ascontiguousarray(numbers.T)
     return Answers(
         logits=logits,
         calibration=calibration,
@@ -103,12 +105,11 @@ def decide_answers(logits: Tensor, labels: Tensor, *, calibration: Calibration) 
         label_probability=label_probability,
         losses=losses,
         label_rank=label_rank,
-        scales=numbers[:, 4:],
     )
 
 
 def split_rows(num_rows: int, *, num_columns: int) -> Iterator[slice]:
-    """Yield slices of rows that together are all of them, each of at most about a million numbers."""
+    """Yield slices of rows that together are all of them, none of more than some hundred thousand numbers."""
     step = max(1, _NUMBERS_AT_ONCE // num_columns)
     for start in range(0, num_rows, step):
         yield slice(start, min(start + step, num_rows))
@@ -130,5 +131,5 @@ def _decide_block(
     # Not the logarithm of the probability, which is 0 for a class that is out of the question.
     losses = total.log() - (scaled.gather(1, at_label) - top)
     raw = torch.softmax(logits.double(), dim=1).gather(1, predicted[:, None])
-    numbers = torch.cat([probability[:, None], raw, of_label, losses, top, total], dim=1)
+    numbers = torch.cat([probability[:, None], raw, of_label, losses], dim=1)
     return predicted.numpy(), label_rank.numpy(), numbers.numpy()

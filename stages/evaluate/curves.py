@@ -38,8 +38,8 @@ def trace_curves(answers: Answers) -> list[ClassCurves]:
     support = np.bincount(answers.labels, minlength=answers.num_classes)
     largest = np.argsort(-support, kind="stable")[:MAX_CLASSES]
     curves = []
-    for label in sorted(largest[support[largest] > 0].tolist()):
-        steps = rank_images(answers.probabilities_for(label), answers.labels == label)
+    for label, scores in answers.each_column(sorted(largest[support[largest] > 0].tolist())):
+        steps = rank_images(scores, answers.labels == label)
         curves.append(ClassCurves(label, _trace_precision(steps), _trace_roc(steps)))
     return curves
 

@@ -42,8 +42,8 @@ def measure_ranking(answers: Answers) -> Ranking:
     influence = np.zeros((2, num_images))
     figures: list[tuple[float | None, float | None]] = [(None, None)] * num_classes
     support = np.bincount(answers.labels, minlength=num_classes)
-    for label in np.flatnonzero(support).tolist():
-        steps = rank_images(answers.probabilities_for(label), answers.labels == label)
+    for label, scores in answers.each_column(np.flatnonzero(support).tolist()):
+        steps = rank_images(scores, answers.labels == label)
         precision, of_precision = _average_precision(steps)
         area, of_area = _area(steps) if support[label] < num_images else (None, np.zeros(num_images))
         influence[:, steps.order] += of_area, of_precision

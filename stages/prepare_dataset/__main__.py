@@ -16,7 +16,7 @@ from schemas.prepare_dataset.prepare_metrics import PrepareMetrics
 from schemas.shared.image import ImageForm
 from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
-from stages.images.decode import ImageFile, decode_files
+from stages.images.decode import DecodeLimits, ImageFile, decode_files
 from stages.images.source import Source
 from stages.params.read import read_params
 from stages.prepare_dataset.audit import Rows, audit_images
@@ -156,7 +156,8 @@ def decode_into(
     undecodable: list[IndexRow] = []
     sums, fingerprints = [], []
     files = (ImageFile(printable(image.path), partial(source.read, image.path)) for image in images)
-    decoded = decode_files(files, form, workers=dataset.workers, fingerprint=fingerprint_image)
+    limits = DecodeLimits(max_pixels=dataset.max_pixels, max_file_bytes=dataset.max_file_bytes)
+    decoded = decode_files(files, form, workers=dataset.workers, limits=limits, fingerprint=fingerprint_image)
     for image, result in zip(images, decoded, strict=True):
         if result.pixels is None:
             undecodable.append(

@@ -10,7 +10,7 @@ import numpy as np
 from schemas.audit.finding import ImageKind
 from schemas.prepare_dataset.audit import Audit
 from schemas.shared.manifest import FileRecord
-from stages.images.decode import Pixels
+from stages.images.resize import Pixels
 from stages.prepare_dataset.audit import IMAGE_KINDS, Finding, Findings
 from stages.prepare_dataset.collect import FoundImage
 

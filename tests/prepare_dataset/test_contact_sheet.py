@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from schemas.shared.manifest import FileRecord
-from stages.images.decode import Pixels
+from stages.images.resize import Pixels
 from stages.prepare_dataset.audit import IMAGE_KINDS, Finding, Findings
 from stages.prepare_dataset.contact_sheet import write_contact_sheet
 from stages.prepare_dataset.pack import ShardWriter

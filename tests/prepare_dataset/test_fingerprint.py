@@ -7,19 +7,24 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from stages.images.decode import Pixels, decode_pixels
+from stages.images.decode import Decoded
+from stages.images.resize import Pixels
 from stages.prepare_dataset.fingerprint import (
     FINGERPRINT,
     Fingerprints,
     fingerprint_image,
     stack_fingerprints,
 )
-from tests.images.trees import encode, flat, photograph, picture
+from tests.images.trees import decode_whole, encode, flat, photograph, picture
+
+
+def fingerprint_of(pixels: Pixels, data: bytes = b"") -> bytes:
+    return fingerprint_image(data, Decoded(pixels, *pixels.shape[:2]))
 
 
 def fingerprint(pixels: Pixels, data: bytes = b"") -> Fingerprints:
     """Return the fingerprint of one image."""
-    return stack_fingerprints([fingerprint_image(data, pixels)])
+    return stack_fingerprints([fingerprint_of(pixels, data)])
 
 
 def bits_between(left: Fingerprints, right: Fingerprints) -> int:
@@ -29,7 +34,7 @@ def bits_between(left: Fingerprints, right: Fingerprints) -> int:
 def test_sha256_is_of_the_file() -> None:
     """The bytes count, not the pixels."""
     data = picture()
-    row = fingerprint(decode_pixels(data, "rgb"), data)
+    row = fingerprint(decode_whole(data), data)
     assert row["sha256"][0].tobytes() == hashlib.sha256(data).digest()
 
 
@@ -49,8 +54,8 @@ def test_frequencies_are_those_of_scipy(seed: int) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda pixels: decode_pixels(encode(pixels, ".jpg"), "rgb"),
-        lambda pixels: decode_pixels(encode(pixels, ".webp"), "rgb"),
+        lambda pixels: decode_whole(encode(pixels, ".jpg")),
+        lambda pixels: decode_whole(encode(pixels, ".webp")),
         lambda pixels: cv2.resize(pixels, (60, 90), interpolation=cv2.INTER_AREA),
         lambda pixels: (pixels * 0.8 + 20).astype(np.uint8),
         lambda pixels: cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY),
@@ -67,7 +72,7 @@ def test_what_looks_alike_is_near(change: object, seed: int) -> None:
 
 def test_other_pictures_are_far() -> None:
     """Of 40 pictures no two are within ten bits."""
-    rows = stack_fingerprints([fingerprint_image(b"", photograph(seed)) for seed in range(40)])
+    rows = stack_fingerprints([fingerprint_of(photograph(seed)) for seed in range(40)])
     hashes = rows["phash"]
     distances = np.bitwise_count(hashes[:, None] ^ hashes[None, :])[~np.eye(40, dtype=np.bool_)]
     assert distances.min() > 10
@@ -89,7 +94,7 @@ def test_noise_of_one_level_is_flat() -> None:
 def test_no_padding() -> None:
     """What is joined from bytes has no gaps."""
     assert FINGERPRINT.itemsize == 32 + 8 + 64 + 1 + 3 * 4
-    assert len(fingerprint_image(b"", flat(1, 2, 3))) == FINGERPRINT.itemsize
+    assert len(fingerprint_of(flat(1, 2, 3))) == FINGERPRINT.itemsize
 
 
 def test_size_and_deviation() -> None:

@@ -16,7 +16,8 @@ from schemas.prepare_dataset.prepare_metrics import PrepareMetrics
 from schemas.prepare_dataset.split import Split
 from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SPLIT_NAMES, Manifest
-from stages.images.decode import Pixels, decode_image
+from stages.images.decode import decode_image
+from stages.images.resize import Pixels
 from stages.params.read import read_params
 from stages.prepare_dataset import __main__ as stage
 from stages.shared.errors import InputError, run_stage
