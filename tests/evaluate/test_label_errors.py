@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from schemas.vision.calibration import Calibration
 from stages.evaluate.answers import Answers, decide_answers
@@ -17,7 +18,7 @@ def make_answers(logits: torch.Tensor, labels: torch.Tensor) -> Answers:
     return decide_answers(logits, labels, calibration=calibration)
 
 
-def read_the_paper(probabilities: np.ndarray, labels: np.ndarray) -> dict[int, int]:  # type: ignore[type-arg]
+def read_the_paper(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[int, int]:
     """Return the class of each image off the diagonal of the confident joint, image by image."""
     suspects = {}
     for image, (row, label) in enumerate(zip(probabilities, labels, strict=True)):

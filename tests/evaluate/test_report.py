@@ -406,9 +406,9 @@ def test_long_paths_keep_both_ends() -> None:
     """A path too long to show keeps its beginning and its end, and more of both in its title."""
     path = "raw/" + "very/" * 300 + "end.png"
     html = render_report(make_content(worst=[make_exhibit(path=path)]))
-    title = re.findall(r'class="path" title="(.*?)"', html)[0]
+    title = re.findall(r'class="path" dir="ltr" title="(.*?)"', html)[0]
     assert (len(title), title[:80], title[-7:]) == (160, path[:80], "end.png")
-    shown = re.findall(r'class="path" title[^>]*>(.*?)</bdi>', html)[0]
+    shown = re.findall(r'class="path" dir="ltr" title[^>]*>(.*?)</bdi>', html)[0]
     assert len(shown) == 120
     assert shown.startswith("raw/very/")
     assert shown.endswith("/end.png")
@@ -505,6 +505,7 @@ def test_chart_stays_inside_its_frame(values: list[float], is_percent: bool, fac
         key="k",
         title="t",
         description="d",
+        meaning="m",
         epochs=epochs,
         marked_epoch=epochs[-1],
         percent=is_percent,
@@ -527,6 +528,7 @@ def test_chart_measures_true() -> None:
         key="k",
         title="t",
         description="d",
+        meaning="m",
         epochs=[1, 2, 3],
         marked_epoch=2,
         percent=False,

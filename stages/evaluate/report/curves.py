@@ -8,6 +8,11 @@ from stages.evaluate.report.charts import LineChart
 from stages.evaluate.report.line_chart import Series, build_line_chart
 
 _MAX_EPOCHS = 200
+_MEANINGS = {
+    "Loss": "How improbable the true classes seemed: lower is better. Where validation rises while training "
+    "still falls, the network learns its training images by heart.",
+    "Accuracy": "Share answered correctly: higher is better.",
+}
 
 
 def choose_epochs(history: History) -> list[EpochRecord]:
@@ -64,6 +69,7 @@ def _chart(
         key=title.lower(),
         title=title,
         description=f"Training: {moved(train)}. Validation: {moved(val)}.",
+        meaning=_MEANINGS[title],
         epochs=numbers,
         marked_epoch=best,
         percent=percent,

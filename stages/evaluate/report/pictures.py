@@ -14,7 +14,7 @@ _MAX_MAP_SIDE_PX = 500
 _MAX_HEAT_SIDE_PX = 16
 _HEAT_LEVELS = 16  # the browser draws smoothly between them
 _HEAT_RGB = ((255, 70, 0), (255, 225, 60))  # little, much
-_HEAT_ALPHA = 0.8
+_HEAT_ALPHA = 0.65
 
 _HIT_RGB = (43, 111, 158)
 _MISS_RGB = (217, 119, 43)
