@@ -51,5 +51,6 @@ class Evaluation(Schema):
     """standard tests every image 18 times more: noisy, blurred, brighter, of less contrast, as a poor JPEG
     and turned, each at three strengths."""
 
-    num_worst: Annotated[int, Field(ge=0, le=200)]
-    """How many of the worst mistakes the report shows as pictures."""
+    num_worst: Annotated[int, Field(ge=0, le=100)]
+    """How many pictures the report shows of each: the worst mistakes, the least certain answers, the suspected
+    label errors."""

@@ -40,5 +40,8 @@ class Dataset(Schema):
     max_file_bytes: Annotated[int, Field(ge=1, le=2**40)]
     """A larger file is undecodable; it is not read."""
 
+    max_decode_seconds: Annotated[float, Field(ge=0.1, le=3600)]
+    """An image that takes longer to decode is undecodable."""
+
     workers: Annotated[int, Field(ge=1, le=256)]
-    """Number of threads that decode; the result does not depend on it."""
+    """Number of processes that read and decode; the result does not depend on it."""

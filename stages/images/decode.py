@@ -29,6 +29,9 @@ Fingerprint = Callable[[bytes, "Decoded"], bytes]
 _FILES_PER_TASK = 32
 _BYTES_PER_TASK = 4 * 2**20
 
+_MIN_SIDE_PX = 32
+"""What images are compared at, to find those that look alike."""
+
 _REDUCED_RGB = {
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
@@ -43,18 +46,26 @@ _REDUCED_GRAY = {
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
-    """What is refused by its header, before anything is decoded."""
+    """What is refused, by its header and before anything is decoded if it can be."""
 
     max_pixels: int
     """Of a picture whose decoding takes 6 bytes a pixel, as most do; of others fewer, in proportion."""
 
     max_file_bytes: int
 
+    max_seconds: float
+    """For decoding one file; kept where a process of its own does it, which can be ended."""
+
+    @property
+    def max_memory_bytes(self) -> int:
+        """Return how much memory decoding may ask for."""
+        return max(2**29, BYTES_PER_PIXEL * self.max_pixels + 2**25)
+
 
 BYTES_PER_PIXEL = 6
 """What `max_pixels` counts on: a photograph, and once more while it is turned upright."""
 
-DEFAULT_LIMITS = DecodeLimits(max_pixels=80_000_000, max_file_bytes=200_000_000)
+DEFAULT_LIMITS = DecodeLimits(max_pixels=80_000_000, max_file_bytes=200_000_000, max_seconds=5.0)
 """For who has no params.yaml: what stands there when it is new. At most 512 MB for pixels."""
 
 
@@ -166,7 +177,7 @@ def choose_reduction(header: Header, form: ImageForm) -> int:
     """Return 8, 4, 2 or 1: by how much smaller a JPEG is decoded."""
     if header.format != "JPEG":
         return 1
-    wanted = 2 * max(form.height_px, form.width_px)  # it may have to be turned
+    wanted = 2 * max(form.height_px, form.width_px, _MIN_SIDE_PX)  # it may have to be turned
     for reduction in (8, 4, 2):
         height, width = _reduced(header, reduction)
         # Of nearly square ones the reduced picture would not tell whether it was turned.

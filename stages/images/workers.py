@@ -6,12 +6,13 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +60,7 @@ class Watch:
 
     def has_exceeded(self, max_seconds: float) -> bool:
         """Return whether the item at work takes longer than it may."""
-        return time.monotonic() - self._notes[1] > max_seconds
+        return time.monotonic() - float(self._notes[1]) > max_seconds
 
 
 class Work(Protocol[_ItemT_contra, _ResultT_co]):
@@ -94,7 +95,7 @@ class Work(Protocol[_ItemT_contra, _ResultT_co]):
 
 def spread(
     work: Work[ItemT, ResultT], tasks: Iterable[Sequence[ItemT]], *, workers: int
-) -> Iterator[tuple[ResultT, Bytes]]:
+) -> Generator[tuple[ResultT, Bytes], None, None]:
     """Run tasks in several processes; yield their results and bytes in the order of the tasks.
 
     The processes are a bounded number of tasks ahead of what was yielded, and go on while whoever asks for
@@ -105,7 +106,7 @@ def spread(
         tasks: Its tasks.
         workers: How many processes.
     """
-    context = _choose_context()
+    context = _choose_context(type(work).__module__)
     crew = [_Process(context, work) for _ in range(workers)]
     waiting = iter(tasks)
     done: dict[int, tuple[ResultT, Bytes]] = {}
@@ -134,12 +135,22 @@ def spread(
             process.end()
 
 
-def _choose_context() -> ForkServerContext | SpawnContext:
-    """Return the way to start processes: a clean one, whatever threads and libraries the parent has."""
+def start_early(module: str) -> None:
+    """Begin to load what processes will import, while the parent does something else."""
+    if _choose_context(module).get_start_method() == "forkserver":
+        forkserver.ensure_running()
+
+
+def _choose_context(module: str) -> ForkServerContext | SpawnContext:
+    """Return the way to start processes: a clean one, whatever threads and libraries the parent has.
+
+    Args:
+        module: What the processes import. Loaded once, before the first of them, it costs the others nothing.
+    """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cv2", "pydantic"])
+    context.set_forkserver_preload([module])
     return context
 
 
@@ -267,5 +278,5 @@ def _limit_memory(num_bytes: int) -> None:
 
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + num_bytes
-    hard = cast("int", resource.getrlimit(resource.RLIMIT_AS)[1])
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (limit if hard < 0 else min(limit, hard), hard))

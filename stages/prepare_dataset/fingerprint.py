@@ -6,11 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-<<<<<<< HEAD
-from stages.images.decode import Pixels
-=======
-from stages.images.decode import Decoded
->>>>>>> decoding
+from stages.images.resize import Pixels
 
 FINGERPRINT = np.dtype(
     [
@@ -33,13 +29,9 @@ phash: which of the 64 lowest frequencies are above the median one; near duplica
 shape: the same frequencies without brightness and contrast, as a vector of length 127.
 flat: whether there is too little contrast for the last two to mean anything.
 std: standard deviation at 32 x 32, in grey levels.
-<<<<<<< HEAD
 height_px, width_px: before it is resized.
 sums, squares: of the values of each channel and of their squares, after it is resized; integers, so that
 statistics do not depend on any order.
-=======
-height_px, width_px: of the whole image, upright.
->>>>>>> decoding
 """
 
 Fingerprints = npt.NDArray[np.void]
@@ -54,7 +46,6 @@ _ROW_BITS, _COLUMN_BITS = 12, 15
 lengths add up exactly, in 24 bits along the rows and in 53 down the columns, so that an image's fingerprint
 is the same on every machine and beside whatever other images it is computed."""
 
-<<<<<<< HEAD
 
 def _cosines(num_bits: int) -> npt.NDArray[np.float64]:
     """Return the 8 lowest rows of the orthonormal cosine transform (8, 32), in whole parts of 2^num_bits."""
@@ -84,10 +75,6 @@ def fingerprint_images(
     digests: Sequence[bytes], small: Pixels, sides_px: Sequence[tuple[int, int]], packed: Pixels
 ) -> Fingerprints:
     """Return the fingerprints of some images, each the same whatever the others are.
-=======
-def fingerprint_image(data: bytes, decoded: Decoded) -> bytes:
-    """Return the FINGERPRINT of an image.
->>>>>>> decoding
 
     The perceptual hash is the usual one (Zauner 2010, "Implementation and Benchmarking of Perceptual Image
     Hash Functions"): the 8 x 8 lowest frequencies of the cosine transform of the image at 32 x 32, against
@@ -95,7 +82,6 @@ def fingerprint_image(data: bytes, decoded: Decoded) -> bytes:
     99 % are of one class against 84 %.
 
     Args:
-<<<<<<< HEAD
         digests: SHA-256 of each file.
         small: What `shrink` makes of each, uint8 (N, 32, 32[, 3]).
         sides_px: Height and width of each before it was resized.
@@ -105,7 +91,8 @@ def fingerprint_image(data: bytes, decoded: Decoded) -> bytes:
     gray = small
     if small.ndim == 4:
         flat_rows = small.reshape(num_images * SIDE_PX, SIDE_PX, 3)
-        gray = np.asarray(cv2.cvtColor(flat_rows, cv2.COLOR_RGB2GRAY)).reshape(-1, SIDE_PX, SIDE_PX)
+        gray = np.asarray(cv2.cvtColor(flat_rows, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+        gray = gray.reshape(num_images, SIDE_PX, SIDE_PX)
     along_rows = gray.astype(np.float32) @ _ALONG_ROWS
     frequencies = (_DOWN_COLUMNS @ along_rows).reshape(num_images, 64) * 2.0 ** -(_ROW_BITS + _COLUMN_BITS)
     frequencies[:, 0] = 0  # the mean brightness
@@ -122,27 +109,6 @@ def fingerprint_image(data: bytes, decoded: Decoded) -> bytes:
     fingerprints["sums"][:, : sums.shape[1]] = sums
     fingerprints["squares"][:, : sums.shape[1]] = squares
     return fingerprints
-=======
-        data: The whole file.
-        decoded: What it decodes to, before it is resized.
-    """
-    pixels = decoded.pixels
-    gray = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(gray, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA).astype(np.float32)
-    std = float(cv2.meanStdDev(small)[1][0, 0])
-    frequencies = cv2.dct(small)[:8, :8].ravel()
-    frequencies[0] = 0  # the mean brightness
-    bits = frequencies > np.partition(frequencies[1:], 31)[31]
-    length = float(np.sqrt(frequencies @ frequencies))
-    return b"".join(
-        (
-            hashlib.sha256(data).digest(),
-            np.packbits(bits).tobytes(),
-            np.rint(frequencies * (127 / max(length, 1.0))).astype(np.int8).tobytes(),
-            struct.pack("<?fII", length < _FLAT_STD * _SIDE_PX, std, decoded.height_px, decoded.width_px),
-        )
-    )
->>>>>>> decoding
 
 
 def _deviations(rows: Pixels) -> npt.NDArray[np.float64]:

@@ -12,13 +12,20 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from schemas.prepare_dataset.dataset import Dataset
 from schemas.shared.image import ImageForm
-from stages.images.decode import DecodeLimits, Decoder, Undecodable, resize_image
+from stages.images.decode import DecodeLimits, Decoder
+from stages.images.formats.header import Undecodable
+from stages.images.resize import resize_image
 from stages.images.source import Source, UnreadableFile
-from stages.images.workers import Bytes, Watch, spread
-from stages.prepare_dataset.collect import FoundImage
-from stages.prepare_dataset.fingerprint import FINGERPRINT, SIDE_PX, Fingerprints, fingerprint_images, shrink
+from stages.images.workers import Bytes, Watch, spread, start_early
+from stages.prepare_dataset.fingerprint import (
+    FINGERPRINT,
+    SIDE_PX,
+    Fingerprints,
+    fingerprint_images,
+    shrink,
+)
+from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.pack import shape_of
 from stages.prepare_dataset.store import PLACE, PixelStore, Places
 
@@ -48,13 +55,25 @@ class Ingested:
     num_decoded: int
     """Images that no earlier run had decoded."""
 
-    def of(self, rows: npt.NDArray[np.bool_]) -> "tuple[Places, Fingerprints]":
-        """Return places and fingerprints of some images."""
-        return self.places[rows], self.fingerprints[rows]
+    @property
+    def decoded(self) -> npt.NDArray[np.bool_]:
+        """Return which of the images have pixels."""
+        return np.asarray(self.places["pack"] >= 0)
+
+
+def load_early() -> None:
+    """Begin to load what the processes need; it takes as long as listing a large source."""
+    start_early(__name__)
 
 
 def ingest_images(
-    images: Sequence[FoundImage], source: Source, store: PixelStore, dataset: Dataset, *, form: ImageForm
+    images: Sequence[FoundImage],
+    source: Source,
+    store: PixelStore,
+    *,
+    form: ImageForm,
+    limits: DecodeLimits,
+    workers: int,
 ) -> Ingested:
     """Read every image, and put the pixels of those that are not there yet into the store.
 
@@ -62,16 +81,17 @@ def ingest_images(
         images: What to read.
         source: Where from.
         store: Where pixels are kept.
-        dataset: Limits, and how many processes.
         form: What the pixels are brought to.
+        limits: What is not decoded.
+        workers: How many processes.
     """
     places = np.empty(len(images), dtype=PLACE)
     fingerprints = np.zeros(len(images), dtype=FINGERPRINT)
     reasons: dict[int, str] = {}
     known = store.read_known()
-    work = _Ingestion(source, form, DecodeLimits.of(dataset), store.known)
+    work = _Ingestion(source, form, limits, store.known)
     start = num_decoded = 0
-    for result, pixels in spread(work, _cut_tasks(images, form), workers=dataset.workers):
+    for result, pixels in spread(work, _cut_tasks(images, form), workers=workers):
         rows = slice(start, start + len(result.known))
         new = result.known == _NEW
         old = result.known >= 0
@@ -125,9 +145,10 @@ class _Ingestion:
 
     def start(self) -> None:
         cv2.setNumThreads(1)  # the processes are ours; OpenCV's threads would only compete with them
-        self._decoder = Decoder(self._limits)
+        self._decoder = Decoder(self._limits, takes_stderr=True)
         self._table = np.load(self._known, mmap_mode="r")
-        self._keys = memoryview(np.ascontiguousarray(self._table["key"]))  # indexed faster than the array
+        keys = np.ascontiguousarray(self._table["key"])
+        self._keys = memoryview(keys.data)  # gives Python's own numbers, faster than an array
         self._small = np.empty((_images_per_task(self._form), SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
         if self._form.num_channels == 1:
             self._small = self._small[..., 0]
@@ -156,6 +177,9 @@ class _Ingestion:
                 packed[len(digests)] = resize_image(decoded.pixels, self._form)
             except (UnreadableFile, Undecodable) as error:
                 reasons[item] = str(error)
+                continue
+            except MemoryError:
+                reasons[item] = "takes more memory to decode than images of dataset.max_pixels do"
                 continue
             known[item] = _NEW
             digests.append(digest)

@@ -9,12 +9,8 @@ from numpy.lib import format as npy
 
 from schemas.shared.image import ImageForm
 from schemas.shared.manifest import FileRecord
-<<<<<<< HEAD
-from stages.images.decode import Pixels
-from stages.prepare_dataset.fingerprint import Fingerprints
-=======
 from stages.images.resize import Pixels
->>>>>>> decoding
+from stages.prepare_dataset.fingerprint import Fingerprints
 from stages.shared.files import record_of
 
 SHARD_BYTES = 64 * 2**20

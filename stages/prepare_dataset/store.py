@@ -27,7 +27,8 @@ import stages.images
 import stages.prepare_dataset
 from schemas.shared.image import ImageForm
 from schemas.shared.manifest import FileRecord
-from stages.images.decode import DecodeLimits, Pixels
+from stages.images.decode import DecodeLimits
+from stages.images.resize import Pixels
 from stages.prepare_dataset.fingerprint import FINGERPRINT, Fingerprints
 from stages.prepare_dataset.pack import SHARD_BYTES, RowsWriter, rows_per_shard, shape_of
 from stages.shared.files import record_of, sha256_of
@@ -160,7 +161,7 @@ class PixelStore:
             folder: Where the shards go.
             places: Of the images, in their order.
         """
-        records = []
+        records: list[FileRecord] = []
         for start in range(0, len(places), self._per_shard):
             wanted = places[start : start + self._per_shard]
             path = folder / f"images-{len(records):05}.npy"
@@ -266,7 +267,7 @@ def _is_whole(pixels: Path, table: Path, form: ImageForm) -> bool:
         if sha256_of(table) != table.name.split(".")[1] or sha256_of(pixels) != pixels.stem:
             return False
         images, rows = np.load(pixels, mmap_mode="r"), np.load(table, mmap_mode="r")
-        return images.shape == (len(rows), *shape_of(form)) and rows.dtype == FINGERPRINT
+        return bool(images.shape == (len(rows), *shape_of(form)) and rows.dtype == FINGERPRINT)
     except (OSError, ValueError):
         return False
 

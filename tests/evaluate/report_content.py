@@ -41,6 +41,8 @@ def make_content(
     suspected: Sequence[Exhibit] = (),
     not_explained: str = "",
     path: str = "raw/cat/1.png",
+    gallery_image: NDArray[np.uint8] | None = None,
+    figures: Sequence[Figure] | None = None,
     findings: Sequence[KindOfFinding] = (),
     num_epochs: int = 3,
     best_epoch: int = 1,
@@ -111,7 +113,7 @@ def make_content(
             answered_accuracy=0.95,
             majority_accuracy=float(support.max() / num_images),
         ),
-        figures=make_figures(matrix),
+        figures=make_figures(matrix) if figures is None else figures,
         per_class=[
             ClassScores(
                 label=label,
@@ -132,7 +134,7 @@ def make_content(
             suspected=suspected,
             num_suspected=len(suspected),
             not_explained=not_explained,
-            gallery=make_gallery(matrix, path=path, channels=channels),
+            gallery=make_gallery(matrix, path=path, channels=channels, image=gallery_image),
         ),
         findings=findings,
         num_units=num_images,
@@ -177,13 +179,15 @@ def make_calibration(
     )
 
 
-def make_gallery(confusion: NDArray[np.int64], *, path: str, channels: int) -> Gallery:
-    """Return one or two images of each field: a gradient whose grey tells the fields apart."""
+def make_gallery(
+    confusion: NDArray[np.int64], *, path: str, channels: int, image: NDArray[np.uint8] | None
+) -> Gallery:
+    """Return one or two images of each field, grey in a shade of its own unless one is given."""
     fields = {}
     for number, (label, predicted) in enumerate(list_shown_fields(confusion)):
-        image = np.full((8, 12, channels), number % 200 + 30, dtype=np.uint8)
-        count = min(2, int(confusion[label, predicted]))
-        fields[label, predicted] = [Example(image, path, probability=0.75)] * count
+        plain = np.full((8, 12, channels), number % 200 + 30, dtype=np.uint8)
+        example = Example(plain if image is None else image, path, probability=0.75)
+        fields[label, predicted] = [example] * min(2, int(confusion[label, predicted]))
     return Gallery(fields)
 
 

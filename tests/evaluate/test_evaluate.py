@@ -37,6 +37,7 @@ OUTPUTS = {
     "report/predictions.csv",
     "report/reliability.csv",
     "report/report.html",
+    "report/summary.md",
     "report/roc.csv",
     "report/slices.csv",
 }
@@ -67,7 +68,7 @@ def evaluate(folder: Path, **changes: Any) -> dict[str, str]:
     write_params(folder, **changes)
     main()
     hashes = hash_files(folder / "data")
-    others = ("prepared/", "model/", "dvclive/", "metrics/train.json")
+    others = ("prepared/", "audit/", "model/", "dvclive/", "metrics/train.json")
     return {name: value for name, value in hashes.items() if not name.startswith(others)}
 
 

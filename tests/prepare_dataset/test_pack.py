@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.shared.image import ImageForm
-from stages.images.decode import Pixels
+from stages.images.resize import Pixels
 from stages.prepare_dataset.fingerprint import FINGERPRINT, Fingerprints, sum_channels
 from stages.prepare_dataset.pack import RowsWriter, mean_and_std, rows_per_shard, write_array
 from stages.shared.files import check_file

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.images.decode import DecodeLimits, Pixels
+from stages.images.decode import DEFAULT_LIMITS
+from stages.images.resize import Pixels
 from stages.prepare_dataset.fingerprint import FINGERPRINT, Fingerprints
 from stages.prepare_dataset.store import PixelStore, Places, open_store
 from stages.shared.files import check_file
@@ -58,7 +59,7 @@ def fill(store: PixelStore, num_images: int) -> Places:
 
 def colours(store: PixelStore, places: Places) -> list[int]:
     """Return the colour of the images at some places."""
-    return np.concatenate([block[:, 0, 0, 0] for block in store.gather(places)]).tolist()
+    return [colour for block in store.gather(places) for colour in block[:, 0, 0, 0].tolist()]
 
 
 def keep_all(store: PixelStore, places: Places, folder: Path, *, left_out: int = 0) -> None:
@@ -155,7 +156,7 @@ def test_what_is_no_longer_used_goes(
     assert store().read_known()["fingerprint"]["std"].tolist() == [2, 3, 4]
 
 
-LIMITS = DecodeLimits()
+LIMITS = DEFAULT_LIMITS
 
 
 @pytest.fixture

@@ -58,6 +58,10 @@ def draw_reliability(figures: CalibrationFigures) -> LineChart:
             f"Expected calibration error {wording.percent(figures.before.error)} before calibration, "
             f"{wording.percent(figures.after.error)} after. The table below holds the numbers."
         ),
+        meaning=(
+            "On the thin line, of the answers given 80 % just 80 % are right. Above it the network is too "
+            "modest, below it too sure."
+        ),
         x_label="probability of the answer; the larger a dot, the more images",
         top=1.0,
     )
@@ -73,6 +77,10 @@ def draw_risk(withheld: Withholding) -> LineChart:
         description=(
             f"{wording.percent(curve[-1][1])} are wrong when all images are answered, "
             f"{wording.percent(curve[len(curve) // 2][1])} when the more probable half is."
+        ),
+        meaning=(
+            "From right to left, more and more of the improbable answers are withheld: the share of wrong "
+            "ones among the rest should fall."
         ),
         x_label="share of the images that is answered",
         top=max(risk for _, risk in curve),

@@ -47,6 +47,11 @@ class LineChart:
     """What the vertical line marks."""
 
     description: str
+    """What a reader sees in it, for those who do not."""
+
+    meaning: str
+    """How to read it."""
+
     lines: list[Line]
     x_ticks: list[Tick]
     y_ticks: list[Tick]

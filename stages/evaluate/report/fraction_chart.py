@@ -24,6 +24,7 @@ def build_fraction_chart(
     key: str,
     title: str,
     description: str,
+    meaning: str,
     x_label: str,
     top: float,
     marked_x: float | None = None,
@@ -36,6 +37,7 @@ def build_fraction_chart(
         key: prefix of the ids inside the drawing.
         title: what the chart shows.
         description: what a reader sees in it, for those who do not.
+        meaning: how to read it.
         x_label: what the horizontal axis counts.
         top: the largest fraction on the vertical axis.
         marked_x: where a vertical line stands.
@@ -62,6 +64,7 @@ def build_fraction_chart(
         x_label=x_label,
         marked_label=marked_label,
         description=description,
+        meaning=meaning,
         lines=[line(curve) for curve in curves],
         x_ticks=[Tick(widths.across(part / 5), f"{20 * part} %") for part in range(6)],
         y_ticks=heights.label_heights(percent=True),

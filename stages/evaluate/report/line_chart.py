@@ -24,6 +24,7 @@ def build_line_chart(
     key: str,
     title: str,
     description: str,
+    meaning: str,
     epochs: Sequence[int],
     marked_epoch: int,
     percent: bool,
@@ -35,6 +36,7 @@ def build_line_chart(
         key: prefix of the ids inside the drawing.
         title: what the chart shows.
         description: what a reader sees in it, for those who do not.
+        meaning: how to read it.
         epochs: the numbers on the horizontal axis, ascending.
         marked_epoch: the epoch a vertical line marks.
         percent: whether the values are fractions, to be labelled in percent.
@@ -64,6 +66,7 @@ def build_line_chart(
         x_label="epoch",
         marked_label=f"best epoch: {marked_epoch}",
         description=description,
+        meaning=meaning,
         lines=[line(item) for item in series],
         x_ticks=[Tick(widths.across(epoch), str(epoch)) for epoch in _label_epochs(epochs[0], epochs[-1])],
         y_ticks=heights.label_heights(percent=percent),

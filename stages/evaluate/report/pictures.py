@@ -7,13 +7,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_BUDGET_BYTES = 1_800_000
+_BUDGET_BYTES = 1_200_000
 _JPEG_SIDES_PX = (256, 192, 128, 96, 64, 32)
 _MAX_MAP_SIDE_PX = 500
 
-_MAX_HEAT_SIDE_PX = 24
+_MAX_HEAT_SIDE_PX = 16
+_HEAT_LEVELS = 16  # the browser draws smoothly between them
 _HEAT_RGB = ((255, 70, 0), (255, 225, 60))  # little, much
-_HEAT_ALPHA = 0.8
+_HEAT_ALPHA = 0.65
 
 _HIT_RGB = (43, 111, 158)
 _MISS_RGB = (217, 119, 43)
@@ -33,6 +34,7 @@ def draw_heat(heat: NDArray[np.float32]) -> str:
     scale = min(1.0, _MAX_HEAT_SIDE_PX / max(heat.shape))
     height, width = (max(1, round(side * scale)) for side in heat.shape)
     small = cv2.resize(heat, (width, height), interpolation=cv2.INTER_AREA)[:, :, None]
+    small = np.rint(small * _HEAT_LEVELS) / _HEAT_LEVELS
     cold, hot = (np.array(color, dtype=np.float32) for color in _HEAT_RGB)
     rgba = np.concatenate([cold + small * (hot - cold), 255 * _HEAT_ALPHA * small], axis=2)
     bgra = np.rint(rgba[:, :, [2, 1, 0, 3]]).astype(np.uint8)

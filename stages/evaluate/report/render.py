@@ -22,7 +22,7 @@ from stages.evaluate.confusion import (
 from stages.evaluate.report import audit, believing, charts, wording
 from stages.evaluate.report.classes import build_class_rows
 from stages.evaluate.report.content import ReportContent
-from stages.evaluate.report.curves import build_learning_curves
+from stages.evaluate.report.curves import build_learning_curves, choose_epochs
 from stages.evaluate.report.facts import list_facts
 from stages.evaluate.report.frames import frame_exhibits
 from stages.evaluate.report.headline import (
@@ -36,7 +36,7 @@ from stages.evaluate.report.slices import build_corruption_rows, build_slice_tab
 from stages.evaluate.report.tiles import lay_out_tiles
 
 _HERE = Path(__file__).parent
-_MAX_CLASS_ROWS = 500
+_MAX_CLASS_ROWS = 300
 _STYLES = ("page", "figures", "charts", "tables", "matrix", "exhibits", "narrow", "print")  # later ones win
 _SCRIPTS = ("table", "fields")
 
@@ -64,6 +64,7 @@ def render_report(content: ReportContent) -> str:
             figure_rows=build_figure_rows(content),
             class_rows=rows[:_MAX_CLASS_ROWS],
             curves=build_learning_curves(content.history),
+            epochs=choose_epochs(content.history),
             facts=list_facts(content.manifest, checkpoint=content.checkpoint, history=content.history),
             frames=frame_exhibits(content.exhibits),
             kind_meanings=audit.MEANINGS,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stages.evaluate.report.pictures import encode, to_data_uri
 
-_BUDGET_BYTES = 700_000
+_BUDGET_BYTES = 500_000
 _SIDES_PX = (64, 48, 32, 24, 16)
 _WEBP_QUALITY = 75
 

@@ -74,12 +74,12 @@ def _describe_data(content: ReportContent) -> list[str]:
     checkpoint, counts = content.checkpoint, content.manifest.counts
     splits = (("training", counts.train), ("validation", counts.val), ("test", counts.test))
     images = ", ".join(f"{wording.count(sum(of_class))} {split}" for split, of_class in splits)
+    tested = f"weights after epoch {checkpoint.epoch.epoch} of {checkpoint.num_epochs}"
+    data, weights = map(wording.short_hash, (checkpoint.dataset_sha256, checkpoint.weights_sha256))
     lines = [
         f"- {wording.count(len(checkpoint.classes))} classes; images: {images}; {_describe_form(checkpoint)}",
-        f"- Network {_code(checkpoint.network.name)}, weights after epoch {checkpoint.epoch.epoch} "
-        f"of {checkpoint.num_epochs}, seed {checkpoint.seed}",
-        f"- Data `{wording.short_hash(checkpoint.dataset_sha256)}`, "
-        f"weights `{wording.short_hash(checkpoint.weights_sha256)}`",
+        f"- Network {_code(checkpoint.network.name)}, {tested}, seed {checkpoint.seed}",
+        f"- Data `{data}`, weights `{weights}`",
         f"- Audit: {', '.join(_describe_findings(content)) or 'nothing conspicuous'}",
         f"- Suspected label errors in the test split: {wording.count(content.exhibits.num_suspected)}",
     ]

@@ -7,7 +7,7 @@ from stages.shared.text import printable
 _GAP = "\N{NO-BREAK SPACE}"
 _MAX_NAME = 48
 _MAX_PATH = 120
-_MAX_TITLE = 400
+_MAX_TITLE = 160
 
 
 def count(number: int) -> str:
@@ -77,7 +77,9 @@ def _isolated(text: str, *, limit: int, css_class: str, titled: bool = True) -> 
     title = Markup("")
     if titled and shown != text:
         title = Markup(' title="{}"').format(plain(text))
-    return Markup('<bdi class="{}"{}>{}</bdi>').format(css_class, title, _marked(shown))
+    # A path reads from left to right, whatever letters its first folder has.
+    direction = Markup(' dir="ltr"') if css_class == "path" else Markup("")
+    return Markup('<bdi class="{}"{}{}>{}</bdi>').format(css_class, direction, title, _marked(shown))
 
 
 def _shortened(text: str, *, limit: int) -> str:
