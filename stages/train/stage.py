@@ -32,6 +32,8 @@ from stages.vision.networks import build_network
 from stages.vision.runtime import choose_device, make_deterministic
 from stages.vision.transforms import build_transforms, fill_in_statistics, without_random
 
+_READ_SECTIONS = {"transforms", "loader", "network", "loss", "optimizer", "lr_scheduler", "training"}
+
 
 def train(params: Params) -> None:
     """Train as params.yaml says."""
@@ -154,5 +156,6 @@ def save_checkpoint(
         dataset_sha256=sha256_of(PREPARED / "manifest.json"),
         weights_sha256=hash_weights(weights),
         libraries={"python": platform.python_version(), "torch": torch.__version__},
+        parameters=params.model_dump(mode="json", include=_READ_SECTIONS),
     )
     write_checkpoint(path, checkpoint, weights)
