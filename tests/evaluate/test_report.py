@@ -404,12 +404,14 @@ def test_slices_are_told_apart_only_where_they_differ() -> None:
         Slice("image_size", None, (28.0, 28.0), 35, 0.829, 0.7, 0.9),
         Slice("brightness", None, (3.4, 90.0), 10, 0.5, 0.3, 0.7),
         Slice("brightness", None, (91.0, 200.0), 25, 0.9, 0.8, 0.95),
-        Slice("group", "", None, 5, 1.0, 0.9, 1.0),
-        Slice("group", "<b>", None, 5, 0.8, 0.7, 0.9),
-        Slice("group", None, None, 5, 0.8, 0.7, 0.9),
+        Slice("group", "", None, 10, 1.0, 0.9, 1.0),
+        Slice("group", "<b>", None, 11, 0.8, 0.7, 0.9),
+        Slice("group", "small", None, 9, 0.8, 0.7, 0.9),
+        Slice("group", None, None, 15, 0.8, 0.7, 0.9),
     ]
     page = read(make_content(slices=slices))
     assert "All test images are alike in image size." in page.text
+    assert "1 part of fewer than ten images is not listed" in page.text
     rows = [row for row in page.rows if row[-1] in ("lower", "higher", DASH)]
     assert [(row[0], row[-1]) for row in rows if len(row) == 5] == [
         ("3 to 90 of 255", "lower"),

@@ -104,4 +104,6 @@ def _value(value: object) -> str:
         )
     if isinstance(value, list | tuple):
         return ", ".join(map(_value, value))
+    if isinstance(value, bool):
+        return str(value).lower()  # as YAML has it
     return f"{value:.4g}" if isinstance(value, float) else str(value)
