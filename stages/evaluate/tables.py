@@ -31,8 +31,9 @@ def write_classes(path: Path, per_class: Sequence[ClassScores]) -> None:
 
 def write_answers(path: Path, answers: Answers, *, classes: Sequence[str]) -> None:
     """Write the two columns that DVC draws its confusion matrix from."""
+    names = [name_for_dvc(name) for name in classes]
     pairs = zip(answers.labels.tolist(), answers.predicted.tolist(), strict=True)
-    _write(path, ["actual", "predicted"], ((classes[label], classes[answer]) for label, answer in pairs))
+    _write(path, ["actual", "predicted"], ((names[label], names[answer]) for label, answer in pairs))
 
 
 def write_reliability(path: Path, reliability: Reliability) -> None:
@@ -45,25 +46,17 @@ def write_reliability(path: Path, reliability: Reliability) -> None:
 
 
 def write_curves(folder: Path, curves: Sequence[ClassCurves], *, classes: Sequence[str]) -> None:
-    """Write precision_recall.csv and roc.csv, a line for each place, class by class."""
-    _write(
-        folder / "precision_recall.csv",
-        ["class", "recall", "precision"],
-        (
-            (classes[curve.label], f"{recall:.6f}", f"{precision:.6f}")
+    """Write precision_recall.csv and roc.csv, what DVC draws its curves from: a line for each place."""
+    for name, header in (
+        ("precision_recall", ("recall", "precision")),
+        ("roc", ("false_positive_rate", "true_positive_rate")),
+    ):
+        rows = (
+            (name_for_dvc(classes[curve.label]), place, f"{across:.6f}", f"{up:.6f}")
             for curve in curves
-            for recall, precision in curve.precision_recall
-        ),
-    )
-    _write(
-        folder / "roc.csv",
-        ["class", "false_positive_rate", "true_positive_rate"],
-        (
-            (classes[curve.label], f"{false_rate:.6f}", f"{true_rate:.6f}")
-            for curve in curves
-            for false_rate, true_rate in curve.roc
-        ),
-    )
+            for place, (across, up) in enumerate(getattr(curve, name))
+        )
+        _write(folder / f"{name}.csv", ["class", "place", *header], rows)
 
 
 def write_slices(path: Path, slices: Sequence[Slice]) -> None:
@@ -92,6 +85,14 @@ def write_corruptions(path: Path, scores: Sequence[CorruptedScore]) -> None:
         for each in scores
     )
     _write(path, ["corruption", "strength", "amount", "accuracy", "low", "high"], rows)
+
+
+def name_for_dvc(name: str) -> str:
+    """Return a class name that DVC can draw: it puts names into a script of its page as they are.
+
+    A name with `</script>` in it would end the script there, and what follows would be run.
+    """
+    return name.replace("<", "\N{FULLWIDTH LESS-THAN SIGN}")
 
 
 def _nine_digits(number: float | None) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stages.evaluate import answers as answers_module
 from stages.evaluate.predictions import write_predictions
-from stages.evaluate.tables import write_answers
+from stages.evaluate.tables import name_for_dvc, write_answers
 from stages.shared.text import printable
 from tests.evaluate.drawn_answers import decide, draw_answers
 
@@ -26,6 +26,8 @@ HOSTILE = (
     "probability",
     "ünï çödé 猫 \N{PILE OF POO}",
     "semi;colon\\backslash",
+    "</script><script>alert(1)</script>",
+    "\u202eright to left",
     "\u200d",
 )
 
@@ -84,7 +86,9 @@ def write_and_compare(folder: Path, names: list[str]) -> None:
     write_answers(path, answers, classes=names)
     header, rows = read_rows(path)
     assert header == ["actual", "predicted"]
-    assert rows == [list(row) for row in zip(names, predicted, strict=True)]
+    drawn = [[name_for_dvc(name) for name in row] for row in zip(names, predicted, strict=True)]
+    assert rows == drawn
+    assert "<" not in path.read_text(encoding="utf-8")
     assert b"\r" not in path.read_bytes()
 
 
