@@ -47,7 +47,7 @@ class Checkpoint(Schema):
     """Versions that computed the weights."""
 
     parameters: dict[str, JsonValue]
-    """The sections of params.yaml that training read, for people: nothing is rebuilt from them."""
+    """What params.yaml asked of training, for people: nothing is rebuilt from it."""
 
     @model_validator(mode="after")
     def _preprocessing_is_fixed(self) -> Self:
