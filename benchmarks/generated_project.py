@@ -65,6 +65,7 @@ def write_project(
         dataset_sha256=sha256_of(folder / "data" / "prepared" / "manifest.json"),
         weights_sha256=hash_weights(weights),
         libraries={"torch": torch.__version__},
+        parameters={},
     )
     write_checkpoint(folder / "data" / "model" / "best.safetensors", checkpoint, weights)
     history = History(best_metric="loss", best_epoch=1, epochs=(epoch,))

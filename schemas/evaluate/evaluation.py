@@ -52,5 +52,5 @@ class Evaluation(Schema):
     and turned, each at three strengths."""
 
     num_worst: Annotated[int, Field(ge=0, le=100)]
-    """How many pictures the report shows of each: the worst mistakes, the least certain answers, the suspected
-    label errors."""
+    """How many pictures the report shows of each: the worst mistakes, the least certain answers, and the
+    suspected label errors."""

@@ -83,6 +83,11 @@ def make_content(
             dataset_sha256=DATASET_SHA256,
             weights_sha256=WEIGHTS_SHA256,
             libraries={"torch": "2.14.1", "numpy": "2.4.6"},
+            parameters={
+                "transforms": [{"RandomCrop": {"padding": 2}}, "ToTensor"],
+                "loss": {"name": "focal", "class_weights": "none", "focal": {"gamma": 2.0}},
+                "optimizer": {"name": "sgd", "lr": 0.1, "sgd": {"momentum": 0.9}, "adam": {"betas": [0.5]}},
+            },
         ),
         history=History(best_metric="balanced_accuracy", best_epoch=best_epoch, epochs=epochs),
         manifest=Manifest(

@@ -22,6 +22,7 @@ from stages.evaluate.report.audit import MEANINGS
 from stages.evaluate.report.content import ReportContent
 from stages.evaluate.report.line_chart import Series, build_line_chart
 from stages.evaluate.report.render import render_report
+from stages.evaluate.report.sheet import build_sheet
 from stages.evaluate.report.summary import render_summary
 from stages.evaluate.report.wording import certainty, percent, plain
 from stages.evaluate.robustness import CorruptedScore
@@ -35,6 +36,7 @@ from tests.evaluate.report_content import (
 )
 from tests.vision.documents import CALIBRATION
 
+DASH = "\N{EN DASH}"
 VOID = {"meta", "img", "input", "br", "link"}
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -323,6 +325,117 @@ def test_tells_what_was_trained_on_what() -> None:
     ):
         assert words in page.text
     assert "weights after epoch 1, the best of 3 by validation balanced accuracy" in read(make_content()).text
+
+
+def test_tells_the_parameters_of_training() -> None:
+    """Keys stand as in params.yaml, the variants that were not chosen do not."""
+    rows = read(make_content()).rows
+    start = rows.index(["Key in params.yaml", "Value"])
+    assert rows[start + 1 : start + 8] == [
+        ["transforms", "RandomCrop (padding 2), ToTensor"],
+        ["loss.name", "focal"],
+        ["loss.class_weights", "none"],
+        ["loss.focal.gamma", "2"],
+        ["optimizer.name", "sgd"],
+        ["optimizer.lr", "0.1"],
+        ["optimizer.sgd.momentum", "0.9"],
+    ]
+    assert all(row[0] != "optimizer.adam.betas" for row in rows)
+
+
+def test_tells_of_groups_in_the_intervals() -> None:
+    """Where images belong together the note says that groups were drawn."""
+    assert "(bootstrap over the test images)" in read(make_content()).text
+    grouped = replace(make_content(), num_units=12)
+    assert "(bootstrap over 12 groups of the 35 test images," in read(grouped).text
+
+
+def test_exhibits_say_what_was_answered() -> None:
+    """Right answers, mistakes and suspected labels each have their words, and the probabilities."""
+    right, wrong = make_exhibit(predicted="cat"), make_exhibit()
+    page = read(make_content(uncertain=[right, wrong], suspected=[make_exhibit(suggestion="eel")]))
+    assert "The 2 test images whose answer had the lowest probability, right or wrong." in page.text
+    assert "cat, answered correctly cat (answer and label) 98 % fox 1 % raw/cat/1.png" in page.text
+    assert "1 test image may be labelled wrongly" in page.text
+    assert "Labelled cat, seems eel" in page.text
+    assert "arXiv:1911.00068" in page.text
+
+
+def test_explanations_that_cannot_be_are_explained() -> None:
+    """Without heat maps the report says why, and offers no switch; with an empty map the image says so."""
+    page = read(make_content(worst=[make_exhibit()], not_explained="it ends in attention"))
+    assert "cannot be shown: Grad-CAM explains networks that end in convolutions" in page.text
+    assert "it ends in attention." in page.text
+    assert not [element for element in page.all("fieldset") if element.get("class") == "switch"]
+    empty = make_exhibit(heat=np.zeros((2, 2), dtype=np.float32))
+    assert "Grad-CAM finds no place" in read(make_content(worst=[empty])).text
+
+
+def test_heat_is_denser_where_it_is_hotter() -> None:
+    """The overlay keeps the map's shape, transparent where it is cold, densest where it is hottest."""
+    heat = np.array([[0.0, 0.25, 1.0], [0.5, 0.0, 0.75]], dtype=np.float32)
+    page = read(make_content(worst=[make_exhibit(heat=heat)]))
+    (uri,) = [image["src"] for image in page.all("img") if image.get("class") == "heat"]
+    assert uri is not None
+    encoded = np.frombuffer(base64.b64decode(uri.split(",", 1)[1]), dtype=np.uint8)
+    alpha = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED))[:, :, 3].astype(float)
+    np.testing.assert_allclose(alpha / alpha.max(), heat, atol=0.01)
+    assert 100 < alpha.max() < 230
+
+
+def test_tiles_of_photographs_stay_small() -> None:
+    """Nine hundred noisy photographs fit on one sheet of a few hundred kilobytes, each in its place."""
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (30, 60, 3), dtype=np.uint8) // 4 + at % 7 * 25 for at in range(900)]
+    sheet = build_sheet(images)
+    assert sheet is not None
+    assert len(sheet.address) < 700_000
+    pixels = decode(sheet.address).astype(float)
+    height, width = pixels.shape[0] // sheet.num_rows, pixels.shape[1] // sheet.num_columns
+    for number in (0, 29, 30, 456, 899):
+        row, column = divmod(number, sheet.num_columns)
+        tile = pixels[row * height : (row + 1) * height, column * width : (column + 1) * width]
+        assert tile.mean() == pytest.approx(images[number].mean(), abs=6)
+
+
+def test_slices_are_told_apart_only_where_they_differ() -> None:
+    """A part is lower or higher if its interval leaves out the whole; properties without parts are named."""
+    slices = [
+        Slice("image_size", None, (28.0, 28.0), 35, 0.829, 0.7, 0.9),
+        Slice("brightness", None, (3.4, 90.0), 10, 0.5, 0.3, 0.7),
+        Slice("brightness", None, (91.0, 200.0), 25, 0.9, 0.8, 0.95),
+        Slice("group", "", None, 10, 1.0, 0.9, 1.0),
+        Slice("group", "<b>", None, 11, 0.8, 0.7, 0.9),
+        Slice("group", "small", None, 9, 0.8, 0.7, 0.9),
+        Slice("group", None, None, 15, 0.8, 0.7, 0.9),
+    ]
+    page = read(make_content(slices=slices))
+    assert "All test images are alike in image size." in page.text
+    assert "1 part of fewer than ten images is not listed" in page.text
+    rows = [row for row in page.rows if row[-1] in ("lower", "higher", DASH)]
+    assert [(row[0], row[-1]) for row in rows if len(row) == 5] == [
+        ("3 to 90 of 255", "lower"),
+        ("91 to 200 of 255", DASH),
+        ("no group", "higher"),
+        ("<b>", DASH),
+        ("all others", DASH),
+    ]
+
+
+def test_corruptions_stand_in_a_row_each() -> None:
+    """Each corruption has its three strengths; without any the report says how to have them."""
+    scores = [CorruptedScore(each, 1 - each.strength / 10, 0.1, 0.9) for each in list_corruptions()]
+    page = read(make_content(corrupted=scores))
+    assert ["Noise", "90.0\xa0%", "80.0\xa0%", "70.0\xa0%"] in page.rows
+    assert "evaluation.corruptions: standard" in read(make_content()).text
+
+
+def test_findings_are_counted_and_shown() -> None:
+    """Each kind of finding has a line with its numbers and meaning, and its worst below."""
+    row = FindingRow(kind="blank", path="a/<1>.png", label="a", detail="deviates by 0.2", became="used")
+    page = read(make_content(findings=[KindOfFinding("blank", 1234, 3, 5, [row])]))
+    assert ["Blank", "1,234", "3", "5", "Images of one colour, or nearly"] in page.rows
+    assert "a/<1>.png deviates by 0.2" in page.text
 
 
 def test_confusion_matrix_holds_counts_and_shares() -> None:

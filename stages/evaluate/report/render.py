@@ -23,7 +23,7 @@ from stages.evaluate.report import audit, believing, charts, wording
 from stages.evaluate.report.classes import build_class_rows
 from stages.evaluate.report.content import ReportContent
 from stages.evaluate.report.curves import build_learning_curves, choose_epochs
-from stages.evaluate.report.facts import list_facts
+from stages.evaluate.report.facts import list_facts, list_parameters
 from stages.evaluate.report.frames import frame_exhibits
 from stages.evaluate.report.headline import (
     build_cards,
@@ -66,6 +66,7 @@ def render_report(content: ReportContent) -> str:
             curves=build_learning_curves(content.history),
             epochs=choose_epochs(content.history),
             facts=list_facts(content.manifest, checkpoint=content.checkpoint, history=content.history),
+            parameters=list_parameters(content.checkpoint),
             frames=frame_exhibits(content.exhibits),
             kind_meanings=audit.MEANINGS,
             slice_tables=build_slice_tables(content.slices, accuracy=content.metrics.accuracy),

@@ -10,6 +10,7 @@ from stages.evaluate.report import wording
 from stages.evaluate.robustness import CorruptedScore
 from stages.evaluate.slices import Slice
 
+_MIN_IMAGES = 10
 _UNITS = {"brightness": "of 255", "image_size": "px", "height_px": "px", "width_px": "px"}
 _NAMES = {
     "image_size": "Image size: side of a square of the same area",
@@ -48,15 +49,21 @@ class SliceTable:
 
     title: str
     rows: Sequence[SliceRow]
+    num_small: int
+    """Parts too small to say anything of, which are not among the rows."""
 
 
 def build_slice_tables(slices: Sequence[Slice], *, accuracy: float) -> list[SliceTable]:
-    """Return a table for each property that tells the images apart; accuracy is that of all of them."""
+    """Return a table for each property that tells the images apart; accuracy is that of all of them.
+
+    A part of fewer than ten images is counted, not listed: its interval reaches over half of the scale.
+    """
     tables = []
     for name, some in groupby(slices, key=lambda each: each.by):
-        rows = [_row(each, accuracy=accuracy) for each in some]
-        if len(rows) > 1:
-            tables.append(SliceTable(_name_property(name), rows))
+        parts = list(some)
+        rows = [_row(each, accuracy=accuracy) for each in parts if each.num_images >= _MIN_IMAGES]
+        if len(parts) > 1:
+            tables.append(SliceTable(_name_property(name), rows, num_small=len(parts) - len(rows)))
     return tables
 
 
