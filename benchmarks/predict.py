@@ -16,10 +16,8 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from benchmarks.generated_project import write_project
+from benchmarks.photographs import write_photographs
 from benchmarks.timing import measure_alternately, print_table
 from schemas.shared.image import ImageForm
 from schemas.vision.network import Cnn
@@ -45,7 +43,7 @@ def main() -> None:
         folder = Path(name)
         cnn = Cnn(channels=(16, 32, 64), kernel_size=3, dropout=0.0)
         write_project(folder, FORM, num_images=10, num_classes=10, threads=2, cnn=cnn)
-        num_bytes = write_photographs(folder / "photos", num_images=arguments.images)
+        num_bytes = write_photographs(folder / "photos", arguments.images)
         print(f"{arguments.images:,} JPEG photographs, {num_bytes / arguments.images / 1024:.0f} KiB each:")
         contestants = {label: partial(run, command, folder) for label, command in COMMANDS.items()}
         seconds = measure_alternately(contestants, rounds=arguments.rounds)
@@ -62,25 +60,6 @@ def run(command: list[str], folder: Path) -> None:
         check=True,
         stderr=subprocess.DEVNULL,
     )
-
-
-def write_photographs(folder: Path, *, num_images: int) -> int:
-    """Write pictures of about 500 x 375 px that compress as photographs do, and return their bytes in all."""
-    folder.mkdir()
-    num_bytes = 0
-    for number in range(num_images):
-        generator = np.random.default_rng(number)
-        width, height = (500, 375) if number % 4 else (375, 500)
-        picture = np.zeros((height, width, 3), dtype=np.float32)
-        # Detail falls with its fineness, about as fast as makes the files as large as photographs are.
-        for octave in range(1, 9):
-            grain = generator.standard_normal((2**octave, 2**octave, 3)).astype(np.float32)
-            picture += 60 / 1.3**octave * cv2.resize(grain, (width, height), interpolation=cv2.INTER_CUBIC)
-        pixels = np.clip(128 + picture, 0, 255).astype(np.uint8)
-        _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])
-        (folder / f"{number:05}.jpg").write_bytes(data.tobytes())
-        num_bytes += len(data)
-    return num_bytes
 
 
 def compare_answers(folder: Path) -> None:

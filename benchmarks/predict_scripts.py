@@ -30,7 +30,7 @@ def main() -> None:
     checkpoint, weights = read_checkpoint(Path("data/model/best.safetensors"))
     network = restore_network(checkpoint, weights).eval()
     torch.set_num_threads(checkpoint.numerics.threads)
-    paths = sorted(arguments.folder.glob("*.jpg"))
+    paths = sorted(arguments.folder.rglob("*.jpg"))
     answer = answer_plainly if arguments.script == "plain" else answer_in_batches
     with arguments.output.open("w") as file, torch.inference_mode():
         file.write("path,label,probability\n")
