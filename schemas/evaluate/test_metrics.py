@@ -27,6 +27,13 @@ class TestMetrics(Schema):
     matthews_correlation: Annotated[float, Field(ge=-1, le=1)]
     """Correlation of true classes and answers: 0 for guessing, 1 for perfect, whatever the classes' sizes."""
 
+    roc_auc: Fraction
+    """How often an image of a class gets a higher probability for it than another image; mean over classes.
+    0.5 for guessing, and where all test images are of one class."""
+
+    average_precision: Fraction
+    """Precision at each image of a class, by falling probability of it; mean over images, then classes."""
+
     top_k_accuracy: Fraction
     """Share of images whose true class is among the evaluation.top_k most probable."""
 
@@ -53,3 +60,5 @@ class ClassScores(Schema):
     precision: Fraction
     recall: Fraction
     f1: Fraction
+    average_precision: Fraction | None
+    """Precision at each of its images, by falling probability of the class, mean; None without images."""

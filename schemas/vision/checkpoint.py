@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from schemas.shared.fields import Items, PositiveCount, Seed, Sha256
 from schemas.shared.image import ImageForm
@@ -45,6 +45,9 @@ class Checkpoint(Schema):
 
     libraries: dict[str, str]
     """Versions that computed the weights."""
+
+    parameters: dict[str, JsonValue]
+    """What params.yaml asked of training, for people: nothing is rebuilt from it."""
 
     @model_validator(mode="after")
     def _preprocessing_is_fixed(self) -> Self:

@@ -1,22 +1,16 @@
 """Whether probabilities mean what they say, and what withholding the improbable answers brings."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
 
-from schemas.vision.calibration import Calibration, Threshold
-from stages.vision.calibration import compute_probabilities, find_threshold
+from schemas.vision.calibration import Threshold
+from stages.evaluate.answers import Answers, Flags, Numbers
+from stages.vision.calibration import find_threshold
 
 NUM_BINS = 15
 _MAX_POINTS = 200
-
-Probabilities = NDArray[np.float64]
-Hits = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -75,20 +69,14 @@ class CalibrationFigures:
     withholding: Withholding
 
 
-def measure_calibration(
-    logits: Tensor, labels: Tensor, *, calibration: Calibration, target_accuracy: float
-) -> CalibrationFigures:
-    """Return the figures for test logits float32 (N, num_classes) and labels int64 (N,)."""
-    raw = calibration.model_copy(update={"temperature": 1.0})
-    is_right = (logits.argmax(dim=1) == labels).numpy()
-    before, after = (
-        compute_probabilities(logits, each).max(dim=1).values.numpy() for each in (raw, calibration)
-    )
-    threshold = find_threshold(calibration, target_accuracy=target_accuracy)
+def measure_calibration(answers: Answers, *, target_accuracy: float) -> CalibrationFigures:
+    """Return the figures for the answers to the test images."""
+    is_right, after = answers.is_right, answers.probability
+    threshold = find_threshold(answers.calibration, target_accuracy=target_accuracy)
     is_answered = after >= threshold.probability if threshold else np.zeros(len(after), dtype=bool)
     return CalibrationFigures(
-        temperature=calibration.temperature,
-        before=Reliability(bin_answers(before, is_right)),
+        temperature=answers.calibration.temperature,
+        before=Reliability(bin_answers(answers.raw_probability, is_right)),
         after=Reliability(bin_answers(after, is_right)),
         withholding=Withholding(
             target_accuracy=target_accuracy,
@@ -100,7 +88,7 @@ def measure_calibration(
     )
 
 
-def bin_answers(probabilities: Probabilities, is_right: Hits) -> list[Bin]:
+def bin_answers(probabilities: Numbers, is_right: Flags) -> list[Bin]:
     """Sort answers (N,) into bins of equal width over [0, 1]."""
     place = np.minimum((probabilities * NUM_BINS).astype(np.int64), NUM_BINS - 1)
     num_images = np.bincount(place, minlength=NUM_BINS)
@@ -112,7 +100,7 @@ def bin_answers(probabilities: Probabilities, is_right: Hits) -> list[Bin]:
     ]
 
 
-def trace_risk(probabilities: Probabilities, is_right: Hits) -> list[tuple[float, float]]:
+def trace_risk(probabilities: Numbers, is_right: Flags) -> list[tuple[float, float]]:
     """Return the risk-coverage curve at up to 200 places: most probable answers (N,) are given first.
 
     Images of equal probability are answered together.
@@ -127,14 +115,3 @@ def trace_risk(probabilities: Probabilities, is_right: Hits) -> list[tuple[float
         np.linspace(0, len(places) - 1, min(_MAX_POINTS, len(places))).round().astype(np.int64)
     )
     return [(float(num_answered[at] / len(order)), float(risks[at])) for at in places[spread]]
-
-
-def write_reliability(path: Path, figures: CalibrationFigures) -> None:
-    """Write what DVC draws its reliability plot from: a line for each bin, after calibration."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["probability", "accuracy", "ideal", "num_images"])
-        writer.writerows(
-            (f"{each.probability:.6f}", f"{each.accuracy:.6f}", f"{each.probability:.6f}", each.num_images)
-            for each in figures.after.bins
-        )

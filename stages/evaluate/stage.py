@@ -3,25 +3,36 @@
 The network and its preprocessing come from the checkpoint alone, so that what is tested is what was trained.
 """
 
-from torch import Tensor
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 from schemas.evaluate.evaluation import Evaluation
 from schemas.evaluate.test_metrics import TestMetrics
 from schemas.params import Params
+from schemas.shared.index import IndexRow
 from schemas.shared.manifest import Manifest
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import History
-from stages.evaluate.calibration import measure_calibration, write_reliability
-from stages.evaluate.intervals import measure_figures, write_figures
-from stages.evaluate.metrics import compute_metrics, rank_mistakes, score_classes, score_images
-from stages.evaluate.predictions import write_answers, write_predictions
-from stages.evaluate.report import Mistake, ReportContent, render_report
+from stages.evaluate import tables
+from stages.evaluate.answers import Answers, decide_answers
+from stages.evaluate.audit import read_findings
+from stages.evaluate.calibration import measure_calibration
+from stages.evaluate.curves import trace_curves
+from stages.evaluate.exhibits import gather_exhibits
+from stages.evaluate.intervals import measure_figures
+from stages.evaluate.metrics import compute_metrics, score_classes
+from stages.evaluate.predictions import write_predictions
+from stages.evaluate.ranking import measure_ranking
+from stages.evaluate.report.content import ReportContent
+from stages.evaluate.report.render import render_report
+from stages.evaluate.report.summary import render_summary
+from stages.evaluate.robustness import measure_robustness
+from stages.evaluate.slices import measure_slices
+from stages.evaluate.sources import number_units, read_columns
 from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, read_json, sha256_of, write_json, write_text
-from stages.shared.index import read_used_rows
-from stages.shared.paths import METRICS, MODEL, PREPARED, REPORT
-from stages.vision import scores
-from stages.vision.calibration import compute_probabilities
+from stages.shared.paths import AUDIT, MAKE_MODEL, METRICS, MODEL, PREPARED, REPORT
 from stages.vision.checkpoint import read_checkpoint, restore_network
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
 from stages.vision.inference import compute_logits
@@ -35,57 +46,92 @@ def evaluate(params: Params) -> None:
     manifest = read_manifest(PREPARED)
     checkpoint, weights = read_checkpoint(MODEL / f"{evaluation.checkpoint}.safetensors")
     refuse_other_data(checkpoint, manifest)
-    history = read_json(MODEL / "history.json", History, made_by="dvc repro train")
+    history = read_json(MODEL / "history.json", History, made_by=MAKE_MODEL)
 
     device = choose_device(evaluation.device, place="params.yaml: evaluation.device")
     make_deterministic(checkpoint.numerics)
     network = restore_network(checkpoint, weights).to(device)
-    images = PreparedImages(PREPARED, manifest, "test", transform=build_transforms(checkpoint.preprocessing))
-    batches = build_loader(images, batch_size=evaluation.batch_size)
-    logits, labels = compute_logits(network, batches, device=device, numerics=checkpoint.numerics)
-    calibration = measure_calibration(
-        logits, labels, calibration=checkpoint.calibration, target_accuracy=evaluation.target_accuracy
-    )
-    metrics = compute_metrics(logits, labels, top_k=evaluation.top_k, calibration=calibration)
+    transform = build_transforms(checkpoint.preprocessing)
+    images = PreparedImages(PREPARED, manifest, "test", transform=transform)
+    compute = partial(compute_logits, network, device=device, numerics=checkpoint.numerics)
+    logits, labels = compute(build_loader(images, batch_size=evaluation.batch_size))
 
-    with publish_folder(REPORT) as folder:
-        probabilities = compute_probabilities(logits, checkpoint.calibration)
-        paths = find_paths(images)
-        predicted = probabilities.argmax(dim=1)
-        write_predictions(
-            folder / "predictions.csv",
-            paths=paths,
-            labels=labels,
-            probabilities=probabilities,
+    answers = decide_answers(logits, labels, calibration=checkpoint.calibration)
+    pixels = PreparedImages(PREPARED, manifest, "test")
+    columns = read_columns(PREPARED / "index.csv", rows=images.rows, names=list_columns(evaluation))
+    units = number_units(columns["group"])
+    ranking = measure_ranking(answers)
+    figures = measure_figures(answers, ranking=ranking, units=units, top_k=evaluation.top_k)
+    calibration = measure_calibration(answers, target_accuracy=evaluation.target_accuracy)
+    metrics = compute_metrics(answers, figures=figures, calibration=calibration)
+    confusion = answers.confusion
+    content = ReportContent(
+        checkpoint=checkpoint,
+        history=history,
+        manifest=manifest,
+        metrics=metrics,
+        figures=figures,
+        per_class=score_classes(
+            confusion, classes=checkpoint.classes, average_precision=ranking.average_precision.by_class
+        ),
+        confusion=confusion,
+        calibration=calibration,
+        top_k=evaluation.top_k,
+        num_units=int(units.max()) + 1,
+        curves=trace_curves(answers),
+        slices=measure_slices(
+            evaluation.slices, images=pixels, columns=columns, is_right=answers.is_right, units=units
+        ),
+        corrupted=measure_robustness(
+            pixels,
+            transform=transform,
+            compute=compute,
+            calibration=checkpoint.calibration,
+            units=units,
+            batch_size=evaluation.batch_size,
+        )
+        if evaluation.corruptions == "standard"
+        else [],
+        findings=read_findings(AUDIT / "findings.csv", tested=columns["path"]),
+        # Last, for it takes the network from its device.
+        exhibits=gather_exhibits(
+            images,
+            answers,
+            paths=columns["path"],
             classes=checkpoint.classes,
-        )
-        write_answers(folder / "answers.csv", labels=labels, predicted=predicted, classes=checkpoint.classes)
-        write_reliability(folder / "reliability.csv", calibration)
-        confusion = scores.count_confusion(
-            labels.numpy(), predicted.numpy(), num_classes=len(checkpoint.classes)
-        )
-        losses, is_in_top_k = score_images(
-            logits, labels, temperature=calibration.temperature, top_k=evaluation.top_k
-        )
-        figures = measure_figures(confusion, is_in_top_k=is_in_top_k.numpy(), losses=losses.numpy())
-        write_figures(folder / "metrics.csv", figures)
-        content = ReportContent(
-            checkpoint=checkpoint,
-            history=history,
-            manifest=manifest,
-            metrics=metrics,
-            figures=figures,
-            per_class=score_classes(confusion, checkpoint.classes),
-            confusion=confusion,
-            calibration=calibration,
-            top_k=evaluation.top_k,
-            worst=find_worst(
-                images, paths, labels, probabilities, checkpoint=checkpoint, evaluation=evaluation
-            ),
-        )
+            num_each=evaluation.num_worst,
+            network=network,
+        ),
+    )
+    with publish_folder(REPORT) as folder:
+        write_tables(folder, content, answers, paths=columns["path"])
         write_text(folder / "report.html", render_report(content))
+        write_text(folder / "summary.md", render_summary(content))
     write_json(METRICS / "test.json", metrics)
     report(metrics)
+
+
+def list_columns(evaluation: Evaluation) -> list[str]:
+    """Return the columns of the index that the report and the wanted slices need."""
+    sides = ("height_px", "width_px") if "image_size" in evaluation.slices else ()
+    return [
+        *dict.fromkeys(
+            ("path", "group", *sides, *(name for name in evaluation.slices if name in IndexRow.model_fields))
+        )
+    ]
+
+
+def write_tables(folder: Path, content: ReportContent, answers: Answers, *, paths: Sequence[str]) -> None:
+    """Write all tables of data/report."""
+    classes = content.checkpoint.classes
+    write_predictions(folder / "predictions.csv", answers, paths=paths, classes=classes)
+    tables.write_answers(folder / "answers.csv", answers, classes=classes)
+    tables.write_reliability(folder / "reliability.csv", content.calibration.after)
+    tables.write_figures(folder / "metrics.csv", content.figures)
+    tables.write_classes(folder / "classes.csv", content.per_class)
+    tables.write_curves(folder, content.curves, classes=classes)
+    tables.write_slices(folder / "slices.csv", content.slices)
+    tables.write_corruptions(folder / "corruptions.csv", content.corrupted)
 
 
 def refuse_other_data(checkpoint: Checkpoint, manifest: Manifest) -> None:
@@ -100,39 +146,7 @@ def refuse_other_data(checkpoint: Checkpoint, manifest: Manifest) -> None:
         found = "other images or another split than the checkpoint was trained on"
     else:
         return
-    raise InputError(f"{PREPARED}: holds {found}; train anew with: dvc repro train")
-
-
-def find_paths(images: PreparedImages) -> list[str]:
-    """Return the path of every image of a split in the source."""
-    rows = read_used_rows(PREPARED / "index.csv")
-    return [rows[row].path for row in images.rows]
-
-
-def find_worst(
-    images: PreparedImages,
-    paths: list[str],
-    labels: Tensor,
-    probabilities: Tensor,
-    *,
-    checkpoint: Checkpoint,
-    evaluation: Evaluation,
-) -> list[Mistake]:
-    """Return the worst mistakes, worst first."""
-    worst = []
-    for image in rank_mistakes(probabilities, labels)[: evaluation.num_worst]:
-        label, answer = int(labels[image]), int(probabilities[image].argmax())
-        worst.append(
-            Mistake(
-                image=images.pixels(image),
-                path=paths[image],
-                label=checkpoint.classes[label],
-                predicted=checkpoint.classes[answer],
-                probability=float(probabilities[image, answer]),
-                label_probability=float(probabilities[image, label]),
-            )
-        )
-    return worst
+    raise InputError(f"{PREPARED}: holds {found}; train anew with: {MAKE_MODEL}")
 
 
 def report(metrics: TestMetrics) -> None:

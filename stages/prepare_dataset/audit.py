@@ -7,8 +7,8 @@ from typing import NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
+from schemas.audit.finding import ClassKind, ImageKind
 from schemas.prepare_dataset.audit import Audit
-from schemas.prepare_dataset.finding import ClassKind, ImageKind
 from stages.prepare_dataset.fingerprint import Fingerprints
 from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.leaks import closeness_to_test

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from schemas.audit.finding import ImageKind
 from schemas.prepare_dataset.audit import Audit
-from schemas.prepare_dataset.finding import ImageKind
 from stages.images.resize import Pixels
 from stages.prepare_dataset.audit import IMAGE_KINDS, Finding, Findings
 from stages.prepare_dataset.found_images import FoundImage

@@ -4,8 +4,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from schemas.audit.finding import FindingRow
 from schemas.prepare_dataset.audit import Audit
-from schemas.prepare_dataset.finding import FindingRow
 from stages.prepare_dataset.audit import Findings
 from stages.prepare_dataset.found_images import FoundImage
 from stages.shared.text import printable

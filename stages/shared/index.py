@@ -10,6 +10,7 @@ from schemas.shared.index import IndexRow
 from schemas.shared.manifest import FileRecord
 from stages.shared.errors import InputError
 from stages.shared.files import first_problem, record_of
+from stages.shared.paths import MAKE_PREPARED
 from stages.shared.text import printable
 
 
@@ -28,7 +29,7 @@ def read_used_rows(path: Path) -> list[IndexRow]:
     Raises:
         InputError: The file is no such index.
     """
-    advice = "make it anew with: dvc repro prepare-dataset"
+    advice = f"make it anew with: {MAKE_PREPARED}"
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)

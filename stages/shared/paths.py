@@ -10,6 +10,9 @@ DVCLIVE = Path("data/dvclive")
 REPORT = Path("data/report")
 METRICS = Path("data/metrics")
 
+MAKE_PREPARED = "dvc repro prepare-dataset"
+MAKE_MODEL = "dvc repro train"
+
 
 def find_scratch() -> Path | None:
     """Return the folder for what outlives a run but is no output; None outside a DVC repository.

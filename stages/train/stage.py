@@ -1,6 +1,7 @@
 """The train stage, top to bottom."""
 
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Transforms
 from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, sha256_of, write_json
-from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED
+from stages.shared.paths import DVCLIVE, MAKE_PREPARED, METRICS, MODEL, PREPARED
 from stages.train.best import is_better
 from stages.train.calibration import calibrate
 from stages.train.curves import log_epoch, open_curves
@@ -31,6 +32,12 @@ from stages.vision.inference import compute_logits
 from stages.vision.networks import build_network
 from stages.vision.runtime import choose_device, make_deterministic
 from stages.vision.transforms import build_transforms, fill_in_statistics, without_random
+
+# What the checkpoint keeps of params.yaml: all that can change its weights. The workers that load cannot.
+_KEPT_PARAMETERS: Mapping[str, set[str] | bool] = {
+    **dict.fromkeys(("transforms", "network", "loss", "optimizer", "lr_scheduler", "training"), True),
+    "loader": {"batch_size", "shuffle"},
+}
 
 
 def train(params: Params) -> None:
@@ -82,7 +89,7 @@ def refuse_other_form(found: ImageForm, params: Params) -> None:
     if found != wanted:
         raise InputError(
             f"{PREPARED}: holds images with {found}; params.yaml asks for {wanted}; "
-            "make it anew with: dvc repro prepare-dataset"
+            f"make it anew with: {MAKE_PREPARED}"
         )
 
 
@@ -154,5 +161,6 @@ def save_checkpoint(
         dataset_sha256=sha256_of(PREPARED / "manifest.json"),
         weights_sha256=hash_weights(weights),
         libraries={"python": platform.python_version(), "torch": torch.__version__},
+        parameters=Params.model_dump(params, mode="json", include=_KEPT_PARAMETERS),
     )
     write_checkpoint(path, checkpoint, weights)

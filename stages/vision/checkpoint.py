@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from schemas.vision.checkpoint import Checkpoint
 from stages.shared.errors import InputError
 from stages.shared.files import first_problem, publish_file
+from stages.shared.paths import MAKE_MODEL
 from stages.vision.networks import build_network
-
-MADE_BY = "dvc repro train"
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint, weights: dict[str, Tensor]) -> None:
@@ -41,7 +40,7 @@ def read_checkpoint(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such checkpoint; make it with: {MADE_BY}") from None
+        raise InputError(f"{path}: there is no such checkpoint; make it with: {MAKE_MODEL}") from None
     try:
         weights = parse_tensors(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -75,7 +74,7 @@ def restore_network(checkpoint: Checkpoint, weights: dict[str, Tensor]) -> nn.Mo
     except RuntimeError:
         raise InputError(
             f"the checkpoint's weights do not fit the network {checkpoint.network.name} as its code is now; "
-            f"train anew with: {MADE_BY}"
+            f"train anew with: {MAKE_MODEL}"
         ) from None
     return network.to(memory_format=torch.channels_last)
 

@@ -12,9 +12,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitName
 from stages.shared.files import check_file, read_json
+from stages.shared.paths import MAKE_PREPARED
 from stages.vision.transforms import Compose
-
-MADE_BY = "dvc repro prepare-dataset"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -23,9 +22,9 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         InputError: Something is missing or damaged.
     """
-    manifest = read_json(folder / "manifest.json", Manifest, made_by=MADE_BY)
+    manifest = read_json(folder / "manifest.json", Manifest, made_by=MAKE_PREPARED)
     for record in (*manifest.image_shards, manifest.labels, manifest.splits, manifest.index):
-        check_file(folder, record, made_by=MADE_BY)
+        check_file(folder, record, made_by=MAKE_PREPARED)
     return manifest
 
 

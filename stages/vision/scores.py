@@ -21,17 +21,17 @@ def accuracy(confusion: Counts) -> float:
 
 def recall(confusion: Counts) -> Shares:
     """Return, for each class (C,), which share of its images was found; 0 for a class without images."""
-    return _divide(np.diag(confusion), confusion.sum(axis=1))
+    return divide(np.diag(confusion), confusion.sum(axis=1))
 
 
 def precision(confusion: Counts) -> Shares:
     """Return, for each class (C,), which share of the answers naming it was right; 0 if none named it."""
-    return _divide(np.diag(confusion), confusion.sum(axis=0))
+    return divide(np.diag(confusion), confusion.sum(axis=0))
 
 
 def f1(confusion: Counts) -> Shares:
     """Return the harmonic mean of precision and recall for each class (C,)."""
-    return _divide(2 * np.diag(confusion), confusion.sum(axis=0) + confusion.sum(axis=1))
+    return divide(2 * np.diag(confusion), confusion.sum(axis=0) + confusion.sum(axis=1))
 
 
 def balanced_accuracy(confusion: Counts) -> float:
@@ -44,7 +44,7 @@ def macro_f1(confusion: Counts) -> float:
     return float(f1(confusion)[confusion.sum(axis=0) + confusion.sum(axis=1) > 0].mean())
 
 
-def _divide(numerators: Counts, denominators: Counts) -> Shares:
-    return np.divide(
-        numerators, denominators, out=np.zeros(len(numerators), dtype=np.float64), where=denominators > 0
-    )
+def divide(numerators: npt.NDArray[np.generic], denominators: npt.NDArray[np.generic]) -> Shares:
+    """Divide arrays of shapes that fit each other, with 0 where there is nothing to divide by."""
+    above, below = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
+    return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=below != 0)

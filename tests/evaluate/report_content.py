@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
@@ -14,9 +15,17 @@ from schemas.vision.history import EpochRecord, History, Scores
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
+from stages.evaluate.answers import Answers, decide_answers
+from stages.evaluate.audit import KindOfFinding
 from stages.evaluate.calibration import Bin, CalibrationFigures, Reliability, Withholding
-from stages.evaluate.intervals import measure_figures
-from stages.evaluate.report import Mistake, ReportContent
+from stages.evaluate.curves import ClassCurves
+from stages.evaluate.exhibits import Answer, Exhibit, Exhibits
+from stages.evaluate.gallery import Example, Gallery, list_shown_fields
+from stages.evaluate.intervals import Figure, measure_figures
+from stages.evaluate.ranking import measure_ranking
+from stages.evaluate.report.content import ReportContent
+from stages.evaluate.robustness import CorruptedScore
+from stages.evaluate.slices import Slice
 from tests.vision.documents import CALIBRATION
 
 DATASET_SHA256 = "d" * 64
@@ -27,13 +36,22 @@ def make_content(
     *,
     classes: Sequence[str] = ("cat", "dog", "eel"),
     confusion: Sequence[Sequence[int]] | NDArray[np.int64] = ((7, 2, 1), (0, 20, 0), (0, 3, 2)),
-    worst: Sequence[Mistake] = (),
+    worst: Sequence[Exhibit] = (),
+    uncertain: Sequence[Exhibit] = (),
+    suspected: Sequence[Exhibit] = (),
+    not_explained: str = "",
+    path: str = "raw/cat/1.png",
+    gallery_image: NDArray[np.uint8] | None = None,
+    figures: Sequence[Figure] | None = None,
+    findings: Sequence[KindOfFinding] = (),
     num_epochs: int = 3,
     best_epoch: int = 1,
     tested_epoch: int | None = None,
     top_k: int = 2,
     calibration: CalibrationFigures | None = None,
     channels: int = 3,
+    slices: Sequence[Slice] = (),
+    corrupted: Sequence[CorruptedScore] = (),
 ) -> ReportContent:
     """Return content whose figures follow from the confusion matrix."""
     matrix = np.asarray(confusion, dtype=np.int64)
@@ -65,6 +83,11 @@ def make_content(
             dataset_sha256=DATASET_SHA256,
             weights_sha256=WEIGHTS_SHA256,
             libraries={"torch": "2.14.1", "numpy": "2.4.6"},
+            parameters={
+                "transforms": [{"RandomCrop": {"padding": 2}}, "ToTensor"],
+                "loss": {"name": "focal", "class_weights": "none", "focal": {"gamma": 2.0}},
+                "optimizer": {"name": "sgd", "lr": 0.1, "sgd": {"momentum": 0.9}, "adam": {"betas": [0.5]}},
+            },
         ),
         history=History(best_metric="balanced_accuracy", best_epoch=best_epoch, epochs=epochs),
         manifest=Manifest(
@@ -87,13 +110,15 @@ def make_content(
             balanced_accuracy=float(recall.mean()),
             macro_f1=float(f1.mean()),
             matthews_correlation=0.7,
+            roc_auc=0.93,
+            average_precision=0.88,
             top_k_accuracy=0.9876,
             calibration_error=0.0321,
             answered_fraction=0.8,
             answered_accuracy=0.95,
             majority_accuracy=float(support.max() / num_images),
         ),
-        figures=measure_figures(matrix, is_in_top_k=np.array([True, False]), losses=np.array([0.25, 0.5])),
+        figures=make_figures(matrix) if figures is None else figures,
         per_class=[
             ClassScores(
                 label=label,
@@ -101,14 +126,44 @@ def make_content(
                 precision=float(precision[at]),
                 recall=float(recall[at]),
                 f1=float(f1[at]),
+                average_precision=0.5 if support[at] else None,
             )
             for at, label in enumerate(classes)
         ],
         confusion=matrix,
         calibration=calibration or make_calibration(),
         top_k=top_k,
-        worst=worst,
+        exhibits=Exhibits(
+            worst=worst,
+            uncertain=uncertain,
+            suspected=suspected,
+            num_suspected=len(suspected),
+            not_explained=not_explained,
+            gallery=make_gallery(matrix, path=path, channels=channels, image=gallery_image),
+        ),
+        findings=findings,
+        num_units=num_images,
+        curves=[ClassCurves(0, precision_recall=((0.0, 1.0), (1.0, 0.5)), roc=((0.0, 0.0), (1.0, 1.0)))],
+        slices=slices,
+        corrupted=corrupted,
     )
+
+
+def make_figures(confusion: NDArray[np.int64]) -> list[Figure]:
+    """Return figures of answers that are counted by a confusion matrix, each image standing alone."""
+    answers = make_answers(confusion)
+    units = np.arange(answers.num_images)
+    return measure_figures(answers, ranking=measure_ranking(answers), units=units, top_k=2)
+
+
+def make_answers(confusion: NDArray[np.int64]) -> Answers:
+    """Return answers that are counted by a confusion matrix, the more certain the later the image."""
+    labels, predicted = np.nonzero(confusion)
+    counts = confusion[labels, predicted]
+    labels, predicted = np.repeat(labels, counts), np.repeat(predicted, counts)
+    logits = torch.zeros(len(labels), len(confusion))
+    logits[range(len(labels)), predicted] = torch.linspace(1, 5, len(labels))
+    return decide_answers(logits, torch.from_numpy(labels), calibration=CALIBRATION)
 
 
 def make_calibration(
@@ -129,16 +184,39 @@ def make_calibration(
     )
 
 
-def make_mistake(
+def make_gallery(
+    confusion: NDArray[np.int64], *, path: str, channels: int, image: NDArray[np.uint8] | None
+) -> Gallery:
+    """Return one or two images of each field, grey in a shade of its own unless one is given."""
+    fields = {}
+    for number, (label, predicted) in enumerate(list_shown_fields(confusion)):
+        plain = np.full((8, 12, channels), number % 200 + 30, dtype=np.uint8)
+        example = Example(plain if image is None else image, path, probability=0.75)
+        fields[label, predicted] = [example] * min(2, int(confusion[label, predicted]))
+    return Gallery(fields)
+
+
+def make_exhibit(
     image: NDArray[np.uint8] | None = None,
     *,
     path: str = "raw/cat/1.png",
     label: str = "cat",
     predicted: str = "dog",
-) -> Mistake:
-    """Return a mistake made with 97.6 % certainty."""
+    suggestion: str = "",
+    heat: NDArray[np.float32] | None = None,
+) -> Exhibit:
+    """Return an image answered with 97.6 % certainty, by default wrongly."""
     pixels = np.full((8, 12, 3), 200, dtype=np.uint8) if image is None else image
-    return Mistake(pixels, path, label, predicted, probability=0.976, label_probability=0.0123)
+    answers = [Answer(predicted, 0.976), Answer("fox", 0.0117)]
+    return Exhibit(
+        image=pixels,
+        path=path,
+        label=label,
+        label_probability=0.976 if label == predicted else 0.0123,
+        answers=answers,
+        heat=heat,
+        suggestion=suggestion,
+    )
 
 
 def _epoch(number: int) -> EpochRecord:

@@ -1,15 +1,11 @@
 """Reliability, withheld answers and the risk they leave."""
 
-import csv
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
-from torch import Tensor
 
 from schemas.vision.calibration import Calibration, Threshold
 from stages.evaluate.calibration import (
@@ -18,14 +14,8 @@ from stages.evaluate.calibration import (
     bin_answers,
     measure_calibration,
     trace_risk,
-    write_reliability,
 )
-
-
-def make_answers(num_images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    logits = 3 * torch.randn(num_images, 4, generator=generator)
-    return logits, torch.randint(4, (num_images,), generator=generator)
+from tests.evaluate.drawn_answers import decide, draw_answers
 
 
 def calibration_of(*steps: tuple[float, float], temperature: float = 2.0) -> Calibration:
@@ -78,10 +68,10 @@ def test_risk_of_many_images_is_thinned() -> None:
 
 def test_threshold_is_the_one_of_the_validation_split() -> None:
     """The test split says what comes of it, it does not choose it."""
-    logits, labels = make_answers(300)
-    figures = measure_calibration(
-        logits, labels, calibration=calibration_of((0.0, 0.3), (0.6, 0.8)), target_accuracy=0.75
-    )
+    drawn = draw_answers(300)
+    logits, labels = drawn.logits, torch.from_numpy(drawn.labels)
+    calibration = calibration_of((0.0, 0.3), (0.6, 0.8))
+    figures = measure_calibration(decide(logits, labels, calibration=calibration), target_accuracy=0.75)
     probabilities, answers = torch.softmax(logits.double() / 2, dim=1).max(dim=1)
     given_answers = probabilities >= 0.6
     assert figures.withholding.answered_fraction == pytest.approx(given_answers.double().mean().item())
@@ -96,19 +86,8 @@ def test_threshold_is_the_one_of_the_validation_split() -> None:
 
 def test_target_out_of_reach_answers_nothing() -> None:
     """Without a threshold that is accurate enough no answer is given."""
-    logits, labels = make_answers(30)
-    figures = measure_calibration(logits, labels, calibration=calibration_of((0.0, 0.3)), target_accuracy=0.9)
+    drawn = draw_answers(30)
+    answers = decide(drawn.logits, torch.from_numpy(drawn.labels), calibration=calibration_of((0.0, 0.3)))
+    figures = measure_calibration(answers, target_accuracy=0.9)
     assert figures.withholding.threshold is None
     assert (figures.withholding.answered_fraction, figures.withholding.accuracy) == (0.0, 0.0)
-
-
-def test_table_for_dvc(tmp_path: Path) -> None:
-    """One line a bin, beside what would be ideal."""
-    logits, labels = make_answers(200)
-    figures = measure_calibration(logits, labels, calibration=calibration_of((0.0, 0.3)), target_accuracy=0.9)
-    write_reliability(tmp_path / "reliability.csv", figures)
-    with (tmp_path / "reliability.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == len(figures.after.bins)
-    assert sum(int(row["num_images"]) for row in rows) == 200
-    assert all(row["ideal"] == row["probability"] for row in rows)

@@ -15,6 +15,7 @@ import torch
 from sklearn import metrics as reference
 
 from schemas.evaluate.test_metrics import TestMetrics
+from schemas.shared.index import IndexRow
 from schemas.vision.history import History
 from stages.evaluate.__main__ import main
 from stages.shared.errors import InputError
@@ -30,10 +31,16 @@ from tests.vision.torch_state import keep_torch_settings
 OUTPUTS = {
     "metrics/test.json",
     "report/answers.csv",
+    "report/classes.csv",
+    "report/corruptions.csv",
     "report/metrics.csv",
+    "report/precision_recall.csv",
     "report/predictions.csv",
     "report/reliability.csv",
     "report/report.html",
+    "report/summary.md",
+    "report/roc.csv",
+    "report/slices.csv",
 }
 
 
@@ -62,7 +69,7 @@ def evaluate(folder: Path, **changes: Any) -> dict[str, str]:
     write_params(folder, **changes)
     main()
     hashes = hash_files(folder / "data")
-    others = ("prepared/", "model/", "dvclive/", "metrics/train.json")
+    others = ("prepared/", "audit/", "model/", "dvclive/", "metrics/train.json")
     return {name: value for name, value in hashes.items() if not name.startswith(others)}
 
 
@@ -162,6 +169,23 @@ def refuse(folder: Path, message: str, **changes: Any) -> None:
     assert "\n" not in str(caught.value)
     assert (REPORT / "report.html").read_text(encoding="utf-8") == "earlier"
     assert not REPORT.with_name("report.partial").exists()
+
+
+def test_corruptions_and_slices(folder: Path) -> None:
+    """Each corruption is tested at three strengths, in any batch the same; any column makes slices."""
+    names = ["image_size", "brightness", *IndexRow.model_fields]
+    first = evaluate(folder, evaluation__corruptions="standard", evaluation__slices=names)
+    again = evaluate(folder, evaluation__corruptions="standard", evaluation__batch_size=2)
+    assert first["report/corruptions.csv"] == again["report/corruptions.csv"]
+    with (REPORT / "corruptions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["strength"] for row in rows] == ["1", "2", "3"] * 6
+    evaluate(folder, evaluation__slices=names)
+    with (REPORT / "slices.csv").open(newline="") as file:
+        counts = [(row["slice"], int(row["num_images"])) for row in csv.DictReader(file)]
+    assert {name: sum(count for by, count in counts if by == name) for name in names} == dict.fromkeys(
+        names, 9
+    )
 
 
 @pytest.fixture

@@ -4,19 +4,30 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from stages.evaluate.report import ReportContent, render_report
+from stages.evaluate.report.content import ReportContent
+from stages.evaluate.report.render import render_report
+from stages.evaluate.slices import Slice
 from tests.evaluate.chromium import Chromium
-from tests.evaluate.report_content import make_content, make_mistake
+from tests.evaluate.report_content import make_content, make_exhibit
 
 CONTENT = {
-    "plain": make_content(worst=[make_mistake()] * 5),
+    "plain": make_content(
+        worst=[make_exhibit(heat=np.eye(4, dtype=np.float32))] * 5,
+        uncertain=[make_exhibit(predicted="cat"), make_exhibit(np.zeros((20, 9, 3), np.uint8))],
+        suspected=[make_exhibit(suggestion="eel")],
+        slices=[
+            Slice("brightness", None, (3.0, 90.5), 20, 0.5, 0.3, 0.7),
+            Slice("brightness", None, (91.0, 200.0), 15, 0.9, 0.85, 0.99),
+        ],
+    ),
     "wide": make_content(
         classes=[f"class of a long name {at}" for at in range(30)],
         confusion=np.ones((30, 30), dtype=np.int64),
-        worst=[make_mistake(path="folder" * 60, label="x" * 250)],
+        worst=[make_exhibit(path="folder" * 60, label="x" * 250)],
     ),
     "many": make_content(
         classes=[f"{at}_" + "name" * 60 for at in range(200)], confusion=np.ones((200, 200), dtype=np.int64)
@@ -27,7 +38,7 @@ CONTENT = {
             '"><img src=x onerror=alert(1)>',
             "\u202e\n",
         ),
-        worst=[make_mistake(path="<script>document.title = 'taken over'</script>")],
+        worst=[make_exhibit(path="<script>document.title = 'taken over'</script>")],
     ),
 }
 CLASSES = "[...document.querySelectorAll('.sortable tbody tr')].map(row => row.cells[0].innerText)"
@@ -100,6 +111,97 @@ def test_matrix_switches_between_counts_and_shares(chromium: Chromium, tmp_path:
     assert chromium.evaluate("document.querySelector('.matrix td').innerText") == "7"
     chromium.click("#show-shares")
     assert chromium.evaluate("document.querySelector('.matrix td').innerText") == "70.0\xa0%"
+
+
+FIELD = "document.getElementById('field-images')"
+SHOWN = f"[{FIELD}.hidden, {FIELD}.innerText.split('\\n')[0], {FIELD}.querySelectorAll('li').length]"
+PRESSED = "[...document.querySelectorAll('[aria-pressed=true]')].map(button => button.dataset.field)"
+
+
+def test_a_field_shows_its_images(chromium: Chromium, tmp_path: Path) -> None:
+    """A click on a number shows the images that it counts; another click shows others instead."""
+    chromium.open(write(CONTENT["plain"], tmp_path))
+    assert chromium.evaluate(f"{FIELD}.hidden")
+    chromium.click("[data-field='0-1']")
+    assert chromium.evaluate(SHOWN) == [False, "cat taken for dog", 2]
+    assert chromium.evaluate(PRESSED) == ["0-1", "0-1"]  # in the matrix and among the pairs
+    assert "2 images are shown" in chromium.evaluate("document.getElementById('field-said').innerText")
+    chromium.click(".pairs [data-field='2-1']")
+    assert chromium.evaluate(SHOWN) == [False, "eel taken for dog", 2]
+    assert chromium.evaluate(PRESSED) == ["2-1", "2-1"]
+    chromium.click("[data-field='1-1']")
+    assert chromium.evaluate(SHOWN) == [False, "dog answered correctly", 2]
+
+
+def test_tiles_are_the_images_of_their_field(chromium: Chromium, tmp_path: Path) -> None:
+    """What a field shows is its own part of the one picture that holds them all, pixel by pixel."""
+    content = CONTENT["plain"]
+    chromium.open(write(content, tmp_path), width_px=900)
+    for (label, predicted), examples in content.exhibits.gallery.fields.items():
+        chromium.click(f".matrix [data-field='{label}-{predicted}']")
+        left, top, width, height = chromium.evaluate(
+            "(() => { const r = document.querySelector('.field-images .tile').getBoundingClientRect(); "
+            "return [r.x + scrollX, r.y + scrollY, r.width, r.height]; })()"
+        )
+        shot = cv2.imdecode(np.frombuffer(chromium.screenshot(), dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert shot is not None
+        tile = shot[round(top) + 3 : round(top + height) - 3, round(left) + 3 : round(left + width) - 3]
+        assert (tile == examples[0].image[0, 0, 0]).all()
+        assert width / height == pytest.approx(12 / 8, rel=0.02)
+
+
+def test_the_matrix_is_walked_by_keyboard(chromium: Chromium, tmp_path: Path) -> None:
+    """The matrix is one stop of the tab key; arrows go to the next field with images, Enter shows them."""
+    chromium.open(write(CONTENT["plain"], tmp_path))
+    assert chromium.evaluate("document.querySelectorAll('.matrix td button[tabindex=\"0\"]').length") == 1
+    chromium.evaluate("document.querySelector('.matrix .scroll').focus()")
+    chromium.press("Tab", code=9)
+    focus = "document.activeElement.dataset.field"
+    assert chromium.evaluate(focus) == "0-0"
+    chromium.press("ArrowRight", code=39)
+    chromium.press("ArrowRight", code=39)
+    assert chromium.evaluate(focus) == "0-2"
+    chromium.press("ArrowDown", code=40)
+    assert chromium.evaluate(focus) == "2-2"  # dog was never taken for eel
+    chromium.press("ArrowLeft", code=37)
+    assert chromium.evaluate(focus) == "2-1"
+    chromium.press("ArrowLeft", code=37)
+    assert chromium.evaluate(focus) == "2-1"  # eel was never taken for cat: there is nothing further on
+    chromium.press("Enter", code=13, text="\r")
+    assert chromium.evaluate(SHOWN) == [False, "eel taken for dog", 2]
+    assert chromium.evaluate(focus) == "2-1"
+    assert chromium.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_every_field_and_pair_has_its_images(chromium: Chromium, tmp_path: Path) -> None:
+    """Also of many classes and of hostile names each button finds images to show."""
+    for kind in ("many", "hostile"):
+        chromium.open(write(CONTENT[kind], tmp_path))
+        numbers = chromium.evaluate(
+            "[...document.querySelectorAll('button[data-field]')].map(button => "
+            f"(button.click(), {FIELD}.querySelectorAll('li').length))"
+        )
+        assert len(numbers) >= 9
+        assert min(numbers) > 0
+        assert chromium.evaluate("document.title").startswith("Test report")
+
+
+def test_heat_is_switched_off(chromium: Chromium, tmp_path: Path) -> None:
+    """What an answer rests on lies exactly over the image, and is taken off by mouse or keyboard."""
+    heat = np.eye(4, dtype=np.float32)
+    chromium.open(write(make_content(worst=[make_exhibit(heat=heat)]), tmp_path))
+    boxes = chromium.evaluate(
+        "[...document.querySelectorAll('#worst .stack img')]"
+        ".map(image => JSON.stringify(image.getBoundingClientRect()))"
+    )
+    assert len(boxes) == 2
+    assert boxes[0] == boxes[1]
+    visible = "document.querySelector('#worst .heat').checkVisibility()"
+    assert chromium.evaluate(visible)
+    chromium.click("#worst .switch label:last-child input")
+    assert not chromium.evaluate(visible)
+    chromium.press("ArrowLeft", code=37)
+    assert chromium.evaluate(visible)
 
 
 def test_follows_the_reader_into_the_dark(chromium: Chromium, tmp_path: Path) -> None:

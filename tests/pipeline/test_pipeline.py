@@ -71,7 +71,7 @@ def test_two_clean_runs_give_the_same_bytes(project: Project, tmp_path: Path) ->
         ("params.yaml", "top_k: 3", "top_k: 2", {"evaluate"}),
         ("params.yaml", "val_fraction: 0.1", "val_fraction: 0.2", {"prepare-dataset"}),
         ("params.yaml", "blank: warn", "blank: exclude", {"prepare-dataset"}),
-        ("stages/evaluate/report.py", '"""', '"""Changed. ', {"evaluate"}),
+        ("stages/evaluate/report/render.py", '"""', '"""Changed. ', {"evaluate"}),
         ("stages/train/loop.py", '"""', '"""Changed. ', {"train"}),
         ("schemas/params.py", '"""', '"""Changed. ', set()),
         ("stages/params/explain.py", '"""', '"""Changed. ', set()),
@@ -108,7 +108,8 @@ def test_an_experiment_is_run_and_compared(project: Project) -> None:
     assert "optimizer.lr" in project.run("dvc params diff")
     project.run("dvc plots diff HEAD with-sgd -o plots-diff")
     page = (project.root / "plots-diff/index.html").read_text()
-    for title in ("Loss", "Accuracy", "Learning rate", "Confusion matrix", "Reliability"):
+    curves = ("Loss", "Accuracy", "Learning rate", "Reliability", "Precision and recall", "ROC")
+    for title in (*curves, "Confusion matrix"):
         assert title in page
     project.run("git checkout -q .")
 

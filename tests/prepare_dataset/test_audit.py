@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from schemas.audit.finding import ImageKind
 from schemas.prepare_dataset.audit import Audit
-from schemas.prepare_dataset.finding import ImageKind
 from schemas.shared.manifest import SplitName
 from stages.prepare_dataset.audit import Findings, audit_images
 from stages.prepare_dataset.duplicates import join_pairs

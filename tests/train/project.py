@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from schemas.audit.finding import FindingRow
 from schemas.shared.manifest import Manifest
 from tests.vision.completeness import read_params_file
 from tests.vision.prepared import write_prepared
@@ -28,6 +29,8 @@ def make_project(folder: Path, monkeypatch: pytest.MonkeyPatch, **prepared: Any)
     for name in ("DVC_ROOT", "DVC_EXP_BASELINE_REV", "DVC_EXP_NAME"):
         monkeypatch.delenv(name, raising=False)
     write_params(folder)
+    (folder / "data" / "audit").mkdir(parents=True)
+    (folder / "data" / "audit" / "findings.csv").write_text(",".join(FindingRow.model_fields) + "\n")
     return write_prepared(folder / "data" / "prepared", **prepared)
 
 

@@ -1,11 +1,13 @@
 """The train stage as a whole, on a tiny prepared data set."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from schemas.shared.manifest import Manifest
 from schemas.train.loss import Loss
@@ -24,7 +26,7 @@ from stages.vision.checkpoint import read_checkpoint, restore_network
 from stages.vision.dataset import PreparedImages
 from stages.vision.transforms import build_transforms
 from tests.train.project import hash_files, make_project, write_params
-from tests.vision.completeness import names_of
+from tests.vision.completeness import ROOT, names_of
 from tests.vision.torch_state import keep_torch_settings
 
 OUTPUTS = {
@@ -127,6 +129,22 @@ def test_checkpoints_are_of_the_best_and_the_last_epoch(
         assert accuracy == pytest.approx(checkpoint.epoch.val.accuracy)
     metrics = read_json(METRICS / "train.json", TrainMetrics, made_by="")
     assert (metrics.best_epoch, metrics.val) == (best_epoch, history.epochs[best_epoch - 1].val)
+
+
+def test_checkpoint_tells_its_parameters(tmp_path: Path, manifest: Manifest) -> None:
+    """It keeps what was asked of training, section by section, but not how many workers loaded the images."""
+    write_params(tmp_path, optimizer__lr=0.02, training__num_epochs=1)
+    main()
+    checkpoint, _ = read_checkpoint(MODEL / "best.safetensors")
+    dvc_yaml = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    assert set(checkpoint.parameters) == set(dvc_yaml["stages"]["train"]["params"])
+    kept = json.loads(checkpoint.model_dump_json())["parameters"]
+    assert kept["optimizer"]["lr"] == 0.02
+    assert kept["loader"] == {"batch_size": 5, "shuffle": True}
+    first = hash_files(MODEL)
+    write_params(tmp_path, optimizer__lr=0.02, training__num_epochs=1, loader__num_workers=1)
+    main()
+    assert hash_files(MODEL) == first
 
 
 def test_checkpoint_stands_alone(tmp_path: Path, manifest: Manifest) -> None:

@@ -49,6 +49,7 @@ def make_checkpoint(weights: dict[str, Tensor], **changes: Any) -> Checkpoint:
             "dataset_sha256": "0" * 64,
             "weights_sha256": hash_weights(weights),
             "libraries": {"torch": "2"},
+            "parameters": {},
             **changes,
         }
     )

@@ -73,8 +73,8 @@ def write_prepared(
                     group="",
                     sha256="",
                     phash="",
-                    height_px="",
-                    width_px="",
+                    height_px=str(height_px * (1 + row % 3)),
+                    width_px=str(width_px * (1 + row % 3)),
                 )
                 for row, (label, split) in enumerate(zip(labels, splits, strict=True))
             ),

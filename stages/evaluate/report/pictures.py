@@ -1,4 +1,4 @@
-"""Pictures inside the report: data: URIs of PNG and JPEG."""
+"""Pictures inside the report: data: URIs of PNG and JPEG, bounded in size."""
 
 import base64
 from collections.abc import Sequence
@@ -7,9 +7,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_BUDGET_BYTES = 2_500_000
+_BUDGET_BYTES = 1_200_000
 _JPEG_SIDES_PX = (256, 192, 128, 96, 64, 32)
 _MAX_MAP_SIDE_PX = 500
+
+_MAX_HEAT_SIDE_PX = 16
+_HEAT_LEVELS = 16  # the browser draws smoothly between them
+_HEAT_RGB = ((255, 70, 0), (255, 225, 60))  # little, much
+_HEAT_ALPHA = 0.65
 
 _HIT_RGB = (43, 111, 158)
 _MISS_RGB = (217, 119, 43)
@@ -24,20 +29,32 @@ def embed_pictures(images: Sequence[NDArray[np.uint8]]) -> list[str]:
     return [_embed(image, limit_bytes=_BUDGET_BYTES // len(images)) for image in images]
 
 
+def draw_heat(heat: NDArray[np.float32]) -> str:
+    """Return a heat map (h, w) from 0 to 1 as a small picture to lay over the image, denser where hotter."""
+    scale = min(1.0, _MAX_HEAT_SIDE_PX / max(heat.shape))
+    height, width = (max(1, round(side * scale)) for side in heat.shape)
+    small = cv2.resize(heat, (width, height), interpolation=cv2.INTER_AREA)[:, :, None]
+    small = np.rint(small * _HEAT_LEVELS) / _HEAT_LEVELS
+    cold, hot = (np.array(color, dtype=np.float32) for color in _HEAT_RGB)
+    rgba = np.concatenate([cold + small * (hot - cold), 255 * _HEAT_ALPHA * small], axis=2)
+    bgra = np.rint(rgba[:, :, [2, 1, 0, 3]]).astype(np.uint8)
+    return to_data_uri(encode(bgra, ".png"), "image/png")
+
+
 def _embed(image: NDArray[np.uint8], *, limit_bytes: int) -> str:
     bgr = np.ascontiguousarray(image[:, :, ::-1])
-    png = _encode(bgr, ".png")
+    png = encode(bgr, ".png")
     if len(png) <= limit_bytes:
-        return _data_uri(png, "image/png")
+        return to_data_uri(png, "image/png")
     height, width = bgr.shape[:2]
     jpeg = b""
     for side in _JPEG_SIDES_PX:
         scale = min(1.0, side / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        jpeg = _encode(cv2.resize(bgr, size, interpolation=cv2.INTER_AREA).astype(np.uint8), ".jpg")
+        jpeg = encode(cv2.resize(bgr, size, interpolation=cv2.INTER_AREA).astype(np.uint8), ".jpg")
         if len(jpeg) <= limit_bytes:
             break
-    return _data_uri(jpeg, "image/jpeg")
+    return to_data_uri(jpeg, "image/jpeg")
 
 
 def draw_confusion(shares: NDArray[np.float64]) -> str:
@@ -57,7 +74,7 @@ def draw_confusion(shares: NDArray[np.float64]) -> str:
         rgba[drawn, :3] = color[::-1]  # OpenCV writes BGR
         # One mistake is one pixel among tens of thousands: nothing above zero is fainter than half.
         rgba[drawn, 3] = np.rint(255 * (0.5 + 0.5 * np.sqrt(layer[drawn])))
-    return _data_uri(_encode(rgba, ".png"), "image/png")
+    return to_data_uri(encode(rgba, ".png"), "image/png")
 
 
 def _pool(shares: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -70,11 +87,13 @@ def _pool(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     return pooled
 
 
-def _encode(pixels: NDArray[np.uint8], extension: str) -> bytes:
-    written, encoded = cv2.imencode(extension, pixels)
+def encode(pixels: NDArray[np.uint8], extension: str, *options: int) -> bytes:
+    """Return the bytes of an image file of pixels (height, width[, channels]), BGR or BGRA."""
+    written, encoded = cv2.imencode(extension, pixels, options)
     assert written, f"OpenCV cannot write {extension} from {pixels.shape}"
     return encoded.tobytes()
 
 
-def _data_uri(encoded: bytes, media_type: str) -> str:
+def to_data_uri(encoded: bytes, media_type: str) -> str:
+    """Return an image file as an address that holds it."""
     return f"data:{media_type};base64,{base64.b64encode(encoded).decode('ascii')}"

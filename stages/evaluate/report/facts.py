@@ -1,6 +1,6 @@
 """What was trained on what, in words: the report's part about where the network comes from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from markupsafe import Markup
 
@@ -8,8 +8,9 @@ from schemas.shared.manifest import Manifest
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import History
 from schemas.vision.transforms import Transform
-from stages.evaluate import wording
+from stages.evaluate.report import wording
 
+_MAX_VALUE = 300
 _RESIZED = {"squish": "squished to size", "pad": "padded to size", "crop": "cropped to size"}
 
 
@@ -63,6 +64,25 @@ def list_facts(
     }
 
 
+def list_parameters(checkpoint: Checkpoint) -> list[tuple[str, str]]:
+    """Return what training was asked for, key by key as in params.yaml, without variants not chosen."""
+    rows: list[tuple[str, str]] = []
+    for section, value in checkpoint.parameters.items():
+        if isinstance(value, dict):
+            rows += _walk(section, value)
+        else:
+            rows.append((section, _value(value)))
+    return [(key, value if len(value) <= _MAX_VALUE else value[:_MAX_VALUE] + "…") for key, value in rows]
+
+
+def _walk(place: str, values: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if not isinstance(value, dict):
+            yield f"{place}.{key}", _value(value)
+        elif values.get("name", key) == key:
+            yield from _walk(f"{place}.{key}", value)
+
+
 def _parameters(values: dict[str, object]) -> Iterator[tuple[str, str]]:
     for key, value in values.items():
         yield key.replace("_", " ").capitalize(), _value(value)
@@ -77,6 +97,13 @@ def _in_words(transform: Transform) -> str:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{key} ({_value(each)})" if isinstance(each, dict) else f"{key} {_value(each)}"
+            for key, each in value.items()
+        )
     if isinstance(value, list | tuple):
         return ", ".join(map(_value, value))
+    if isinstance(value, bool):
+        return str(value).lower()  # as YAML has it
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -7,6 +7,7 @@ from stages.shared.text import printable
 _GAP = "\N{NO-BREAK SPACE}"
 _MAX_NAME = 48
 _MAX_PATH = 120
+_MAX_TITLE = 160
 
 
 def count(number: int) -> str:
@@ -41,8 +42,8 @@ def short_hash(sha256: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return text for an attribute, nothing in it invisible."""
-    return printable(text) or "(empty)"
+    """Return text for an attribute, nothing in it invisible, not longer than anyone reads."""
+    return printable(_shortened(text, limit=_MAX_TITLE)) or "(empty)"
 
 
 def name(text: str) -> Markup:
@@ -55,11 +56,30 @@ def path(text: str) -> Markup:
     return _isolated(text, limit=_MAX_PATH, css_class="path")
 
 
-def _isolated(text: str, *, limit: int, css_class: str) -> Markup:
-    """Return text in an element with a reading direction of its own; shortened, it is whole in the title."""
+def brief_name(text: str) -> Markup:
+    """Return a class name as HTML without a title, for where there are hundreds."""
+    return _isolated(text, limit=_MAX_NAME, css_class="name", titled=False)
+
+
+def brief_path(text: str) -> Markup:
+    """Return a file's path as HTML without a title."""
+    return _isolated(text, limit=_MAX_PATH, css_class="path", titled=False)
+
+
+def brief(text: str) -> str:
+    """Return a class name for an attribute, as short as where it is shown."""
+    return plain(_shortened(text, limit=_MAX_NAME))
+
+
+def _isolated(text: str, *, limit: int, css_class: str, titled: bool = True) -> Markup:
+    """Return text in an element with a reading direction of its own; shortened, the title says more of it."""
     shown = _shortened(text, limit=limit)
-    title = Markup(' title="{}"').format(plain(text)) if shown != text else Markup("")
-    return Markup('<bdi class="{}"{}>{}</bdi>').format(css_class, title, _marked(shown))
+    title = Markup("")
+    if titled and shown != text:
+        title = Markup(' title="{}"').format(plain(text))
+    # A path reads from left to right, whatever letters its first folder has.
+    direction = Markup(' dir="ltr"') if css_class == "path" else Markup("")
+    return Markup('<bdi class="{}"{}{}>{}</bdi>').format(css_class, direction, title, _marked(shown))
 
 
 def _shortened(text: str, *, limit: int) -> str:

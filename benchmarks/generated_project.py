@@ -1,0 +1,130 @@
+"""A project as it stands before evaluate: generated images, prepared, and an untrained checkpoint."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from schemas.audit.finding import FindingRow
+from schemas.shared.image import ImageForm
+from schemas.shared.index import IndexRow
+from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
+from schemas.vision.calibration import Calibration, Threshold
+from schemas.vision.checkpoint import Checkpoint
+from schemas.vision.history import EpochRecord, History, Scores
+from schemas.vision.network import ChosenNetwork, Cnn
+from schemas.vision.runtime import Numerics
+from schemas.vision.transforms import Normalize, ToTensor
+from stages.shared.files import record_of, sha256_of, write_json
+from stages.shared.index import write_index
+from stages.vision.checkpoint import hash_weights, write_checkpoint
+from stages.vision.networks import build_network
+
+_BLOCK = 10_000
+
+
+def write_project(
+    folder: Path, form: ImageForm, *, num_images: int, num_classes: int, threads: int, cnn: Cnn
+) -> None:
+    """Write data/prepared, data/audit and data/model with so many test images, by turns of each class."""
+    classes = tuple(f"class {number:04}" for number in range(num_classes))
+    manifest = _write_prepared(folder / "data" / "prepared", form, classes, num_test=num_images)
+    (folder / "data" / "audit").mkdir()
+    (folder / "data" / "audit" / "findings.csv").write_text(",".join(FindingRow.model_fields) + "\n")
+    epoch = EpochRecord(
+        epoch=1,
+        lr=0.1,
+        train_loss=1.0,
+        train_accuracy=0.5,
+        val=Scores(loss=1.0, accuracy=0.5, balanced_accuracy=0.5, macro_f1=0.5),
+    )
+    torch.manual_seed(0)
+    network = ChosenNetwork(name="cnn", arguments=cnn)
+    weights = build_network(network, image=form, num_classes=num_classes).state_dict()
+    checkpoint = Checkpoint(
+        version=1,
+        network=network,
+        classes=classes,
+        image=form,
+        preprocessing=(
+            ToTensor(name="ToTensor"),
+            Normalize(name="Normalize", mean=manifest.mean, std=manifest.std),
+        ),
+        numerics=Numerics(threads=threads, precision="float32"),
+        calibration=Calibration(
+            temperature=1.5,
+            thresholds=(
+                Threshold(probability=0.0, answered_fraction=1.0, accuracy=0.8),
+                Threshold(probability=0.9, answered_fraction=0.5, accuracy=0.995),
+            ),
+        ),
+        epoch=epoch,
+        num_epochs=1,
+        seed=0,
+        dataset_sha256=sha256_of(folder / "data" / "prepared" / "manifest.json"),
+        weights_sha256=hash_weights(weights),
+        libraries={"torch": torch.__version__},
+        parameters={},
+    )
+    write_checkpoint(folder / "data" / "model" / "best.safetensors", checkpoint, weights)
+    history = History(best_metric="loss", best_epoch=1, epochs=(epoch,))
+    write_json(folder / "data" / "model" / "history.json", history)
+
+
+def _write_prepared(folder: Path, form: ImageForm, classes: Sequence[str], *, num_test: int) -> Manifest:
+    """Write one training and one validation image of each class, then the test images."""
+    folder.mkdir(parents=True)
+    num_classes, num_images = len(classes), 2 * len(classes) + num_test
+    labels = np.arange(num_images) % num_classes
+    splits = np.repeat(np.arange(3, dtype=np.uint8), [num_classes, num_classes, num_test])
+    tested = np.bincount(labels[2 * num_classes :], minlength=num_classes)
+    manifest = Manifest(
+        version=1,
+        classes=tuple(classes),
+        image=form,
+        num_images=num_images,
+        counts=SplitCounts(train=(1,) * num_classes, val=(1,) * num_classes, test=tuple(tested.tolist())),
+        mean=(0.5,) * form.num_channels,
+        std=(0.3,) * form.num_channels,
+        image_shards=(_write_images(folder / "images-00000.npy", form, num_images=num_images),),
+        labels=_write_array(folder / "labels.npy", labels),
+        splits=_write_array(folder / "splits.npy", splits),
+        index=write_index(folder / "index.csv", _list_rows(classes, labels.tolist(), splits.tolist())),
+    )
+    write_json(folder / "manifest.json", manifest)
+    return manifest
+
+
+def _write_images(path: Path, form: ImageForm, *, num_images: int) -> FileRecord:
+    """Write random pixels, in blocks."""
+    shape = (num_images, form.height_px, form.width_px, form.num_channels)
+    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    generator = np.random.default_rng(0)
+    for start in range(0, num_images, _BLOCK):
+        block = images[start : start + _BLOCK]
+        block[:] = generator.integers(256, size=block.shape, dtype=np.uint8)
+    images.flush()
+    return record_of(path)
+
+
+def _write_array(path: Path, values: np.ndarray) -> FileRecord:
+    np.save(path, values)
+    return record_of(path)
+
+
+def _list_rows(classes: Sequence[str], labels: Sequence[int], splits: Sequence[int]) -> Iterator[IndexRow]:
+    """Yield a line for each image; every fourth shares its group with the three after it."""
+    for row, (label, split) in enumerate(zip(labels, splits, strict=True)):
+        yield IndexRow(
+            path=f"{classes[label]}/{row:07}.jpg",
+            label=classes[label],
+            split=SPLIT_NAMES[split],
+            status="used",
+            reason="",
+            group=f"{classes[0]}/{row // 8:07}.jpg" if row % 8 < 4 else "",
+            sha256="0" * 64,
+            phash="0" * 16,
+            height_px=str(100 + row % 400),
+            width_px=str(100 + row % 300),
+        )

@@ -1,0 +1,1 @@
+"""Schemas of what the audit hands over to the test report."""

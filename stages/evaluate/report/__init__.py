@@ -1,0 +1,1 @@
+"""The test report: one HTML file, and a summary of it in Markdown."""

@@ -1,0 +1,116 @@
+"""Answers decided block by block, each number as it follows from the logits."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+from schemas.vision.calibration import Calibration
+from stages.evaluate import answers as module
+from stages.evaluate.answers import Answers
+from tests.evaluate.drawn_answers import NO_CALIBRATION, answers, decide, draw_answers
+
+pytestmark = pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+
+
+@settings(deadline=None)
+@given(answers(), st.integers(2, 8))
+def test_losses_and_top_k_are_those_of_scikit_learn(found: Answers, top_k: int) -> None:
+    """Losses and the places of the true classes agree, also where k is the number of classes or more."""
+    classes = np.arange(found.num_classes)
+    log_probabilities = found.logits.double().log_softmax(dim=1)
+    expected = -log_probabilities[range(found.num_images), found.labels]
+    np.testing.assert_allclose(found.losses, expected, rtol=1e-9, atol=1e-12)
+    if log_probabilities.min() > -30:  # scikit-learn takes smaller probabilities for larger ones
+        probabilities = found.probabilities_of(slice(None)).numpy()
+        assert found.losses.mean() == pytest.approx(
+            reference.log_loss(found.labels, probabilities, labels=classes)
+        )
+    share = (found.label_rank < top_k).mean()
+    if found.num_classes > 2 and top_k < found.num_classes:  # scikit-learn refuses the rest
+        expected_share = reference.top_k_accuracy_score(
+            found.labels, found.logits.numpy(), k=top_k, labels=classes
+        )
+        assert share == pytest.approx(expected_share)
+    if top_k >= found.num_classes:
+        assert share == 1.0
+
+
+@given(answers(with_equals=True))
+def test_no_two_numbers_disagree(found: Answers) -> None:
+    """The answer is right exactly where no class comes before the true one, also among equals."""
+    probabilities = found.probabilities_of(slice(None)).numpy()
+    assert found.predicted.tolist() == probabilities.argmax(axis=1).tolist()
+    assert found.is_right.tolist() == (found.label_rank == 0).tolist()
+    assert np.trace(found.confusion) == found.is_right.sum()
+    images = range(found.num_images)
+    assert found.probability.tolist() == probabilities[images, found.predicted].tolist()
+    assert found.label_probability.tolist() == probabilities[images, found.labels].tolist()
+
+
+def test_logits_that_differ_by_less_than_probabilities_can_tell() -> None:
+    """Where logits have a larger one and probabilities two equal ones, the first class is the answer."""
+    found = decide(torch.tensor([[0.0, 1e-20]]), torch.tensor([0]))
+    assert found.logits.argmax() == 1
+    assert (found.predicted.tolist(), found.label_rank.tolist()) == ([0], [0])
+    assert found.confusion.tolist() == [[1, 0], [0, 0]]
+
+
+def test_two_equal_logits_count_in_the_order_of_the_classes() -> None:
+    """Of equal logits the first is the answer; top-k agrees, so that it is never below accuracy."""
+    logits = torch.tensor([[1.0, 1.0, 1.0, 0.0]]).repeat(4, 1)
+    found = decide(logits, torch.tensor([0, 0, 1, 2]))
+    assert found.is_right.mean() == 0.5
+    assert (found.label_rank < 2).mean() == 0.75
+
+
+@pytest.mark.parametrize("top_k", [2, 5, 999, 1000, 5000])
+def test_thousand_classes(top_k: int) -> None:
+    """With 1000 classes and k up to all of them, the share is that of the places of the true classes."""
+    logits = -torch.arange(1000.0).repeat(1000, 1)
+    found = decide(logits, torch.arange(1000))
+    assert found.is_right.mean() == pytest.approx(1 / 1000)
+    assert (found.label_rank < top_k).mean() == pytest.approx(min(top_k, 1000) / 1000)
+
+
+def test_small_losses_are_not_rounded_away() -> None:
+    """An answer right by 20 costs log(1 + e^-20), which float32 would round to 0."""
+    found = decide(torch.tensor([[20.0, 0.0]]), torch.tensor([0]))
+    assert found.losses[0] == pytest.approx(np.log1p(np.exp(-20)), rel=1e-6)
+
+
+def test_wrong_certainty_keeps_the_loss_finite() -> None:
+    """An answer that is certain and wrong costs the distance of its logits, not infinity."""
+    assert decide(torch.tensor([[1e4, 0.0]]), torch.tensor([1])).losses[0] == 1e4
+
+
+def test_temperature_tempers_all_but_the_raw_probability() -> None:
+    """Probabilities and losses are those of the divided logits."""
+    calibration = Calibration(temperature=2.0, thresholds=NO_CALIBRATION.thresholds)
+    found = decide(torch.tensor([[2.0, 0.0]]), torch.tensor([1]), calibration=calibration)
+    assert found.probability[0] == pytest.approx(1 / (1 + np.exp(-1)))
+    assert found.raw_probability[0] == pytest.approx(1 / (1 + np.exp(-2)))
+    assert found.label_probability[0] == pytest.approx(1 / (1 + np.exp(1)))
+    assert found.losses[0] == pytest.approx(np.log1p(np.exp(1)))
+
+
+def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers in pieces are those decided all at once, to the last bit."""
+    whole = draw_answers(50)
+    monkeypatch.setattr(module, "_NUMBERS_AT_ONCE", 12)
+    pieces = draw_answers(50)
+    for name in ("predicted", "probability", "raw_probability", "label_probability", "losses", "label_rank"):
+        assert getattr(pieces, name).tolist() == getattr(whole, name).tolist()
+
+
+def test_columns_have_the_bits_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class at a time, however many at once, gives what the rows hold."""
+    found = draw_answers(40)
+    rows = found.probabilities_of(slice(None)).numpy()
+    for kept in (1, 80, 10_000):
+        monkeypatch.setattr(module, "_NUMBERS_KEPT", kept)
+        columns = dict(found.each_column([3, 0, 1]))
+        assert list(columns) == [3, 0, 1]
+        assert all(column.tolist() == rows[:, label].tolist() for label, column in columns.items())

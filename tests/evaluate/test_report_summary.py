@@ -1,0 +1,88 @@
+"""The summary in Markdown: short, right, and not to be broken by a name."""
+
+import re
+
+import pytest
+
+from schemas.audit.finding import FindingRow
+from stages.evaluate.audit import KindOfFinding
+from stages.evaluate.report.summary import render_summary
+from tests.evaluate.report_content import make_calibration, make_content, make_exhibit
+
+
+def test_tells_the_figures_with_their_intervals() -> None:
+    """A table holds every figure with its interval, and what guessing the largest class would get."""
+    content = make_content()
+    lines = render_summary(content).splitlines()
+    assert lines[0] == "# Test report"
+    assert "**29 of 35 test images were answered correctly." in lines[2]
+    table = [line.strip("|").split("|") for line in lines if line.startswith("|")]
+    baseline = ["Accuracy of always answering the largest class", "57.1 %", ""]
+    assert [cell.strip() for cell in table[3]] == baseline
+    assert len(table) == len(content.figures) + 3
+    for row in table[4:]:
+        assert re.fullmatch(r" [\d.<> %]+ to [\d.<> %]+ ", row[2])
+
+
+def test_tells_pairs_classes_thresholds_and_data() -> None:
+    """The most confused, the hardest, the threshold, and what the network was trained on."""
+    row = FindingRow(kind="blank", path="p", label="cat", detail="d", became="used")
+    content = make_content(
+        findings=[KindOfFinding("blank", 3, 1, 0, [row])], suspected=[make_exhibit(suggestion="eel")]
+    )
+    text = render_summary(content)
+    for words in (
+        "- `eel` taken for `dog` in 3 images, 60.0 % of the class",
+        "- `eel` with 40.0 % of 5 test images recognised, 66.7 % of its answers right",
+        "For 90.0 % right answers, those below 66.7 % are withheld",
+        "- 3 classes; images: 303 training, 30 validation, 15 test; 12 × 8 px, rgb",
+        "- Network `cnn`, weights after epoch 1 of 3, seed 7",
+        "- Data `dddddddddddd`, weights `eeeeeeeeeeee`",
+        "- Audit: blank 3 (1 left out)",
+        "- Suspected label errors in the test split: 1",
+    ):
+        assert words in text
+    assert len(text.splitlines()) < 60
+
+
+def test_no_mistakes_no_threshold_no_findings() -> None:
+    """What is not there is said in words."""
+    unset = make_calibration(threshold=None)
+    content = make_content(confusion=((4, 0), (0, 5)), classes=("a", "b"), calibration=unset)
+    text = render_summary(content)
+    for words in (
+        "No class was taken for another.",
+        "Every test image was recognised.",
+        "so none is set.",
+        "- Audit: nothing conspicuous",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("plain", "`plain`"),
+        ("<script>|@user #1 [a](b) *x* https://x.y", "`<script>|@user #1 [a](b) *x* https://x.y`"),
+        ("a`b", "``a`b``"),
+        ("`", "`` ` ``"),
+        ("``x```", "```` ``x``` ````"),
+        ("two\nlines", "`two\\nlines`"),
+        ("\u202eexe", "`\\u202eexe`"),
+        (" edge ", "`␠edge␠`"),
+        ("  ", "`␠␠`"),
+        ("", "`(empty)`"),
+        ("\\", "`\\`"),
+    ],
+)
+def test_names_stand_in_code_spans(name: str, shown: str) -> None:
+    """A name is literal text to Markdown: its backticks are outnumbered, its edges visible, its lines one."""
+    text = render_summary(make_content(classes=(name, "other"), confusion=((4, 1), (2, 3))))
+    assert f"- {shown} taken for `other` in 1 image, 20.0 % of the class\n" in text
+    assert f"- `other` taken for {shown} in 2 images, 40.0 % of the class\n" in text
+
+
+def test_long_names_are_cut() -> None:
+    """A name keeps its beginning and its end."""
+    text = render_summary(make_content(classes=("a" * 300 + "z", "other"), confusion=((4, 1), (2, 3))))
+    assert f"`{'a' * 24}…{'a' * 22}z`" in text
