@@ -60,11 +60,14 @@ def write_curves(folder: Path, curves: Sequence[ClassCurves], *, classes: Sequen
 
 
 def write_slices(path: Path, slices: Sequence[Slice]) -> None:
-    """Write a line for each slice: its text, or its smallest and largest number, and its accuracy."""
+    """Write a line for each slice: its text, or its smallest and largest number, and its accuracy.
+
+    An empty text is `(empty)`; what is left beside the most frequent texts is `(others)`.
+    """
     rows = (
         (
             each.by,
-            each.value or "",
+            "" if each.bounds else "(others)" if each.value is None else each.value or "(empty)",
             *map(_nine_digits, each.bounds or (None, None)),
             each.num_images,
             *map(_nine_digits, (each.accuracy, each.low, each.high)),

@@ -15,6 +15,7 @@ import torch
 from sklearn import metrics as reference
 
 from schemas.evaluate.test_metrics import TestMetrics
+from schemas.shared.index import IndexRow
 from schemas.vision.history import History
 from stages.evaluate.__main__ import main
 from stages.shared.errors import InputError
@@ -168,6 +169,23 @@ def refuse(folder: Path, message: str, **changes: Any) -> None:
     assert "\n" not in str(caught.value)
     assert (REPORT / "report.html").read_text(encoding="utf-8") == "earlier"
     assert not REPORT.with_name("report.partial").exists()
+
+
+def test_corruptions_and_slices(folder: Path) -> None:
+    """Each corruption is tested at three strengths, in any batch the same; any column makes slices."""
+    names = ["image_size", "brightness", *IndexRow.model_fields]
+    first = evaluate(folder, evaluation__corruptions="standard", evaluation__slices=names)
+    again = evaluate(folder, evaluation__corruptions="standard", evaluation__batch_size=2)
+    assert first["report/corruptions.csv"] == again["report/corruptions.csv"]
+    with (REPORT / "corruptions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["strength"] for row in rows] == ["1", "2", "3"] * 6
+    evaluate(folder, evaluation__slices=names)
+    with (REPORT / "slices.csv").open(newline="") as file:
+        counts = [(row["slice"], int(row["num_images"])) for row in csv.DictReader(file)]
+    assert {name: sum(count for by, count in counts if by == name) for name in names} == dict.fromkeys(
+        names, 9
+    )
 
 
 @pytest.fixture

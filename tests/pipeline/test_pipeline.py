@@ -108,7 +108,8 @@ def test_an_experiment_is_run_and_compared(project: Project) -> None:
     assert "optimizer.lr" in project.run("dvc params diff")
     project.run("dvc plots diff HEAD with-sgd -o plots-diff")
     page = (project.root / "plots-diff/index.html").read_text()
-    for title in ("Loss", "Accuracy", "Learning rate", "Confusion matrix", "Reliability"):
+    curves = ("Loss", "Accuracy", "Learning rate", "Reliability", "Precision and recall", "ROC")
+    for title in (*curves, "Confusion matrix"):
         assert title in page
     project.run("git checkout -q .")
 

@@ -1,0 +1,82 @@
+"""Answers for a folder of JPEG photographs: our command against a plain and a tuned script.
+
+    python -m benchmarks.predict [--images 1000] [--rounds 5]
+
+All three are commands of their own, start-up included, with the same checkpoint. The plain script is what one
+writes first: PIL and torchvision's transforms, one image at a time. The tuned one decodes with OpenCV in
+threads, at reduced size where ours does, and answers in batches. Wanted: at least 2 times the plain script's
+speed, and at most 1.25 times the tuned one's seconds.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from benchmarks.generated_project import write_project
+from benchmarks.photographs import write_photographs
+from benchmarks.timing import measure_alternately, print_table
+from schemas.shared.image import ImageForm
+from schemas.vision.network import Cnn
+
+ROOT = Path(__file__).parents[1]
+FORM = ImageForm(color="rgb", height_px=128, width_px=128, resize="squish")
+COMMANDS = {
+    "tuned script": ["benchmarks.predict_scripts", "tuned"],
+    "plain script": ["benchmarks.predict_scripts", "plain"],
+    "darkroom": ["stages.predict"],
+}
+
+
+def main() -> None:
+    """Generate photographs and a checkpoint, and let the commands take turns."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        cnn = Cnn(channels=(16, 32, 64), kernel_size=3, dropout=0.0)
+        write_project(folder, FORM, num_images=10, num_classes=10, threads=2, cnn=cnn)
+        num_bytes = write_photographs(folder / "photos", arguments.images)
+        print(f"{arguments.images:,} JPEG photographs, {num_bytes / arguments.images / 1024:.0f} KiB each:")
+        contestants = {label: partial(run, command, folder) for label, command in COMMANDS.items()}
+        seconds = measure_alternately(contestants, rounds=arguments.rounds)
+        print_table(seconds, base="tuned script")
+        compare_answers(folder)
+
+
+def run(command: list[str], folder: Path) -> None:
+    """Run a module over the photographs; its answers go to a file of its last word."""
+    subprocess.run(
+        [sys.executable, "-m", *command, "photos", "--output", f"{command[-1]}.csv"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def compare_answers(folder: Path) -> None:
+    """Say how many answers of the scripts are ours: they ought to compute the same."""
+    ours = read_labels(folder / "stages.predict.csv")
+    for name in ("tuned", "plain"):
+        theirs = read_labels(folder / f"{name}.csv")
+        same = sum(a == b for a, b in zip(ours, theirs, strict=True))
+        print(f"answers of the {name} script that are ours: {same:,} of {len(ours):,}")
+
+
+def read_labels(path: Path) -> list[str]:
+    """Return the most probable class of each file."""
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    column = rows[0].index("label:1" if "label:1" in rows[0] else "label")
+    return [row[column] for row in rows[1:]]
+
+
+if __name__ == "__main__":
+    main()
