@@ -10,8 +10,8 @@ class CrossEntropy(nn.Module):
     """Cross-entropy of the softmax, with label smoothing and class weights.
 
     The weighted mean of -log p over a batch, p being the true class's probability; smoothing moves a share of
-    the target from the true class to all classes evenly. With soft targets, as MixUp and CutMix make them, the
-    mean of -sum(w * target * log p), which torch divides by the number of images, not by their weights.
+    the target from the true class to all classes evenly. With soft targets, as MixUp and CutMix make them,
+    the mean of -sum(w * target * log p), which torch divides by the number of images, not by their weights.
     Source: Szegedy et al. 2015, arXiv:1512.00567 (label smoothing).
     """
 
