@@ -56,7 +56,7 @@ def make_training(
     val_images = PreparedImages(
         folder, manifest, "val", transform=build_transforms(without_random(transforms))
     )
-    order = EpochOrder(len(images), shuffle=True, seed=seed)
+    order = EpochOrder(images.labels, shuffle=True, seed=seed)
     optimizer = optim.SGD(network.parameters(), lr=lr, momentum=0.9)
     training = Training(
         criterion=criterion or CrossEntropy(label_smoothing=0.0),
