@@ -13,6 +13,7 @@ from schemas.vision.runtime import Numerics
 from stages.shared.errors import InputError
 from stages.train.best import is_better
 from stages.train.calibration import calibrate
+from stages.train.lr_scheduler import refresh_rates
 from stages.train.order import EpochOrder
 from stages.train.progress import TrainingProgress
 from stages.train.state import Best, TrainingState
@@ -37,6 +38,8 @@ class Training:
     batch_size: int
     num_classes: int
     best_metric: str
+    max_grad_norm: float | None
+    accumulation_steps: int
     device: torch.device
     numerics: Numerics
     seed: int
@@ -56,7 +59,7 @@ def run_epoch(training: Training, state: TrainingState) -> EpochRecord:
     train_steps(training, state)
     train_loss, train_accuracy = score_steps(state)
     logits, labels = compute_logits(
-        state.network, training.val_batches, device=training.device, numerics=training.numerics
+        state.evaluated, training.val_batches, device=training.device, numerics=training.numerics
     )
     record = EpochRecord(
         epoch=state.epoch + 1,
@@ -69,7 +72,11 @@ def run_epoch(training: Training, state: TrainingState) -> EpochRecord:
         record.val, state.best.record.val if state.best else None, metric=training.best_metric
     )
     if is_best:
-        state.best = Best(record, calibration=calibrate(logits, labels), weights=copy_weights(state.network))
+        weights = copy_weights(state.evaluated)
+        state.best = Best(record, calibration=calibrate(logits, labels), weights=weights)
+    if state.plateau:
+        state.plateau.watch(record.val)
+        refresh_rates(state.lr_scheduler)
     state.history.append(record)
     state.start_next_epoch()
     training.progress.finish_epoch(record, is_best=is_best)
@@ -79,7 +86,7 @@ def run_epoch(training: Training, state: TrainingState) -> EpochRecord:
 
 def train_steps(training: Training, state: TrainingState) -> None:
     """Go through the training images that are left of the epoch, step by step."""
-    network, criterion, optimizer = state.network, training.criterion, state.optimizer
+    network, criterion, optimizer, scaler = state.network, training.criterion, state.optimizer, state.scaler
     network.train()
     training.train_images.set_epoch(state.epoch)
     training.train_order.set_epoch(state.epoch, start=state.step * training.batch_size)
@@ -90,19 +97,31 @@ def train_steps(training: Training, state: TrainingState) -> None:
         images = images.to(training.device, non_blocking=True, memory_format=torch.channels_last)
         targets = targets.to(training.device, non_blocking=True)
 
-        with autocast(training.device, training.numerics):
-            logits = network(images)
-            loss = criterion(logits.float(), targets)
+        parts = zip(*(each.chunk(training.accumulation_steps) for each in (images, targets)), strict=True)
+        for number, (part, part_targets) in enumerate(parts):
+            with autocast(training.device, training.numerics):
+                logits = network(part)
+                loss = criterion(logits.float(), part_targets)
 
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        state.lr = float(state.lr_scheduler.get_last_lr()[0])
-        optimizer.step()
+            if number == 0:
+                optimizer.zero_grad(set_to_none=True)
+            # The batch's mean is made of its parts' means, each as heavy as it has images.
+            scaler.scale(loss * (len(part) / len(images))).backward()
+
+            # Summed up on the device: asking for a number every step would make the processor wait for it.
+            state.losses[state.step] += loss.detach() * len(part)
+            state.num_correct += count_correct(logits.detach(), part_targets)
+
+        if training.max_grad_norm is not None:
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(network.parameters(), training.max_grad_norm)
+        state.lr = float(optimizer.param_groups[0]["lr"])
+        scaler.step(optimizer)
+        scaler.update()
         state.lr_scheduler.step()
+        if state.average:
+            state.average.update(network)
 
-        # Summed up on the device: asking for a number every step would make the processor wait for it.
-        state.losses[state.step] = loss.detach() * len(images)
-        state.num_correct += count_correct(logits.detach(), targets)
         state.num_images += len(images)
         state.step += 1
         training.progress.advance(len(images))

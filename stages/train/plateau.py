@@ -1,8 +1,9 @@
 """The learning rate's fall when validation no longer improves."""
 
+from typing import Any
+
 from schemas.train.lr_scheduler import Plateau as PlateauParams
 from schemas.vision.history import Scores
-from stages.train.state import StateDict
 
 
 class Plateau:
@@ -30,11 +31,11 @@ class Plateau:
             self.factor = max(self.factor * self._arguments.gamma, self._arguments.min_lr_fraction)
             self._num_bad_epochs = 0
 
-    def state_dict(self) -> StateDict:
+    def state_dict(self) -> dict[str, Any]:
         """Return all that changes."""
         return {"best": self._best, "num_bad_epochs": self._num_bad_epochs, "factor": self.factor}
 
-    def load_state_dict(self, state_dict: StateDict) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Become what state_dict was taken from."""
         self._best = state_dict["best"]
         self._num_bad_epochs = state_dict["num_bad_epochs"]

@@ -37,6 +37,8 @@ def make_training(
     precision: Precision = "float32",
     criterion: nn.Module | None = None,
     seed: int = 0,
+    max_grad_norm: float | None = None,
+    accumulation_steps: int = 1,
     save_point: Callable[[TrainingState], None] = lambda state: None,
 ) -> tuple[Training, TrainingState]:
     """Return a training run of a tiny network with SGD and momentum, its learning rate falling by steps."""
@@ -73,6 +75,8 @@ def make_training(
         batch_size=batch_size,
         num_classes=len(manifest.classes),
         best_metric="loss",
+        max_grad_norm=max_grad_norm,
+        accumulation_steps=accumulation_steps,
         device=CPU,
         numerics=Numerics(threads=1, precision=precision),
         seed=seed,
