@@ -13,7 +13,7 @@ from schemas.train.lr_scheduler import LrScheduler
 from schemas.train.optimizer import Optimizer
 from schemas.train.training import Training
 from schemas.train.transfer import Transfer
-from schemas.vision.network import Network
+from schemas.vision.network import NO_WEIGHTS_FILE, Network
 from schemas.vision.transforms import Normalize, Transforms
 
 
@@ -57,6 +57,24 @@ def find_conflicts(params: Params) -> list[Conflict]:
                 f"network.{network.name}",
                 f"found a network for images of at least {min_side_px} px; allowed: one for images of "
                 f"{side_px} px, by dataset.height_px and width_px; have it halve them less often",
+            )
+        )
+    named_weights = getattr(network.arguments, "weights", "none")
+    if named_weights != "none" and params.network.weights_file != NO_WEIGHTS_FILE:
+        conflicts.append(
+            Conflict(
+                "network.weights_file",
+                f"found {params.network.weights_file}, beside network.{network.name}.weights: "
+                f"{named_weights}; allowed: one of them, the other {NO_WEIGHTS_FILE} or none",
+            )
+        )
+    starts_anew = named_weights == "none" and params.network.weights_file == NO_WEIGHTS_FILE
+    if params.transfer.freeze == "backbone" and starts_anew:
+        conflicts.append(
+            Conflict(
+                "transfer.freeze",
+                "found backbone, but the network starts from no weights; allowed: none, unless "
+                "network.weights_file, or weights of network.torchvision or network.timm, names some",
             )
         )
     num_channels = 3 if params.dataset.color == "rgb" else 1

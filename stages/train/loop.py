@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from schemas.vision.history import EpochRecord, Scores
+from schemas.vision.initial_weights import InitialWeights
 from schemas.vision.runtime import Numerics
 from stages.shared.errors import InputError
 from stages.train.best import is_better
@@ -19,6 +20,7 @@ from stages.train.state import Best, TrainingState
 from stages.vision import scores
 from stages.vision.dataset import PreparedImages
 from stages.vision.draws import derive_seed
+from stages.vision.dropout import draw_dropout, find_dropouts
 from stages.vision.inference import compute_logits
 from stages.vision.runtime import autocast
 
@@ -29,10 +31,17 @@ Batches = DataLoader[tuple[Tensor, Tensor]]
 class Training:
     """What stays the same while training, beside the TrainingState that changes."""
 
+    network: nn.Module
+    """What an epoch runs: the state's network, or a part of it that is trained alone."""
+
+    initial_weights: InitialWeights | None
+    """What the network started from."""
+
     criterion: nn.Module
     train_images: PreparedImages
     train_order: EpochOrder
     train_batches: Batches
+    val_images: PreparedImages
     val_batches: Batches
     batch_size: int
     num_classes: int
@@ -56,7 +65,7 @@ def run_epoch(training: Training, state: TrainingState) -> EpochRecord:
     train_steps(training, state)
     train_loss, train_accuracy = score_steps(state)
     logits, labels = compute_logits(
-        state.network, training.val_batches, device=training.device, numerics=training.numerics
+        training.network, training.val_batches, device=training.device, numerics=training.numerics
     )
     record = EpochRecord(
         epoch=state.epoch + 1,
@@ -79,13 +88,18 @@ def run_epoch(training: Training, state: TrainingState) -> EpochRecord:
 
 def train_steps(training: Training, state: TrainingState) -> None:
     """Go through the training images that are left of the epoch, step by step."""
-    network, criterion, optimizer = state.network, training.criterion, state.optimizer
+    network, criterion, optimizer = training.network, training.criterion, state.optimizer
     network.train()
     training.train_images.set_epoch(state.epoch)
-    training.train_order.set_epoch(state.epoch, start=state.step * training.batch_size)
+    order = training.train_order
+    order.set_epoch(state.epoch, start=state.step * training.batch_size)
+    dropouts = find_dropouts(state.network)
 
     for images, targets in training.train_batches:
-        # Dropout draws from here: what a step draws depends on its number, not on the steps before it.
+        # What is dropped depends on seed, epoch and sample; in torchvision's and timm's own layers, which
+        # draw from torch's global numbers, on seed, epoch and step.
+        samples = order.samples_of(state.step, batch_size=training.batch_size)
+        draw_dropout(dropouts, seed=training.seed, epoch=state.epoch, samples=samples)
         torch.manual_seed(derive_seed(training.seed, state.epoch, state.step))
         images = images.to(training.device, non_blocking=True, memory_format=torch.channels_last)
         targets = targets.to(training.device, non_blocking=True)

@@ -1,12 +1,14 @@
 """The optimizer that params.yaml names."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from torch import nn, optim
 
 from schemas.train.optimizer import Optimizer
 
-Parameters = Iterable[nn.Parameter]
+Parameters = Iterable[nn.Parameter] | list[dict[str, Any]]
+"""The parameters, or groups of them, each with a learning rate of its own."""
 
 
 def build_optimizer(optimizer: Optimizer, parameters: Parameters) -> optim.Optimizer:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import Sampler
 
@@ -20,17 +22,23 @@ class EpochOrder(Sampler[int]):
         self._seed = seed
         self._epoch = 0
         self._start = 0
+        self._samples: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def set_epoch(self, epoch: int, *, start: int = 0) -> None:
         """Choose the epoch whose order is next, and how many of its images to pass over."""
         self._epoch = epoch
         self._start = start
+        self._samples = np.asarray(self._whole_epoch(), dtype=np.int64)
+
+    def samples_of(self, step: int, *, batch_size: int) -> npt.NDArray[np.int64]:
+        """Return the samples int64 (N,) of a step of the epoch that set_epoch chose."""
+        return self._samples[step * batch_size : (step + 1) * batch_size]
 
     def __len__(self) -> int:
         return self._num_images
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._whole_epoch()[self._start :])
+        return iter(self._samples[self._start :].tolist())
 
     def _whole_epoch(self) -> list[int] | range:
         if not self._shuffle:

@@ -18,6 +18,7 @@ from stages.shared.files import publish_folder, sha256_of, write_json
 from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED
 from stages.train.calibration import calibrate
 from stages.train.curves import log_epoch, open_curves
+from stages.train.first_weights import fit_to_images, refuse_lone_image, start_from_weights
 from stages.train.loop import Training, copy_weights, run_epoch
 from stages.train.losses import build_loss
 from stages.train.lr_scheduler import build_lr_scheduler
@@ -25,8 +26,10 @@ from stages.train.optimizer import build_optimizer
 from stages.train.order import EpochOrder
 from stages.train.progress import TrainingProgress
 from stages.train.state import Best, TrainingState, begin_state
+from stages.train.transfer import Phases, build_parameter_groups
 from stages.vision.checkpoint import hash_weights, write_checkpoint
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
+from stages.vision.head import refuse_headless
 from stages.vision.inference import compute_logits
 from stages.vision.networks import build_network
 from stages.vision.runtime import choose_device, make_deterministic
@@ -39,6 +42,9 @@ def train(params: Params) -> None:
     refuse_other_form(manifest.image, params)
     transforms = fill_in_statistics(params.transforms, mean=manifest.mean, std=manifest.std)
     training, state = build_training(params, manifest, transforms)
+    # Features repeat from epoch to epoch where no random transform changes the images.
+    repeats = not any(transform.random for transform in transforms)
+    phases = Phases(training, state.network, params.transfer, folder=PREPARED.parent if repeats else None)
     with (
         publish_folder(MODEL) as folder,
         publish_folder(DVCLIVE) as curves,
@@ -46,12 +52,12 @@ def train(params: Params) -> None:
         training.progress,
     ):
         while state.epoch < params.training.num_epochs:
-            log_epoch(live, run_epoch(training, state))
+            log_epoch(live, run_epoch(phases.at(state.epoch), state))
         best = state.best
         assert best is not None, "there is at least one epoch"
         last = Best(state.history[-1], calibrate_now(training, state), copy_weights(state.network))
         for name, kept in (("best", best), ("last", last)):
-            checkpoint = describe_checkpoint(kept, params, manifest, transforms, training.numerics)
+            checkpoint = describe_checkpoint(kept, params, manifest, transforms, training)
             write_checkpoint(folder / f"{name}.safetensors", checkpoint, kept.weights)
         history = History(
             best_metric=params.training.best_metric,
@@ -95,15 +101,30 @@ def build_training(
     make_deterministic(numerics)
     torch.manual_seed(params.training.seed)
     network = build_network(params.network.chosen(), image=manifest.image, num_classes=len(manifest.classes))
+    fixed_transforms = build_transforms(without_random(transforms))
+    fit_to_images(
+        network,
+        PreparedImages(PREPARED, manifest, "train", transform=fixed_transforms),
+        seed=params.training.seed,
+    )
+    initial_weights = start_from_weights(network, params.network, image=manifest.image)
+    refuse_lone_image(
+        network,
+        image=manifest.image,
+        num_images=sum(manifest.counts.train),
+        batch_size=params.loader.batch_size,
+    )
     network = network.to(device).to(memory_format=torch.channels_last)
+    if params.transfer.freeze == "backbone":
+        refuse_headless(network, image=manifest.image, device=device)
     criterion = build_loss(params.loss, class_counts=manifest.counts.train).to(device)
-    optimizer = build_optimizer(params.optimizer, network.parameters())
+    optimizer = build_optimizer(
+        params.optimizer, build_parameter_groups(network, params.transfer, lr=params.optimizer.lr)
+    )
 
     random_transforms = build_transforms(transforms, seed=params.training.seed)
     train_images = PreparedImages(PREPARED, manifest, "train", transform=random_transforms)
-    val_images = PreparedImages(
-        PREPARED, manifest, "val", transform=build_transforms(without_random(transforms))
-    )
+    val_images = PreparedImages(PREPARED, manifest, "val", transform=fixed_transforms)
     order = EpochOrder(len(train_images), shuffle=params.loader.shuffle, seed=params.training.seed)
     loader = params.loader.model_dump(exclude={"shuffle"})
     train_batches = build_loader(train_images, sampler=order, **loader)
@@ -112,10 +133,13 @@ def build_training(
         params.lr_scheduler, optimizer, num_epochs=num_epochs, steps_per_epoch=steps_per_epoch
     )
     training = Training(
+        network=network,
+        initial_weights=initial_weights,
         criterion=criterion,
         train_images=train_images,
         train_order=order,
         train_batches=train_batches,
+        val_images=val_images,
         val_batches=build_loader(val_images, **loader),
         batch_size=params.loader.batch_size,
         num_classes=len(manifest.classes),
@@ -141,7 +165,7 @@ def calibrate_now(training: Training, state: TrainingState) -> Calibration:
 
 
 def describe_checkpoint(
-    kept: Best, params: Params, manifest: Manifest, transforms: Transforms, numerics: Numerics
+    kept: Best, params: Params, manifest: Manifest, transforms: Transforms, training: Training
 ) -> Checkpoint:
     """Return all that is needed to use the weights of an epoch, and where they came from."""
     return Checkpoint(
@@ -150,11 +174,12 @@ def describe_checkpoint(
         classes=manifest.classes,
         image=manifest.image,
         preprocessing=without_random(transforms),
-        numerics=numerics,
+        numerics=training.numerics,
         calibration=kept.calibration,
         epoch=kept.record,
         num_epochs=params.training.num_epochs,
         seed=params.training.seed,
+        initial_weights=training.initial_weights,
         dataset_sha256=sha256_of(PREPARED / "manifest.json"),
         weights_sha256=hash_weights(kept.weights),
         libraries={"python": platform.python_version(), "torch": torch.__version__},

@@ -1,12 +1,12 @@
 """The network of Jordan 2024, "94% on CIFAR-10 in 3.29 seconds", for images of any form.
 
 Source: arXiv:2404.00498, sections 3.1 to 3.3. Three departures: the last pooling takes the largest value of
-whatever is left of the image, which is the paper's 3 x 3 at 32 px; the first layer's biases are trained to the
-end, not for three epochs; batch-norm's epsilon is torch's 1e-5, not 1e-12.
+whatever is left of the image, which is the paper's 3 x 3 at 32 px; the first layer's biases are trained to
+the end, not for three epochs; batch-norm's epsilon is torch's 1e-5, not 1e-12.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -37,32 +37,31 @@ class Whitening(nn.Module):
         self.bias = nn.Parameter(torch.zeros(2 * num_values))
 
     @torch.no_grad()
-    def fit(self, images: Tensor) -> None:
-        """Fit the kernels to images float (N, in_channels, height, width), on the processor."""
-        covariance = _patch_covariance(images)
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Fit the kernels to batches of images float (N, in_channels, height, width), on the processor."""
+        covariance = self._average_products(batches)
         variances, vectors = torch.linalg.eigh(covariance)  # ascending; vectors stand in columns
-        # An eigenvector is one up to its sign, which the library chooses: ours has its largest value positive.
+        # An eigenvector is one up to its sign, a library's choice; ours has its largest value positive.
         largest = vectors.abs().argmax(dim=0, keepdim=True)
         vectors = vectors * vectors.gather(0, largest).sign()
         kernels = (vectors / (variances.clamp(min=0) + self._epsilon).sqrt()).T.flip(0)
         kernels = kernels.reshape(len(kernels), *self.kernels.shape[1:])
         self.kernels.copy_(torch.cat((kernels, -kernels)))
 
+    def _average_products(self, batches: Iterable[Tensor]) -> Tensor:
+        """Return the second moments float64 (values, values) of all 2 x 2 patches."""
+        num_values = len(self.kernels) // 2
+        total = torch.zeros(num_values, num_values, dtype=torch.float64)
+        num_patches = 0
+        for images in batches:
+            patches = functional.unfold(images.double(), _KERNEL_SIDE).transpose(1, 2).reshape(-1, num_values)
+            total += patches.T @ patches
+            num_patches += len(patches)
+        return total / num_patches
+
     def forward(self, images: Tensor) -> Tensor:
         """Return (N, 8 * in_channels, height - 1, width - 1) for images (N, in_channels, height, width)."""
         return functional.conv2d(images, self.kernels, self.bias)
-
-
-def _patch_covariance(images: Tensor) -> Tensor:
-    """Return the second moments float64 (values, values) of all 2 x 2 patches, image by image to save memory."""
-    num_values = images.shape[1] * _KERNEL_SIDE**2
-    total = torch.zeros(num_values, num_values, dtype=torch.float64)
-    num_patches = 0
-    for part in images.split(64):
-        patches = functional.unfold(part.double(), _KERNEL_SIDE).transpose(1, 2).reshape(-1, num_values)
-        total += patches.T @ patches
-        num_patches += len(patches)
-    return total / num_patches
 
 
 class BiasNorm(nn.BatchNorm2d):
@@ -103,7 +102,9 @@ class BiasNorm(nn.BatchNorm2d):
 class Block(nn.Sequential):
     """Two 3 x 3 convolutions, halving in between; they start by handing their input on (Dirac)."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, momentum: float, bias_lr_factor: float) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, momentum: float, bias_lr_factor: float
+    ) -> None:
         def norm() -> BiasNorm:
             return BiasNorm(out_channels, momentum=momentum, bias_lr_factor=bias_lr_factor)
 
@@ -168,9 +169,9 @@ class Airbench(nn.Module):
         self.blocks = nn.Sequential(nn.GELU(), *blocks)
         self.head = Head(in_channels, num_classes, logit_divisor=logit_divisor)
 
-    def fit(self, images: Tensor) -> None:
-        """Fit the first layer to training images float (N, in_channels, height, width) before the first step."""
-        self.whitening.fit(images)
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Fit the first layer to training images float (N, in_channels, height, width), on the processor."""
+        self.whitening.fit(batches)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, num_classes) for images (N, in_channels, height, width)."""

@@ -31,7 +31,7 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return (N, out_channels, height / stride, width / stride), rounded up, for (N, in_channels, ...)."""
+        """Return (N, out_channels, height / stride, width / stride) for (N, in_channels, height, width)."""
         changed = self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(images)))))
         return torch.relu(changed + self.shortcut(images))
 
