@@ -12,7 +12,8 @@ from schemas.train.loss import Loss
 from schemas.train.lr_scheduler import LrScheduler
 from schemas.train.optimizer import Optimizer
 from schemas.train.training import Training
-from schemas.vision.network import Network
+from schemas.train.transfer import Transfer
+from schemas.vision.network import NO_WEIGHTS_FILE, Network
 from schemas.vision.transforms import Normalize, Transforms
 
 
@@ -27,6 +28,7 @@ class Params(Schema):
 
     loader: Loader
     network: Network
+    transfer: Transfer
     loss: Loss
     optimizer: Optimizer
     lr_scheduler: LrScheduler
@@ -47,13 +49,32 @@ def find_conflicts(params: Params) -> list[Conflict]:
     """Return what sections of a valid file ask of each other and do not get."""
     conflicts = []
     side_px = min(params.dataset.height_px, params.dataset.width_px)
-    num_blocks = {"cnn": len(params.network.cnn.channels)}.get(params.network.name, 0)
-    if side_px < 2**num_blocks:
+    network = params.network.chosen()
+    min_side_px = network.arguments.min_side_px
+    if side_px < min_side_px:
         conflicts.append(
             Conflict(
-                "network.cnn.channels",
-                f"found {num_blocks} blocks, each halving the image; "
-                f"allowed: at most {side_px.bit_length() - 1} for images of {side_px} px",
+                f"network.{network.name}",
+                f"found a network for images of at least {min_side_px} px; allowed: one for images of "
+                f"{side_px} px, by dataset.height_px and width_px; have it halve them less often",
+            )
+        )
+    named_weights = getattr(network.arguments, "weights", "none")
+    if named_weights != "none" and params.network.weights_file != NO_WEIGHTS_FILE:
+        conflicts.append(
+            Conflict(
+                "network.weights_file",
+                f"found {params.network.weights_file}, beside network.{network.name}.weights: "
+                f"{named_weights}; allowed: one of them, the other {NO_WEIGHTS_FILE} or none",
+            )
+        )
+    starts_anew = named_weights == "none" and params.network.weights_file == NO_WEIGHTS_FILE
+    if params.transfer.freeze == "backbone" and starts_anew:
+        conflicts.append(
+            Conflict(
+                "transfer.freeze",
+                "found backbone, but the network starts from no weights; allowed: none, unless "
+                "network.weights_file, or weights of network.torchvision or network.timm, names some",
             )
         )
     num_channels = 3 if params.dataset.color == "rgb" else 1

@@ -9,6 +9,7 @@ from schemas.shared.image import ImageForm
 from schemas.shared.schema import Schema
 from schemas.vision.calibration import Calibration
 from schemas.vision.history import EpochRecord
+from schemas.vision.initial_weights import InitialWeights
 from schemas.vision.network import ChosenNetwork
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, Transforms
@@ -37,6 +38,9 @@ class Checkpoint(Schema):
 
     num_epochs: PositiveCount
     seed: Seed
+    initial_weights: InitialWeights | None
+    """What the network started from; none for one that was trained from scratch."""
+
     dataset_sha256: Sha256
     """Hash of the manifest of the prepared data trained on."""
 

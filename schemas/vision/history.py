@@ -7,7 +7,6 @@ from pydantic import Field
 from schemas.shared.fields import Fraction, Items, NonNegative, PositiveCount
 from schemas.shared.schema import Schema
 
-
 EndedBy = Literal["num_epochs", "early_stopping", "time_budget"]
 
 

@@ -43,6 +43,7 @@ def list_facts(
         "Network": [
             ("Name", checkpoint.network.name),
             *_parameters(checkpoint.network.arguments.model_dump()),
+            *_started_from(checkpoint),
             ("Preprocessing", ", ".join(map(_in_words, checkpoint.preprocessing))),
             ("Hash of the weights", wording.short_hash(checkpoint.weights_sha256)),
         ],
@@ -61,6 +62,13 @@ def list_facts(
             ),
         ],
     }
+
+
+def _started_from(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
+    if found := checkpoint.initial_weights:
+        num_new = len(found.other_shape) + len(found.only_in_network)
+        yield "Started from", f"{found.source}, {wording.plural(num_new, 'tensor')} new"
+        yield "Hash of those weights", wording.short_hash(found.sha256)
 
 
 def _parameters(values: dict[str, object]) -> Iterator[tuple[str, str]]:

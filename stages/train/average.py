@@ -1,6 +1,7 @@
 """A moving average of a network's weights, which often answers better than the weights themselves."""
 
-from copy import deepcopy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ class WeightAverage:
     """
 
     def __init__(self, network: nn.Module, *, decay: float) -> None:
-        self.network = deepcopy(network).eval().requires_grad_(False)
+        self._tensors = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
         self._decay = decay
         self._num_steps = 0
 
@@ -26,22 +27,34 @@ class WeightAverage:
         """Take in the weights after an optimizer step."""
         self._num_steps += 1
         decay = min(self._decay, (1 + self._num_steps) / (10 + self._num_steps))
-        now, average = network.state_dict(), self.network.state_dict()
-        is_float = {name: tensor.is_floating_point() for name, tensor in average.items()}
-        torch._foreach_lerp_(
-            [tensor for name, tensor in average.items() if is_float[name]],
-            [tensor for name, tensor in now.items() if is_float[name]],
-            weight=1 - decay,
-        )
-        for name, tensor in average.items():
-            if not is_float[name]:
-                tensor.copy_(now[name])
+        for name, now in network.state_dict().items():
+            if now.is_floating_point():
+                self._tensors[name].lerp_(now, 1 - decay)
+            else:
+                self._tensors[name].copy_(now)
+
+    @contextmanager
+    def lent_to(self, network: nn.Module) -> Iterator[None]:
+        """Have the network hold the average while the block runs, and its own weights again afterwards."""
+        self._swap(network)
+        try:
+            yield
+        finally:
+            self._swap(network)
+
+    @torch.no_grad()
+    def _swap(self, network: nn.Module) -> None:
+        for name, tensor in network.state_dict().items():
+            kept = tensor.clone()
+            tensor.copy_(self._tensors[name])
+            self._tensors[name].copy_(kept)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that changes."""
-        return {"network": self.network.state_dict(), "num_steps": self._num_steps}
+        return {"tensors": self._tensors, "num_steps": self._num_steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Become what state_dict was taken from."""
-        self.network.load_state_dict(state_dict["network"])
+        for name, tensor in self._tensors.items():
+            tensor.copy_(state_dict["tensors"][name])
         self._num_steps = state_dict["num_steps"]

@@ -1,10 +1,10 @@
 """When training ends: after the last epoch, when it no longer improves, or when time is up."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from schemas.vision.history import EndedBy, EpochRecord
+from schemas.vision.history import EndedBy
 
 
 class Clock:
@@ -28,8 +28,8 @@ class Clock:
         self._started = self._now() - state_dict["seconds"]
 
 
-def find_end(
-    history: Sequence[EpochRecord],
+def explain_end(
+    num_finished: int,
     *,
     num_epochs: int,
     best_epoch: int,
@@ -40,7 +40,7 @@ def find_end(
     """Return why training ends here, or None if another epoch follows.
 
     Args:
-        history: The finished epochs.
+        num_finished: Epochs behind.
         num_epochs: How many there are at most.
         best_epoch: The best so far, counted from 1; 0 before the first.
         patience_epochs: Epochs in a row without a new best that end training; None for any number.
@@ -48,10 +48,10 @@ def find_end(
         max_seconds: How long it may take; it ends before an epoch that would likely take longer. One epoch is
             always trained.
     """
-    if len(history) >= num_epochs:
+    if num_finished >= num_epochs:
         return "num_epochs"
-    if patience_epochs is not None and len(history) - best_epoch >= patience_epochs:
+    if patience_epochs is not None and num_finished - best_epoch >= patience_epochs:
         return "early_stopping"
-    if max_seconds is not None and history and seconds * (1 + 1 / len(history)) > max_seconds:
+    if max_seconds is not None and num_finished and seconds * (1 + 1 / num_finished) > max_seconds:
         return "time_budget"
     return None

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from schemas.vision.history import EpochRecord, Scores
+from schemas.vision.initial_weights import InitialWeights
 from schemas.vision.runtime import Numerics
 from stages.shared.errors import InputError
 from stages.train.best import is_better
@@ -20,6 +21,7 @@ from stages.train.state import Best, TrainingState
 from stages.vision import scores
 from stages.vision.dataset import PreparedImages
 from stages.vision.draws import derive_seed
+from stages.vision.dropout import draw_dropout, find_dropouts
 from stages.vision.inference import compute_logits
 from stages.vision.runtime import autocast
 
@@ -30,10 +32,17 @@ Batches = DataLoader[tuple[Tensor, Tensor]]
 class Training:
     """What stays the same while training, beside the TrainingState that changes."""
 
+    network: nn.Module
+    """What an epoch runs: the state's network, or a part of it that is trained alone."""
+
+    initial_weights: InitialWeights | None
+    """What the network started from."""
+
     criterion: nn.Module
     train_images: PreparedImages
     train_order: EpochOrder
     train_batches: Batches
+    val_images: PreparedImages
     val_batches: Batches
     batch_size: int
     num_classes: int
@@ -58,22 +67,23 @@ def run_epoch(training: Training, state: TrainingState) -> EpochRecord:
     training.progress.start_epoch(state.epoch + 1)
     train_steps(training, state)
     train_loss, train_accuracy = score_steps(state)
-    logits, labels = compute_logits(
-        state.evaluated, training.val_batches, device=training.device, numerics=training.numerics
-    )
-    record = EpochRecord(
-        epoch=state.epoch + 1,
-        lr=state.lr,
-        train_loss=train_loss,
-        train_accuracy=train_accuracy,
-        val=score_validation(training, logits, labels, epoch=state.epoch),
-    )
-    is_best = is_better(
-        record.val, state.best.record.val if state.best else None, metric=training.best_metric
-    )
-    if is_best:
-        weights = copy_weights(state.evaluated)
-        state.best = Best(record, calibration=calibrate(logits, labels), weights=weights)
+    with state.kept_weights():
+        logits, labels = compute_logits(
+            training.network, training.val_batches, device=training.device, numerics=training.numerics
+        )
+        record = EpochRecord(
+            epoch=state.epoch + 1,
+            lr=state.lr,
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            val=score_validation(training, logits, labels, epoch=state.epoch),
+        )
+        is_best = is_better(
+            record.val, state.best.record.val if state.best else None, metric=training.best_metric
+        )
+        if is_best:
+            calibration = calibrate(logits, labels)
+            state.best = Best(record, calibration=calibration, weights=copy_weights(state.network))
     if state.plateau:
         state.plateau.watch(record.val)
         refresh_rates(state.lr_scheduler)
@@ -86,31 +96,40 @@ def run_epoch(training: Training, state: TrainingState) -> EpochRecord:
 
 def train_steps(training: Training, state: TrainingState) -> None:
     """Go through the training images that are left of the epoch, step by step."""
-    network, criterion, optimizer, scaler = state.network, training.criterion, state.optimizer, state.scaler
+    network, criterion, optimizer, scaler = (
+        training.network,
+        training.criterion,
+        state.optimizer,
+        state.scaler,
+    )
     network.train()
     training.train_images.set_epoch(state.epoch)
-    training.train_order.set_epoch(state.epoch, start=state.step * training.batch_size)
+    order = training.train_order
+    order.set_epoch(state.epoch, start=state.step * training.batch_size)
+    dropouts = find_dropouts(state.network)
 
     for images, targets in training.train_batches:
-        # Dropout draws from here: what a step draws depends on its number, not on the steps before it.
+        # What is dropped depends on seed, epoch and sample; in torchvision's and timm's own layers, which
+        # draw from torch's global numbers, on seed, epoch and step.
+        samples = order.samples_of(state.step, batch_size=training.batch_size)
         torch.manual_seed(derive_seed(training.seed, state.epoch, state.step))
         images = images.to(training.device, non_blocking=True, memory_format=torch.channels_last)
         targets = targets.to(training.device, non_blocking=True)
 
-        parts = zip(*(each.chunk(training.accumulation_steps) for each in (images, targets)), strict=True)
-        for number, (part, part_targets) in enumerate(parts):
+        for part in divide(len(images), num_parts=training.accumulation_steps):
+            draw_dropout(dropouts, seed=training.seed, epoch=state.epoch, samples=samples[part])
             with autocast(training.device, training.numerics):
-                logits = network(part)
-                loss = criterion(logits.float(), part_targets)
+                logits = network(images[part])
+                loss = criterion(logits.float(), targets[part])
 
-            if number == 0:
+            if part.start == 0:
                 optimizer.zero_grad(set_to_none=True)
             # The batch's mean is made of its parts' means, each as heavy as it has images.
-            scaler.scale(loss * (len(part) / len(images))).backward()
+            scaler.scale(loss * (len(logits) / len(images))).backward()
 
             # Summed up on the device: asking for a number every step would make the processor wait for it.
-            state.losses[state.step] += loss.detach() * len(part)
-            state.num_correct += count_correct(logits.detach(), part_targets)
+            state.losses[state.step] += loss.detach() * len(logits)
+            state.num_correct += count_correct(logits.detach(), targets[part])
 
         if training.max_grad_norm is not None:
             scaler.unscale_(optimizer)
@@ -120,12 +139,18 @@ def train_steps(training: Training, state: TrainingState) -> None:
         scaler.update()
         state.lr_scheduler.step()
         if state.average:
-            state.average.update(network)
+            state.average.update(state.network)
 
         state.num_images += len(images)
         state.step += 1
         training.progress.advance(len(images))
         training.save_point(state)
+
+
+def divide(num_images: int, *, num_parts: int) -> list[slice]:
+    """Return the parts of a batch, equally large but for the last."""
+    num_each = -(-num_images // num_parts)
+    return [slice(start, start + num_each) for start in range(0, num_images, num_each)]
 
 
 def count_correct(logits: Tensor, targets: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
@@ -37,18 +39,23 @@ class EpochOrder(Sampler[int]):
         self._batch_size = batch_size
         self._epoch = 0
         self._start = 0
+        self._samples: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def set_epoch(self, epoch: int, *, start: int = 0) -> None:
         """Choose the epoch whose order is next, and how many of its images to pass over."""
         self._epoch = epoch
         self._start = start
+        self._samples = self._whole_epoch().numpy()
+
+    def samples_of(self, step: int, *, batch_size: int) -> npt.NDArray[np.int64]:
+        """Return the samples int64 (N,) of a step of the epoch that set_epoch chose."""
+        return self._samples[step * batch_size : (step + 1) * batch_size]
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def __iter__(self) -> Iterator[int]:
-        order: list[int] = self._whole_epoch()[self._start :].tolist()
-        return iter(order)
+        return iter(self._samples[self._start :].tolist())
 
     def _whole_epoch(self) -> Tensor:
         if self._sampling == "one_batch":

@@ -1,6 +1,7 @@
 """The train stage, top to bottom."""
 
 import platform
+from typing import Literal, TypeVar
 
 import torch
 
@@ -8,29 +9,44 @@ from schemas.params import Params
 from schemas.shared.image import ImageForm
 from schemas.shared.manifest import Manifest
 from schemas.train.train_metrics import TrainMetrics
+from schemas.train.training import Training as TrainingParams
 from schemas.vision.calibration import Calibration
 from schemas.vision.checkpoint import Checkpoint
-from schemas.vision.history import History
+from schemas.vision.history import EndedBy, History
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Transforms
 from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, sha256_of, write_json
 from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED
+from stages.train.average import WeightAverage
 from stages.train.calibration import calibrate
 from stages.train.curves import log_epoch, open_curves
+from stages.train.ending import explain_end
+from stages.train.first_weights import fit_to_images, refuse_lone_image, start_from_weights
 from stages.train.loop import Training, copy_weights, run_epoch
 from stages.train.losses import build_loss
 from stages.train.lr_scheduler import build_lr_scheduler
 from stages.train.optimizer import build_optimizer
 from stages.train.order import EpochOrder
+from stages.train.plateau import Plateau
 from stages.train.progress import TrainingProgress
 from stages.train.state import Best, TrainingState, begin_state
+from stages.train.transfer import Phases, build_parameter_groups
 from stages.vision.checkpoint import hash_weights, write_checkpoint
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
+from stages.vision.head import refuse_headless
 from stages.vision.inference import compute_logits
 from stages.vision.networks import build_network
 from stages.vision.runtime import choose_device, make_deterministic
 from stages.vision.transforms import build_transforms, fill_in_statistics, without_random
+
+Number = TypeVar("Number", int, float)
+
+_ENDED = {
+    "num_epochs": "",
+    "early_stopping": "; ended by training.early_stopping_epochs",
+    "time_budget": "; ended by training.max_minutes",
+}
 
 
 def train(params: Params) -> None:
@@ -39,23 +55,29 @@ def train(params: Params) -> None:
     refuse_other_form(manifest.image, params)
     transforms = fill_in_statistics(params.transforms, mean=manifest.mean, std=manifest.std)
     training, state = build_training(params, manifest, transforms)
+    # Features repeat from epoch to epoch where no random transform changes the images.
+    repeats = not any(transform.random for transform in transforms)
+    phases = Phases(training, state.network, params.transfer, folder=PREPARED.parent if repeats else None)
     with (
         publish_folder(MODEL) as folder,
         publish_folder(DVCLIVE) as curves,
         open_curves(curves) as live,
         training.progress,
     ):
-        while state.epoch < params.training.num_epochs:
-            log_epoch(live, run_epoch(training, state))
+        while (ended_by := find_end(state, params.training)) is None:
+            log_epoch(live, run_epoch(phases.at(state.epoch), state))
         best = state.best
         assert best is not None, "there is at least one epoch"
-        last = Best(state.history[-1], calibrate_now(training, state), copy_weights(state.network))
+        with state.kept_weights():
+            last = Best(state.history[-1], calibrate_now(training, state), copy_weights(state.network))
         for name, kept in (("best", best), ("last", last)):
-            checkpoint = describe_checkpoint(kept, params, manifest, transforms, training.numerics)
+            checkpoint = describe_checkpoint(kept, params, manifest, transforms, training)
             write_checkpoint(folder / f"{name}.safetensors", checkpoint, kept.weights)
         history = History(
             best_metric=params.training.best_metric,
             best_epoch=best.record.epoch,
+            ended_by=ended_by,
+            is_repeatable=params.training.max_minutes == "none",
             epochs=tuple(state.history),
         )
         write_json(folder / "history.json", history)
@@ -68,8 +90,12 @@ def train(params: Params) -> None:
     write_json(METRICS / "train.json", metrics)
     print(
         f"train: best epoch {best.record.epoch} of {len(state.history)}, "
-        f"validation accuracy {best.record.val.accuracy:.2%}"
+        f"validation accuracy {best.record.val.accuracy:.2%}{_ENDED[ended_by]}"
     )
+    if params.training.max_minutes != "none":
+        print(
+            "train: a run with training.max_minutes need not give the same bytes again; history.json says so"
+        )
 
 
 def refuse_other_form(found: ImageForm, params: Params) -> None:
@@ -86,49 +112,117 @@ def refuse_other_form(found: ImageForm, params: Params) -> None:
         )
 
 
+def refuse_float16(device: torch.device, params: Params) -> None:
+    """Refuse to train in float16 where small gradients cannot be kept from vanishing.
+
+    Raises:
+        InputError: The device is another one than cuda.
+    """
+    if params.training.precision == "float16" and device.type != "cuda":
+        raise InputError(
+            f"params.yaml: training.precision: found float16, which trains on cuda only, not on {device.type}; "
+            "allowed: float32, bfloat16"
+        )
+
+
 def build_training(
     params: Params, manifest: Manifest, transforms: Transforms
 ) -> tuple[Training, TrainingState]:
     """Return all that trains, and the network before its first step, from parameters and prepared data."""
     device = choose_device(params.training.device, place="params.yaml: training.device")
+    refuse_float16(device, params)
     numerics = Numerics(threads=params.training.threads, precision=params.training.precision)
     make_deterministic(numerics)
     torch.manual_seed(params.training.seed)
     network = build_network(params.network.chosen(), image=manifest.image, num_classes=len(manifest.classes))
+    fixed_transforms = build_transforms(without_random(transforms))
+    fit_to_images(
+        network,
+        PreparedImages(PREPARED, manifest, "train", transform=fixed_transforms),
+        seed=params.training.seed,
+    )
+    initial_weights = start_from_weights(network, params.network, image=manifest.image)
+    refuse_lone_image(
+        network,
+        image=manifest.image,
+        num_images=sum(manifest.counts.train),
+        batch_size=params.loader.batch_size,
+    )
     network = network.to(device).to(memory_format=torch.channels_last)
+    if params.transfer.freeze == "backbone":
+        refuse_headless(network, image=manifest.image, device=device)
     criterion = build_loss(params.loss, class_counts=manifest.counts.train).to(device)
-    optimizer = build_optimizer(params.optimizer, network.parameters())
+    optimizer = build_optimizer(
+        params.optimizer, build_parameter_groups(network, params.transfer, lr=params.optimizer.lr)
+    )
 
     random_transforms = build_transforms(transforms, seed=params.training.seed)
-    train_images = PreparedImages(PREPARED, manifest, "train", transform=random_transforms)
-    val_images = PreparedImages(
-        PREPARED, manifest, "val", transform=build_transforms(without_random(transforms))
+    limit = number_or_none(params.training.limit_images)
+    train_images = PreparedImages(PREPARED, manifest, "train", transform=random_transforms, limit=limit)
+    val_images = PreparedImages(PREPARED, manifest, "val", transform=fixed_transforms, limit=limit)
+    order = EpochOrder(
+        train_images.labels,
+        shuffle=params.loader.shuffle,
+        seed=params.training.seed,
+        sampling=params.loader.sampling,
+        batch_size=params.loader.batch_size,
     )
-    order = EpochOrder(len(train_images), shuffle=params.loader.shuffle, seed=params.training.seed)
-    loader = params.loader.model_dump(exclude={"shuffle"})
+    loader = params.loader.model_dump(exclude={"shuffle", "sampling"})
     train_batches = build_loader(train_images, sampler=order, **loader)
     num_epochs, steps_per_epoch = params.training.num_epochs, len(train_batches)
+    plateau = Plateau(params.lr_scheduler.plateau, metric=params.training.best_metric)
     lr_scheduler = build_lr_scheduler(
-        params.lr_scheduler, optimizer, num_epochs=num_epochs, steps_per_epoch=steps_per_epoch
+        params.lr_scheduler,
+        optimizer,
+        num_epochs=num_epochs,
+        steps_per_epoch=steps_per_epoch,
+        plateau=plateau,
     )
     training = Training(
+        network=network,
+        initial_weights=initial_weights,
         criterion=criterion,
         train_images=train_images,
         train_order=order,
         train_batches=train_batches,
+        val_images=val_images,
         val_batches=build_loader(val_images, **loader),
         batch_size=params.loader.batch_size,
         num_classes=len(manifest.classes),
         best_metric=params.training.best_metric,
+        max_grad_norm=number_or_none(params.training.max_grad_norm),
+        accumulation_steps=params.training.accumulation_steps,
         device=device,
         numerics=numerics,
         seed=params.training.seed,
         progress=TrainingProgress(num_epochs=num_epochs, images_per_epoch=len(train_images)),
         save_point=lambda state: None,
     )
-    return training, begin_state(
-        network, optimizer, lr_scheduler, steps_per_epoch=steps_per_epoch, device=device
+    state = begin_state(network, optimizer, lr_scheduler, steps_per_epoch=steps_per_epoch, device=device)
+    if params.lr_scheduler.name == "plateau":
+        state.plateau = plateau
+    if params.training.ema_decay != "none":
+        state.average = WeightAverage(network, decay=params.training.ema_decay)
+    state.scaler = torch.amp.GradScaler(device.type, enabled=numerics.precision == "float16")
+    return training, state
+
+
+def find_end(state: TrainingState, training: TrainingParams) -> EndedBy | None:
+    """Return why training ends where it is, or None if another epoch follows."""
+    max_minutes = number_or_none(training.max_minutes)
+    return explain_end(
+        len(state.history),
+        num_epochs=training.num_epochs,
+        best_epoch=state.best.record.epoch if state.best else 0,
+        patience_epochs=number_or_none(training.early_stopping_epochs),
+        seconds=state.clock.seconds,
+        max_seconds=None if max_minutes is None else 60 * max_minutes,
     )
+
+
+def number_or_none(value: Literal["none"] | Number) -> Number | None:
+    """Return a parameter as Python has it."""
+    return None if value == "none" else value
 
 
 def calibrate_now(training: Training, state: TrainingState) -> Calibration:
@@ -141,7 +235,7 @@ def calibrate_now(training: Training, state: TrainingState) -> Calibration:
 
 
 def describe_checkpoint(
-    kept: Best, params: Params, manifest: Manifest, transforms: Transforms, numerics: Numerics
+    kept: Best, params: Params, manifest: Manifest, transforms: Transforms, training: Training
 ) -> Checkpoint:
     """Return all that is needed to use the weights of an epoch, and where they came from."""
     return Checkpoint(
@@ -150,11 +244,12 @@ def describe_checkpoint(
         classes=manifest.classes,
         image=manifest.image,
         preprocessing=without_random(transforms),
-        numerics=numerics,
+        numerics=training.numerics,
         calibration=kept.calibration,
         epoch=kept.record,
         num_epochs=params.training.num_epochs,
         seed=params.training.seed,
+        initial_weights=training.initial_weights,
         dataset_sha256=sha256_of(PREPARED / "manifest.json"),
         weights_sha256=hash_weights(kept.weights),
         libraries={"python": platform.python_version(), "torch": torch.__version__},

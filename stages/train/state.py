@@ -1,5 +1,6 @@
 """All that changes while training, in one place: what a stopped run goes on from."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -75,16 +76,15 @@ class TrainingState:
 
     plateau: Plateau | None = None
     average: WeightAverage | None = None
-    """Validated and kept in place of the network."""
+    """Validated and kept in place of the network's weights."""
 
     clock: Clock = field(default_factory=Clock)
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler(enabled=False))
     """Keeps float16 gradients from vanishing; without float16 it does nothing."""
 
-    @property
-    def evaluated(self) -> nn.Module:
-        """Return the network that is validated and kept."""
-        return self.average.network if self.average else self.network
+    def kept_weights(self) -> AbstractContextManager[None]:
+        """Return the context in which the network holds the weights that are validated and kept."""
+        return self.average.lent_to(self.network) if self.average else nullcontext()
 
     @property
     def parts(self) -> dict[str, Stateful]:

@@ -62,6 +62,7 @@ def make_content(
             epoch=epochs[(tested_epoch or best_epoch) - 1],
             num_epochs=num_epochs,
             seed=7,
+            initial_weights=None,
             dataset_sha256=DATASET_SHA256,
             weights_sha256=WEIGHTS_SHA256,
             libraries={"torch": "2.14.1", "numpy": "2.4.6"},

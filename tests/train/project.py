@@ -16,6 +16,8 @@ SMALL = {
     "dataset.width_px": 9,
     "loader.batch_size": 5,
     "network.cnn.channels": [4, 4],
+    "network.resnet.widths": [4, 4],
+    "network.airbench.widths": [4, 4],
     "training.num_epochs": 3,
     "training.threads": 1,
     "evaluation.num_worst": 2,

@@ -61,6 +61,8 @@ def make_training(
     order = EpochOrder(images.labels, shuffle=True, seed=seed)
     optimizer = optim.SGD(network.parameters(), lr=lr, momentum=0.9)
     training = Training(
+        network=network,
+        initial_weights=None,
         criterion=criterion or CrossEntropy(label_smoothing=0.0),
         train_images=images,
         train_order=order,
@@ -71,6 +73,7 @@ def make_training(
             num_workers=num_workers,
             prefetch_factor=prefetch_factor,
         ),
+        val_images=val_images,
         val_batches=build_loader(val_images, batch_size=batch_size),
         batch_size=batch_size,
         num_classes=len(manifest.classes),

@@ -46,6 +46,7 @@ def make_checkpoint(weights: dict[str, Tensor], **changes: Any) -> Checkpoint:
             ),
             "num_epochs": 3,
             "seed": 7,
+            "initial_weights": None,
             "dataset_sha256": "0" * 64,
             "weights_sha256": hash_weights(weights),
             "libraries": {"torch": "2"},

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from schemas.shared.image import ImageForm
 from schemas.vision.network import Cnn as CnnParams
+from stages.vision.dropout import SampleDropout
 
 
 class Cnn(nn.Module):
@@ -38,7 +39,7 @@ class Cnn(nn.Module):
             in_channels, height_px, width_px = out_channels, height_px // 2, width_px // 2
         self.features = nn.Sequential(*blocks)
         self.head = nn.Sequential(
-            nn.Flatten(), nn.Dropout(dropout), nn.Linear(in_channels * height_px * width_px, num_classes)
+            nn.Flatten(), SampleDropout(dropout), nn.Linear(in_channels * height_px * width_px, num_classes)
         )
 
     def forward(self, images: Tensor) -> Tensor:
