@@ -44,6 +44,6 @@ class History(Schema):
     """What ended training."""
 
     is_repeatable: bool
-    """Whether another run gives the same bytes: not with a time budget, which depends on the machine's speed."""
+    """Whether another run gives the same bytes; with a time budget that depends on the machine's speed."""
 
     epochs: Annotated[Items[EpochRecord], Field(min_length=1)]

@@ -37,15 +37,13 @@ class EpochOrder(Sampler[int]):
         self._seed = seed
         self._sampling = sampling
         self._batch_size = batch_size
-        self._epoch = 0
-        self._start = 0
-        self._samples: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self.set_epoch(0)
 
     def set_epoch(self, epoch: int, *, start: int = 0) -> None:
         """Choose the epoch whose order is next, and how many of its images to pass over."""
         self._epoch = epoch
         self._start = start
-        self._samples = self._whole_epoch().numpy()
+        self._samples: npt.NDArray[np.int64] = self._whole_epoch().numpy()
 
     def samples_of(self, step: int, *, batch_size: int) -> npt.NDArray[np.int64]:
         """Return the samples int64 (N,) of a step of the epoch that set_epoch chose."""
@@ -77,7 +75,7 @@ class EpochOrder(Sampler[int]):
         The classes stand in another order in every round. Each goes through its own images in the order in
         which they are permuted, and starts over when they are used up.
         """
-        of_class = [permuted[self._labels[permuted] == label] for label in self._labels.unique()]
+        of_class = [permuted[self._labels[permuted] == label] for label in torch.unique(self._labels)]
         num_rounds = -(-len(self) // len(of_class))
         turns = torch.stack(
             [images.repeat(-(-num_rounds // len(images)))[:num_rounds] for images in of_class]

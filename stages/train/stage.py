@@ -120,8 +120,8 @@ def refuse_float16(device: torch.device, params: Params) -> None:
     """
     if params.training.precision == "float16" and device.type != "cuda":
         raise InputError(
-            f"params.yaml: training.precision: found float16, which trains on cuda only, not on {device.type}; "
-            "allowed: float32, bfloat16"
+            f"params.yaml: training.precision: found float16, which trains on cuda only, not on "
+            f"{device.type}; allowed: float32, bfloat16"
         )
 
 
@@ -135,6 +135,7 @@ def build_training(
     make_deterministic(numerics)
     torch.manual_seed(params.training.seed)
     network = build_network(params.network.chosen(), image=manifest.image, num_classes=len(manifest.classes))
+    limit = number_or_none(params.training.limit_images)
     fixed_transforms = build_transforms(without_random(transforms))
     fit_to_images(
         network,
@@ -145,7 +146,7 @@ def build_training(
     refuse_lone_image(
         network,
         image=manifest.image,
-        num_images=sum(manifest.counts.train),
+        num_images=min(sum(manifest.counts.train), limit or sum(manifest.counts.train)),
         batch_size=params.loader.batch_size,
     )
     network = network.to(device).to(memory_format=torch.channels_last)
@@ -157,7 +158,6 @@ def build_training(
     )
 
     random_transforms = build_transforms(transforms, seed=params.training.seed)
-    limit = number_or_none(params.training.limit_images)
     train_images = PreparedImages(PREPARED, manifest, "train", transform=random_transforms, limit=limit)
     val_images = PreparedImages(PREPARED, manifest, "val", transform=fixed_transforms, limit=limit)
     order = EpochOrder(
