@@ -176,8 +176,8 @@ def test_every_variant_trains(tmp_path: Path, key: str, value: object) -> None:
     ("changes", "ended_by", "num_epochs"),
     [
         ({}, "num_epochs", 3),
-        # At such a rate no epoch is better than the first.
-        ({"training__early_stopping_epochs": 1, "optimizer__lr": 50.0}, "early_stopping", 2),
+        # At such a rate nothing changes, so no epoch is better than the first.
+        ({"training__early_stopping_epochs": 1, "optimizer__lr": 1e-30}, "early_stopping", 2),
         ({"training__max_minutes": 1e-6}, "time_budget", 1),
     ],
     ids=["num_epochs", "early_stopping", "time_budget"],
@@ -189,7 +189,7 @@ def test_history_says_what_ended_training(
     ended_by: str,
     num_epochs: int,
 ) -> None:
-    """Early stopping and the time budget end a run; history and the last line tell, and whether it repeats."""
+    """Early stopping and the time budget end a run; history and the printed lines say so."""
     train(tmp_path, **changes)
     history = read_json(MODEL / "history.json", History, made_by="")
     assert (history.ended_by, len(history.epochs)) == (ended_by, num_epochs)
