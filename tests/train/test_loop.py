@@ -50,11 +50,15 @@ def manifest(folder: Path) -> Manifest:
 Run = tuple[Training, TrainingState]
 
 
+def never_save(state: TrainingState) -> None:
+    """Let training go on."""
+
+
 def train(run: Run, *, num_epochs: int = 3) -> list[EpochRecord]:
     """Go on until so many epochs are finished, and return the records of all."""
     training, state = run
     while state.epoch < num_epochs:
-        run_epoch(training, state)
+        run_epoch(training, state, save_point=never_save)
     return state.history
 
 
@@ -63,7 +67,7 @@ def train_epoch(run: Run, *, epoch: int = 0) -> tuple[float, float]:
     training, state = run
     state.epoch = epoch - 1
     state.start_next_epoch()
-    train_steps(training, state)
+    train_steps(training, state, save_point=never_save)
     return score_steps(state)
 
 
