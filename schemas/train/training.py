@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import ProperFraction, Seed
+from schemas.shared.fields import Positive, PositiveCount, ProperFraction, Seed
 from schemas.shared.schema import Schema
 from schemas.vision.runtime import Device, Precision
 
@@ -47,3 +47,10 @@ class Training(Schema):
 
     precision: Precision
     """bfloat16 computes matrix products in 16 bits: faster where the processor has it."""
+
+    save_every_steps: Literal["none"] | PositiveCount
+    """Save what a stopped run goes on from after so many steps; the result does not depend on it."""
+
+    save_every_seconds: Literal["none"] | Positive
+    """Save it after so many seconds. A run that is killed loses at most the work of one interval; one that is
+    asked to stop saves first."""

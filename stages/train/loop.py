@@ -54,18 +54,19 @@ class Training:
     seed: int
     progress: TrainingProgress
 
-    save_point: Callable[[TrainingState], None]
-    """Called after every step and every epoch, where the state is whole: may save it, may end the run."""
+
+SavePoint = Callable[[TrainingState], None]
+"""Called after every step and every epoch, where the state is whole: may save it, may end the run."""
 
 
-def run_epoch(training: Training, state: TrainingState) -> EpochRecord:
+def run_epoch(training: Training, state: TrainingState, *, save_point: SavePoint) -> None:
     """Finish the state's epoch: the steps that are left, validation, and what is kept of it.
 
     Raises:
         InputError: The loss is no longer a finite number.
     """
     training.progress.start_epoch(state.epoch + 1)
-    train_steps(training, state)
+    train_steps(training, state, save_point=save_point)
     train_loss, train_accuracy = score_steps(state)
     with state.kept_weights():
         logits, labels = compute_logits(
@@ -90,11 +91,10 @@ def run_epoch(training: Training, state: TrainingState) -> EpochRecord:
     state.history.append(record)
     state.start_next_epoch()
     training.progress.finish_epoch(record, is_best=is_best)
-    training.save_point(state)
-    return record
+    save_point(state)
 
 
-def train_steps(training: Training, state: TrainingState) -> None:
+def train_steps(training: Training, state: TrainingState, *, save_point: SavePoint) -> None:
     """Go through the training images that are left of the epoch, step by step."""
     network, criterion, optimizer, scaler = (
         training.network,
@@ -144,7 +144,7 @@ def train_steps(training: Training, state: TrainingState) -> None:
         state.num_images += len(images)
         state.step += 1
         training.progress.advance(len(images))
-        training.save_point(state)
+        save_point(state)
 
 
 def divide(num_images: int, *, num_parts: int) -> list[slice]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +55,15 @@ def manifest(folder: Path) -> Manifest:
 Run = tuple[Training, TrainingState]
 
 
+def never_save(state: TrainingState) -> None:
+    """Let training go on."""
+
+
 def train(run: Run, *, num_epochs: int = 3) -> list[EpochRecord]:
     """Go on until so many epochs are finished, and return the records of all."""
     training, state = run
     while state.epoch < num_epochs:
-        run_epoch(training, state)
+        run_epoch(training, state, save_point=never_save)
     return state.history
 
 
@@ -69,7 +72,7 @@ def train_epoch(run: Run, *, epoch: int = 0) -> tuple[float, float]:
     training, state = run
     state.epoch = epoch - 1
     state.start_next_epoch()
-    train_steps(training, state)
+    train_steps(training, state, save_point=never_save)
     return score_steps(state)
 
 
@@ -369,9 +372,9 @@ def test_average_is_validated_and_kept(folder: Path, manifest: Manifest) -> None
 def test_plateau_lowers_the_next_epochs_rate(folder: Path, manifest: Manifest) -> None:
     """After an epoch that is no improvement the next one trains at the lower rate from its first step on."""
     training, state = make_eventful(folder, manifest)
-    rates = []
-    training = replace(training, save_point=lambda state: rates.append(state.lr))
-    train((training, state), num_epochs=3)
+    rates = list[float]()
+    for _ in range(3):
+        run_epoch(training, state, save_point=lambda state: rates.append(state.lr))
     of_epoch = [rates[start : start + 6] for start in (0, 6, 12)]  # 5 steps, and the end of the epoch
     assert of_epoch == [[0.05] * 6, [0.05] * 6, [0.025] * 6]
 
@@ -381,8 +384,8 @@ def test_all_that_changes_is_in_the_state(folder: Path, manifest: Manifest, stop
     """Plateau and average too: a run that goes on from any point ends in the bits of the unbroken one."""
     saved: list[dict[str, Any]] = []
     unbroken = make_eventful(folder, manifest)
-    recording = replace(unbroken[0], save_point=lambda state: saved.append(deepcopy(state.state_dict())))
-    train((recording, unbroken[1]), num_epochs=3)
+    for _ in range(3):
+        run_epoch(*unbroken, save_point=lambda state: saved.append(deepcopy(state.state_dict())))
     resumed = make_eventful(folder, manifest)
     resumed[1].load_state_dict(saved[stop])
     train(resumed, num_epochs=3)

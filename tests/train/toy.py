@@ -1,6 +1,6 @@
 """A training run small enough for a test."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -39,7 +39,6 @@ def make_training(
     seed: int = 0,
     max_grad_norm: float | None = None,
     accumulation_steps: int = 1,
-    save_point: Callable[[TrainingState], None] = lambda state: None,
 ) -> tuple[Training, TrainingState]:
     """Return a training run of a tiny network with SGD and momentum, its learning rate falling by steps."""
     torch.manual_seed(seed)
@@ -84,7 +83,6 @@ def make_training(
         numerics=Numerics(threads=1, precision=precision),
         seed=seed,
         progress=TrainingProgress(num_epochs=num_epochs, images_per_epoch=len(images)),
-        save_point=save_point,
     )
     state = begin_state(
         network,
