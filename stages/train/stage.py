@@ -31,8 +31,9 @@ from stages.train.lr_scheduler import build_lr_scheduler
 from stages.train.optimizer import build_optimizer
 from stages.train.order import EpochOrder
 from stages.train.plateau import Plateau
+from stages.train.precision import choose_precision
 from stages.train.progress import TrainingProgress
-from stages.train.resume import open_saved_state
+from stages.train.resume import find_dvc_folder, open_saved_state
 from stages.train.state import Best, TrainingState, begin_state
 from stages.train.transfer import Phases, build_parameter_groups
 from stages.vision.checkpoint import hash_weights, write_checkpoint
@@ -71,7 +72,7 @@ def train(params: Params, inputs: StageInputs) -> None:
     repeats = not any(transform.random for transform in transforms)
     phases = Phases(training, state.network, params.transfer, folder=PREPARED.parent if repeats else None)
     with (
-        open_saved_state(describe_run(inputs, training.device), params.training) as saved,
+        open_saved_state(describe_run(inputs, training), params.training) as saved,
         defer_stops(),
         training.progress,
     ):
@@ -88,14 +89,15 @@ def train(params: Params, inputs: StageInputs) -> None:
         saved.note_result((MODEL, DVCLIVE))
 
 
-def describe_run(inputs: StageInputs, device: torch.device) -> dict[str, object]:
+def describe_run(inputs: StageInputs, training: Training) -> dict[str, object]:
     """Return all that a result depends on, and what a saved state belongs to."""
     return {
         "params": dict(inputs.values),
         "code": dict(inputs.code),
         "data": sha256_of(PREPARED / "manifest.json"),
         "libraries": list_libraries(),
-        "machine": describe_machine(device),
+        "machine": describe_machine(training.device),
+        "numerics": training.numerics.model_dump(),
     }
 
 
@@ -177,7 +179,7 @@ def build_training(
     """Return all that trains, and the network before its first step, from parameters and prepared data."""
     device = choose_device(params.training.device, place="params.yaml: training.device")
     refuse_float16(device, params)
-    numerics = Numerics(threads=params.training.threads, precision=params.training.precision)
+    numerics = Numerics(threads=params.training.threads, precision="float32")
     make_deterministic(numerics)
     torch.manual_seed(params.training.seed)
     network = build_network(params.network.chosen(), image=manifest.image, num_classes=len(manifest.classes))
@@ -196,6 +198,16 @@ def build_training(
         batch_size=params.loader.batch_size,
     )
     network = network.to(device).to(memory_format=torch.channels_last)
+    precision = choose_precision(
+        params.training.precision,
+        network,
+        image=manifest.image,
+        device=device,
+        threads=params.training.threads,
+        machine={**list_libraries(), **describe_machine(device)},
+        memory=find_dvc_folder() / "tmp" / "darkroom" / "precision.json",
+    )
+    numerics = numerics.model_copy(update={"precision": precision})
     if params.transfer.freeze == "backbone":
         refuse_headless(network, image=manifest.image, device=device)
     criterion = build_loss(params.loss, class_counts=manifest.counts.train).to(device)

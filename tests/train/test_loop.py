@@ -1,9 +1,7 @@
 """The training loop does what a loop written by hand does, and the same every time."""
 
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -21,6 +19,7 @@ from stages.train.average import WeightAverage
 from stages.train.loop import Training, count_correct, run_epoch, score_steps, score_validation, train_steps
 from stages.train.losses.cross_entropy import CrossEntropy
 from stages.train.state import TrainingState
+from stages.train.state_file import read_state, write_state
 from stages.vision.checkpoint import hash_weights
 from stages.vision.draws import derive_seed
 from stages.vision.inference import compute_logits
@@ -380,14 +379,21 @@ def test_plateau_lowers_the_next_epochs_rate(folder: Path, manifest: Manifest) -
 
 
 @pytest.mark.parametrize("stop", [1, 5, 8, 11])
-def test_all_that_changes_is_in_the_state(folder: Path, manifest: Manifest, stop: int) -> None:
+def test_all_that_changes_is_in_the_state(
+    tmp_path: Path, folder: Path, manifest: Manifest, stop: int
+) -> None:
     """Plateau and average too: a run that goes on from any point ends in the bits of the unbroken one."""
-    saved: list[dict[str, Any]] = []
+    saved = list[Path]()
+
+    def save(state: TrainingState) -> None:
+        saved.append(tmp_path / f"{len(saved)}.safetensors")
+        write_state(saved[-1], state.state_dict())
+
     unbroken = make_eventful(folder, manifest)
     for _ in range(3):
-        run_epoch(*unbroken, save_point=lambda state: saved.append(deepcopy(state.state_dict())))
+        run_epoch(*unbroken, save_point=save)
     resumed = make_eventful(folder, manifest)
-    resumed[1].load_state_dict(saved[stop])
+    resumed[1].load_state_dict(read_state(saved[stop]))
     train(resumed, num_epochs=3)
     assert resumed[1].history == unbroken[1].history
     assert hash_network(resumed) == hash_network(unbroken)
