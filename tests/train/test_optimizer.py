@@ -168,7 +168,7 @@ def test_groups_keep_their_learning_rates(name: str) -> None:
 
 @pytest.mark.parametrize("name", names_of(Optimizer))
 def test_saved_state_goes_on_in_channels_last(tmp_path: Path, name: str) -> None:
-    """From a state that was written and read the next steps are the same, for kernels that lie channels_last."""
+    """From a state that was written and read the next steps are the same, for channels_last kernels too."""
 
     def step(network: nn.Module, optimizer: optim.Optimizer, seed: int) -> None:
         torch.manual_seed(seed)
