@@ -52,7 +52,7 @@ def _draw_batches(images: PreparedImages, *, num_images: int, seed: int) -> Iter
         yield images.gather(drawn[start : start + _BATCH_SIZE])[0]
 
 
-def start_from_weights(network: nn.Module, params: Network, *, image: ImageForm) -> InitialWeights | None:
+def start_from_weights(network: nn.Module, section: Network, *, image: ImageForm) -> InitialWeights | None:
     """Lay the weights that params.yaml names over a new network, and print what did not fit.
 
     Returns:
@@ -61,14 +61,14 @@ def start_from_weights(network: nn.Module, params: Network, *, image: ImageForm)
     Raises:
         InputError: They cannot be read or fetched, none fits, or two are named.
     """
-    file = params.weights_file
-    fetched = fetch_weights(params.chosen(), image=image) if file == NO_WEIGHTS_FILE else None
+    file = section.weights_file
+    fetched = fetch_weights(section.chosen(), image=image) if file == NO_WEIGHTS_FILE else None
     if file != NO_WEIGHTS_FILE:
         path = Path(file)
         found = lay_over(network, read_weights(path), source=path.name, sha256=sha256_of(path))
     elif fetched is not None:
-        arguments = params.chosen().arguments
-        source = f"{params.name} {arguments.model} {arguments.weights}"  # type: ignore[union-attr]
+        arguments = section.chosen().arguments
+        source = f"{section.name} {arguments.model} {arguments.weights}"  # type: ignore[union-attr]
         found = lay_over(network, fetched, source=source, sha256=hash_weights(fetched))
     else:
         return None
