@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import Seed
+from schemas.shared.fields import ProperFraction, Seed
 from schemas.shared.schema import Schema
 from schemas.vision.runtime import Device, Precision
 
@@ -20,6 +20,24 @@ class Training(Schema):
 
     best_metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "loss"]
     """Validation metric that chooses the best checkpoint; of equals the lower loss is kept."""
+
+    early_stopping_epochs: Literal["none"] | Annotated[int, Field(ge=1, le=10**6)]
+    """End after so many epochs in a row without a new best by best_metric."""
+
+    max_minutes: Literal["none"] | Annotated[float, Field(gt=0, le=10**6)]
+    """End before the epoch that would take longer; such a run does not repeat byte for byte, and says so."""
+
+    max_grad_norm: Literal["none"] | Annotated[float, Field(gt=0, le=1e9)]
+    """Shorten the gradient to this length where it is longer."""
+
+    accumulation_steps: Annotated[int, Field(ge=1, le=2**16)]
+    """Parts a batch is divided into, one after another: less memory, the same gradient."""
+
+    ema_decay: Literal["none"] | ProperFraction
+    """Validate and keep a moving average of the weights, of which this share stays at each step."""
+
+    limit_images: Literal["none"] | Annotated[int, Field(ge=1, le=10**9)]
+    """To look for defects: train and validate on so many images of each split, evenly spread."""
 
     device: Device
     """auto takes cuda, then mps, then cpu."""

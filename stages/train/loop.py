@@ -14,6 +14,7 @@ from schemas.vision.runtime import Numerics
 from stages.shared.errors import InputError
 from stages.train.best import is_better
 from stages.train.calibration import calibrate
+from stages.train.lr_scheduler import refresh_rates
 from stages.train.order import EpochOrder
 from stages.train.progress import TrainingProgress
 from stages.train.state import Best, TrainingState
@@ -46,6 +47,8 @@ class Training:
     batch_size: int
     num_classes: int
     best_metric: str
+    max_grad_norm: float | None
+    accumulation_steps: int
     device: torch.device
     numerics: Numerics
     seed: int
@@ -64,21 +67,26 @@ def run_epoch(training: Training, state: TrainingState) -> EpochRecord:
     training.progress.start_epoch(state.epoch + 1)
     train_steps(training, state)
     train_loss, train_accuracy = score_steps(state)
-    logits, labels = compute_logits(
-        training.network, training.val_batches, device=training.device, numerics=training.numerics
-    )
-    record = EpochRecord(
-        epoch=state.epoch + 1,
-        lr=state.lr,
-        train_loss=train_loss,
-        train_accuracy=train_accuracy,
-        val=score_validation(training, logits, labels, epoch=state.epoch),
-    )
-    is_best = is_better(
-        record.val, state.best.record.val if state.best else None, metric=training.best_metric
-    )
-    if is_best:
-        state.best = Best(record, calibration=calibrate(logits, labels), weights=copy_weights(state.network))
+    with state.kept_weights():
+        logits, labels = compute_logits(
+            training.network, training.val_batches, device=training.device, numerics=training.numerics
+        )
+        record = EpochRecord(
+            epoch=state.epoch + 1,
+            lr=state.lr,
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            val=score_validation(training, logits, labels, epoch=state.epoch),
+        )
+        is_best = is_better(
+            record.val, state.best.record.val if state.best else None, metric=training.best_metric
+        )
+        if is_best:
+            calibration = calibrate(logits, labels)
+            state.best = Best(record, calibration=calibration, weights=copy_weights(state.network))
+    if state.plateau:
+        state.plateau.watch(record.val)
+        refresh_rates(state.lr_scheduler)
     state.history.append(record)
     state.start_next_epoch()
     training.progress.finish_epoch(record, is_best=is_best)
@@ -88,7 +96,12 @@ def run_epoch(training: Training, state: TrainingState) -> EpochRecord:
 
 def train_steps(training: Training, state: TrainingState) -> None:
     """Go through the training images that are left of the epoch, step by step."""
-    network, criterion, optimizer = training.network, training.criterion, state.optimizer
+    network, criterion, optimizer, scaler = (
+        training.network,
+        training.criterion,
+        state.optimizer,
+        state.scaler,
+    )
     network.train()
     training.train_images.set_epoch(state.epoch)
     order = training.train_order
@@ -99,28 +112,45 @@ def train_steps(training: Training, state: TrainingState) -> None:
         # What is dropped depends on seed, epoch and sample; in torchvision's and timm's own layers, which
         # draw from torch's global numbers, on seed, epoch and step.
         samples = order.samples_of(state.step, batch_size=training.batch_size)
-        draw_dropout(dropouts, seed=training.seed, epoch=state.epoch, samples=samples)
         torch.manual_seed(derive_seed(training.seed, state.epoch, state.step))
         images = images.to(training.device, non_blocking=True, memory_format=torch.channels_last)
         targets = targets.to(training.device, non_blocking=True)
 
-        with autocast(training.device, training.numerics):
-            logits = network(images)
-            loss = criterion(logits.float(), targets)
+        for part in divide(len(images), num_parts=training.accumulation_steps):
+            draw_dropout(dropouts, seed=training.seed, epoch=state.epoch, samples=samples[part])
+            with autocast(training.device, training.numerics):
+                logits = network(images[part])
+                loss = criterion(logits.float(), targets[part])
 
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        state.lr = float(state.lr_scheduler.get_last_lr()[0])
-        optimizer.step()
+            if part.start == 0:
+                optimizer.zero_grad(set_to_none=True)
+            # The batch's mean is made of its parts' means, each as heavy as it has images.
+            scaler.scale(loss * (len(logits) / len(images))).backward()
+
+            # Summed up on the device: asking for a number every step would make the processor wait for it.
+            state.losses[state.step] += loss.detach() * len(logits)
+            state.num_correct += count_correct(logits.detach(), targets[part])
+
+        if training.max_grad_norm is not None:
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(network.parameters(), training.max_grad_norm)
+        state.lr = float(optimizer.param_groups[0]["lr"])
+        scaler.step(optimizer)
+        scaler.update()
         state.lr_scheduler.step()
+        if state.average:
+            state.average.update(state.network)
 
-        # Summed up on the device: asking for a number every step would make the processor wait for it.
-        state.losses[state.step] = loss.detach() * len(images)
-        state.num_correct += count_correct(logits.detach(), targets)
         state.num_images += len(images)
         state.step += 1
         training.progress.advance(len(images))
         training.save_point(state)
+
+
+def divide(num_images: int, *, num_parts: int) -> list[slice]:
+    """Return the parts of a batch, equally large but for the last."""
+    num_each = -(-num_images // num_parts)
+    return [slice(start, start + num_each) for start in range(0, num_images, num_each)]
 
 
 def count_correct(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The train stage, top to bottom."""
 
 import platform
+from typing import Literal, TypeVar
 
 import torch
 
@@ -8,22 +9,26 @@ from schemas.params import Params
 from schemas.shared.image import ImageForm
 from schemas.shared.manifest import Manifest
 from schemas.train.train_metrics import TrainMetrics
+from schemas.train.training import Training as TrainingParams
 from schemas.vision.calibration import Calibration
 from schemas.vision.checkpoint import Checkpoint
-from schemas.vision.history import History
+from schemas.vision.history import EndedBy, History
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Transforms
 from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, sha256_of, write_json
 from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED
+from stages.train.average import WeightAverage
 from stages.train.calibration import calibrate
 from stages.train.curves import log_epoch, open_curves
+from stages.train.ending import explain_end
 from stages.train.first_weights import fit_to_images, refuse_lone_image, start_from_weights
 from stages.train.loop import Training, copy_weights, run_epoch
 from stages.train.losses import build_loss
 from stages.train.lr_scheduler import build_lr_scheduler
 from stages.train.optimizer import build_optimizer
 from stages.train.order import EpochOrder
+from stages.train.plateau import Plateau
 from stages.train.progress import TrainingProgress
 from stages.train.state import Best, TrainingState, begin_state
 from stages.train.transfer import Phases, build_parameter_groups
@@ -34,6 +39,14 @@ from stages.vision.inference import compute_logits
 from stages.vision.networks import build_network
 from stages.vision.runtime import choose_device, make_deterministic
 from stages.vision.transforms import build_transforms, fill_in_statistics, without_random
+
+Number = TypeVar("Number", int, float)
+
+_ENDED = {
+    "num_epochs": "",
+    "early_stopping": "; ended by training.early_stopping_epochs",
+    "time_budget": "; ended by training.max_minutes",
+}
 
 
 def train(params: Params) -> None:
@@ -51,17 +64,20 @@ def train(params: Params) -> None:
         open_curves(curves) as live,
         training.progress,
     ):
-        while state.epoch < params.training.num_epochs:
+        while (ended_by := find_end(state, params.training)) is None:
             log_epoch(live, run_epoch(phases.at(state.epoch), state))
         best = state.best
         assert best is not None, "there is at least one epoch"
-        last = Best(state.history[-1], calibrate_now(training, state), copy_weights(state.network))
+        with state.kept_weights():
+            last = Best(state.history[-1], calibrate_now(training, state), copy_weights(state.network))
         for name, kept in (("best", best), ("last", last)):
             checkpoint = describe_checkpoint(kept, params, manifest, transforms, training)
             write_checkpoint(folder / f"{name}.safetensors", checkpoint, kept.weights)
         history = History(
             best_metric=params.training.best_metric,
             best_epoch=best.record.epoch,
+            ended_by=ended_by,
+            is_repeatable=params.training.max_minutes == "none",
             epochs=tuple(state.history),
         )
         write_json(folder / "history.json", history)
@@ -74,8 +90,12 @@ def train(params: Params) -> None:
     write_json(METRICS / "train.json", metrics)
     print(
         f"train: best epoch {best.record.epoch} of {len(state.history)}, "
-        f"validation accuracy {best.record.val.accuracy:.2%}"
+        f"validation accuracy {best.record.val.accuracy:.2%}{_ENDED[ended_by]}"
     )
+    if params.training.max_minutes != "none":
+        print(
+            "train: a run with training.max_minutes need not give the same bytes again; history.json says so"
+        )
 
 
 def refuse_other_form(found: ImageForm, params: Params) -> None:
@@ -92,15 +112,30 @@ def refuse_other_form(found: ImageForm, params: Params) -> None:
         )
 
 
+def refuse_float16(device: torch.device, params: Params) -> None:
+    """Refuse to train in float16 where small gradients cannot be kept from vanishing.
+
+    Raises:
+        InputError: The device is another one than cuda.
+    """
+    if params.training.precision == "float16" and device.type != "cuda":
+        raise InputError(
+            f"params.yaml: training.precision: found float16, which trains on cuda only, not on "
+            f"{device.type}; allowed: float32, bfloat16"
+        )
+
+
 def build_training(
     params: Params, manifest: Manifest, transforms: Transforms
 ) -> tuple[Training, TrainingState]:
     """Return all that trains, and the network before its first step, from parameters and prepared data."""
     device = choose_device(params.training.device, place="params.yaml: training.device")
+    refuse_float16(device, params)
     numerics = Numerics(threads=params.training.threads, precision=params.training.precision)
     make_deterministic(numerics)
     torch.manual_seed(params.training.seed)
     network = build_network(params.network.chosen(), image=manifest.image, num_classes=len(manifest.classes))
+    limit = number_or_none(params.training.limit_images)
     fixed_transforms = build_transforms(without_random(transforms))
     fit_to_images(
         network,
@@ -111,7 +146,7 @@ def build_training(
     refuse_lone_image(
         network,
         image=manifest.image,
-        num_images=sum(manifest.counts.train),
+        num_images=min(sum(manifest.counts.train), limit or sum(manifest.counts.train)),
         batch_size=params.loader.batch_size,
     )
     network = network.to(device).to(memory_format=torch.channels_last)
@@ -123,14 +158,25 @@ def build_training(
     )
 
     random_transforms = build_transforms(transforms, seed=params.training.seed)
-    train_images = PreparedImages(PREPARED, manifest, "train", transform=random_transforms)
-    val_images = PreparedImages(PREPARED, manifest, "val", transform=fixed_transforms)
-    order = EpochOrder(len(train_images), shuffle=params.loader.shuffle, seed=params.training.seed)
-    loader = params.loader.model_dump(exclude={"shuffle"})
+    train_images = PreparedImages(PREPARED, manifest, "train", transform=random_transforms, limit=limit)
+    val_images = PreparedImages(PREPARED, manifest, "val", transform=fixed_transforms, limit=limit)
+    order = EpochOrder(
+        train_images.labels,
+        shuffle=params.loader.shuffle,
+        seed=params.training.seed,
+        sampling=params.loader.sampling,
+        batch_size=params.loader.batch_size,
+    )
+    loader = params.loader.model_dump(exclude={"shuffle", "sampling"})
     train_batches = build_loader(train_images, sampler=order, **loader)
     num_epochs, steps_per_epoch = params.training.num_epochs, len(train_batches)
+    plateau = Plateau(params.lr_scheduler.plateau, metric=params.training.best_metric)
     lr_scheduler = build_lr_scheduler(
-        params.lr_scheduler, optimizer, num_epochs=num_epochs, steps_per_epoch=steps_per_epoch
+        params.lr_scheduler,
+        optimizer,
+        num_epochs=num_epochs,
+        steps_per_epoch=steps_per_epoch,
+        plateau=plateau,
     )
     training = Training(
         network=network,
@@ -144,15 +190,39 @@ def build_training(
         batch_size=params.loader.batch_size,
         num_classes=len(manifest.classes),
         best_metric=params.training.best_metric,
+        max_grad_norm=number_or_none(params.training.max_grad_norm),
+        accumulation_steps=params.training.accumulation_steps,
         device=device,
         numerics=numerics,
         seed=params.training.seed,
         progress=TrainingProgress(num_epochs=num_epochs, images_per_epoch=len(train_images)),
         save_point=lambda state: None,
     )
-    return training, begin_state(
-        network, optimizer, lr_scheduler, steps_per_epoch=steps_per_epoch, device=device
+    state = begin_state(network, optimizer, lr_scheduler, steps_per_epoch=steps_per_epoch, device=device)
+    if params.lr_scheduler.name == "plateau":
+        state.plateau = plateau
+    if params.training.ema_decay != "none":
+        state.average = WeightAverage(network, decay=params.training.ema_decay)
+    state.scaler = torch.amp.GradScaler(device.type, enabled=numerics.precision == "float16")
+    return training, state
+
+
+def find_end(state: TrainingState, training: TrainingParams) -> EndedBy | None:
+    """Return why training ends where it is, or None if another epoch follows."""
+    max_minutes = number_or_none(training.max_minutes)
+    return explain_end(
+        len(state.history),
+        num_epochs=training.num_epochs,
+        best_epoch=state.best.record.epoch if state.best else 0,
+        patience_epochs=number_or_none(training.early_stopping_epochs),
+        seconds=state.clock.seconds,
+        max_seconds=None if max_minutes is None else 60 * max_minutes,
     )
+
+
+def number_or_none(value: Literal["none"] | Number) -> Number | None:
+    """Return a parameter as Python has it."""
+    return None if value == "none" else value
 
 
 def calibrate_now(training: Training, state: TrainingState) -> Calibration:

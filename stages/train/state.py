@@ -1,5 +1,6 @@
 """All that changes while training, in one place: what a stopped run goes on from."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,6 +9,9 @@ from torch import Tensor, nn, optim
 
 from schemas.vision.calibration import Calibration
 from schemas.vision.history import EpochRecord
+from stages.train.average import WeightAverage
+from stages.train.ending import Clock
+from stages.train.plateau import Plateau
 
 StateDict = dict[str, Any]
 """Dicts, lists, tuples, tensors, numbers, texts and None, nested as one likes."""
@@ -45,7 +49,7 @@ class TrainingState:
 
     network: nn.Module
     optimizer: optim.Optimizer
-    lr_scheduler: optim.lr_scheduler.LRScheduler
+    lr_scheduler: optim.lr_scheduler.LambdaLR
 
     losses: Tensor
     """Of each step of the unfinished epoch, times its images: float32 (steps_per_epoch,), on the device."""
@@ -70,8 +74,28 @@ class TrainingState:
 
     best: Best | None = None
 
-    parts: dict[str, Stateful] = field(default_factory=dict)
-    """All else that changes, by name."""
+    plateau: Plateau | None = None
+    average: WeightAverage | None = None
+    """Validated and kept in place of the network's weights."""
+
+    clock: Clock = field(default_factory=Clock)
+    scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler(enabled=False))
+    """Keeps float16 gradients from vanishing; without float16 it does nothing."""
+
+    def kept_weights(self) -> AbstractContextManager[None]:
+        """Return the context in which the network holds the weights that are validated and kept."""
+        return self.average.lent_to(self.network) if self.average else nullcontext()
+
+    @property
+    def parts(self) -> dict[str, Stateful]:
+        """Return all else that changes, by name."""
+        parts = {
+            "plateau": self.plateau,
+            "average": self.average,
+            "clock": self.clock,
+            "scaler": self.scaler if self.scaler.is_enabled() else None,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
 
     def start_next_epoch(self) -> None:
         """Leave a finished epoch behind."""
@@ -131,7 +155,7 @@ class TrainingState:
 def begin_state(
     network: nn.Module,
     optimizer: optim.Optimizer,
-    lr_scheduler: optim.lr_scheduler.LRScheduler,
+    lr_scheduler: optim.lr_scheduler.LambdaLR,
     *,
     steps_per_epoch: int,
     device: torch.device,

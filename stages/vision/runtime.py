@@ -40,4 +40,5 @@ def make_deterministic(numerics: Numerics) -> None:
 
 def autocast(device: torch.device, numerics: Numerics) -> AbstractContextManager[None]:
     """Return the context in which forward passes run at the wanted precision."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=numerics.precision == "bfloat16")
+    dtype = torch.float16 if numerics.precision == "float16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=numerics.precision != "float32")

@@ -121,7 +121,11 @@ def test_an_experiment_is_run_and_compared(project: Project) -> None:
         ("source: data/digits.zip", "source: data/corrupt.zip", "data/corrupt.zip"),
         ("source: data/digits.zip", "source: data/empty", "data/empty"),
         ("source: data/digits.zip", "source: data/nowhere", "data/nowhere"),
-        ("name: adamw # sgd | adam | adamw\n  lr: 0.004", "name: sgd\n  lr: 1000.0", "the loss became"),
+        (
+            "name: adamw # sgd | adam | adamw | rmsprop | muon\n  lr: 0.004",
+            "name: sgd\n  lr: 1000.0",
+            "the loss became",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_line_and_loses_nothing(

@@ -1,7 +1,10 @@
 """The training loop does what a loop written by hand does, and the same every time."""
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +13,12 @@ from torch import Tensor, nn, optim
 from torch.nn import functional
 
 from schemas.shared.manifest import Manifest
+from schemas.train.lr_scheduler import Plateau
 from schemas.vision.history import EpochRecord, Scores
 from schemas.vision.transforms import AnyTransform, RandomCrop, RandomHorizontalFlip
 from stages.shared.errors import InputError
+from stages.train import plateau as plateaus
+from stages.train.average import WeightAverage
 from stages.train.loop import Training, count_correct, run_epoch, score_steps, score_validation, train_steps
 from stages.train.losses.cross_entropy import CrossEntropy
 from stages.train.state import TrainingState
@@ -295,3 +301,93 @@ def test_too_high_a_learning_rate_is_named(folder: Path, manifest: Manifest) -> 
     """Weights that fly apart end in the same message, not in a checkpoint of no numbers."""
     with pytest.raises(InputError, match=r"loss became (nan|inf) (in|after) epoch \d.*lower optimizer\.lr"):
         train(make_training(folder, manifest, lr=1e20), num_epochs=5)
+
+
+@pytest.mark.parametrize("accumulation_steps", [2, 3, 5, 100])
+def test_parts_of_a_batch_give_its_gradient(
+    folder: Path, manifest: Manifest, accumulation_steps: int
+) -> None:
+    """Divided batches, the smaller last one too, end in the weights and losses of whole ones."""
+    whole = make_training(folder, manifest, dropout=0.5, augment=AUGMENT)
+    parts = make_training(
+        folder, manifest, dropout=0.5, augment=AUGMENT, accumulation_steps=accumulation_steps
+    )
+    sizes = set[int]()
+    parts[0].network.register_forward_hook(lambda _, images, __: sizes.add(len(images[0])))
+    expected, found = train(whole, num_epochs=2), train(parts, num_epochs=2)
+    assert [record.train_loss for record in found] == pytest.approx(
+        [record.train_loss for record in expected], rel=1e-5
+    )
+    assert found[-1].train_accuracy == expected[-1].train_accuracy
+    assert min(sizes) < 5
+    for one, other in zip(whole[1].network.parameters(), parts[1].network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_long_gradients_are_shortened(folder: Path, manifest: Manifest) -> None:
+    """A gradient is shortened to the length, all parameters' taken together; a short one stays as it is."""
+    free = make_training(folder, manifest, lr=0.0)
+    train_epoch(free)
+    gradients = [weights.grad for weights in free[1].network.parameters()]
+    length = torch.cat([grad.flatten() for grad in gradients if grad is not None]).norm().item()
+    for max_grad_norm, expected in ((0.5 * length, 0.5 * length), (2 * length, length)):
+        clipped = make_training(folder, manifest, lr=0.0, max_grad_norm=max_grad_norm)
+        train_epoch(clipped)
+        found = [weights.grad for weights in clipped[1].network.parameters()]
+        for one, other in zip(found, gradients, strict=True):
+            assert one is not None
+            assert other is not None
+            torch.testing.assert_close(one, other * (expected / length), rtol=1e-4, atol=1e-8)
+
+
+def make_eventful(folder: Path, manifest: Manifest) -> Run:
+    """Return a run with everything that changes from step to step: a plateau and an average too."""
+    training, state = make_training(folder, manifest, dropout=0.5, augment=AUGMENT, max_grad_norm=1.0)
+    arguments = Plateau(patience_epochs=0, min_delta=10.0, gamma=0.5, min_lr_fraction=0.0)
+    plateau = state.plateau = plateaus.Plateau(arguments, metric="loss")
+    state.lr_scheduler = optim.lr_scheduler.LambdaLR(state.optimizer, lambda step: plateau.factor)
+    state.average = WeightAverage(state.network, decay=0.8)
+    return training, state
+
+
+def test_average_is_validated_and_kept(folder: Path, manifest: Manifest) -> None:
+    """Scores and the best weights are the average's, while training goes on with the network's own."""
+    run, plain = make_eventful(folder, manifest), make_eventful(folder, manifest)
+    plain[1].average = None
+    train(run, num_epochs=1)
+    train(plain, num_epochs=1)
+    assert hash_network(run) == hash_network(plain)
+    state, average = run[1], run[1].average
+    assert average is not None
+    assert state.best is not None
+    with average.lent_to(state.network):
+        assert validate(run) == state.history[0].val
+        assert hash_weights(state.best.weights) == hash_network(run)
+    assert state.history[0].val != plain[1].history[0].val
+
+
+def test_plateau_lowers_the_next_epochs_rate(folder: Path, manifest: Manifest) -> None:
+    """After an epoch that is no improvement the next one trains at the lower rate from its first step on."""
+    training, state = make_eventful(folder, manifest)
+    rates = []
+    training = replace(training, save_point=lambda state: rates.append(state.lr))
+    train((training, state), num_epochs=3)
+    of_epoch = [rates[start : start + 6] for start in (0, 6, 12)]  # 5 steps, and the end of the epoch
+    assert of_epoch == [[0.05] * 6, [0.05] * 6, [0.025] * 6]
+
+
+@pytest.mark.parametrize("stop", [1, 5, 8, 11])
+def test_all_that_changes_is_in_the_state(folder: Path, manifest: Manifest, stop: int) -> None:
+    """Plateau and average too: a run that goes on from any point ends in the bits of the unbroken one."""
+    saved: list[dict[str, Any]] = []
+    unbroken = make_eventful(folder, manifest)
+    recording = replace(unbroken[0], save_point=lambda state: saved.append(deepcopy(state.state_dict())))
+    train((recording, unbroken[1]), num_epochs=3)
+    resumed = make_eventful(folder, manifest)
+    resumed[1].load_state_dict(saved[stop])
+    train(resumed, num_epochs=3)
+    assert resumed[1].history == unbroken[1].history
+    assert hash_network(resumed) == hash_network(unbroken)
+    assert resumed[1].best is not None
+    assert unbroken[1].best is not None
+    assert hash_weights(resumed[1].best.weights) == hash_weights(unbroken[1].best.weights)

@@ -37,6 +37,8 @@ def make_training(
     precision: Precision = "float32",
     criterion: nn.Module | None = None,
     seed: int = 0,
+    max_grad_norm: float | None = None,
+    accumulation_steps: int = 1,
     save_point: Callable[[TrainingState], None] = lambda state: None,
 ) -> tuple[Training, TrainingState]:
     """Return a training run of a tiny network with SGD and momentum, its learning rate falling by steps."""
@@ -56,7 +58,7 @@ def make_training(
     val_images = PreparedImages(
         folder, manifest, "val", transform=build_transforms(without_random(transforms))
     )
-    order = EpochOrder(len(images), shuffle=True, seed=seed)
+    order = EpochOrder(images.labels, shuffle=True, seed=seed)
     optimizer = optim.SGD(network.parameters(), lr=lr, momentum=0.9)
     training = Training(
         network=network,
@@ -76,6 +78,8 @@ def make_training(
         batch_size=batch_size,
         num_classes=len(manifest.classes),
         best_metric="loss",
+        max_grad_norm=max_grad_norm,
+        accumulation_steps=accumulation_steps,
         device=CPU,
         numerics=Numerics(threads=1, precision=precision),
         seed=seed,

@@ -258,3 +258,15 @@ def test_damaged_manifest_is_refused(folder: Path, text: str) -> None:
     (folder / "manifest.json").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"manifest\.json: .*dvc repro prepare-dataset"):
         read_manifest(folder)
+
+
+@pytest.mark.parametrize("limit", [1, 5, 9, 1000])
+def test_limit_takes_images_from_all_over_the_split(tmp_path: Path, limit: int) -> None:
+    """With a limit there are so many images at most, evenly spread, the same ones every time."""
+    manifest = write_prepared(tmp_path)
+    whole = PreparedImages(tmp_path, manifest, "train").rows
+    limited = PreparedImages(tmp_path, manifest, "train", limit=limit)
+    assert len(limited) == len(limited.labels) == min(limit, 24)
+    assert set(limited.rows) <= set(whole)
+    gaps = np.diff(np.searchsorted(whole, limited.rows))
+    assert gaps.size == 0 or gaps.max() - gaps.min() <= 1
