@@ -91,13 +91,18 @@ def describe(found: InitialWeights) -> list[str]:
     return lines
 
 
-def refuse_lone_image(network: nn.Module, *, image: ImageForm, num_images: int, batch_size: int) -> None:
-    """Try whether a last batch of one image can be trained on: batch norm of one pixel cannot.
+def refuse_lone_image(network: nn.Module, *, image: ImageForm, smallest: int) -> None:
+    """Try whether one image alone can be trained on, if there is such a step: batch norm of one pixel cannot.
+
+    Args:
+        network: On the processor.
+        image: The form of its images.
+        smallest: Images of the smallest batch, or part of one.
 
     Raises:
         InputError: It cannot.
     """
-    if num_images % batch_size != 1:
+    if smallest > 1:
         return
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     try:
@@ -105,8 +110,8 @@ def refuse_lone_image(network: nn.Module, *, image: ImageForm, num_images: int, 
             network.train()(torch.zeros(1, image.num_channels, image.height_px, image.width_px))
     except ValueError:
         raise InputError(
-            f"params.yaml: loader.batch_size: found {batch_size}, which leaves 1 of {num_images} training "
-            "images for the last batch, and this network's batch norm needs 2; choose another batch size"
+            "params.yaml: loader.batch_size: leaves a single image for the last batch or a part of one, and "
+            "this network's batch norm needs 2; choose another batch size or training.accumulation_steps"
         ) from None
     finally:
         network.load_state_dict(before)

@@ -14,7 +14,8 @@ def drop(
     """Return what is left of ones for these samples."""
     dropout = SampleDropout(p)
     draw_dropout([dropout], seed=seed, epoch=epoch, samples=np.array(samples, dtype=np.int64))
-    return dropout(torch.ones(len(samples), *shape))
+    left: Tensor = dropout(torch.ones(len(samples), *shape))
+    return left
 
 
 def test_a_sample_loses_the_same_in_any_batch() -> None:

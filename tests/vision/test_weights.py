@@ -1,7 +1,9 @@
 """Weights that were trained before."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +29,7 @@ def make_weights() -> dict[str, Tensor]:
     return make_network(num_classes=10).state_dict()
 
 
-WRAPPINGS = {
+WRAPPINGS: dict[str, Callable[[dict[str, Tensor]], dict[str, Any]]] = {
     "alone": lambda weights: weights,
     "state_dict": lambda weights: {"state_dict": weights, "epoch": 3},
     "model": lambda weights: {"model": weights, "optimizer": {"lr": 0.1}},
@@ -121,10 +123,11 @@ def test_what_fits_is_taken_over_and_the_rest_is_listed() -> None:
     weights["extra.weight"] = torch.zeros(2)
     del weights["1.running_var"]
     network = make_network()
-    head = network[3].weight.clone()
+    own = network.state_dict()
+    head = own["3.weight"].clone()
     found = lay_over(network, weights, source="file.pth", sha256=SHA256)
-    assert torch.equal(network[0].weight, weights["0.weight"])
-    assert torch.equal(network[3].weight, head)
+    assert torch.equal(own["0.weight"], weights["0.weight"])
+    assert torch.equal(own["3.weight"], head)
     assert found.other_shape == ("3.bias", "3.weight")
     assert found.only_in_network == ("1.running_var",)
     assert found.only_in_weights == ("extra.weight",)
@@ -151,8 +154,9 @@ def test_half_precision_is_widened() -> None:
     }
     network = make_network(num_classes=10)
     lay_over(network, weights, source="file.pth", sha256=SHA256)
-    assert network[0].weight.dtype == torch.float32
-    assert torch.equal(network[0].weight, weights["0.weight"].float())
+    kernels = network.state_dict()["0.weight"]
+    assert kernels.dtype == torch.float32
+    assert torch.equal(kernels, weights["0.weight"].float())
 
 
 def test_weights_of_another_network_are_refused() -> None:

@@ -39,7 +39,7 @@ def test_fitted_layer_whitens(channels: int) -> None:
     """On the images it is fitted to, its outputs have the second moments of the identity."""
     images = draw_smooth_images(50, channels)
     layer = Whitening(channels, epsilon=1e-9)
-    layer.fit(images.split(7))
+    layer.fit([images[:7], images[7:]])
     outputs = layer(images)[:, : 4 * channels].transpose(0, 1).flatten(1).double()
     moments = outputs @ outputs.T / outputs.shape[1]
     torch.testing.assert_close(moments, torch.eye(4 * channels, dtype=torch.float64), atol=1e-3, rtol=0)
@@ -56,7 +56,7 @@ def test_fit_does_not_depend_on_the_batches() -> None:
     """The kernels follow from the images, up to the rounding of sums."""
     images, layers = draw_smooth_images(20, 3), [Whitening(3, epsilon=5e-4) for _ in range(2)]
     layers[0].fit([images])
-    layers[1].fit(images.split(3))
+    layers[1].fit([images[:3], images[3:]])
     torch.testing.assert_close(layers[0].kernels, layers[1].kernels, rtol=1e-4, atol=1e-5)
 
 
@@ -95,10 +95,10 @@ def test_biases_learn_as_with_a_larger_rate() -> None:
     ours = BiasNorm(3, momentum=0.4, bias_lr_factor=64.0)
     theirs = nn.BatchNorm2d(3, momentum=0.4)
     theirs.weight.requires_grad_(False)
-    options = {"momentum": 0.9, "nesterov": True}
-    our_optimizer = torch.optim.SGD(ours.parameters(), lr=0.01, weight_decay=0.1, **options)
+    images = torch.empty(0)
+    our_optimizer = torch.optim.SGD(ours.parameters(), lr=0.01, weight_decay=0.1, momentum=0.9)
     # The decay of a step is rate times decay: as the paper divides it, one is the other's 64th.
-    their_optimizer = torch.optim.SGD([theirs.bias], lr=0.64, weight_decay=0.1 / 64, **options)
+    their_optimizer = torch.optim.SGD([theirs.bias], lr=0.64, weight_decay=0.1 / 64, momentum=0.9)
     for _ in range(5):
         images, weights = torch.randn(8, 3, 4, 4), torch.randn(8, 3, 4, 4)
         for norm, optimizer in ((ours, our_optimizer), (theirs, their_optimizer)):
