@@ -52,11 +52,12 @@ def find_conflicts(params: Params) -> list[Conflict]:
     network = params.network.chosen()
     min_side_px = network.arguments.min_side_px
     if side_px < min_side_px:
+        key = f"network.{network.name}.{network.arguments.halved_by}"
         conflicts.append(
             Conflict(
-                f"network.{network.name}",
-                f"found a network for images of at least {min_side_px} px; allowed: one for images of "
-                f"{side_px} px, by dataset.height_px and width_px; have it halve them less often",
+                key,
+                f"found {len(getattr(network.arguments, network.arguments.halved_by))} items, which ask for "
+                f"images of at least {min_side_px} px; allowed: fewer, for images of {side_px} px",
             )
         )
     named_weights = getattr(network.arguments, "weights", "none")

@@ -1,6 +1,6 @@
 """The `network` section: which network, its shape, and the weights it starts from."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -16,6 +16,9 @@ Width = Annotated[int, Field(ge=1, le=4096)]
 class Architecture(Schema):
     """The parameters of one network."""
 
+    halved_by: ClassVar[str] = ""
+    """The key whose items each halve the images, for networks that say how small an image may be."""
+
     @property
     def min_side_px(self) -> int:
         """Return the shorter side of the smallest images it takes, as far as the parameters tell."""
@@ -24,6 +27,8 @@ class Architecture(Schema):
 
 class Cnn(Architecture):
     """Plain convolutional network: blocks of Conv2d, ReLU and max pooling, then one linear layer."""
+
+    halved_by = "channels"
 
     channels: Annotated[Items[Width], Field(min_length=1, max_length=12)]
     """Output channels of each block; every block halves height and width."""
@@ -43,6 +48,8 @@ class Cnn(Architecture):
 class ResNet(Architecture):
     """Small residual network for images of 28 to 96 px (arXiv:1512.03385, section 4.2)."""
 
+    halved_by = "widths"
+
     widths: Annotated[Items[Width], Field(min_length=1, max_length=8)]
     """Channels of each stage; every stage but the first halves height and width."""
 
@@ -60,6 +67,8 @@ class ResNet(Architecture):
 
 class Airbench(Architecture):
     """Network that reaches 94 % on CIFAR-10 with few operations (Jordan 2024, arXiv:2404.00498)."""
+
+    halved_by = "widths"
 
     widths: Annotated[Items[Width], Field(min_length=1, max_length=8)]
     """Channels of each block of two convolutions; every block halves height and width."""

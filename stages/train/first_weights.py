@@ -52,7 +52,7 @@ def _draw_batches(images: PreparedImages, *, num_images: int, seed: int) -> Iter
         yield images.gather(drawn[start : start + _BATCH_SIZE])[0]
 
 
-def start_from_weights(network: nn.Module, params: Network, *, image: ImageForm) -> InitialWeights | None:
+def start_from_weights(network: nn.Module, section: Network, *, image: ImageForm) -> InitialWeights | None:
     """Lay the weights that params.yaml names over a new network, and print what did not fit.
 
     Returns:
@@ -61,14 +61,14 @@ def start_from_weights(network: nn.Module, params: Network, *, image: ImageForm)
     Raises:
         InputError: They cannot be read or fetched, none fits, or two are named.
     """
-    file = params.weights_file
-    fetched = fetch_weights(params.chosen(), image=image) if file == NO_WEIGHTS_FILE else None
+    file = section.weights_file
+    fetched = fetch_weights(section.chosen(), image=image) if file == NO_WEIGHTS_FILE else None
     if file != NO_WEIGHTS_FILE:
         path = Path(file)
         found = lay_over(network, read_weights(path), source=path.name, sha256=sha256_of(path))
     elif fetched is not None:
-        arguments = params.chosen().arguments
-        source = f"{params.name} {arguments.model} {arguments.weights}"  # type: ignore[union-attr]
+        arguments = section.chosen().arguments
+        source = f"{section.name} {arguments.model} {arguments.weights}"  # type: ignore[union-attr]
         found = lay_over(network, fetched, source=source, sha256=hash_weights(fetched))
     else:
         return None
@@ -91,13 +91,18 @@ def describe(found: InitialWeights) -> list[str]:
     return lines
 
 
-def refuse_lone_image(network: nn.Module, *, image: ImageForm, num_images: int, batch_size: int) -> None:
-    """Try whether a last batch of one image can be trained on: batch norm of one pixel cannot.
+def refuse_lone_image(network: nn.Module, *, image: ImageForm, smallest: int) -> None:
+    """Try whether one image alone can be trained on, if there is such a step: batch norm of one pixel cannot.
+
+    Args:
+        network: On the processor.
+        image: The form of its images.
+        smallest: Images of the smallest batch, or part of one.
 
     Raises:
         InputError: It cannot.
     """
-    if num_images % batch_size != 1:
+    if smallest > 1:
         return
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     try:
@@ -105,8 +110,8 @@ def refuse_lone_image(network: nn.Module, *, image: ImageForm, num_images: int, 
             network.train()(torch.zeros(1, image.num_channels, image.height_px, image.width_px))
     except ValueError:
         raise InputError(
-            f"params.yaml: loader.batch_size: found {batch_size}, which leaves 1 of {num_images} training "
-            "images for the last batch, and this network's batch norm needs 2; choose another batch size"
+            "params.yaml: loader.batch_size: leaves a single image for the last batch or a part of one, and "
+            "this network's batch norm needs 2; choose another batch size or training.accumulation_steps"
         ) from None
     finally:
         network.load_state_dict(before)

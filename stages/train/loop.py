@@ -153,6 +153,12 @@ def divide(num_images: int, *, num_parts: int) -> list[slice]:
     return [slice(start, start + num_each) for start in range(0, num_images, num_each)]
 
 
+def smallest_part(num_images: int, *, batch_size: int, num_parts: int) -> int:
+    """Return how many images the smallest part of an epoch's batches has."""
+    batches = {min(num_images, batch_size), num_images % batch_size} - {0}
+    return min(len(range(batch)[divide(batch, num_parts=num_parts)[-1]]) for batch in batches)
+
+
 def count_correct(logits: Tensor, targets: Tensor) -> Tensor:
     """Return how many answers are right, int64 (), for logits (N, C).
 

@@ -25,7 +25,7 @@ from stages.train.calibration import calibrate
 from stages.train.curves import refuse_missing_commit, write_curves
 from stages.train.ending import explain_end
 from stages.train.first_weights import fit_to_images, refuse_lone_image, start_from_weights
-from stages.train.loop import Training, copy_weights, run_epoch
+from stages.train.loop import Training, copy_weights, run_epoch, smallest_part
 from stages.train.losses import build_loss
 from stages.train.lr_scheduler import build_lr_scheduler
 from stages.train.optimizer import build_optimizer
@@ -191,11 +191,13 @@ def build_training(
         seed=params.training.seed,
     )
     initial_weights = start_from_weights(network, params.network, image=manifest.image)
+    num_images = min(sum(manifest.counts.train), limit or sum(manifest.counts.train))
     refuse_lone_image(
         network,
         image=manifest.image,
-        num_images=min(sum(manifest.counts.train), limit or sum(manifest.counts.train)),
-        batch_size=params.loader.batch_size,
+        smallest=smallest_part(
+            num_images, batch_size=params.loader.batch_size, num_parts=params.training.accumulation_steps
+        ),
     )
     network = network.to(device).to(memory_format=torch.channels_last)
     precision = choose_precision(

@@ -1,5 +1,6 @@
 """Transfer learning: which part of the network an epoch trains, at which rate, on what."""
 
+import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -106,18 +107,20 @@ class FeatureFile(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         batches: Batches = build_loader(images, batch_size=training.batch_size)
         labels = []
-        # Gone with its last reader, even after a kill.
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        for features, batch_labels in compute_features(training, network, batches):
-            self.feature_shape = tuple(features.shape[1:])
-            self._file.write(features.numpy().tobytes())
-            labels.append(batch_labels)
-        self._file.flush()
-        self._labels = torch.cat(labels)
-        num_values = int(np.prod(self.feature_shape))
-        self._features: npt.NDArray[np.float32] = np.memmap(
-            self._file, dtype=np.float32, mode="r", shape=(len(self._labels), num_values, 1, 1)
-        )
+        # The file has no name, and is gone with the map of it, even after a kill.
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for features, batch_labels in compute_features(training, network, batches):
+                self.feature_shape = tuple(features.shape[1:])
+                file.write(features.numpy().tobytes())
+                labels.append(batch_labels)
+            file.flush()
+            self._labels = torch.cat(labels)
+            self._features: npt.NDArray[np.float32] = np.memmap(
+                file,
+                dtype=np.float32,
+                mode="r",
+                shape=(len(self._labels), math.prod(self.feature_shape), 1, 1),
+            )
 
     def __len__(self) -> int:
         return len(self._labels)

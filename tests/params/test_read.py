@@ -182,7 +182,7 @@ OVERRIDES = {
     "network.cnn.channels=[]": f"found []{CHANNELS}",
     "network.cnn.channels=[16,0]": "@network.cnn.channels.1: found 0; allowed: a whole number from 1 to 4096",
     "network.cnn.channels=[1,2,3,4,5]": (
-        "found 5 blocks, each halving the image; allowed: at most 4 for images of 28 px"
+        "found 5 items, which ask for images of at least 32 px; allowed: fewer, for images of 28 px"
     ),
     "loss.class_weights=3": f"found 3{WEIGHTS}",
     "loss.class_weights=[1]": f"found [1]{WEIGHTS}",

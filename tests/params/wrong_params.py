@@ -103,7 +103,7 @@ def wrong_values() -> Iterator[tuple[KeyPath, str]]:
         wrong = list(NOWHERE)
         if isinstance(value, dict):
             wrong += ["3", "abc", "true", "[]", "''"]
-        elif path[-1] in ("transforms", "betas", "adamw_betas", "channels", "milestones"):
+        elif path[-1] in ("transforms", "betas", "adamw_betas", "channels", "widths", "milestones"):
             wrong += ["3", "abc", "true", "''"]
         elif path[-1] in ("mean", "std", "class_weights"):
             wrong += ["3", "abc", "true", "''", "datset", "[x]", "['1', 2]", "[.nan, 1]", "[true, 1]"]
@@ -113,8 +113,12 @@ def wrong_values() -> Iterator[tuple[KeyPath, str]]:
             wrong += [*NO_NUMBER, *NO_WHOLE_NUMBER]
         elif isinstance(value, int | float):
             wrong += NO_NUMBER
-        elif path == ("dataset", "source"):
+        elif path in (("dataset", "source"), ("network", "weights_file")):
             wrong += NO_TEXT
+        elif path[-1] in ("model", "weights"):
+            wrong += [text for text in NO_TEXT if text != "1_000"]
+        elif path == ("transfer", "unfreeze_after_epochs"):
+            wrong += [choice for choice in NO_CHOICE if choice != "1"]
         elif path == ("split", "group"):
             wrong += [*NO_TEXT, *NO_PATTERN]
         else:

@@ -54,7 +54,7 @@ def fetch_weights(network: ChosenNetwork, *, image: ImageForm) -> Weights | None
     ) as error:  # of the network, of a file system, of the library: all say that there are none
         raise InputError(
             f"network.{network.name}.weights: {weights}: cannot be fetched: {_first_line(error)}; "
-            "or give a file of them as network.weights_file"
+            "connect to the internet, or give a file of them as network.weights_file"
         ) from None
     return fetched
 
