@@ -13,7 +13,7 @@ from schemas.train.lr_scheduler import LrScheduler
 from schemas.train.optimizer import Optimizer
 from schemas.train.training import Training
 from schemas.vision.network import Network
-from schemas.vision.transforms import Normalize, Transforms
+from schemas.vision.transforms import Form, Transforms, change_form, find_transform_problems
 
 
 class Params(Schema):
@@ -46,7 +46,23 @@ class Conflict(NamedTuple):
 def find_conflicts(params: Params) -> list[Conflict]:
     """Return what sections of a valid file ask of each other and do not get."""
     conflicts = []
-    side_px = min(params.dataset.height_px, params.dataset.width_px)
+    num_channels = 3 if params.dataset.color == "rgb" else 1
+    prepared = Form(params.dataset.height_px, params.dataset.width_px, num_channels)
+    for place, argument, message in find_transform_problems(prepared, params.transforms):
+        name = params.transforms[place].name
+        conflicts.append(Conflict(f"transforms.{place}.{name}.{argument}", message))
+    trained = change_form(prepared, params.transforms, training=True)
+    tested = change_form(prepared, params.transforms, training=False)
+    if trained != tested:
+        conflicts.append(
+            Conflict(
+                "transforms",
+                f"images have {trained.height_px} x {trained.width_px} px in training and {tested.height_px} x "
+                f"{tested.width_px} px otherwise, where random transforms do not apply; allowed: the same, by "
+                "Resize or CenterCrop with in_training: false",
+            )
+        )
+    side_px = min(tested.height_px, tested.width_px)
     num_blocks = {"cnn": len(params.network.cnn.channels)}.get(params.network.name, 0)
     if side_px < 2**num_blocks:
         conflicts.append(
@@ -56,18 +72,6 @@ def find_conflicts(params: Params) -> list[Conflict]:
                 f"allowed: at most {side_px.bit_length() - 1} for images of {side_px} px",
             )
         )
-    num_channels = 3 if params.dataset.color == "rgb" else 1
-    for place, transform in enumerate(params.transforms):
-        if isinstance(transform, Normalize):
-            for name, values in (("mean", transform.mean), ("std", transform.std)):
-                if values != "dataset" and len(values) != num_channels:
-                    conflicts.append(
-                        Conflict(
-                            f"transforms.{place}.Normalize.{name}",
-                            f"found {len(values)} numbers; allowed: dataset, or {num_channels} "
-                            f"for dataset.color: {params.dataset.color}",
-                        )
-                    )
     if params.lr_scheduler.warmup_epochs > params.training.num_epochs:
         conflicts.append(
             Conflict(
