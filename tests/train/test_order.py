@@ -64,3 +64,15 @@ def test_order_drives_a_data_loader() -> None:
     batches = [batch.tolist() for (batch,) in loader]
     expected = list_order(10, epoch=5, seed=1)
     assert batches == [expected[:4], expected[4:8], expected[8:]]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("start", [0, 1, 17, 39, 40])
+def test_order_starts_anywhere(start: int, shuffle: bool) -> None:
+    """From any place on, the order is the rest of that of the whole epoch."""
+    order = EpochOrder(40, shuffle=shuffle, seed=0)
+    order.set_epoch(3, start=start)
+    assert list(order) == list_order(epoch=3, shuffle=shuffle)[start:]
+    assert len(order) == 40
+    order.set_epoch(4)
+    assert list(order) == list_order(epoch=4, shuffle=shuffle)

@@ -1,6 +1,6 @@
 """A training run small enough for a test."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from stages.train.loop import Training
 from stages.train.losses.cross_entropy import CrossEntropy
 from stages.train.order import EpochOrder
 from stages.train.progress import TrainingProgress
+from stages.train.state import TrainingState, begin_state
 from stages.vision.dataset import PreparedImages, build_loader
 from stages.vision.networks import build_network
 from stages.vision.transforms import build_transforms, without_random
@@ -36,7 +37,8 @@ def make_training(
     precision: Precision = "float32",
     criterion: nn.Module | None = None,
     seed: int = 0,
-) -> Training:
+    save_point: Callable[[TrainingState], None] = lambda state: None,
+) -> tuple[Training, TrainingState]:
     """Return a training run of a tiny network with SGD and momentum, its learning rate falling by steps."""
     torch.manual_seed(seed)
     cnn = {"channels": [4, 4], "kernel_size": 3, "dropout": dropout}
@@ -56,11 +58,8 @@ def make_training(
     )
     order = EpochOrder(len(images), shuffle=True, seed=seed)
     optimizer = optim.SGD(network.parameters(), lr=lr, momentum=0.9)
-    return Training(
-        network=network,
+    training = Training(
         criterion=criterion or CrossEntropy(label_smoothing=0.0),
-        optimizer=optimizer,
-        lr_scheduler=optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step / 10)),
         train_images=images,
         train_order=order,
         train_batches=build_loader(
@@ -71,9 +70,20 @@ def make_training(
             prefetch_factor=prefetch_factor,
         ),
         val_batches=build_loader(val_images, batch_size=batch_size),
+        batch_size=batch_size,
         num_classes=len(manifest.classes),
+        best_metric="loss",
         device=CPU,
         numerics=Numerics(threads=1, precision=precision),
         seed=seed,
         progress=TrainingProgress(num_epochs=num_epochs, images_per_epoch=len(images)),
+        save_point=save_point,
     )
+    state = begin_state(
+        network,
+        optimizer,
+        optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step / 10)),
+        steps_per_epoch=len(training.train_batches),
+        device=CPU,
+    )
+    return training, state
