@@ -8,7 +8,7 @@ from schemas.prepare_dataset.dataset import Dataset
 from schemas.prepare_dataset.split import Split
 from schemas.shared.schema import Schema
 from schemas.train.loader import Loader
-from schemas.train.loss import Loss
+from schemas.train.loss import LABELS_ONLY, Loss
 from schemas.train.lr_scheduler import LrScheduler
 from schemas.train.optimizer import Optimizer
 from schemas.train.training import Training
@@ -57,9 +57,18 @@ def find_conflicts(params: Params) -> list[Conflict]:
         conflicts.append(
             Conflict(
                 "transforms",
-                f"images have {trained.height_px} x {trained.width_px} px in training and {tested.height_px} x "
-                f"{tested.width_px} px otherwise, where random transforms do not apply; allowed: the same, by "
-                "Resize or CenterCrop with in_training: false",
+                f"images have {trained.height_px} x {trained.width_px} px in training and "
+                f"{tested.height_px} x {tested.width_px} px otherwise, where random transforms do not apply; "
+                "allowed: the same, by Resize or CenterCrop with in_training: false",
+            )
+        )
+    mixing = [transform.name for transform in params.transforms if transform.stands == "last"]
+    if mixing and params.loss.name in LABELS_ONLY:
+        conflicts.append(
+            Conflict(
+                "loss.name",
+                f"found {params.loss.name}, which cannot use the mixed labels of {mixing[0]}; "
+                f"allowed: cross_entropy, or transforms without {mixing[0]}",
             )
         )
     side_px = min(tested.height_px, tested.width_px)

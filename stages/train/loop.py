@@ -21,6 +21,7 @@ from stages.vision.dataset import PreparedImages
 from stages.vision.draws import derive_seed
 from stages.vision.inference import compute_logits
 from stages.vision.runtime import autocast
+from stages.vision.transforms import Mixing
 
 Batches = DataLoader[tuple[Tensor, Tensor]]
 
@@ -30,6 +31,7 @@ class Training:
     """What stays the same while training, beside the TrainingState that changes."""
 
     criterion: nn.Module
+    mixing: Mixing | None
     train_images: PreparedImages
     train_order: EpochOrder
     train_batches: Batches
@@ -89,6 +91,8 @@ def train_steps(training: Training, state: TrainingState) -> None:
         torch.manual_seed(derive_seed(training.seed, state.epoch, state.step))
         images = images.to(training.device, non_blocking=True, memory_format=torch.channels_last)
         targets = targets.to(training.device, non_blocking=True)
+        if training.mixing is not None:
+            images, targets = training.mixing(images, targets, epoch=state.epoch, step=state.step)
 
         with autocast(training.device, training.numerics):
             logits = network(images)
@@ -112,7 +116,8 @@ def train_steps(training: Training, state: TrainingState) -> None:
 def count_correct(logits: Tensor, targets: Tensor) -> Tensor:
     """Return how many answers are right, int64 (), for logits (N, C).
 
-    Targets are labels (N,) int64, or one probability a class (N, C); of those the largest is the right one.
+    Targets are labels (N,) int64, or one probability a class (N, C), as MixUp and CutMix make them; of those
+    the largest is the right one, so that a mixed image counts for the label that it shows more of.
     """
     labels = targets if targets.dim() == 1 else targets.argmax(dim=1)
     return (logits.argmax(dim=1) == labels).sum()

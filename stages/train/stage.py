@@ -12,7 +12,7 @@ from schemas.vision.calibration import Calibration
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import History
 from schemas.vision.runtime import Numerics
-from schemas.vision.transforms import Transforms
+from schemas.vision.transforms import Transforms, image_after
 from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, sha256_of, write_json
 from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED
@@ -30,7 +30,13 @@ from stages.vision.dataset import PreparedImages, build_loader, read_manifest
 from stages.vision.inference import compute_logits
 from stages.vision.networks import build_network
 from stages.vision.runtime import choose_device, make_deterministic
-from stages.vision.transforms import build_transforms, fill_in_statistics, without_random
+from stages.vision.transforms import (
+    build_mixing,
+    build_transforms,
+    fill_in_statistics,
+    for_training,
+    without_random,
+)
 
 
 def train(params: Params) -> None:
@@ -94,29 +100,31 @@ def build_training(
     numerics = Numerics(threads=params.training.threads, precision=params.training.precision)
     make_deterministic(numerics)
     torch.manual_seed(params.training.seed)
-    network = build_network(params.network.chosen(), image=manifest.image, num_classes=len(manifest.classes))
+    image = image_after(manifest.image, transforms)
+    network = build_network(params.network.chosen(), image=image, num_classes=len(manifest.classes))
     network = network.to(device).to(memory_format=torch.channels_last)
     criterion = build_loss(params.loss, class_counts=manifest.counts.train).to(device)
     optimizer = build_optimizer(params.optimizer, network.parameters())
 
-    random_transforms = build_transforms(transforms, seed=params.training.seed)
+    random_transforms = build_transforms(for_training(transforms), seed=params.training.seed)
     train_images = PreparedImages(PREPARED, manifest, "train", transform=random_transforms)
     val_images = PreparedImages(
         PREPARED, manifest, "val", transform=build_transforms(without_random(transforms))
     )
     order = EpochOrder(len(train_images), shuffle=params.loader.shuffle, seed=params.training.seed)
     loader = params.loader.model_dump(exclude={"shuffle"})
-    train_batches = build_loader(train_images, sampler=order, **loader)
+    train_batches = build_loader(train_images, sampler=order, device=device, **loader)
     num_epochs, steps_per_epoch = params.training.num_epochs, len(train_batches)
     lr_scheduler = build_lr_scheduler(
         params.lr_scheduler, optimizer, num_epochs=num_epochs, steps_per_epoch=steps_per_epoch
     )
     training = Training(
         criterion=criterion,
+        mixing=build_mixing(transforms, num_classes=len(manifest.classes), seed=params.training.seed),
         train_images=train_images,
         train_order=order,
         train_batches=train_batches,
-        val_batches=build_loader(val_images, **loader),
+        val_batches=build_loader(val_images, device=device, **loader),
         batch_size=params.loader.batch_size,
         num_classes=len(manifest.classes),
         best_metric=params.training.best_metric,

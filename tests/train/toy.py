@@ -17,7 +17,7 @@ from stages.train.progress import TrainingProgress
 from stages.train.state import TrainingState, begin_state
 from stages.vision.dataset import PreparedImages, build_loader
 from stages.vision.networks import build_network
-from stages.vision.transforms import build_transforms, without_random
+from stages.vision.transforms import build_mixing, build_transforms, without_random
 from tests.vision.completeness import read_section
 
 CPU = torch.device("cpu")
@@ -60,6 +60,7 @@ def make_training(
     optimizer = optim.SGD(network.parameters(), lr=lr, momentum=0.9)
     training = Training(
         criterion=criterion or CrossEntropy(label_smoothing=0.0),
+        mixing=build_mixing(transforms, num_classes=len(manifest.classes), seed=seed),
         train_images=images,
         train_order=order,
         train_batches=build_loader(

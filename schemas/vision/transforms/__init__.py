@@ -1,7 +1,7 @@
 """The `transforms` section: what happens to an image on its way to the network, in order.
 
-Names, arguments and defaults are torchvision's, but for its `size`, which is `height_px` and `width_px` here: DVC
-does not see a key of that name. An entry is a bare name (`- ToTensor`) or a name with its arguments
+Names, arguments and defaults are torchvision's, but for its `size`, which is `height_px` and `width_px` here:
+DVC does not see a key of that name. An entry is a bare name (`- ToTensor`) or a name with its arguments
 (`- RandomCrop: {padding: 4}`).
 """
 

@@ -7,16 +7,18 @@ from pydantic import Field
 
 from schemas.shared.fields import Items, Pair
 from schemas.vision.transforms.base import (
-    AnyRange,
     Fill,
     Form,
     Interpolation,
     PositiveRange,
+    Rising,
     Transform,
     find_wrong_number,
 )
 
-_Degrees = Annotated[float, Field(ge=0, le=360)] | AnyRange
+_Degrees = Annotated[
+    Annotated[float, Field(ge=0, le=360)] | Pair[Annotated[float, Field(ge=-360, le=360)]], Rising
+]
 _Center = Literal["none"] | Pair[Annotated[float, Field(ge=-1e6, le=1e6)]]
 _Shear = Annotated[float, Field(ge=-89, le=89)]
 
@@ -63,7 +65,7 @@ class RandomAffine(Transform):
         | Annotated[float, Field(ge=0, le=89)]
         | Annotated[Items[_Shear], Field(min_length=2, max_length=4)]
     ) = "none"
-    """Largest angle across in degrees, to either side; or [smallest, largest]; or the same across and down, 4 numbers."""
+    """Largest angle across in degrees, to either side; or [smallest, largest]; or 4 numbers: across, down."""
 
     interpolation: Interpolation = "nearest"
     """How values between pixels are found."""

@@ -3,7 +3,13 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import AfterValidator, Field, GetJsonSchemaHandler, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    AfterValidator,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -21,16 +27,15 @@ Fill = Grey | Annotated[Items[Grey], Field(min_length=1)]
 Interpolation = Literal["nearest", "bilinear"]
 
 
-def _refuse_falling(pair: tuple[float, float]) -> tuple[float, float]:
-    if pair[0] > pair[1]:
+def _refuse_falling(value: Any) -> Any:
+    if isinstance(value, tuple) and value[0] > value[1]:
         raise ValueError("allowed: two numbers, the smaller one first")
-    return pair
+    return value
 
 
 Rising = AfterValidator(_refuse_falling)
-"""Belongs beside a pair that is a range."""
+"""Belongs beside a pair that is a range, or a number that stands for one."""
 
-AnyRange = Annotated[Pair[Annotated[float, Field(ge=-1e6, le=1e6)]], Rising]
 FractionRange = Annotated[Pair[Annotated[float, Field(ge=0, le=1)]], Rising]
 PositiveRange = Annotated[Pair[Annotated[float, Field(gt=0, le=1e6)]], Rising]
 
@@ -46,8 +51,8 @@ class Form(NamedTuple):
 class Transform(Schema):
     """One step; a random one is left out when the network is validated, tested or used.
 
-    A class that stands in a module of this folder is a transform of params.yaml, and a class of the same name in
-    the module of the same name below `stages/vision/transforms` does it.
+    A class that stands in a module of this folder is a transform of params.yaml, and a class of the same name
+    in the module of the same name below `stages/vision/transforms` does it.
     """
 
     random: ClassVar[bool]

@@ -8,7 +8,7 @@ from schemas.shared.fields import Fraction, Pair
 from schemas.vision.transforms.base import Rising, Transform
 
 _Factor = Annotated[float, Field(ge=0, le=100)]
-_FactorRange = Annotated[Pair[_Factor], Rising]
+_Factors = Annotated[_Factor | Pair[_Factor], Rising]
 
 
 class ColorJitter(Transform):
@@ -18,19 +18,19 @@ class ColorJitter(Transform):
     stands = "before Normalize"
     name: Literal["ColorJitter"]
 
-    brightness: _Factor | _FactorRange = 0.0
+    brightness: _Factors = 0.0
     """Largest change of the factor, to either side of 1; or [smallest, largest] factor."""
 
-    contrast: _Factor | _FactorRange = 0.0
+    contrast: _Factors = 0.0
     """Largest change of the factor, to either side of 1; or [smallest, largest] factor."""
 
-    saturation: _Factor | _FactorRange = 0.0
-    """Largest change of the factor, to either side of 1; or [smallest, largest] factor; grayscale images have none."""
+    saturation: _Factors = 0.0
+    """Largest change of the factor, to either side of 1; or [smallest, largest]; grayscale images have none."""
 
-    hue: (
-        Annotated[float, Field(ge=0, le=0.5)] | Annotated[Pair[Annotated[float, Field(ge=-0.5, le=0.5)]], Rising]
-    ) = 0.0
-    """Largest turn of the colour circle, to either side; or [smallest, largest]; grayscale images have none."""
+    hue: Annotated[
+        Annotated[float, Field(ge=0, le=0.5)] | Pair[Annotated[float, Field(ge=-0.5, le=0.5)]], Rising
+    ] = 0.0
+    """Largest turn of the colour circle, to either side; or [smallest, largest]; grayscale has none."""
 
 
 class RandomGrayscale(Transform):

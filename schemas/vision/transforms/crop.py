@@ -28,7 +28,7 @@ class RandomCrop(Transform):
     name: Literal["RandomCrop"]
 
     padding: _Padding | Annotated[Items[_Padding], Field(min_length=2, max_length=4)]
-    """Pixels added to every side before cutting; or [left and right, top and bottom]; or [left, top, right, bottom]."""
+    """Pixels added to every side before cutting; or [across, down]; or [left, top, right, bottom]."""
 
     height_px: SideOrImage = "image"
     """Height of the window; image: that of the image before padding."""
@@ -43,7 +43,7 @@ class RandomCrop(Transform):
     """What constant padding is filled with, in the numbers that the pixels have at this place of the list."""
 
     padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
-    """What is put into the padding: fill, the outermost pixel, or the image mirrored without or with its edge."""
+    """What the padding holds: fill, the outermost pixel, or the image mirrored without or with its edge."""
 
     def sides(self) -> tuple[int, int, int, int]:
         """Return the padding at left, top, right and bottom."""
@@ -87,8 +87,10 @@ class RandomCrop(Transform):
                 if widest > most:
                     yield (
                         "padding_mode",
-                        f"found {self.padding_mode} with {widest} pixels of padding; allowed: at most {most} "
-                        "for images of this form, or another padding_mode",
+                        (
+                            f"found {self.padding_mode} with {widest} pixels of padding; allowed: at most {most} "
+                            "for images of this form, or another padding_mode"
+                        ),
                     )
                     return
 

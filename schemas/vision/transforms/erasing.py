@@ -4,7 +4,14 @@ from collections.abc import Iterator
 from typing import Literal
 
 from schemas.shared.fields import Fraction
-from schemas.vision.transforms.base import Fill, Form, FractionRange, PositiveRange, Transform, find_wrong_number
+from schemas.vision.transforms.base import (
+    Fill,
+    Form,
+    FractionRange,
+    PositiveRange,
+    Transform,
+    find_wrong_number,
+)
 
 
 class RandomErasing(Transform):
@@ -24,7 +31,7 @@ class RandomErasing(Transform):
     """Smallest and largest height divided by width."""
 
     value: Literal["random"] | Fill = 0.0
-    """What is written, in the numbers that the pixels have at this place of the list; random: noise of deviation 1."""
+    """What is written, in the numbers that pixels have at this place; random: noise of deviation 1."""
 
     def find_problems(self, form: Form) -> Iterator[tuple[str, str]]:
         yield from find_wrong_number("value", self.value, form)

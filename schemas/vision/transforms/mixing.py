@@ -25,7 +25,7 @@ class MixUp(Transform):
 
 
 class CutMix(Transform):
-    """Paste a rectangle of another image into every image of a batch, the labels by area (arXiv:1905.04899)."""
+    """Paste a rectangle of another image into each of a batch, the labels by area (arXiv:1905.04899)."""
 
     random = True
     stands = "last"

@@ -32,6 +32,8 @@ class Normalize(Transform):
             if values != "dataset" and len(values) != form.num_channels:
                 yield (
                     key,
-                    f"found {len(values)} numbers; allowed: dataset, or {form.num_channels} "
-                    f"for dataset.color: {color}",
+                    (
+                        f"found {len(values)} numbers; allowed: dataset, or {form.num_channels} "
+                        f"for dataset.color: {color}"
+                    ),
                 )

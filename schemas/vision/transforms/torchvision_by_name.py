@@ -1,7 +1,7 @@
 """Transforms that are torchvision's own, applied image by image.
 
-torchvision takes seconds to import, and a wrong file is refused at once: names and arguments of its transforms are
-written down here, and a test compares them with torchvision. `none` is its None.
+torchvision takes seconds to import, and a wrong file is refused at once: names and arguments of its transforms
+are written down here, and a test compares them with torchvision. `none` is its None.
 """
 
 from typing import Annotated, Any, Literal
@@ -11,8 +11,8 @@ from pydantic import Field, create_model
 from schemas.shared.fields import Items, OneLine
 from schemas.vision.transforms.base import Transform
 
-_Plain = bool | int | float | Annotated[str, OneLine]
-_Value = _Plain | Items[_Plain]
+_Number = Annotated[int | float, Field(ge=-1e6, le=1e6)]
+_Numbers = _Number | Annotated[Items[_Number], Field(min_length=1, max_length=4)]
 
 _COLORS = (0.5, 1.5)
 SIGNATURES: dict[str, dict[str, Any]] = {
@@ -60,8 +60,12 @@ _OTHER_COLOR = "makes images of another number of channels; set dataset.color"
 _BOXES = "is for boxes, points and videos, not for classes"
 _CONTAINER = "holds transforms; write them into the list, their own p says how often they apply"
 REFUSED = {
-    **dict.fromkeys(("FiveCrop", "TenCrop"), "makes several images of one; allowed: RandomCrop and CenterCrop"),
-    **dict.fromkeys(("Pad", "RandomResize", "RandomShortestSize", "RandomZoomOut", "ScaleJitter"), _OTHER_FORM),
+    **dict.fromkeys(
+        ("FiveCrop", "TenCrop"), "makes several images of one; allowed: RandomCrop and CenterCrop"
+    ),
+    **dict.fromkeys(
+        ("Pad", "RandomResize", "RandomShortestSize", "RandomZoomOut", "ScaleJitter"), _OTHER_FORM
+    ),
     **dict.fromkeys(
         ("ConvertImageDtype", "PILToTensor", "ToDtype", "ToImage", "ToPILImage", "ToPureTensor"), _OTHER_TYPE
     ),
@@ -94,9 +98,18 @@ class TorchvisionTransform(Transform):
     stands = "before Normalize"
 
 
+def _find_type(default: object) -> object:
+    """Return what an argument with this default may be."""
+    if isinstance(default, bool):
+        return bool
+    if default == "none":
+        return Literal["none"] | _Numbers
+    return Annotated[str, OneLine] if isinstance(default, str) else _Numbers
+
+
 def _build_schema(name: str, arguments: dict[str, Any]) -> type[TorchvisionTransform]:
     fields: dict[str, Any] = {
-        key: (_Value, Field(default, description=f"torchvision's argument {key}."))
+        key: (_find_type(default), Field(default, description=f"torchvision's argument {key}."))
         for key, default in arguments.items()
     }
     fields["name"] = (Literal[name], ...)

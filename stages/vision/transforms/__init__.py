@@ -4,8 +4,8 @@ Images are tensors (N, C, H, W) in channels_last memory: uint8 up to ToTensor, f
 transform is a pure function of the images and of numbers in [0, 1) drawn for each of them, so that the same
 sample in the same epoch is always changed the same way.
 
-A transform is found by its name: the module here that is named like the module of its schema holds a class of the
-name, whose arguments are the schema's.
+A transform is found by its name: the module here that is named like the module of its schema holds a class of
+the name, whose arguments are the schema's.
 """
 
 from collections.abc import Sequence

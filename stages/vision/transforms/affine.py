@@ -1,6 +1,5 @@
 """Turning, shifting, scaling and shearing."""
 
-
 from typing import Literal
 
 import torch
@@ -30,7 +29,9 @@ class RandomRotation:
         self._interpolation, self._center, self._fill = interpolation, center, fill
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
-        matrices = invert_affine(-stretch(draws[:, 0], self._degrees), center=move_center(self._center, images))
+        matrices = invert_affine(
+            -stretch(draws[:, 0], self._degrees), center=move_center(self._center, images)
+        )
         return warp(images, matrices, interpolation=self._interpolation, fill=self._fill)
 
 
@@ -88,7 +89,7 @@ def move_center(center: tuple[float, float] | Literal["none"], images: Tensor) -
 def invert_affine(
     degrees: Tensor,
     *,
-    center: tuple[float, float] | Tensor = (0.0, 0.0),
+    center: tuple[float, float] = (0.0, 0.0),
     translate: Tensor | None = None,
     scale: Tensor | None = None,
     shear: Tensor | None = None,
@@ -97,8 +98,7 @@ def invert_affine(
 
     Args:
         degrees: float64 (N,), angles clockwise.
-        center: Point (x, y) that turning, scaling and shearing leave in place, in pixels from the middle; or one
-            for each image, (N, 2).
+        center: Point (x, y) that turning, scaling and shearing leave in place, in pixels from the middle.
         translate: float64 (N, 2), pixels across and down.
         scale: float64 (N,).
         shear: float64 (N, 2), angles across and down in degrees.
@@ -107,7 +107,7 @@ def invert_affine(
     shift_x, shift_y = (zeros if translate is None else translate).unbind(1)
     factor = torch.ones(len(degrees), dtype=torch.float64) if scale is None else scale
     shear_x, shear_y = (zeros if shear is None else shear).deg2rad().unbind(1)
-    center_x, center_y = center.unbind(1) if isinstance(center, Tensor) else center
+    center_x, center_y = center
     angle = degrees.deg2rad()
     a = torch.cos(angle - shear_y) / torch.cos(shear_y)
     b = -(a * torch.tan(shear_x) + torch.sin(angle))
@@ -140,7 +140,9 @@ def warp(images: Tensor, matrices: Tensor, *, interpolation: str, fill: Fill) ->
     if fill is not None:
         inside = torch.ones_like(pixels[:, :1])
         pixels = torch.cat([pixels, inside], dim=1)
-    pixels = functional.grid_sample(pixels, grid, mode=interpolation, padding_mode="zeros", align_corners=False)
+    pixels = functional.grid_sample(
+        pixels, grid, mode=interpolation, padding_mode="zeros", align_corners=False
+    )
     if fill is not None:
         pixels, inside = pixels[:, :-1], pixels[:, -1:]
         color = torch.tensor(fill, dtype=torch.float32).view(-1, 1, 1)
@@ -151,5 +153,3 @@ def warp(images: Tensor, matrices: Tensor, *, interpolation: str, fill: Fill) ->
     if images.dtype == torch.uint8:
         pixels = pixels.round().to(torch.uint8)
     return pixels.contiguous(memory_format=torch.channels_last)
-
-

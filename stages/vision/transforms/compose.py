@@ -26,7 +26,7 @@ class Compose:
     """Transforms in order, each with random numbers of its own."""
 
     def __init__(self, transforms: Sequence[BatchTransform], *, seed: int = 0) -> None:
-        self._transforms = tuple(transforms)
+        self.transforms = tuple(transforms)
         self._seed = seed
 
     def __call__(
@@ -42,7 +42,7 @@ class Compose:
         Returns:
             float32 (N, C, H, W), channels_last.
         """
-        for place, transform in enumerate(self._transforms):
+        for place, transform in enumerate(self.transforms):
             draws = torch.empty(len(images), 0, dtype=torch.float64)
             if transform.num_draws:
                 assert samples is not None, "a random transform draws by sample"

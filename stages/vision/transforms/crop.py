@@ -67,7 +67,7 @@ class RandomCrop:
 
 
 def _overlap(shift: int, length: int, window: int) -> tuple[slice, slice]:
-    """Return which part of a window that begins at shift the image fills, and with which part of the image."""
+    """Return which part of a window that begins at shift the image fills, and with which part of itself."""
     start, stop = max(0, shift), min(length, shift + window)
     inside = max(0, stop - start)
     return slice(start - shift, start - shift + inside), slice(start, start + inside)

@@ -1,6 +1,5 @@
 """Mirroring."""
 
-import torch
 from torch import Tensor
 
 

@@ -23,7 +23,7 @@ class BatchMixer(Protocol):
     def __call__(
         self, images: Tensor, partners: Tensor, *, generator: np.random.Generator
     ) -> tuple[Tensor, float]:
-        """Return images (N, C, H, W) mixed with their partners, and the share in the labels that they keep."""
+        """Return images (N, C, H, W) mixed with their partners, and the share of their own."""
         ...
 
 
@@ -38,8 +38,8 @@ class Mixing:
     def __call__(self, images: Tensor, labels: Tensor, *, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Return images mixed, and the share of every class in each: targets float32 (N, num_classes).
 
-        The partner of an image is another one of the batch, so many places before it as is drawn for the step.
-        A batch of one image stays as it is.
+        The partner of an image is another one of the batch, as many places before it as are drawn for the
+        step. A batch of one image stays as it is.
 
         Args:
             images: float32 (N, C, H, W).

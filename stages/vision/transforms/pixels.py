@@ -1,7 +1,7 @@
 """Changes of colours that several transforms share, each image of a batch by an amount of its own.
 
-Images (N, C, H, W) are uint8 from 0 to 255 or float32 from 0 to 1, C is 1 or 3; amounts are float (N,). Formulas and
-rounding are those of torchvision.transforms.v2.functional.
+Images (N, C, H, W) are uint8 from 0 to 255 or float32 from 0 to 1, C is 1 or 3; amounts are float (N,).
+Formulas and rounding are those of torchvision.transforms.v2.functional.
 """
 
 import torch
@@ -61,7 +61,9 @@ def adjust_sharpness(images: Tensor, factors: Tensor) -> Tensor:
         return images
     pixels = images.float()
     windows = [
-        pixels[:, :, row : row + height - 2, column : column + width - 2] for row in range(3) for column in range(3)
+        pixels[:, :, row : row + height - 2, column : column + width - 2]
+        for row in range(3)
+        for column in range(3)
     ]
     blurred = sum(windows[:4] + windows[5:], torch.zeros(())) * (1 / 13) + windows[4] * (5 / 13)
     if images.dtype == torch.uint8:
@@ -119,7 +121,7 @@ def _weigh_channels(images: Tensor) -> Tensor:
 
 
 def _mean(grey: Tensor) -> Tensor:
-    """Return the mean of each image, (N, 1, 1, 1), the same bits in any batch: whole numbers add up exactly."""
+    """Return the mean of each image, (N, 1, 1, 1); whole numbers add up to the same bits in any batch."""
     total = (grey * 2**24).round().long().sum(dim=(1, 2, 3), keepdim=True)
     return (total.double() / (2**24 * grey[0].numel())).float()
 
