@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from schemas.shared.manifest import Manifest
 from schemas.vision.history import EpochRecord, Scores
-from schemas.vision.transforms import AnyTransform, RandomCrop, RandomHorizontalFlip
+from schemas.vision.transforms import RandomCrop, RandomHorizontalFlip, Transform
 from stages.shared.errors import InputError
 from stages.train.loop import Training, count_correct, run_epoch, score_steps, score_validation, train_steps
 from stages.train.losses.cross_entropy import CrossEntropy
@@ -23,7 +23,7 @@ from tests.train.toy import make_training
 from tests.vision.prepared import write_prepared
 from tests.vision.torch_state import keep_torch_settings
 
-AUGMENT: Sequence[AnyTransform] = (
+AUGMENT: Sequence[Transform] = (
     RandomCrop(name="RandomCrop", padding=2),
     RandomHorizontalFlip(name="RandomHorizontalFlip", p=0.5),
 )

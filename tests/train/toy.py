@@ -9,7 +9,7 @@ from torch import nn, optim
 from schemas.shared.manifest import Manifest
 from schemas.vision.network import Network
 from schemas.vision.runtime import Numerics, Precision
-from schemas.vision.transforms import AnyTransform, Normalize, ToTensor
+from schemas.vision.transforms import Normalize, ToTensor, Transform
 from stages.train.loop import Training
 from stages.train.losses.cross_entropy import CrossEntropy
 from stages.train.order import EpochOrder
@@ -33,7 +33,7 @@ def make_training(
     prefetch_factor: int = 2,
     lr: float = 0.05,
     dropout: float = 0.0,
-    augment: Sequence[AnyTransform] = (),
+    augment: Sequence[Transform] = (),
     precision: Precision = "float32",
     criterion: nn.Module | None = None,
     seed: int = 0,

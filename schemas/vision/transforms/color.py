@@ -25,7 +25,7 @@ class ColorJitter(Transform):
     """Largest change of the factor, to either side of 1; or [smallest, largest] factor."""
 
     saturation: _Factors = 0.0
-    """Largest change of the factor, to either side of 1; or [smallest, largest]; grayscale images have none."""
+    """Largest change of the factor, to either side of 1; or [smallest, largest]; grayscale has none."""
 
     hue: Annotated[
         Annotated[float, Field(ge=0, le=0.5)] | Pair[Annotated[float, Field(ge=-0.5, le=0.5)]], Rising

@@ -88,8 +88,8 @@ class RandomCrop(Transform):
                     yield (
                         "padding_mode",
                         (
-                            f"found {self.padding_mode} with {widest} pixels of padding; allowed: at most {most} "
-                            "for images of this form, or another padding_mode"
+                            f"found {self.padding_mode} with {widest} pixels of padding; "
+                            f"allowed: at most {most} for images of this form, or another padding_mode"
                         ),
                     )
                     return

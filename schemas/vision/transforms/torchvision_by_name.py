@@ -1,7 +1,7 @@
 """Transforms that are torchvision's own, applied image by image.
 
-torchvision takes seconds to import, and a wrong file is refused at once: names and arguments of its transforms
-are written down here, and a test compares them with torchvision. `none` is its None.
+torchvision takes seconds to import, and a wrong file is refused at once: names and arguments of its
+transforms are written down here, and a test compares them with torchvision. `none` is its None.
 """
 
 from typing import Annotated, Any, Literal

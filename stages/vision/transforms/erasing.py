@@ -47,7 +47,7 @@ class RandomErasing:
         return erased
 
     def choose_windows(self, draws: Tensor, *, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """Return top, left, height and width as torchvision chooses them, int64 (N, 4), and if one fits, (N,)."""
+        """Return top, left, height, width as torchvision chooses them, int64 (N, 4), and which fit, (N,)."""
         low, high = math.log(self._ratio[0]), math.log(self._ratio[1])
         areas = height * width * (self._scale[0] + draws[:, 0:-4:2] * (self._scale[1] - self._scale[0]))
         ratios = (low + draws[:, 1:-4:2] * (high - low)).exp()

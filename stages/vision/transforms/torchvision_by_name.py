@@ -1,5 +1,6 @@
 """torchvision's own transforms, image by image."""
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -30,7 +31,8 @@ class TorchvisionTransform:
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
         changed = []
-        with torch.random.fork_rng(devices=()):
+        with torch.random.fork_rng(devices=()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a later torchvision will lack: ours is pinned
             for image, draw in zip(images, draws[:, 0].tolist(), strict=True):
                 torch.manual_seed(seed_from(draw))
                 one = _call(self._name, self._transform, image.contiguous())
@@ -52,9 +54,10 @@ def _call(name: str, function: Callable[..., Any], *values: Any, **arguments: An
     try:
         return function(*values, **arguments)
     except Exception as error:
-        reason = printable(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+        reason = printable(str(error).strip().partition("\n")[0]) or type(error).__name__
         raise InputError(
-            f"params.yaml: transforms: {name}: torchvision refuses it: {reason}; change its arguments or place"
+            f"params.yaml: transforms: {name}: torchvision refuses it: {reason}; "
+            "change its arguments or place"
         ) from None
 
 

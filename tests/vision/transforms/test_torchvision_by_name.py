@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import warnings
 from enum import Enum
 
 import pytest
@@ -60,10 +61,18 @@ def test_result_is_that_of_torchvision(name: str) -> None:
     for image, found, number in zip(images, changed, draws.tolist(), strict=True):
         with torch.random.fork_rng():
             torch.manual_seed(seed_from(number))
-            assert torch.equal(found, theirs(image))
+            assert torch.equal(found, apply_quietly(theirs, image))
     assert not torch.equal(changed, images)
     again = transform(images[4:5], samples=count_up(12)[4:5], epoch=2)
     assert torch.equal(again[0], changed[4])
+
+
+def apply_quietly(transform: v2.Transform, image: Tensor) -> Tensor:
+    """Return what torchvision makes of an image, without its warnings of what it will lack some day."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        changed: Tensor = transform(image.contiguous())
+    return changed
 
 
 def test_every_image_draws_for_itself() -> None:
@@ -88,7 +97,6 @@ def test_transform_travels_to_a_worker() -> None:
         ("JPEG", {"quality": 0}),
         ("AutoAugment", {"policy": "imagnet"}),
         ("RandomPerspective", {"distortion_scale": 7}),
-        ("RandAugment", {"interpolation": "cubist"}),
     ],
 )
 def test_refused_arguments_are_one_line(name: str, arguments: dict[str, object]) -> None:
@@ -101,9 +109,9 @@ def test_refused_arguments_are_one_line(name: str, arguments: dict[str, object])
 
 
 def test_an_image_that_torchvision_refuses_is_one_line() -> None:
-    """GaussianNoise wants floats: at a place where pixels are bytes it is refused."""
-    transform = build_transforms((make_schema("GaussianNoise"),))
-    with pytest.raises(InputError, match=r"GaussianNoise: torchvision refuses it: .*or place"):
+    """What torchvision finds wrong no sooner than with an image in hand is one line as well."""
+    transform = build_transforms((make_schema("ElasticTransform", sigma=20.0),))
+    with pytest.raises(InputError, match=r"ElasticTransform: torchvision refuses it: .*or place"):
         transform(draw_images(2), samples=count_up(2))
 
 

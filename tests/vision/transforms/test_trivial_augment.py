@@ -24,20 +24,24 @@ class Recorded(v2.TrivialAugmentWide):  # type: ignore[misc]
         self.drawn = transform_id, round(magnitude, 4)
         return image
 
+    def draw(self) -> tuple[str, float]:
+        self(torch.zeros(3, 4, 4, dtype=torch.uint8))
+        return self.drawn
+
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_is_that_of_torchvision(way: str, channels: int, interpolation: str) -> None:
     """At every strength, to both sides."""
-    images = draw_images(40, (channels, 12, 15))
+    images = draw_images(40, (channels, 20, 24))
     images[::3] = images[::3] // 4 + 20  # something for autocontrast and equalize to do
     draws = draw(40, 3)
     draws[:, 0] = (WAYS.index(way) + 0.5) / len(WAYS)
     changed = TrivialAugmentWide(interpolation=interpolation)(images, draws)
     theirs = v2.TrivialAugmentWide(interpolation=interpolation)
     strengths_of, is_signed = theirs._AUGMENTATION_SPACE[way]
-    strengths = strengths_of(31, 12, 15)
+    strengths = strengths_of(31, 20, 24)
     expected = []
     for image, numbers in zip(images, draws.tolist(), strict=True):
         strength = 0.0 if strengths is None else float(strengths[int(numbers[1] * 31)])
@@ -58,9 +62,7 @@ def test_ways_are_drawn_as_torchvision_draws_them() -> None:
     theirs = Recorded()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        drawn = [
-            theirs(torch.zeros(3, 4, 4, dtype=torch.uint8)) is not None and theirs.drawn for _ in range(2800)
-        ]
+        drawn = [theirs.draw() for _ in range(2800)]
     names = Counter(way for way, _ in drawn)
     assert (
         stats.chi2_contingency([[ours[place] for place in range(14)], [names[way] for way in WAYS]]).pvalue
