@@ -227,16 +227,6 @@ OVERRIDES = {
     "transforms.0=FiveCrop": (
         "found FiveCrop, which makes several images of one; allowed: RandomCrop and CenterCrop"
     ),
-    "transforms.0={ElasticTransform:{alpa:3}}": (
-        "@transforms.0.ElasticTransform.alpa: unknown key; did you mean transforms.0.ElasticTransform.alpha?"
-    ),
-    "transforms.0={ColorJitter:{hue:[0.2,0.1]}}": (
-        "@transforms.0.ColorJitter.hue: found [0.2, 0.1]; allowed: two numbers, the smaller one first"
-    ),
-    "transforms.0={RandomCrop:{padding:2,width_px:33}}": (
-        "@transforms.0.RandomCrop.width_px: found 33; allowed: at most 32, the padded image, "
-        "or pad_if_needed: true"
-    ),
     "transforms.2.Normalize.mean=0.5": "found 0.5; allowed: dataset or a list of numbers",
     "transforms.2.Normalize.mean=[0.5,0.5]": (
         "found 2 numbers; allowed: dataset, or 1 for dataset.color: grayscale"
@@ -407,6 +397,33 @@ EDITS = {
     "an argument misspelt": (
         [("{padding: 2}", "{paddin: 2}")],
         ["transforms.0.RandomCrop.paddin: unknown key; did you mean transforms.0.RandomCrop.padding?"],
+    ),
+    "an argument of torchvision's misspelt": (
+        [("RandomCrop: {padding: 2}", "ElasticTransform: {alpa: 3}")],
+        [
+            "transforms.0.ElasticTransform.alpa: unknown key; did you mean "
+            "transforms.0.ElasticTransform.alpha?"
+        ],
+    ),
+    "a range that falls": (
+        [("RandomCrop: {padding: 2}", "ColorJitter: {hue: [0.2, 0.1]}")],
+        ["transforms.0.ColorJitter.hue: found [0.2, 0.1]; allowed: two numbers, the smaller one first"],
+    ),
+    "a window larger than the image": (
+        [("{padding: 2}", "{padding: 2, width_px: 33}")],
+        [
+            "transforms: images have 28 x 33 px in training and 28 x 28 px otherwise, where random transforms "
+            "do not apply; allowed: the same, by Resize or CenterCrop with in_training: false",
+            "transforms.0.RandomCrop.width_px: found 33; allowed: at most 32, the padded image, "
+            "or pad_if_needed: true",
+        ],
+    ),
+    "mixed labels for a loss that takes one": (
+        [("  name: cross_entropy", "  name: focal"), ("{mean: dataset, std: dataset}", "{mean: dataset, std: dataset}\n  - MixUp")],
+        [
+            "loss.name: found focal, which cannot use the mixed labels of MixUp; allowed: cross_entropy, "
+            "or transforms without MixUp"
+        ],
     ),
     "transforms out of order": (
         [("  - ToTensor\n", "")],
