@@ -401,8 +401,8 @@ EDITS = {
     "an argument of torchvision's misspelt": (
         [("RandomCrop: {padding: 2}", "ElasticTransform: {alpa: 3}")],
         [
-            "transforms.0.ElasticTransform.alpa: unknown key; did you mean "
-            "transforms.0.ElasticTransform.alpha?"
+            ("transforms.0.ElasticTransform.alpa: unknown key; did you mean "
+            "transforms.0.ElasticTransform.alpha?")
         ],
     ),
     "a range that falls": (
@@ -412,17 +412,20 @@ EDITS = {
     "a window larger than the image": (
         [("{padding: 2}", "{padding: 2, width_px: 33}")],
         [
-            "transforms: images have 28 x 33 px in training and 28 x 28 px otherwise, where random transforms "
-            "do not apply; allowed: the same, by Resize or CenterCrop with in_training: false",
-            "transforms.0.RandomCrop.width_px: found 33; allowed: at most 32, the padded image, "
-            "or pad_if_needed: true",
+            ("transforms: images have 28 x 33 px in training and 28 x 28 px otherwise, where random "
+            "transforms do not apply; allowed: the same, by Resize or CenterCrop with in_training: false"),
+            ("transforms.0.RandomCrop.width_px: found 33; allowed: at most 32, the padded image, "
+            "or pad_if_needed: true"),
         ],
     ),
     "mixed labels for a loss that takes one": (
-        [("  name: cross_entropy", "  name: focal"), ("{mean: dataset, std: dataset}", "{mean: dataset, std: dataset}\n  - MixUp")],
         [
-            "loss.name: found focal, which cannot use the mixed labels of MixUp; allowed: cross_entropy, "
-            "or transforms without MixUp"
+            ("  name: cross_entropy", "  name: focal"),
+            ("{mean: dataset, std: dataset}", "{mean: dataset, std: dataset}\n  - MixUp"),
+        ],
+        [
+            ("loss.name: found focal, which cannot use the mixed labels of MixUp; allowed: cross_entropy, "
+            "or transforms without MixUp")
         ],
     ),
     "transforms out of order": (

@@ -1,6 +1,5 @@
 """Random colours."""
 
-import torch
 from torch import Tensor
 
 from stages.vision.transforms import pixels
@@ -54,4 +53,7 @@ class RandomGrayscale:
         self._p = p
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
-        return torch.where((draws < self._p)[:, :, None, None], pixels.to_grayscale(images), images)
+        chosen = (draws[:, 0] < self._p).nonzero().squeeze(1)
+        changed = images.clone()
+        changed[chosen] = pixels.to_grayscale(images[chosen])
+        return changed

@@ -72,7 +72,7 @@ class MixUp:
         self, images: Tensor, partners: Tensor, *, generator: np.random.Generator
     ) -> tuple[Tensor, float]:
         share = generator.beta(self._alpha, self._alpha)
-        return images * share + partners * (1 - share), share
+        return partners.lerp(images, share), share
 
 
 class CutMix:
