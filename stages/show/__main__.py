@@ -91,7 +91,7 @@ def _png(text: str) -> Path:
 
 
 def name_shares(shares: Sequence[float], classes: Sequence[str]) -> str:
-    """Return the classes that a mixed image has a share of, the largest first: `cat 70 %, dog 30 %`."""
+    """Return the classes that a mixed image has a share of, the largest first: `cat 70%, dog 30%`."""
     ranked = sorted(
         ((share, name) for share, name in zip(shares, classes, strict=True) if share), reverse=True
     )
