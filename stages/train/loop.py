@@ -24,6 +24,7 @@ from stages.vision.draws import derive_seed
 from stages.vision.dropout import draw_dropout, find_dropouts
 from stages.vision.inference import compute_logits
 from stages.vision.runtime import autocast
+from stages.vision.transforms import Mixing
 
 Batches = DataLoader[tuple[Tensor, Tensor]]
 
@@ -39,6 +40,7 @@ class Training:
     """What the network started from."""
 
     criterion: nn.Module
+    mixing: Mixing | None
     train_images: PreparedImages
     train_order: EpochOrder
     train_batches: Batches
@@ -115,6 +117,8 @@ def train_steps(training: Training, state: TrainingState, *, save_point: SavePoi
         torch.manual_seed(derive_seed(training.seed, state.epoch, state.step))
         images = images.to(training.device, non_blocking=True, memory_format=torch.channels_last)
         targets = targets.to(training.device, non_blocking=True)
+        if training.mixing is not None:
+            images, targets = training.mixing(images, targets, epoch=state.epoch, step=state.step)
 
         for part in divide(len(images), num_parts=training.accumulation_steps):
             draw_dropout(dropouts, seed=training.seed, epoch=state.epoch, samples=samples[part])
@@ -162,7 +166,8 @@ def smallest_part(num_images: int, *, batch_size: int, num_parts: int) -> int:
 def count_correct(logits: Tensor, targets: Tensor) -> Tensor:
     """Return how many answers are right, int64 (), for logits (N, C).
 
-    Targets are labels (N,) int64, or one probability a class (N, C); of those the largest is the right one.
+    Targets are labels (N,) int64, or one probability a class (N, C), as MixUp and CutMix make them; of those
+    the largest is the right one, so that a mixed image counts for the label that it shows more of.
     """
     labels = targets if targets.dim() == 1 else targets.argmax(dim=1)
     return (logits.argmax(dim=1) == labels).sum()

@@ -86,7 +86,7 @@ def measure_speedup(network: nn.Module, *, image: ImageForm, device: torch.devic
     finally:
         torch.set_rng_state(random)
     # The first round prepares what the others use.
-    ratios = [slow / fast for slow, fast in zip(*seconds.values(), strict=True)]
+    ratios: list[float] = [slow / fast for slow, fast in zip(*seconds.values(), strict=True)]
     return statistics.median(ratios[1:])
 
 

@@ -14,7 +14,7 @@ from schemas.train.training import Training as TrainingParams
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import EndedBy, History
 from schemas.vision.runtime import Numerics
-from schemas.vision.transforms import Transforms
+from schemas.vision.transforms import Transforms, image_after
 from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, sha256_of, write_json
 from stages.shared.inputs import StageInputs
@@ -48,7 +48,13 @@ from stages.vision.runtime import (
     list_libraries,
     make_deterministic,
 )
-from stages.vision.transforms import build_transforms, fill_in_statistics, without_random
+from stages.vision.transforms import (
+    build_mixing,
+    build_transforms,
+    fill_in_statistics,
+    for_training,
+    without_random,
+)
 
 Number = TypeVar("Number", int, float)
 
@@ -182,7 +188,8 @@ def build_training(
     numerics = Numerics(threads=params.training.threads, precision="float32")
     make_deterministic(numerics)
     torch.manual_seed(params.training.seed)
-    network = build_network(params.network.chosen(), image=manifest.image, num_classes=len(manifest.classes))
+    image = image_after(manifest.image, transforms)
+    network = build_network(params.network.chosen(), image=image, num_classes=len(manifest.classes))
     limit = number_or_none(params.training.limit_images)
     fixed_transforms = build_transforms(without_random(transforms))
     fit_to_images(
@@ -190,11 +197,11 @@ def build_training(
         PreparedImages(PREPARED, manifest, "train", transform=fixed_transforms),
         seed=params.training.seed,
     )
-    initial_weights = start_from_weights(network, params.network, image=manifest.image)
+    initial_weights = start_from_weights(network, params.network, image=image)
     num_images = min(sum(manifest.counts.train), limit or sum(manifest.counts.train))
     refuse_lone_image(
         network,
-        image=manifest.image,
+        image=image,
         smallest=smallest_part(
             num_images, batch_size=params.loader.batch_size, num_parts=params.training.accumulation_steps
         ),
@@ -203,7 +210,7 @@ def build_training(
     precision = choose_precision(
         params.training.precision,
         network,
-        image=manifest.image,
+        image=image,
         device=device,
         threads=params.training.threads,
         machine={**list_libraries(), **describe_machine(device)},
@@ -211,13 +218,13 @@ def build_training(
     )
     numerics = numerics.model_copy(update={"precision": precision})
     if params.transfer.freeze == "backbone":
-        refuse_headless(network, image=manifest.image, device=device)
+        refuse_headless(network, image=image, device=device)
     criterion = build_loss(params.loss, class_counts=manifest.counts.train).to(device)
     optimizer = build_optimizer(
         params.optimizer, build_parameter_groups(network, params.transfer, lr=params.optimizer.lr)
     )
 
-    random_transforms = build_transforms(transforms, seed=params.training.seed)
+    random_transforms = build_transforms(for_training(transforms), seed=params.training.seed)
     train_images = PreparedImages(PREPARED, manifest, "train", transform=random_transforms, limit=limit)
     val_images = PreparedImages(PREPARED, manifest, "val", transform=fixed_transforms, limit=limit)
     order = EpochOrder(
@@ -228,7 +235,7 @@ def build_training(
         batch_size=params.loader.batch_size,
     )
     loader = params.loader.model_dump(exclude={"shuffle", "sampling"})
-    train_batches = build_loader(train_images, sampler=order, **loader)
+    train_batches = build_loader(train_images, sampler=order, device=device, **loader)
     num_epochs, steps_per_epoch = params.training.num_epochs, len(train_batches)
     plateau = Plateau(params.lr_scheduler.plateau, metric=params.training.best_metric)
     lr_scheduler = build_lr_scheduler(
@@ -242,11 +249,12 @@ def build_training(
         network=network,
         initial_weights=initial_weights,
         criterion=criterion,
+        mixing=build_mixing(transforms, num_classes=len(manifest.classes), seed=params.training.seed),
         train_images=train_images,
         train_order=order,
         train_batches=train_batches,
         val_images=val_images,
-        val_batches=build_loader(val_images, **loader),
+        val_batches=build_loader(val_images, device=device, **loader),
         batch_size=params.loader.batch_size,
         num_classes=len(manifest.classes),
         best_metric=params.training.best_metric,

@@ -19,7 +19,7 @@ def test_there_are_recipes() -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe_is_a_whole_parameter_file(path: Path) -> None:
-    """Copied over params.yaml it is accepted as it is; its first lines name the JSON Schema and the command."""
+    """Copied over params.yaml it is accepted as it is; its first lines name JSON Schema and command."""
     read_params(path)
     first, *others = path.read_text(encoding="utf-8").splitlines()[:4]
     assert first == "# yaml-language-server: $schema=../schemas/params.schema.json"

@@ -12,7 +12,7 @@ from torch.nn import functional
 from schemas.shared.manifest import Manifest
 from schemas.train.lr_scheduler import Plateau
 from schemas.vision.history import EpochRecord, Scores
-from schemas.vision.transforms import AnyTransform, RandomCrop, RandomHorizontalFlip
+from schemas.vision.transforms import RandomCrop, RandomHorizontalFlip, Transform
 from stages.shared.errors import InputError
 from stages.train import plateau as plateaus
 from stages.train.average import WeightAverage
@@ -23,11 +23,11 @@ from stages.train.state_file import read_state, write_state
 from stages.vision.checkpoint import hash_weights
 from stages.vision.draws import derive_seed
 from stages.vision.inference import compute_logits
-from tests.train.toy import make_training
+from tests.train.toy import make_training, never_save
 from tests.vision.prepared import write_prepared
 from tests.vision.torch_state import keep_torch_settings
 
-AUGMENT: Sequence[AnyTransform] = (
+AUGMENT: Sequence[Transform] = (
     RandomCrop(name="RandomCrop", padding=2),
     RandomHorizontalFlip(name="RandomHorizontalFlip", p=0.5),
 )
@@ -52,10 +52,6 @@ def manifest(folder: Path) -> Manifest:
 
 
 Run = tuple[Training, TrainingState]
-
-
-def never_save(state: TrainingState) -> None:
-    """Let training go on."""
 
 
 def train(run: Run, *, num_epochs: int = 3) -> list[EpochRecord]:
