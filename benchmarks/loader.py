@@ -1,8 +1,8 @@
 """How fast training images are read and changed, against torchvision's ImageFolder under a DataLoader.
 
 `python -m benchmarks.loader` reads CIFAR-10, `cifar10/train/<class>/*.jpg` in an archive, both ways with
-random crop, flip and normalization, and then tries every transform of ours on a batch against torchvision's own,
-image by image. The files are unpacked into a temporary folder, and prepared by the stage.
+random crop, flip and normalization, and then tries every transform of ours on a batch against torchvision's
+own, image by image. The files are unpacked into a temporary folder, and prepared by the stage.
 """
 
 import argparse
