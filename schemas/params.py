@@ -8,13 +8,13 @@ from schemas.prepare_dataset.dataset import Dataset
 from schemas.prepare_dataset.split import Split
 from schemas.shared.schema import Schema
 from schemas.train.loader import Loader
-from schemas.train.loss import Loss
+from schemas.train.loss import LABELS_ONLY, Loss
 from schemas.train.lr_scheduler import LrScheduler
 from schemas.train.optimizer import Optimizer
 from schemas.train.training import Training
 from schemas.train.transfer import Transfer
 from schemas.vision.network import NO_WEIGHTS_FILE, Network
-from schemas.vision.transforms import Normalize, Transforms
+from schemas.vision.transforms import Form, Transforms, change_form, find_transform_problems
 
 
 class Params(Schema):
@@ -48,7 +48,32 @@ class Conflict(NamedTuple):
 def find_conflicts(params: Params) -> list[Conflict]:
     """Return what sections of a valid file ask of each other and do not get."""
     conflicts = []
-    side_px = min(params.dataset.height_px, params.dataset.width_px)
+    num_channels = 3 if params.dataset.color == "rgb" else 1
+    prepared = Form(params.dataset.height_px, params.dataset.width_px, num_channels)
+    for place, argument, message in find_transform_problems(prepared, params.transforms):
+        name = params.transforms[place].name
+        conflicts.append(Conflict(f"transforms.{place}.{name}.{argument}", message))
+    trained = change_form(prepared, params.transforms, training=True)
+    tested = change_form(prepared, params.transforms, training=False)
+    if trained != tested:
+        conflicts.append(
+            Conflict(
+                "transforms",
+                f"images have {trained.height_px} x {trained.width_px} px in training and "
+                f"{tested.height_px} x {tested.width_px} px otherwise, where random transforms do not apply; "
+                "allowed: the same, by Resize or CenterCrop with in_training: false",
+            )
+        )
+    mixing = [transform.name for transform in params.transforms if transform.stands == "last"]
+    if mixing and params.loss.name in LABELS_ONLY:
+        conflicts.append(
+            Conflict(
+                "loss.name",
+                f"found {params.loss.name}, which cannot use the mixed labels of {mixing[0]}; "
+                f"allowed: cross_entropy, binary_cross_entropy, or transforms without {mixing[0]}",
+            )
+        )
+    side_px = min(tested.height_px, tested.width_px)
     network = params.network.chosen()
     min_side_px = network.arguments.min_side_px
     if side_px < min_side_px:
@@ -78,18 +103,6 @@ def find_conflicts(params: Params) -> list[Conflict]:
                 "network.weights_file, or weights of network.torchvision or network.timm, names some",
             )
         )
-    num_channels = 3 if params.dataset.color == "rgb" else 1
-    for place, transform in enumerate(params.transforms):
-        if isinstance(transform, Normalize):
-            for name, values in (("mean", transform.mean), ("std", transform.std)):
-                if values != "dataset" and len(values) != num_channels:
-                    conflicts.append(
-                        Conflict(
-                            f"transforms.{place}.Normalize.{name}",
-                            f"found {len(values)} numbers; allowed: dataset, or {num_channels} "
-                            f"for dataset.color: {params.dataset.color}",
-                        )
-                    )
     if params.lr_scheduler.warmup_epochs > params.training.num_epochs:
         conflicts.append(
             Conflict(

@@ -7,6 +7,9 @@ from pydantic import Field
 from schemas.shared.fields import Items
 from schemas.shared.schema import Schema
 
+LABELS_ONLY = frozenset({"focal"})
+"""Losses that want one class an image, and do not take the shares of several that MixUp and CutMix make."""
+
 Weight = Annotated[float, Field(gt=0, le=1e6)]
 
 

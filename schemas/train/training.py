@@ -4,9 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import ProperFraction, Seed
+from schemas.shared.fields import Positive, PositiveCount, ProperFraction, Seed
 from schemas.shared.schema import Schema
 from schemas.vision.runtime import Device, Precision
+
+PrecisionChoice = Literal["auto"] | Precision
 
 
 class Training(Schema):
@@ -45,5 +47,14 @@ class Training(Schema):
     threads: Annotated[int, Field(ge=1, le=1024)]
     """Processor threads; a parameter because it changes the last bits of every sum."""
 
-    precision: Precision
-    """bfloat16 computes matrix products in 16 bits: faster where the processor has it."""
+    precision: PrecisionChoice
+    """bfloat16 computes matrix products in 16 bits: faster where the processor has it. auto measures whether
+    it is, once for a network and a machine, and remembers that in .dvc/tmp/darkroom. float16 is for cuda.
+    """
+
+    save_every_steps: Literal["none"] | PositiveCount
+    """Save what a stopped run goes on from after so many steps; the result does not depend on it."""
+
+    save_every_seconds: Literal["none"] | Positive
+    """Save it after so many seconds. A run that is killed loses at most the work of one interval; one that is
+    asked to stop saves first."""

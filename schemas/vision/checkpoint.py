@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from schemas.shared.fields import Items, PositiveCount, Seed, Sha256
 from schemas.shared.image import ImageForm
+from schemas.shared.inputs import Inputs
 from schemas.shared.schema import Schema
 from schemas.vision.calibration import Calibration
 from schemas.vision.history import EpochRecord
@@ -46,6 +47,12 @@ class Checkpoint(Schema):
 
     weights_sha256: Sha256
     """Hash of the names, types, shapes and bytes of all tensors."""
+
+    inputs: Inputs
+    """What the run was on: hashes of parameters, code and data."""
+
+    device: str
+    """What computed the weights, such as `cpu AVX512`."""
 
     libraries: dict[str, str]
     """Versions that computed the weights."""

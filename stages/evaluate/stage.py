@@ -41,7 +41,7 @@ def evaluate(params: Params) -> None:
     make_deterministic(checkpoint.numerics)
     network = restore_network(checkpoint, weights).to(device)
     images = PreparedImages(PREPARED, manifest, "test", transform=build_transforms(checkpoint.preprocessing))
-    batches = build_loader(images, batch_size=evaluation.batch_size)
+    batches = build_loader(images, batch_size=evaluation.batch_size, device=device)
     logits, labels = compute_logits(network, batches, device=device, numerics=checkpoint.numerics)
     calibration = measure_calibration(
         logits, labels, calibration=checkpoint.calibration, target_accuracy=evaluation.target_accuracy

@@ -24,6 +24,7 @@ from stages.vision.draws import derive_seed
 from stages.vision.dropout import draw_dropout, find_dropouts
 from stages.vision.inference import compute_logits
 from stages.vision.runtime import autocast
+from stages.vision.transforms import Mixing
 
 Batches = DataLoader[tuple[Tensor, Tensor]]
 
@@ -39,6 +40,7 @@ class Training:
     """What the network started from."""
 
     criterion: nn.Module
+    mixing: Mixing | None
     train_images: PreparedImages
     train_order: EpochOrder
     train_batches: Batches
@@ -54,18 +56,19 @@ class Training:
     seed: int
     progress: TrainingProgress
 
-    save_point: Callable[[TrainingState], None]
-    """Called after every step and every epoch, where the state is whole: may save it, may end the run."""
+
+SavePoint = Callable[[TrainingState], None]
+"""Called after every step and every epoch, where the state is whole: may save it, may end the run."""
 
 
-def run_epoch(training: Training, state: TrainingState) -> EpochRecord:
+def run_epoch(training: Training, state: TrainingState, *, save_point: SavePoint) -> None:
     """Finish the state's epoch: the steps that are left, validation, and what is kept of it.
 
     Raises:
         InputError: The loss is no longer a finite number.
     """
     training.progress.start_epoch(state.epoch + 1)
-    train_steps(training, state)
+    train_steps(training, state, save_point=save_point)
     train_loss, train_accuracy = score_steps(state)
     with state.kept_weights():
         logits, labels = compute_logits(
@@ -90,11 +93,10 @@ def run_epoch(training: Training, state: TrainingState) -> EpochRecord:
     state.history.append(record)
     state.start_next_epoch()
     training.progress.finish_epoch(record, is_best=is_best)
-    training.save_point(state)
-    return record
+    save_point(state)
 
 
-def train_steps(training: Training, state: TrainingState) -> None:
+def train_steps(training: Training, state: TrainingState, *, save_point: SavePoint) -> None:
     """Go through the training images that are left of the epoch, step by step."""
     network, criterion, optimizer, scaler = (
         training.network,
@@ -115,6 +117,8 @@ def train_steps(training: Training, state: TrainingState) -> None:
         torch.manual_seed(derive_seed(training.seed, state.epoch, state.step))
         images = images.to(training.device, non_blocking=True, memory_format=torch.channels_last)
         targets = targets.to(training.device, non_blocking=True)
+        if training.mixing is not None:
+            images, targets = training.mixing(images, targets, epoch=state.epoch, step=state.step)
 
         for part in divide(len(images), num_parts=training.accumulation_steps):
             draw_dropout(dropouts, seed=training.seed, epoch=state.epoch, samples=samples[part])
@@ -144,7 +148,7 @@ def train_steps(training: Training, state: TrainingState) -> None:
         state.num_images += len(images)
         state.step += 1
         training.progress.advance(len(images))
-        training.save_point(state)
+        save_point(state)
 
 
 def divide(num_images: int, *, num_parts: int) -> list[slice]:
@@ -162,7 +166,8 @@ def smallest_part(num_images: int, *, batch_size: int, num_parts: int) -> int:
 def count_correct(logits: Tensor, targets: Tensor) -> Tensor:
     """Return how many answers are right, int64 (), for logits (N, C).
 
-    Targets are labels (N,) int64, or one probability a class (N, C); of those the largest is the right one.
+    Targets are labels (N,) int64, or one probability a class (N, C), as MixUp and CutMix make them; of those
+    the largest is the right one, so that a mixed image counts for the label that it shows more of.
     """
     labels = targets if targets.dim() == 1 else targets.argmax(dim=1)
     return (logits.argmax(dim=1) == labels).sum()

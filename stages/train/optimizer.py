@@ -16,6 +16,9 @@ def build_optimizer(
 ) -> optim.Optimizer:
     """Return the optimizer over a network's parameters.
 
+    Where torch has one pass over a weight (`fused`) it is taken. It reads a weight's state as if that lay in
+    memory as the weight does, so a state that was saved and read must have kept its strides.
+
     Args:
         optimizer: The section.
         parameters: All of them, or torch's parameter groups: `params`, and `lr` where it is another one.
@@ -42,15 +45,16 @@ def split_groups(optimizer: Optimizer, groups: Iterable[Group]) -> list[Group]:
 
 def _build_sgd(optimizer: Optimizer, groups: Sequence[Group]) -> optim.Optimizer:
     momentum, nesterov = optimizer.sgd.momentum, optimizer.sgd.nesterov
-    return optim.SGD(_without_muon(groups), lr=optimizer.lr, momentum=momentum, nesterov=nesterov)
+    parameters = _without_muon(groups)
+    return optim.SGD(parameters, lr=optimizer.lr, momentum=momentum, nesterov=nesterov, fused=True)
 
 
 def _build_adam(optimizer: Optimizer, groups: Sequence[Group]) -> optim.Optimizer:
-    return optim.Adam(_without_muon(groups), lr=optimizer.lr, betas=optimizer.adam.betas)
+    return optim.Adam(_without_muon(groups), lr=optimizer.lr, betas=optimizer.adam.betas, fused=True)
 
 
 def _build_adamw(optimizer: Optimizer, groups: Sequence[Group]) -> optim.Optimizer:
-    return optim.AdamW(_without_muon(groups), lr=optimizer.lr, betas=optimizer.adamw.betas)
+    return optim.AdamW(_without_muon(groups), lr=optimizer.lr, betas=optimizer.adamw.betas, fused=True)
 
 
 def _build_rmsprop(optimizer: Optimizer, groups: Sequence[Group]) -> optim.Optimizer:

@@ -156,10 +156,14 @@ def build_loader(
     *,
     batch_size: int,
     sampler: Sampler[int] | None = None,
+    device: torch.device | None = None,
     num_workers: int = 0,
     prefetch_factor: int | None = None,
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Return a DataLoader of batches (images, labels), in the sampler's order or the data set's own."""
+    """Return a DataLoader of batches (images, labels), in the sampler's order or the data set's own.
+
+    Batches for a GPU, which `device` may name, are put into memory that it copies from while others compute.
+    """
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -167,7 +171,7 @@ def build_loader(
         num_workers=num_workers,
         prefetch_factor=prefetch_factor if num_workers else None,
         collate_fn=_collate,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=device is not None and device.type == "cuda",
     )
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from schemas.shared.image import ImageForm
+from schemas.shared.inputs import Inputs
 from schemas.shared.manifest import FileRecord, Manifest, SplitCounts
 from schemas.vision.calibration import Threshold
 from schemas.vision.checkpoint import Checkpoint
@@ -65,6 +66,8 @@ def make_content(
             initial_weights=None,
             dataset_sha256=DATASET_SHA256,
             weights_sha256=WEIGHTS_SHA256,
+            inputs=Inputs(params="1" * 64, code="2" * 64, data=DATASET_SHA256),
+            device="cpu AVX2",
             libraries={"torch": "2.14.1", "numpy": "2.4.6"},
         ),
         history=History(best_metric="balanced_accuracy", best_epoch=best_epoch, epochs=epochs),

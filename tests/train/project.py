@@ -29,6 +29,7 @@ def make_project(folder: Path, monkeypatch: pytest.MonkeyPatch, **prepared: Any)
     monkeypatch.chdir(folder)
     for name in ("DVC_ROOT", "DVC_EXP_BASELINE_REV", "DVC_EXP_NAME"):
         monkeypatch.delenv(name, raising=False)
+    (folder / ".dvc").mkdir(exist_ok=True)
     write_params(folder)
     return write_prepared(folder / "data" / "prepared", **prepared)
 

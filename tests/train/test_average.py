@@ -50,7 +50,8 @@ def test_average_is_that_of_torch() -> None:
     for step in range(10):  # from the 8th step on the decay is 0.5
         change(network, step)
         average.update(network)
-    reference = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.5), use_buffers=True)
+    averaging = get_ema_multi_avg_fn(0.5)  # type: ignore[no-untyped-call]
+    reference = AveragedModel(network, multi_avg_fn=averaging, use_buffers=True)
     with average.lent_to(network):
         reference.update_parameters(network)  # the first takes over what there is
     for step in range(10, 15):

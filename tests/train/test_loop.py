@@ -1,10 +1,7 @@
 """The training loop does what a loop written by hand does, and the same every time."""
 
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,21 +12,22 @@ from torch.nn import functional
 from schemas.shared.manifest import Manifest
 from schemas.train.lr_scheduler import Plateau
 from schemas.vision.history import EpochRecord, Scores
-from schemas.vision.transforms import AnyTransform, RandomCrop, RandomHorizontalFlip
+from schemas.vision.transforms import RandomCrop, RandomHorizontalFlip, Transform
 from stages.shared.errors import InputError
 from stages.train import plateau as plateaus
 from stages.train.average import WeightAverage
 from stages.train.loop import Training, count_correct, run_epoch, score_steps, score_validation, train_steps
 from stages.train.losses.cross_entropy import CrossEntropy
 from stages.train.state import TrainingState
+from stages.train.state_file import read_state, write_state
 from stages.vision.checkpoint import hash_weights
 from stages.vision.draws import derive_seed
 from stages.vision.inference import compute_logits
-from tests.train.toy import make_training
+from tests.train.toy import make_training, never_save
 from tests.vision.prepared import write_prepared
 from tests.vision.torch_state import keep_torch_settings
 
-AUGMENT: Sequence[AnyTransform] = (
+AUGMENT: Sequence[Transform] = (
     RandomCrop(name="RandomCrop", padding=2),
     RandomHorizontalFlip(name="RandomHorizontalFlip", p=0.5),
 )
@@ -60,7 +58,7 @@ def train(run: Run, *, num_epochs: int = 3) -> list[EpochRecord]:
     """Go on until so many epochs are finished, and return the records of all."""
     training, state = run
     while state.epoch < num_epochs:
-        run_epoch(training, state)
+        run_epoch(training, state, save_point=never_save)
     return state.history
 
 
@@ -69,7 +67,7 @@ def train_epoch(run: Run, *, epoch: int = 0) -> tuple[float, float]:
     training, state = run
     state.epoch = epoch - 1
     state.start_next_epoch()
-    train_steps(training, state)
+    train_steps(training, state, save_point=never_save)
     return score_steps(state)
 
 
@@ -369,22 +367,29 @@ def test_average_is_validated_and_kept(folder: Path, manifest: Manifest) -> None
 def test_plateau_lowers_the_next_epochs_rate(folder: Path, manifest: Manifest) -> None:
     """After an epoch that is no improvement the next one trains at the lower rate from its first step on."""
     training, state = make_eventful(folder, manifest)
-    rates = []
-    training = replace(training, save_point=lambda state: rates.append(state.lr))
-    train((training, state), num_epochs=3)
+    rates = list[float]()
+    for _ in range(3):
+        run_epoch(training, state, save_point=lambda state: rates.append(state.lr))
     of_epoch = [rates[start : start + 6] for start in (0, 6, 12)]  # 5 steps, and the end of the epoch
     assert of_epoch == [[0.05] * 6, [0.05] * 6, [0.025] * 6]
 
 
 @pytest.mark.parametrize("stop", [1, 5, 8, 11])
-def test_all_that_changes_is_in_the_state(folder: Path, manifest: Manifest, stop: int) -> None:
+def test_all_that_changes_is_in_the_state(
+    tmp_path: Path, folder: Path, manifest: Manifest, stop: int
+) -> None:
     """Plateau and average too: a run that goes on from any point ends in the bits of the unbroken one."""
-    saved: list[dict[str, Any]] = []
+    saved = list[Path]()
+
+    def save(state: TrainingState) -> None:
+        saved.append(tmp_path / f"{len(saved)}.safetensors")
+        write_state(saved[-1], state.state_dict())
+
     unbroken = make_eventful(folder, manifest)
-    recording = replace(unbroken[0], save_point=lambda state: saved.append(deepcopy(state.state_dict())))
-    train((recording, unbroken[1]), num_epochs=3)
+    for _ in range(3):
+        run_epoch(*unbroken, save_point=save)
     resumed = make_eventful(folder, manifest)
-    resumed[1].load_state_dict(saved[stop])
+    resumed[1].load_state_dict(read_state(saved[stop]))
     train(resumed, num_epochs=3)
     assert resumed[1].history == unbroken[1].history
     assert hash_network(resumed) == hash_network(unbroken)

@@ -1,5 +1,6 @@
 """Optimizers update weights as torch's do, with the parameters of their own block."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from torch import Tensor, nn, optim
 
 from schemas.train.optimizer import Optimizer
 from stages.train.optimizer import Group, build_optimizer
+from stages.train.state_file import read_state, write_state
 from tests.vision.completeness import names_of, read_test
 
 # Every block has numbers of its own, so that one read from the wrong block shows.
@@ -103,15 +105,15 @@ def test_adam_follows_its_formula(name: str) -> None:
 def build_reference(name: str, weights: nn.Parameter) -> optim.Optimizer:
     """Return torch's optimizer with the numbers above."""
     if name == "sgd":
-        return optim.SGD([weights], lr=0.1, weight_decay=0.2, momentum=0.7, nesterov=True)
+        return optim.SGD([weights], lr=0.1, weight_decay=0.2, momentum=0.7, nesterov=True, fused=True)
     if name == "adam":
-        return optim.Adam([weights], lr=0.1, weight_decay=0.2, betas=(0.8, 0.95))
+        return optim.Adam([weights], lr=0.1, weight_decay=0.2, betas=(0.8, 0.95), fused=True)
     if name == "rmsprop":
         return optim.RMSprop([weights], lr=0.1, weight_decay=0.2, alpha=0.75, momentum=0.3)
     if name == "muon":  # of a vector AdamW is in charge; test_muon.py has the rest
         return optim.AdamW([weights], lr=0.05, weight_decay=0.2, betas=(0.65, 0.8))
     assert name == "adamw"
-    return optim.AdamW([weights], lr=0.1, weight_decay=0.2, betas=(0.6, 0.85))
+    return optim.AdamW([weights], lr=0.1, weight_decay=0.2, betas=(0.6, 0.85), fused=True)
 
 
 @pytest.mark.parametrize("name", names_of(Optimizer))
@@ -162,3 +164,30 @@ def test_groups_keep_their_learning_rates(name: str) -> None:
         id(network[3].weight): 0.1,
         id(network[3].bias): 0.1 * for_vectors,
     }
+
+
+@pytest.mark.parametrize("name", names_of(Optimizer))
+def test_saved_state_goes_on_in_channels_last(tmp_path: Path, name: str) -> None:
+    """From a state that was written and read the next steps are the same, for channels_last kernels too."""
+
+    def step(network: nn.Module, optimizer: optim.Optimizer, seed: int) -> None:
+        torch.manual_seed(seed)
+        optimizer.zero_grad()
+        network(torch.randn(2, 2, 4, 4).contiguous(memory_format=torch.channels_last)).sum().backward()
+        optimizer.step()
+
+    def make() -> tuple[nn.Module, optim.Optimizer]:
+        torch.manual_seed(0)
+        network = nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last)
+        return network, build_optimizer(make_section(name), network.parameters())
+
+    unbroken, resumed = make(), make()
+    step(*unbroken, seed=1)
+    write_state(tmp_path / "state", {"optimizer": unbroken[1].state_dict()})
+    resumed[0].load_state_dict(unbroken[0].state_dict())
+    resumed[1].load_state_dict(read_state(tmp_path / "state")["optimizer"])
+    for seed in (2, 3):
+        step(*unbroken, seed=seed)
+        step(*resumed, seed=seed)
+    for one, other in zip(unbroken[0].parameters(), resumed[0].parameters(), strict=True):
+        assert torch.equal(one, other)

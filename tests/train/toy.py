@@ -1,6 +1,6 @@
 """A training run small enough for a test."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,7 +9,7 @@ from torch import nn, optim
 from schemas.shared.manifest import Manifest
 from schemas.vision.network import Network
 from schemas.vision.runtime import Numerics, Precision
-from schemas.vision.transforms import AnyTransform, Normalize, ToTensor
+from schemas.vision.transforms import Normalize, ToTensor, Transform
 from stages.train.loop import Training
 from stages.train.losses.cross_entropy import CrossEntropy
 from stages.train.order import EpochOrder
@@ -17,10 +17,14 @@ from stages.train.progress import TrainingProgress
 from stages.train.state import TrainingState, begin_state
 from stages.vision.dataset import PreparedImages, build_loader
 from stages.vision.networks import build_network
-from stages.vision.transforms import build_transforms, without_random
+from stages.vision.transforms import build_mixing, build_transforms, without_random
 from tests.vision.completeness import read_section
 
 CPU = torch.device("cpu")
+
+
+def never_save(state: TrainingState) -> None:
+    """Let training go on."""
 
 
 def make_training(
@@ -33,13 +37,12 @@ def make_training(
     prefetch_factor: int = 2,
     lr: float = 0.05,
     dropout: float = 0.0,
-    augment: Sequence[AnyTransform] = (),
+    augment: Sequence[Transform] = (),
     precision: Precision = "float32",
     criterion: nn.Module | None = None,
     seed: int = 0,
     max_grad_norm: float | None = None,
     accumulation_steps: int = 1,
-    save_point: Callable[[TrainingState], None] = lambda state: None,
 ) -> tuple[Training, TrainingState]:
     """Return a training run of a tiny network with SGD and momentum, its learning rate falling by steps."""
     torch.manual_seed(seed)
@@ -64,6 +67,7 @@ def make_training(
         network=network,
         initial_weights=None,
         criterion=criterion or CrossEntropy(label_smoothing=0.0),
+        mixing=build_mixing(transforms, num_classes=len(manifest.classes), seed=seed),
         train_images=images,
         train_order=order,
         train_batches=build_loader(
@@ -84,7 +88,6 @@ def make_training(
         numerics=Numerics(threads=1, precision=precision),
         seed=seed,
         progress=TrainingProgress(num_epochs=num_epochs, images_per_epoch=len(images)),
-        save_point=save_point,
     )
     state = begin_state(
         network,
