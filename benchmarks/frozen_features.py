@@ -87,8 +87,9 @@ def train(folder: Path, arguments: argparse.Namespace, *, caches: bool) -> Resul
     """Train the head for all epochs, from the same first weights."""
     training, state = build_run(folder / "prepared", arguments)
     phases = Phases(training, state.network, FROZEN, folder=folder if caches else None)
-    records = [run_epoch(phases.at(epoch), state) for epoch in range(arguments.epochs)]
-    return Result(records, state.network.state_dict())
+    for epoch in range(arguments.epochs):
+        run_epoch(phases.at(epoch), state, save_point=lambda state: None)
+    return Result(state.history, state.network.state_dict())
 
 
 def build_run(prepared: Path, arguments: argparse.Namespace) -> tuple[Training, TrainingState]:
@@ -111,6 +112,7 @@ def build_run(prepared: Path, arguments: argparse.Namespace) -> tuple[Training, 
         network=network,
         initial_weights=None,
         criterion=CrossEntropy(label_smoothing=0.0),
+        mixing=None,
         train_images=images,
         train_order=order,
         train_batches=build_loader(images, batch_size=64, sampler=order),
@@ -125,7 +127,6 @@ def build_run(prepared: Path, arguments: argparse.Namespace) -> tuple[Training, 
         numerics=numerics,
         seed=0,
         progress=TrainingProgress(num_epochs=arguments.epochs, images_per_epoch=len(images)),
-        save_point=lambda state: None,
     )
     state = begin_state(
         network,
