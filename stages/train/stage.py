@@ -101,6 +101,7 @@ def describe_run(inputs: StageInputs, training: Training) -> dict[str, object]:
         "params": dict(inputs.values),
         "code": dict(inputs.code),
         "data": sha256_of(PREPARED / "manifest.json"),
+        "initial_weights": training.initial_weights.sha256 if training.initial_weights else "none",
         "libraries": list_libraries(),
         "machine": describe_machine(training.device),
         "numerics": training.numerics.model_dump(),

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from contextlib import AbstractContextManager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -60,12 +61,14 @@ def autocast(device: torch.device, numerics: Numerics) -> AbstractContextManager
 
 
 def list_libraries() -> dict[str, str]:
-    """Return the versions of what decides the bits of a result."""
+    """Return the versions of what decides the bits of a result; torchvision and timm if they are in use."""
+    in_use = [name for name in ("timm", "torchvision") if name in sys.modules]
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": version("numpy"),
         "opencv": _version_of_opencv(),
+        **{name: version(name) for name in in_use},
     }
 
 

@@ -210,6 +210,10 @@ OVERRIDES = {
     "dataset.source=": "found ''; allowed: text, not empty",
     'dataset.source="a\nb"': "found a\\nb; allowed: text on one line, without control characters",
     "dataset.height_px=4097": "found 4097; allowed: a whole number from 1 to 4096",
+    "transfer.freeze=backbone": (
+        "found backbone, but the network starts from no weights; allowed: none, unless network.weights_file, "
+        "or weights of network.torchvision or network.timm, names some"
+    ),
     "lr_scheduler.warmup_epochs=1000": "found 1000; allowed: at most training.num_epochs, 15",
     "lr_scheduler.step.gamma=0": "found 0; allowed: a number above 0 and at most 1",
     "transforms=[]": "the list has to hold ToTensor and Normalize, each of them once",

@@ -76,6 +76,7 @@ def test_two_clean_runs_give_the_same_bytes(project: Project, tmp_path: Path) ->
         ("schemas/params.py", '"""', '"""Changed. ', set()),
         ("stages/params/explain.py", '"""', '"""Changed. ', set()),
         ("stages/show/grid.py", '"""', '"""Changed. ', set()),
+        ("data/weights/none", "Stands", "Still stands", {"train"}),  # network.weights_file
     ],
 )
 def test_only_what_changed_runs_again(
