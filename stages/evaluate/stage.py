@@ -54,7 +54,7 @@ def evaluate(params: Params) -> None:
     transform = build_transforms(checkpoint.preprocessing)
     images = PreparedImages(PREPARED, manifest, "test", transform=transform)
     compute = partial(compute_logits, network, device=device, numerics=checkpoint.numerics)
-    logits, labels = compute(build_loader(images, batch_size=evaluation.batch_size))
+    logits, labels = compute(build_loader(images, batch_size=evaluation.batch_size, device=device))
 
     answers = decide_answers(logits, labels, calibration=checkpoint.calibration)
     pixels = PreparedImages(PREPARED, manifest, "test")

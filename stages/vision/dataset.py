@@ -86,14 +86,24 @@ class PreparedImages(Dataset[tuple[Tensor, Tensor]]):
     `dataset[i]` is one image (C, H, W) and its label, a scalar; `dataset.gather([i, j, ...])` is a whole
     batch (N, C, H, W) and its labels (N,), read and transformed at once, which is where any DataLoader over
     the data set gets its batches. Images are float32 after the transforms, uint8 without any; labels are
-    int64 positions in the manifest's classes.
+    int64 positions in the manifest's classes. With a limit there are so many images at most, spread evenly
+    over the split.
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, split: SplitName, *, transform: Compose | None = None
+        self,
+        folder: Path,
+        manifest: Manifest,
+        split: SplitName,
+        *,
+        transform: Compose | None = None,
+        limit: int | None = None,
     ) -> None:
         codes = np.load(folder / manifest.splits.name)
         self._rows = np.flatnonzero(codes == SPLIT_NAMES.index(split))
+        if limit is not None and limit < len(self._rows):
+            # Rows stand in the order of their paths, class after class.
+            self._rows = self._rows[np.arange(limit) * len(self._rows) // limit]
         self._labels = torch.from_numpy(np.load(folder / manifest.labels.name)[self._rows])
         self._images = PackedImages(folder, manifest.image_shards)
         self._transform = transform
@@ -145,10 +155,14 @@ def build_loader(
     *,
     batch_size: int,
     sampler: Sampler[int] | None = None,
+    device: torch.device | None = None,
     num_workers: int = 0,
     prefetch_factor: int | None = None,
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Return a DataLoader of batches (images, labels), in the sampler's order or the data set's own."""
+    """Return a DataLoader of batches (images, labels), in the sampler's order or the data set's own.
+
+    Batches for a GPU, which `device` may name, are put into memory that it copies from while others compute.
+    """
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -156,7 +170,7 @@ def build_loader(
         num_workers=num_workers,
         prefetch_factor=prefetch_factor if num_workers else None,
         collate_fn=_collate,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=device is not None and device.type == "cuda",
     )
 
 

@@ -172,6 +172,12 @@ VARIANTS = [
     ("loss__class_weights", "balanced"),
     ("loss__class_weights", [1.0, 2.0, 3.0]),
     ("loader__shuffle", False),
+    ("loader__sampling", "balanced"),
+    ("loader__sampling", "one_batch"),
+    ("training__max_grad_norm", 0.1),
+    ("training__accumulation_steps", 3),
+    ("training__ema_decay", 0.9),
+    ("training__limit_images", 7),
 ]
 
 
@@ -183,8 +189,37 @@ def test_every_variant_trains(tmp_path: Path, key: str, value: object) -> None:
     read_checkpoint(MODEL / "best.safetensors")
 
 
+@pytest.mark.usefixtures("manifest")
+@pytest.mark.parametrize(
+    ("changes", "ended_by", "num_epochs"),
+    [
+        ({}, "num_epochs", 3),
+        # At such a rate nothing changes, so no epoch is better than the first.
+        ({"training__early_stopping_epochs": 1, "optimizer__lr": 1e-30}, "early_stopping", 2),
+        ({"training__max_minutes": 1e-6}, "time_budget", 1),
+    ],
+    ids=["num_epochs", "early_stopping", "time_budget"],
+)
+def test_history_says_what_ended_training(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    ended_by: str,
+    num_epochs: int,
+) -> None:
+    """Early stopping and the time budget end a run; history and the printed lines say so."""
+    train(tmp_path, **changes)
+    history = read_json(MODEL / "history.json", History, made_by="")
+    assert (history.ended_by, len(history.epochs)) == (ended_by, num_epochs)
+    assert history.is_repeatable == (ended_by != "time_budget")
+    printed = capsys.readouterr().out
+    assert ("ended by training.early_stopping_epochs" in printed) == (ended_by == "early_stopping")
+    assert ("need not give the same bytes" in printed) == (ended_by == "time_budget")
+
+
 REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"training__device": "cuda"}, r"^params\.yaml: training\.device: found cuda, .*; allowed: auto, cpu"),
+    ({"training__precision": "float16"}, r"^params\.yaml: training\.precision: found float16, .*cuda only"),
     ({"loss__class_weights": [1.0, 2.0]}, r"^params\.yaml: loss\.class_weights: found 2 numbers; allowed: "),
     ({"dataset__height_px": 12}, r"^data/prepared: .*height_px=6 .*height_px=12 .*dvc repro prepare-dataset"),
     (
