@@ -95,7 +95,7 @@ def compare_loaders(folder: Path, *, rounds: int) -> Tensor:
     dataset = PreparedImages(
         folder / "data/prepared", manifest, "train", transform=build_transforms(tuple(chosen))
     )
-    order = EpochOrder(len(dataset), shuffle=True, seed=0)
+    order = EpochOrder(dataset.labels, shuffle=True, seed=0)
     theirs = ImageFolder(
         folder / "images",
         transform=plain.Compose(

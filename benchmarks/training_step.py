@@ -126,6 +126,7 @@ def build_ours(images: Tensor, labels: Tensor, *, num_steps: int) -> Callable[[]
         network=network,
         initial_weights=None,
         criterion=CrossEntropy(label_smoothing=0.0),
+        mixing=None,
         train_images=cast(Any, _NoImages()),
         train_order=EpochOrder(labels.repeat(num_steps), shuffle=False, seed=0),
         train_batches=cast(Any, [batch] * num_steps),

@@ -70,7 +70,13 @@ def make_content(
             device="cpu AVX2",
             libraries={"torch": "2.14.1", "numpy": "2.4.6"},
         ),
-        history=History(best_metric="balanced_accuracy", best_epoch=best_epoch, epochs=epochs),
+        history=History(
+            best_metric="balanced_accuracy",
+            best_epoch=best_epoch,
+            ended_by="num_epochs",
+            is_repeatable=True,
+            epochs=epochs,
+        ),
         manifest=Manifest(
             version=1,
             classes=tuple(classes),

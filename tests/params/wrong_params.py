@@ -32,6 +32,7 @@ FIXED: dict[KeyPath, Any] = {
     ("training", "max_grad_norm"): 1.5,
     ("training", "ema_decay"): 0.9,
     ("training", "limit_images"): 100,
+    ("training", "save_every_steps"): 100,
 }
 
 # Values as they stand in a file, that no parameter of the kind takes. `{x: 1}` and nothing fit nowhere.

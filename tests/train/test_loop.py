@@ -12,7 +12,7 @@ from torch.nn import functional
 from schemas.shared.manifest import Manifest
 from schemas.train.lr_scheduler import Plateau
 from schemas.vision.history import EpochRecord, Scores
-from schemas.vision.transforms import RandomCrop, RandomHorizontalFlip, Transform
+from schemas.vision.transforms import CutMix, MixUp, RandomCrop, RandomHorizontalFlip, Transform
 from stages.shared.errors import InputError
 from stages.train import plateau as plateaus
 from stages.train.average import WeightAverage
@@ -396,3 +396,49 @@ def test_all_that_changes_is_in_the_state(
     assert resumed[1].best is not None
     assert unbroken[1].best is not None
     assert hash_weights(resumed[1].best.weights) == hash_weights(unbroken[1].best.weights)
+
+
+MIX: Sequence[Transform] = (MixUp(name="MixUp", p=0.5), CutMix(name="CutMix"))
+
+
+class Recorder(CrossEntropy):
+    """Cross-entropy that keeps the targets it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(label_smoothing=0.0)
+        self.targets: list[Tensor] = []
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        self.targets.append(labels)
+        return super().forward(logits, labels)
+
+
+def test_mixed_batches_are_trained_on(folder: Path, manifest: Manifest) -> None:
+    """Every step's loss gets shares of the classes, those of its epoch and step; validation gets labels."""
+    criterion = Recorder()
+    training, state = make_training(folder, manifest, mix=MIX, criterion=criterion)
+    train((training, state), num_epochs=2)
+    steps, validation = criterion.targets[:5], criterion.targets[5]
+    assert validation.dtype == torch.int64
+    for targets in steps:
+        assert targets.dtype == torch.float32
+        assert targets.shape[1] == 3
+        torch.testing.assert_close(targets.sum(dim=1), torch.ones(len(targets)))
+    assert any(bool(((targets > 0) & (targets < 1)).any()) for targets in steps)
+    order = list(training.train_order)
+    training.train_order.set_epoch(0, start=0)
+    first = list(training.train_order)[:5]
+    assert order != first
+    training.train_images.set_epoch(0)
+    assert training.mixing is not None
+    _, expected = training.mixing(*training.train_images.gather(first), epoch=0, step=0)
+    assert torch.equal(steps[0], expected)
+
+
+def test_mixing_repeats(folder: Path, manifest: Manifest) -> None:
+    """Two runs mix alike; mixing changes what is learnt."""
+    runs = [make_training(folder, manifest, mix=mix) for mix in (MIX, MIX, ())]
+    for run in runs:
+        train(run, num_epochs=2)
+    first, second, plain = (hash_weights(state.network.state_dict()) for _, state in runs)
+    assert first == second != plain

@@ -38,6 +38,7 @@ def make_training(
     lr: float = 0.05,
     dropout: float = 0.0,
     augment: Sequence[Transform] = (),
+    mix: Sequence[Transform] = (),
     precision: Precision = "float32",
     criterion: nn.Module | None = None,
     seed: int = 0,
@@ -56,6 +57,7 @@ def make_training(
         *augment,
         ToTensor(name="ToTensor"),
         Normalize(name="Normalize", mean=manifest.mean, std=manifest.std),
+        *mix,
     )
     images = PreparedImages(folder, manifest, "train", transform=build_transforms(transforms, seed=seed))
     val_images = PreparedImages(

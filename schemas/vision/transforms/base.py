@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
+    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
@@ -54,6 +55,8 @@ class Transform(Schema):
     A class that stands in a module of this folder is a transform of params.yaml, and a class of the same name
     in the module of the same name below `stages/vision/transforms` does it.
     """
+
+    model_config = ConfigDict(defer_build=True)  # a list uses few of them
 
     random: ClassVar[bool]
 
