@@ -84,7 +84,7 @@ def test_matrix_products_have_the_wanted_precision(precision: str, dtype: torch.
 
 
 def test_versions_are_those_of_libraries_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A library is named where a network comes from it, torchvision or timm, for it decides the layers."""
+    """Libraries are named where a network comes from them, for they decide its layers."""
     for name in ("torchvision", "timm"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     assert not {"torchvision", "timm"} & set(list_libraries())
