@@ -6,7 +6,7 @@ The network and its preprocessing come from the checkpoint alone, so that what i
 from torch import Tensor
 
 from schemas.evaluate.evaluation import Evaluation
-from schemas.evaluate.test_metrics import TestMetrics
+from schemas.evaluate.test_metrics import TestMetrics, TestRecord
 from schemas.params import Params
 from schemas.shared.manifest import Manifest
 from schemas.vision.checkpoint import Checkpoint
@@ -17,8 +17,9 @@ from stages.evaluate.metrics import compute_metrics, rank_mistakes, score_classe
 from stages.evaluate.predictions import write_answers, write_predictions
 from stages.evaluate.report import Mistake, ReportContent, render_report
 from stages.shared.errors import InputError
-from stages.shared.files import publish_folder, read_json, sha256_of, write_json, write_text
+from stages.shared.files import publish_folder, read_sealed_json, sha256_of, write_json, write_text
 from stages.shared.index import read_used_rows
+from stages.shared.inputs import StageInputs, hash_json
 from stages.shared.paths import METRICS, MODEL, PREPARED, REPORT
 from stages.vision import scores
 from stages.vision.calibration import compute_probabilities
@@ -29,13 +30,14 @@ from stages.vision.runtime import choose_device, make_deterministic
 from stages.vision.transforms import build_transforms
 
 
-def evaluate(params: Params) -> None:
+def evaluate(params: Params, inputs: StageInputs) -> None:
     """Test the checkpoint that params.yaml names."""
     evaluation = params.evaluation
     manifest = read_manifest(PREPARED)
-    checkpoint, weights = read_checkpoint(MODEL / f"{evaluation.checkpoint}.safetensors")
+    checkpoint_path = MODEL / f"{evaluation.checkpoint}.safetensors"
+    checkpoint, weights = read_checkpoint(checkpoint_path)
     refuse_other_data(checkpoint, manifest)
-    history = read_json(MODEL / "history.json", History, made_by="dvc repro train")
+    history = read_sealed_json(MODEL / "history.json", History, made_by="dvc repro train")
 
     device = choose_device(evaluation.device, place="params.yaml: evaluation.device")
     make_deterministic(checkpoint.numerics)
@@ -84,7 +86,10 @@ def evaluate(params: Params) -> None:
             ),
         )
         write_text(folder / "report.html", render_report(content))
-    write_json(METRICS / "test.json", metrics)
+        inputs.refuse_changes()
+    data = hash_json([sha256_of(PREPARED / "manifest.json"), sha256_of(checkpoint_path)])
+    fingerprint = inputs.describe(data_sha256=data).fingerprint
+    write_json(METRICS / "test.json", TestRecord(**metrics.model_dump(), fingerprint=fingerprint))
     report(metrics)
 
 

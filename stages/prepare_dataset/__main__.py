@@ -31,8 +31,9 @@ from stages.prepare_dataset.source import open_source
 from stages.prepare_dataset.split import refuse_small_classes, split_images
 from stages.prepare_dataset.units import find_groups, join_units
 from stages.shared.errors import InputError, run_stage
-from stages.shared.files import publish_folder, write_json
+from stages.shared.files import publish_folder, write_json, write_sealed_json
 from stages.shared.index import write_index
+from stages.shared.inputs import take_inputs
 from stages.shared.paths import AUDIT, METRICS, PREPARED
 from stages.shared.text import printable
 
@@ -40,6 +41,7 @@ from stages.shared.text import printable
 def main() -> None:
     """Prepare the data set that params.yaml names."""
     params = read_params()
+    inputs = take_inputs("prepare-dataset", params, read_params)
     path = Path(params.dataset.source)
     name = str(path)
     source = open_source(path)
@@ -102,6 +104,7 @@ def main() -> None:
             sums=measured.sums.of(keep),
             form=form,
         )
+        inputs.refuse_changes()
     metrics = PrepareMetrics(
         num_classes=len(manifest.classes),
         num_train=sum(manifest.counts.train),
@@ -121,6 +124,7 @@ def main() -> None:
         num_together=sum(len(members) for members in units.members.values() if len(members) > 1),
         num_leaks=len(leaks),
         num_moved=division.num_moved,
+        fingerprint=inputs.describe(data_sha256=manifest.index.sha256).fingerprint,
     )
     write_json(METRICS / "prepare.json", metrics)
     report(metrics, name=name)
@@ -216,7 +220,7 @@ def write_prepared(
         splits=write_array(folder / "splits.npy", codes),
         index=write_index(folder / "index.csv", rows),
     )
-    write_json(folder / "manifest.json", manifest)
+    write_sealed_json(folder / "manifest.json", manifest)
     return manifest
 
 

@@ -14,7 +14,7 @@ from schemas.vision.history import History
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Transforms
 from stages.shared.errors import InputError
-from stages.shared.files import publish_folder, sha256_of, write_json
+from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json
 from stages.shared.inputs import StageInputs
 from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED
 from stages.shared.stopping import defer_stops, orphans_leave
@@ -105,7 +105,7 @@ def publish(
     ):
         for name, (checkpoint, weights) in checkpoints.items():
             write_checkpoint(folder / f"{name}.safetensors", checkpoint, weights)
-        write_json(folder / "history.json", history)
+        write_sealed_json(folder / "history.json", history)
         write_curves(curves, state.history)
         inputs.refuse_changes()
     write_json(METRICS / "train.json", metrics)

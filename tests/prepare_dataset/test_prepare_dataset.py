@@ -20,7 +20,7 @@ from stages.images.decode import Pixels, decode_image
 from stages.params.read import read_params
 from stages.prepare_dataset import __main__ as stage
 from stages.shared.errors import InputError, run_stage
-from stages.shared.files import check_file, read_json
+from stages.shared.files import check_file, read_json, read_sealed_json
 from stages.shared.index import read_used_rows
 from tests.images.trees import (
     class_folders,
@@ -62,7 +62,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Manifest]:
         }
         monkeypatch.setattr(stage, "read_params", lambda: params.model_copy(update=changed))
         stage.main()
-        return read_json(PREPARED / "manifest.json", Manifest, made_by="")
+        return read_sealed_json(PREPARED / "manifest.json", Manifest, made_by="")
 
     return run_main
 

@@ -16,7 +16,7 @@ from schemas.vision.history import History, Scores
 from schemas.vision.network import Network
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.shared.errors import InputError
-from stages.shared.files import read_json, sha256_of
+from stages.shared.files import read_json, read_sealed_json, sha256_of, write_sealed_json
 from stages.shared.paths import METRICS, MODEL, PREPARED
 from stages.train.__main__ import main
 from stages.train.best import is_better
@@ -111,7 +111,7 @@ def test_checkpoints_are_of_the_best_and_the_last_epoch(
     """Each checkpoint scores what history says of its epoch, and the best is the best of all."""
     # So high a rate makes the epochs go up and down.
     train(tmp_path, training__num_epochs=6, training__best_metric=metric, optimizer__lr=0.05)
-    history = read_json(MODEL / "history.json", History, made_by="")
+    history = read_sealed_json(MODEL / "history.json", History, made_by="")
     assert [record.epoch for record in history.epochs] == [1, 2, 3, 4, 5, 6]
     best: Scores | None = None
     best_epoch = 0
@@ -198,7 +198,7 @@ def test_flat_images_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """Training images of one flat colour have no standard deviation to divide by."""
     manifest = make_project(tmp_path, monkeypatch)
     flat = manifest.model_copy(update={"std": (0.0,)})
-    (PREPARED / "manifest.json").write_text(flat.model_dump_json(), encoding="utf-8")
+    write_sealed_json(PREPARED / "manifest.json", flat)
     with pytest.raises(InputError, match=r"Normalize\.std: found dataset, but .*standard deviation 0"):
         main()
 
