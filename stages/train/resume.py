@@ -14,11 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from schemas.train.training import Training
+from stages.shared.dvc_cache import find_dvc_folder, hash_for_dvc, is_in_dvc_cache
 from stages.shared.errors import InputError
 from stages.shared.files import write_text
 from stages.shared.inputs import hash_json
 from stages.shared.stopping import is_asked_to_stop, stop
-from stages.train.dvc_cache import hash_for_dvc, is_in_dvc_cache
 from stages.train.lock import Taken, hold
 from stages.train.state import TrainingState
 from stages.train.state_file import DamagedState, read_state, write_state
@@ -130,21 +130,6 @@ def open_saved_state(key: Mapping[str, object], training: Training) -> Iterator[
             f"train: {taken} trains just this already, by the same parameters, code and data; "
             "wait for it, or stop it"
         ) from None
-
-
-def find_dvc_folder() -> Path:
-    """Return the .dvc folder of the main repository, which DVC names, or the nearest one upwards.
-
-    Raises:
-        InputError: There is none.
-    """
-    if root := os.environ.get("DVC_ROOT"):
-        return Path(root) / ".dvc"
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / ".dvc").is_dir():
-            return folder / ".dvc"
-    raise InputError(f"{here}: is in no DVC repository, where training saves its state; make one: dvc init")
 
 
 def prune(

@@ -14,10 +14,10 @@ import torch
 
 from schemas.shared.manifest import Manifest
 from schemas.vision.transforms import RandomCrop, RandomHorizontalFlip
+from stages.shared.dvc_cache import hash_for_dvc
 from stages.shared.errors import InputError
 from stages.shared.stopping import Stopped
 from stages.train import resume
-from stages.train.dvc_cache import hash_for_dvc
 from stages.train.loop import run_epoch
 from stages.train.resume import SavedState, open_saved_state, prune
 from stages.train.state import TrainingState
@@ -255,7 +255,7 @@ def test_old_and_large_states_are_removed(dvc: Path, folder: Path, manifest: Man
     """What is older than the bound goes, and of what is too much the oldest; never what is in use."""
     toy = Toy(folder, manifest)
     parent = dvc / "tmp/darkroom/resume"
-    folders = []
+    folders: list[Path] = []
     for number in range(4):
         with open_saved_state({"run": number}, section()) as saved:
             saved.save(toy.state)
@@ -276,7 +276,7 @@ def test_old_and_large_states_are_removed(dvc: Path, folder: Path, manifest: Man
 def test_states_come_back_as_they_were(tmp_path: Path) -> None:
     """Every kind of value comes back, tensors with dtype, strides and bits."""
     images = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last)
-    state = {
+    state: dict[Any, Any] = {
         "plain": [None, True, 3, 0.1 + 0.2, float("inf"), "text"],
         "tuple": (1, (2.5, "b")),
         3: {"number as key": {}},
@@ -285,7 +285,7 @@ def test_states_come_back_as_they_were(tmp_path: Path) -> None:
     write_state(tmp_path / "state", state)
     found = read_state(tmp_path / "state")
     assert {**found, "tensors": 0} == {**state, "tensors": 0}
-    for before, after in zip(state["tensors"], found["tensors"], strict=True):  # type: ignore[index]
+    for before, after in zip(state["tensors"], found["tensors"], strict=True):
         assert torch.equal(before, after)
         assert before.dtype == after.dtype
     assert found["tensors"][0].stride() == images.stride()
