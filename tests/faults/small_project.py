@@ -19,13 +19,13 @@ _SMALLER = (
 
 
 def make_small_project(destination: Path, *, num_epochs: int) -> Project:
-    """Return a clone that is prepared, and committed with its dvc.lock; train has not run in it."""
+    """Return a clone in which train ran undisturbed; dvc.lock is committed."""
     project = clone_project(destination, num_epochs=num_epochs)
     for old, new in _SMALLER:
         project.set(old, new)
     write_small_archive(project.root / "data/small.zip")
-    project.run("dvc repro prepare-dataset")
-    project.run("git add -A && git commit -qm prepared")
+    project.run("dvc repro train")
+    project.run("git add -A && git commit -qm trained")
     return project
 
 

@@ -20,6 +20,7 @@ from stages.shared.files import read_json, read_sealed_json, sha256_of, write_se
 from stages.shared.paths import METRICS, MODEL, PREPARED
 from stages.train.__main__ import main
 from stages.train.best import is_better
+from stages.train.stage import describe_checkpoints
 from stages.vision.checkpoint import read_checkpoint, restore_network
 from stages.vision.dataset import PreparedImages
 from stages.vision.transforms import build_transforms
@@ -228,3 +229,37 @@ def test_smallest_data_set_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     make_project(tmp_path, monkeypatch, classes=("a", "b"), num_train=1, num_val=1, num_test=1, channels=3)
     train(tmp_path, dataset__color="rgb")
     assert read_checkpoint(MODEL / "best.safetensors")[0].image.color == "rgb"
+
+
+@pytest.mark.usefixtures("manifest")
+@pytest.mark.parametrize("edited", ["optimizer", "data"])
+def test_inputs_that_change_meanwhile_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edited: str
+) -> None:
+    """What changes while training runs is named, and the outputs of the run before stay."""
+    train(tmp_path)
+    before = hash_files(tmp_path / "data")
+
+    def edit(*arguments: Any) -> Any:
+        if edited == "data":
+            (PREPARED / "labels.npy").write_bytes((PREPARED / "labels.npy").read_bytes())
+        else:
+            write_params(tmp_path, optimizer__lr=0.5)
+        return describe_checkpoints(*arguments)
+
+    monkeypatch.setattr("stages.train.stage.describe_checkpoints", edit)
+    named = (
+        r"data/prepared/labels\.npy: changed" if edited == "data" else r"optimizer\.lr: was .*, became 0\.5"
+    )
+    with pytest.raises(InputError, match=f"{named} while the stage was running"):
+        train(tmp_path)
+    assert hash_files(tmp_path / "data") == before
+
+
+@pytest.mark.usefixtures("manifest")
+def test_threads_may_not_be_chosen_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OMP_DYNAMIC is refused in one line: with it torch hangs."""
+    monkeypatch.setenv("OMP_DYNAMIC", "TRUE")
+    with pytest.raises(InputError, match=r"^OMP_DYNAMIC: found TRUE; allowed: false") as caught:
+        train(tmp_path)
+    assert "\n" not in str(caught.value)
