@@ -111,7 +111,7 @@ def inject(project: Project, fault: Fault, expected: dict[str, str]) -> Outcome:
     if was_stopped and "Traceback" in printed:
         problems.append("a traceback: " + printed.strip().splitlines()[-1])
     # What an experiment left in params.yaml and outs is not at issue here.
-    project.run("git checkout --quiet params.yaml dvc.lock", status=None if False else 0)
+    project.run("git checkout --quiet params.yaml dvc.lock")
     found = list_outputs(project)
     if any(expected.get(name) != sha256 for name, sha256 in found.items()):
         problems.append("a partial output was published")
@@ -144,7 +144,7 @@ def find_stages(project: Project) -> list[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             arguments = (folder / "cmdline").read_bytes().split(b"\0")
-            is_below = Path(os.readlink(folder / "cwd")).is_relative_to(project.root.resolve())
+            is_below = (folder / "cwd").readlink().is_relative_to(project.root.resolve())
         except OSError:
             continue  # ended just now
         if b"stages.train" in arguments and is_below and b"-c" not in arguments:
