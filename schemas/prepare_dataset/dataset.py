@@ -33,5 +33,15 @@ class Dataset(Schema):
     undecodable: Literal["exclude", "error"]
     """What to do with a file that is no readable image: leave it out and say so, or stop."""
 
+    max_pixels: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    """An image whose header claims more is undecodable. A worker takes some 6 bytes for each; kinds of images
+    that take more are refused sooner, in proportion."""
+
+    max_file_bytes: Annotated[int, Field(ge=1, le=2**40)]
+    """A larger file is undecodable; it is not read."""
+
+    max_decode_seconds: Annotated[float, Field(ge=0.1, le=3600)]
+    """An image that takes longer to decode is undecodable."""
+
     workers: Annotated[int, Field(ge=1, le=256)]
-    """Number of threads that decode; the result does not depend on it."""
+    """Number of processes that read and decode; the result does not depend on it."""

@@ -36,9 +36,10 @@ class Split(Schema):
     seed: Seed
     """Another seed draws another split."""
 
-    group: Literal["none"] | Pattern
+    group: Literal["none", "column"] | Pattern
     """A regular expression, searched for in each path below the source: images where it finds the same text
-    (that of its parentheses, if it has some) stay together, whatever their class."""
+    (that of its parentheses, if it has some) stay together, whatever their class. column: those that have the
+    same in the column group of dataset.labels do."""
 
     near_duplicate_bits: Literal["none"] | Annotated[int, Field(ge=0, le=8)]
     """Images that look alike stay together: those whose perceptual hashes differ in at most so many bits."""

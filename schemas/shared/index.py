@@ -7,7 +7,7 @@ from pydantic import Field
 from schemas.shared.manifest import SplitName
 from schemas.shared.schema import Schema
 
-Status = Literal["used", "undecodable", "not_an_image", "leak", "audit"]
+Status = Literal["used", "undecodable", "not_an_image", "outside_classes", "not_in_table", "leak", "audit"]
 
 
 class IndexRow(Schema):

@@ -1,29 +1,200 @@
-"""From the bytes of an image file to pixels of the wanted form."""
+"""From the bytes of an image file to pixels of the wanted form.
+
+docs/images.md says what becomes of each kind of image.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from schemas.shared.image import Color, ImageForm
+from schemas.shared.image import ImageForm
+from stages.images.complaints import CapturedStderr, explain_failure, refuse_damage
+from stages.images.formats.detect import read_header
+from stages.images.formats.header import Header, Undecodable
+from stages.images.formats.jpeg import strip_jpeg
+from stages.images.resize import Pixels, resize_image
 from stages.images.source import UnreadableFile
-from stages.shared.text import printable
+from stages.images.transparency import lay_on_white
 
-Pixels = npt.NDArray[np.uint8]
-Fingerprint = Callable[[bytes, Pixels], bytes]
+Fingerprint = Callable[[bytes, "Decoded"], bytes]
 
 # Large enough that handing work to a thread costs little beside it, small enough to keep memory flat.
 _FILES_PER_TASK = 32
 _BYTES_PER_TASK = 4 * 2**20
 
+_MIN_SIDE_PX = 32
+"""What images are compared at, to find those that look alike."""
 
-class Undecodable(ValueError):
-    """The bytes are no image OpenCV can read; the message says why."""
+_REDUCED_RGB = {
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+_REDUCED_GRAY = {
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """What is refused, by its header and before anything is decoded if it can be."""
+
+    max_pixels: int
+    """Of a picture whose decoding takes 6 bytes a pixel, as most do; of others fewer, in proportion."""
+
+    max_file_bytes: int
+
+    max_seconds: float
+    """For decoding one file; kept where a process of its own does it, which can be ended."""
+
+    @property
+    def max_memory_bytes(self) -> int:
+        """Return how much memory decoding may ask for."""
+        return max(2**29, BYTES_PER_PIXEL * self.max_pixels + 2**25)
+
+
+BYTES_PER_PIXEL = 6
+"""What `max_pixels` counts on: a photograph, and once more while it is turned upright."""
+
+DEFAULT_LIMITS = DecodeLimits(max_pixels=80_000_000, max_file_bytes=200_000_000, max_seconds=5.0)
+"""For who has no params.yaml: what stands there when it is new. At most 512 MB for pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A decoded image."""
+
+    pixels: Pixels
+    """(height, width, 3) in RGB order, or (height, width) for grayscale; upright, perhaps at reduced size."""
+
+    height_px: int
+    width_px: int
+    """Of the whole image, upright."""
+
+
+class Decoder:
+    """Turns image files into pixels, and refuses those that are damaged, enormous, or no images.
+
+    Args:
+        limits: What is too large.
+        takes_stderr: Whether this process is the decoder's own, so that it may take standard error for itself
+            and read there what libjpeg and libtiff found amiss. Elsewhere only what the structure of a file
+            tells is known of it; the pixels are the same.
+    """
+
+    def __init__(self, limits: DecodeLimits, *, takes_stderr: bool = False) -> None:
+        self._limits = limits
+        self._stderr = CapturedStderr() if takes_stderr else None
+        logging = cv2.utils.logging
+        logging.setLogLevel(logging.LOG_LEVEL_WARNING if takes_stderr else logging.LOG_LEVEL_SILENT)
+
+    def decode(self, data: bytes, form: ImageForm) -> Decoded:
+        """Return an image file's pixels, before they are brought to the form.
+
+        The file is decoded from memory: `cv2.imread` ends the process on some file names. A JPEG is decoded
+        at a half, a quarter or an eighth of its size where both sides are then still twice the wanted ones.
+
+        Args:
+            data: The whole file.
+            form: What the pixels will be brought to.
+
+        Raises:
+            Undecodable: The file is no image, damaged, or too large.
+        """
+        if len(data) > self._limits.max_file_bytes:
+            raise Undecodable(
+                f"has {len(data):,} bytes, more than the {self._limits.max_file_bytes:,} allowed "
+                "(dataset.max_file_bytes)"
+            )
+        header = read_header(data)
+        refuse_large(header, self._limits)
+        reduction = choose_reduction(header, form)
+        pixels = self._decode(data, header, gray=form.color == "grayscale", reduction=reduction)
+        if reduction == 1:
+            return Decoded(pixels, *pixels.shape[:2])
+        return Decoded(pixels, *_upright_sides(header, pixels, reduction))
+
+    def _decode(self, data: bytes, header: Header, *, gray: bool, reduction: int) -> Pixels:
+        if header.has_alpha:
+            pixels = self._call(data, header, cv2.IMREAD_UNCHANGED)
+            return lay_on_white(pixels, header, gray=gray)
+        if reduction > 1:
+            flags = (_REDUCED_GRAY if gray else _REDUCED_RGB)[reduction]
+        else:
+            flags = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB
+        pixels = self._call(data, header, flags)
+        if reduction > 1 and not gray:  # OpenCV gives reduced pictures in BGR order only
+            return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), dtype=np.uint8)
+        return pixels
+
+    def _call(self, data: bytes, header: Header, flags: int) -> npt.NDArray[Any]:
+        """Return what OpenCV makes of a file, if it does not complain of it."""
+        reason = ""
+        try:
+            pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+        except cv2.error as error:
+            pixels, reason = None, error.err
+        complaints = "" if self._stderr is None else self._stderr.take()
+        if pixels is None:
+            raise explain_failure(reason or complaints, kind=header.format)
+        if complaints:
+            self._hear(complaints, data, header, flags)
+        return np.asarray(pixels)
+
+    def _hear(self, complaints: str, data: bytes, header: Header, flags: int) -> None:
+        """Refuse what complaints show to be damaged."""
+        refuse_damage(complaints, num_bytes=len(data))
+        if header.format == "JPEG" and self._stderr is not None:
+            # libjpeg says only the first thing it finds. Take that away and listen once more.
+            cv2.imdecode(np.frombuffer(strip_jpeg(data), dtype=np.uint8), flags)
+            refuse_damage(self._stderr.take(), num_bytes=len(data))
+
+
+def refuse_large(header: Header, limits: DecodeLimits) -> None:
+    """Refuse an image that claims more pixels than may be decoded."""
+    num_pixels = header.height_px * header.width_px
+    if num_pixels * max(BYTES_PER_PIXEL, header.bytes_per_pixel) > limits.max_pixels * BYTES_PER_PIXEL:
+        claim = f"claims {header.width_px:,} x {header.height_px:,} pixels, more than"
+        if num_pixels > limits.max_pixels:
+            raise Undecodable(f"{claim} the {limits.max_pixels:,} allowed (dataset.max_pixels)")
+        allowed = limits.max_pixels * BYTES_PER_PIXEL // header.bytes_per_pixel
+        raise Undecodable(
+            f"{claim} the {allowed:,} that dataset.max_pixels allows of this kind of {header.format}, "
+            "which takes more memory"
+        )
+
+
+def choose_reduction(header: Header, form: ImageForm) -> int:
+    """Return 8, 4, 2 or 1: by how much smaller a JPEG is decoded."""
+    if header.format != "JPEG":
+        return 1
+    wanted = 2 * max(form.height_px, form.width_px, _MIN_SIDE_PX)  # it may have to be turned
+    for reduction in (8, 4, 2):
+        height, width = _reduced(header, reduction)
+        # Of nearly square ones the reduced picture would not tell whether it was turned.
+        if min(height, width) >= wanted and (height != width or header.height_px == header.width_px):
+            return reduction
+    return 1
+
+
+def _reduced(header: Header, reduction: int) -> tuple[int, int]:
+    return -(-header.height_px // reduction), -(-header.width_px // reduction)
+
+
+def _upright_sides(header: Header, pixels: Pixels, reduction: int) -> tuple[int, int]:
+    """Return height and width of the upright image of which pixels are a reduced picture."""
+    if pixels.shape[:2] == _reduced(header, reduction):
+        return header.height_px, header.width_px
+    return header.width_px, header.height_px
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +209,7 @@ class ImageFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedFile:
     """What became of one file: its pixels, or the reason why there are none."""
 
     path: str
@@ -48,7 +219,7 @@ class Decoded:
     """Empty where there are no pixels, or none was asked for."""
 
 
-def no_fingerprint(data: bytes, pixels: Pixels) -> bytes:
+def no_fingerprint(data: bytes, decoded: Decoded) -> bytes:
     """Return no bytes: what an image is like is not asked for."""
     return b""
 
@@ -58,8 +229,9 @@ def decode_files(
     form: ImageForm,
     *,
     workers: int,
+    limits: DecodeLimits = DEFAULT_LIMITS,
     fingerprint: Fingerprint = no_fingerprint,
-) -> Iterator[Decoded]:
+) -> Iterator[DecodedFile]:
     """Read and decode files in several threads; yield the results in the order of the files.
 
     The threads are a bounded number of files ahead of what was yielded, so memory does not grow with the
@@ -69,116 +241,43 @@ def decode_files(
         files: What to read.
         form: What the pixels are brought to.
         workers: How many threads.
-        fingerprint: Called there with each file's bytes and what they decode to before it is resized.
+        limits: What is too large.
+        fingerprint: Called there with each file's bytes and what they decode to.
     """
     cv2.setNumThreads(1)  # the threads are ours; OpenCV's own would only compete with them
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # its lines name no file; ours do
+    decoder = Decoder(limits)
     bytes_per_image = form.height_px * form.width_px * form.num_channels
     num_files = max(1, min(_FILES_PER_TASK, _BYTES_PER_TASK // bytes_per_image))
     waiting = iter(files)
-    pending: deque[Future[list[Decoded]]] = deque()
+    pending: deque[Future[list[DecodedFile]]] = deque()
     with ThreadPoolExecutor(workers) as threads:
         while True:
             while len(pending) < 4 * workers and (task := list(islice(waiting, num_files))):
-                pending.append(threads.submit(_decode_some, task, form, fingerprint))
+                pending.append(threads.submit(_decode_some, task, decoder, form, fingerprint))
             if not pending:
                 return
             yield from pending.popleft().result()
 
 
-def _decode_some(files: list[ImageFile], form: ImageForm, fingerprint: Fingerprint) -> list[Decoded]:
-    return [_decode_file(file, form, fingerprint) for file in files]
+def _decode_some(
+    files: list[ImageFile], decoder: Decoder, form: ImageForm, fingerprint: Fingerprint
+) -> list[DecodedFile]:
+    return [_decode_file(file, decoder, form, fingerprint) for file in files]
 
 
-def _decode_file(file: ImageFile, form: ImageForm, fingerprint: Fingerprint) -> Decoded:
+def _decode_file(file: ImageFile, decoder: Decoder, form: ImageForm, fingerprint: Fingerprint) -> DecodedFile:
     try:
         data = file.read()
-        pixels = decode_pixels(data, form.color)
-        return Decoded(file.path, resize_image(pixels, form), "", fingerprint(data, pixels))
+        decoded = decoder.decode(data, form)
+        return DecodedFile(file.path, resize_image(decoded.pixels, form), "", fingerprint(data, decoded))
     except (UnreadableFile, Undecodable) as error:
-        return Decoded(file.path, None, str(error), b"")
+        return DecodedFile(file.path, None, str(error), b"")
 
 
 def decode_image(data: bytes, form: ImageForm) -> Pixels:
     """Return an image file's pixels (height, width, channels), brought to the given form.
 
     Raises:
-        Undecodable: The bytes are empty, or no image.
+        Undecodable: The bytes are no image, damaged, or too large.
     """
-    return resize_image(decode_pixels(data, form.color), form)
-
-
-def decode_pixels(data: bytes, color: Color) -> Pixels:
-    """Return an image file's pixels.
-
-    The file is decoded from memory: `cv2.imread` ends the process on some file names. EXIF orientation is
-    applied, transparency dropped, 16 bits a channel reduced to 8, and of an animation the first frame taken.
-
-    Args:
-        data: The whole file.
-        color: What is wanted.
-
-    Returns:
-        uint8 array (height, width, 3), channels in RGB order, or (height, width) for grayscale.
-
-    Raises:
-        Undecodable: The bytes are empty, or no image.
-    """
-    if not data:
-        raise Undecodable("the file is empty")
-    flags = cv2.IMREAD_COLOR_RGB if color == "rgb" else cv2.IMREAD_GRAYSCALE
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
-    except cv2.error as error:
-        raise Undecodable(f"OpenCV refuses it: {printable(error.err)}") from None
-    if pixels is None:
-        raise Undecodable("cannot be decoded as an image")
-    return np.asarray(pixels, dtype=np.uint8)
-
-
-def resize_image(pixels: Pixels, form: ImageForm) -> Pixels:
-    """Bring pixels (any height, any width[, channels]) to (height_px, width_px, channels)."""
-    height, width = pixels.shape[:2]
-    if form.resize == "squish":
-        resized = _scale(pixels, height_px=form.height_px, width_px=form.width_px)
-    elif form.resize == "pad":
-        scale = min(form.height_px / height, form.width_px / width)
-        resized = _scale(
-            pixels, height_px=max(1, round(height * scale)), width_px=max(1, round(width * scale))
-        )
-        resized = _pad(resized, form)
-    else:
-        # Cut before scaling: of a strip of 1 x 1000 pixels, all would be scaled up and nearly all cut off.
-        resized = _scale(_crop(pixels, form), height_px=form.height_px, width_px=form.width_px)
-    return resized.reshape(form.height_px, form.width_px, form.num_channels)
-
-
-def _scale(pixels: Pixels, *, height_px: int, width_px: int) -> Pixels:
-    """Resize: first what shrinks, by area averaging, free of moire; then what grows, linearly.
-
-    OpenCV averages only where no side grows, hence the two steps.
-    """
-    height, width = pixels.shape[:2]
-    shrunk = (min(width, width_px), min(height, height_px))
-    for size, interpolation in ((shrunk, cv2.INTER_AREA), ((width_px, height_px), cv2.INTER_LINEAR)):
-        if size != (pixels.shape[1], pixels.shape[0]):
-            pixels = np.asarray(cv2.resize(pixels, size, interpolation=interpolation), dtype=np.uint8)
-    return pixels
-
-
-def _crop(pixels: Pixels, form: ImageForm) -> Pixels:
-    """Return the largest part of an image, around its centre, that has the form's aspect ratio."""
-    height, width = pixels.shape[:2]
-    height_px = min(height, max(1, round(width * form.height_px / form.width_px)))
-    width_px = min(width, max(1, round(height * form.width_px / form.height_px)))
-    top, left = (height - height_px) // 2, (width - width_px) // 2
-    return pixels[top : top + height_px, left : left + width_px]
-
-
-def _pad(pixels: Pixels, form: ImageForm) -> Pixels:
-    """Centre an image on black."""
-    canvas = np.zeros((form.height_px, form.width_px, *pixels.shape[2:]), dtype=np.uint8)
-    height, width = pixels.shape[:2]
-    top, left = (form.height_px - height) // 2, (form.width_px - width) // 2
-    canvas[top : top + height, left : left + width] = pixels
-    return canvas
+    return resize_image(Decoder(DEFAULT_LIMITS).decode(data, form).pixels, form)

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from schemas.vision.calibration import Calibration
-from stages.images.decode import Decoded, decode_files
+from stages.images.decode import DecodedFile, decode_files
 from stages.predict.inputs import Inputs
 from stages.predict.predictor import Predictor
 from stages.predict.progress import PredictProgress
@@ -164,7 +164,7 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def batched(results: Iterable[Decoded], batch_size: int) -> Iterator[list[Decoded]]:
+def batched(results: Iterable[DecodedFile], batch_size: int) -> Iterator[list[DecodedFile]]:
     """Yield lists of so many results, the last one of what is left."""
     remaining = iter(results)
     while some := list(islice(remaining, batch_size)):
@@ -172,7 +172,7 @@ def batched(results: Iterable[Decoded], batch_size: int) -> Iterator[list[Decode
 
 
 def answer(
-    predictor: Predictor, files: Sequence[Decoded], *, top_k: int, threshold: float
+    predictor: Predictor, files: Sequence[DecodedFile], *, top_k: int, threshold: float
 ) -> Iterator[Answer]:
     """Yield an answer for every file, in order, those that have no pixels among them."""
     images = [file.pixels for file in files if file.pixels is not None]

@@ -3,21 +3,23 @@
 import glob
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from stages.images.decode import ImageFile
-from stages.images.image_names import has_image_suffix, is_clutter
-from stages.images.source import FolderSource, Source, TarSource, UnreadableFile, ZipSource, reason_of
+from stages.images.image_names import find_clutter, has_image_suffix
+from stages.images.source import Source, UnreadableFile, reason_of, refuse_size
+from stages.images.sources import is_archive, open_archive
+from stages.images.sources.folder import FolderSource
 from stages.shared.errors import InputError
 from stages.shared.text import printable
 
 LIST = "-"
 """The argument that stands for the paths on standard input."""
 
-_ARCHIVES: dict[str, Callable[..., Source]] = {".zip": ZipSource, ".tar": TarSource}
+MAX_FILE_BYTES = 2**30
 _READ_BYTES = 2**16
 
 
@@ -60,11 +62,10 @@ class Inputs:
             return [_unreadable(argument, _why_not(error))]
         if stat.S_ISDIR(mode):
             return self._list(argument, FolderSource(path))
-        archive = _ARCHIVES.get(path.suffix.lower())
-        if archive is None or not stat.S_ISREG(mode):
+        if not is_archive(path) or not stat.S_ISREG(mode):
             return [ImageFile(printable(argument), partial(_read, path, mode))]
         try:
-            return self._list(argument, archive(path, place=argument))
+            return self._list(argument, open_archive(path, place=argument))
         except InputError as error:
             return [_unreadable(argument, str(error).removeprefix(f"{argument}: "))]
 
@@ -85,14 +86,20 @@ class Inputs:
             entries = source.list_entries()
         except InputError as error:
             return [_unreadable(name, str(error))]
-        files = [entry for entry in entries if not (entry.endswith("/") or is_clutter(entry))]
+        files = [entry for entry in entries if not (entry.endswith("/") or find_clutter(entry))]
         images = [file for file in files if has_image_suffix(file)]
         self.num_passed_over += len(files) - len(images)
         self._num_files += max(1, len(images)) - 1
         if not images:
             return [_unreadable(name, "holds no files with an image's suffix")]
         top = name.rstrip("/") or "/"
-        return [ImageFile(printable(os.path.join(top, file)), partial(source.read, file)) for file in images]  # noqa: PTH118
+        return [
+            ImageFile(
+                printable(os.path.join(top, file)),  # noqa: PTH118
+                partial(source.read, file, max_bytes=MAX_FILE_BYTES),
+            )
+            for file in images
+        ]
 
 
 def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
@@ -111,9 +118,12 @@ def _read(path: Path, mode: int) -> bytes:
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
         raise UnreadableFile("is a socket or device, not a file")
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
+    refuse_size(len(data), max_bytes=MAX_FILE_BYTES)
+    return data
 
 
 def _unreadable(name: str, reason: str) -> ImageFile:

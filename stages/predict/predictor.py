@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from schemas.vision.checkpoint import Checkpoint
-from stages.images.decode import Pixels
+from stages.images.resize import Pixels
 from stages.vision.calibration import compute_probabilities
 from stages.vision.checkpoint import restore_network
 from stages.vision.inference import answer_batch

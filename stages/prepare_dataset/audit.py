@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.finding import ClassKind, ImageKind
-from stages.prepare_dataset.collect import FoundImage
 from stages.prepare_dataset.fingerprint import Fingerprints
+from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.leaks import closeness_to_test
 from stages.prepare_dataset.units import Units
 from stages.shared.errors import InputError

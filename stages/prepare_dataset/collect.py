@@ -1,12 +1,17 @@
 """Which files of a source are images, and what class and split their folders give them."""
 
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+import numpy as np
+
 from schemas.shared.index import IndexRow, Status
-from schemas.shared.manifest import SplitName
-from stages.images.image_names import has_image_suffix, is_clutter
+from schemas.shared.manifest import SPLIT_NAMES, SplitName
+from stages.images.image_names import Clutter, find_clutter, has_image_suffix
+from stages.prepare_dataset.found_images import FoundImage, FoundImages
 from stages.shared.errors import InputError
 from stages.shared.text import printable
 
@@ -21,42 +26,28 @@ SPLIT_FOLDERS: dict[str, SplitName] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class FoundImage:
-    """A file that may be an image."""
-
-    path: str
-    """Path in the source, as the source lists it."""
-
-    key: str
-    """Path below what wraps everything: the same in a folder and in an archive of that folder."""
-
-    label: str
-    """Class name."""
-
-    split: SplitName | None
-    """The split whose folder it stands in; None where the source has no split folders."""
-
-
 @dataclass(frozen=True)
 class Collection:
     """What a source holds, in the order of its paths."""
 
     classes: tuple[str, ...]
-    images: tuple[FoundImage, ...]
+    images: FoundImages
     given_splits: frozenset[SplitName]
-    """Splits that have a folder of their own."""
+    """Splits that have a folder of their own, or stand in the table."""
 
     left_out: tuple[IndexRow, ...]
-    """Files that are no images, each with the reason."""
+    """Files that are not used, each with the reason."""
+
+    num_clutter: Mapping[Clutter, int]
+    """Hidden files and those of operating systems, which make no line."""
 
 
 def collect_images(entries: Iterable[str], *, name: str, is_archive: bool) -> Collection:
     """Read class and split off the paths of a source.
 
     The layout is torchvision's ImageFolder: `<class>/**/<file>`, or `<split>/<class>/**/<file>`. An archive
-    may hold all of it below one more folder. Hidden files and what operating systems leave behind are passed
-    over.
+    may hold all of it below one more folder. Hidden files and what operating systems leave behind are counted
+    and passed over.
 
     Args:
         entries: Paths of files and, ending in a slash, of folders.
@@ -64,31 +55,91 @@ def collect_images(entries: Iterable[str], *, name: str, is_archive: bool) -> Co
         is_archive: Whether one folder around everything is passed over.
 
     Raises:
-        InputError: No images, fewer than two classes, or folders that are neither all classes nor all splits.
+        InputError: No images, fewer than two classes, classes of nearly one name, or folders that are neither
+            all classes nor all splits.
     """
-    visible = sorted((entry for entry in entries if not is_clutter(entry)), key=printable)
+    visible, num_clutter = take_out_clutter(entries)
     wrapper = _find_wrapper(visible) if is_archive else ""
-    split_folders = _find_split_folders([entry.removeprefix(wrapper) for entry in visible], name=name)
-    depth = 1 if split_folders else 0  # of the class folders
-    labels: set[str] = set()
-    images: list[FoundImage] = []
+    split_folders = _find_split_folders(visible, wrapper, name=name)
+    labels = _Labels(wrapper, depth=1 if split_folders else 0)
+    classes = sorted(set(map(labels.of, visible)) - {""})
     left_out: list[IndexRow] = []
-    for path in visible:
-        key = path.removeprefix(wrapper)
-        parts = key.split("/")  # a folder's last part is empty
-        label = printable(parts[depth]) if len(parts) > depth + 1 else ""
-        if label:
-            labels.add(label)
-        if path.endswith("/"):
-            continue
-        if reason := _why_no_image(path, label=label):
-            left_out.append(describe_left_out(path, label, status="not_an_image", reason=reason))
-        else:
-            images.append(FoundImage(path, key, label, split_folders.get(parts[0])))
-    _refuse_gaps(images, labels, split_folders, name=name)
-    return Collection(
-        tuple(sorted(labels)), tuple(images), frozenset(split_folders.values()), tuple(left_out)
-    )
+
+    def images() -> Iterator[FoundImage]:
+        for path in visible:
+            if path.endswith("/"):
+                continue
+            label = labels.of(path)
+            if not has_image_suffix(path):
+                left_out.append(describe_no_image(path, label))
+            elif not label:
+                reason = "stands outside the class folders"
+                left_out.append(describe_left_out(path, "", status="outside_classes", reason=reason))
+            else:
+                key = path.removeprefix(wrapper)
+                split = split_folders.get(key.partition("/")[0]) if split_folders else None
+                yield FoundImage(path, key, label, split, None)
+
+    found = FoundImages.pack(images(), classes=classes, wrapper=wrapper)
+    _refuse_gaps(found, split_folders, name=name)
+    refuse_similar_classes(classes, place=f"dataset.source: {name}")
+    return Collection(tuple(classes), found, frozenset(split_folders.values()), tuple(left_out), num_clutter)
+
+
+def take_out_clutter(entries: Iterable[str]) -> tuple[list[str], Counter[Clutter]]:
+    """Return the other entries, sorted by what they look like printed, and the number of files by kind."""
+    visible: list[str] = []
+    num_clutter: Counter[Clutter] = Counter()
+    for entry in entries:
+        kind = find_clutter(entry)
+        if kind is None:
+            visible.append(entry)
+        elif not entry.endswith("/"):
+            num_clutter[kind] += 1
+    return sorted(visible, key=printable), num_clutter
+
+
+class _Labels:
+    """Class names by path: that of the class folder, its accents composed (NFC)."""
+
+    def __init__(self, wrapper: str, *, depth: int) -> None:
+        self._wrapper = wrapper
+        self._depth = depth
+        self._of_folder: dict[str, str] = {}
+
+    def of(self, path: str) -> str:
+        """Return the class of a file or folder, empty for one outside the class folders."""
+        parts = path.removeprefix(self._wrapper).split("/", self._depth + 1)
+        if len(parts) < self._depth + 2:
+            return ""
+        folder = parts[self._depth]
+        if folder not in self._of_folder:
+            self._of_folder[folder] = name_class(folder)
+        return self._of_folder[folder]
+
+
+def name_class(text: str) -> str:
+    """Return a class name as it is stored: on one line, and composed (NFC), as macOS does not write it."""
+    return printable(unicodedata.normalize("NFC", text))
+
+
+def refuse_similar_classes(classes: Sequence[str], *, place: str) -> None:
+    """Refuse classes that differ only in case or in spaces around them: one of them is a slip."""
+    first: dict[str, str] = {}
+    for label in classes:
+        other = first.setdefault(label.strip().casefold(), label)
+        if other != label:
+            raise InputError(
+                f"{place}: found the classes '{other}' and '{label}', which differ only in case or in spaces "
+                "around them; give both one name, or names that differ in more"
+            )
+
+
+def describe_no_image(path: str, label: str) -> IndexRow:
+    """Return the index line of a file that is not called as images are."""
+    suffix = printable(PurePosixPath(path).suffix)
+    reason = f"{suffix} is no image suffix" if suffix else "has no suffix"
+    return describe_left_out(path, label, status="not_an_image", reason=reason)
 
 
 def describe_left_out(path: str, label: str, *, status: Status, reason: str) -> IndexRow:
@@ -107,16 +158,6 @@ def describe_left_out(path: str, label: str, *, status: Status, reason: str) -> 
     )
 
 
-def _why_no_image(path: str, *, label: str) -> str:
-    """Return why a file is left out; empty if it is not."""
-    if not label:
-        return "stands outside the class folders"
-    if has_image_suffix(path):
-        return ""
-    suffix = printable(PurePosixPath(path).suffix)
-    return f"{suffix} is no image suffix" if suffix else "has no suffix"
-
-
 def _find_wrapper(entries: Sequence[str]) -> str:
     """Return the chain of folders that everything else stands in, as `digits/`, or the empty string.
 
@@ -124,25 +165,34 @@ def _find_wrapper(entries: Sequence[str]) -> str:
     """
     wrapper = ""
     while True:
-        inside = [entry.removeprefix(wrapper).split("/") for entry in entries if entry.startswith(wrapper)]
-        tops = {parts[0] for parts in inside if len(parts) > 1}
-        has_folders = any(len(parts) > 2 for parts in inside)
-        has_images = any(len(parts) == 2 and has_image_suffix(parts[1]) for parts in inside)
+        tops = set()
+        has_folders = has_images = False
+        for entry in entries:
+            top, slash, rest = entry.removeprefix(wrapper).partition("/")
+            if slash and entry.startswith(wrapper):
+                tops.add(top)
+                has_folders |= "/" in rest
+                has_images |= "/" not in rest and has_image_suffix(rest)
         if len(tops) != 1 or has_images or not has_folders or min(tops).lower() in SPLIT_FOLDERS:
             return wrapper
         wrapper += f"{min(tops)}/"
 
 
-def _find_split_folders(keys: Sequence[str], *, name: str) -> dict[str, SplitName]:
+def _find_split_folders(entries: Sequence[str], wrapper: str, *, name: str) -> dict[str, SplitName]:
     """Return the split of each folder at the top; nothing if the folders at the top are classes.
 
     A folder called `train` or `valid` that holds images itself, beside folders of other names, is a class.
     """
-    parts_of_keys = [key.split("/") for key in keys]
-    tops = {parts[0] for parts in parts_of_keys if len(parts) > 1}
+    tops, with_images = set(), set()
+    for entry in entries:
+        top, slash, rest = entry.removeprefix(wrapper).partition("/")
+        if slash:
+            tops.add(top)
+            if "/" not in rest and has_image_suffix(rest):
+                with_images.add(top)
     found = {top for top in tops if top.lower() in SPLIT_FOLDERS}
     if found != tops:
-        found -= {parts[0] for parts in parts_of_keys if len(parts) == 2 and has_image_suffix(parts[1])}
+        found -= with_images
     splits = {top: SPLIT_FOLDERS[top.lower()] for top in sorted(found)}
     if not splits:
         return {}
@@ -161,22 +211,20 @@ def _find_split_folders(keys: Sequence[str], *, name: str) -> dict[str, SplitNam
     return splits
 
 
-def _refuse_gaps(
-    images: Sequence[FoundImage], labels: set[str], split_folders: dict[str, SplitName], *, name: str
-) -> None:
+def _refuse_gaps(images: FoundImages, split_folders: Mapping[str, SplitName], *, name: str) -> None:
     """Refuse a source without images, with one class, or with an empty split folder."""
     place = f"dataset.source: {name}"
     layout = f"{'train/' if split_folders else ''}cat/1.jpg"
     if not images:
         raise InputError(f"{place}: found no images; put them into one folder a class, as in {name}/{layout}")
-    if len(labels) < 2:
+    if len(images.classes) < 2:
         raise InputError(
-            f"{place}: found one class, {min(labels)}; a classifier needs at least two class folders"
+            f"{place}: found one class, {images.classes[0]}; a classifier needs at least two class folders"
         )
-    held = {image.split for image in images}
+    held = set(np.unique(images.splits).tolist())
     for folder, split in split_folders.items():
-        if split not in held:
+        if SPLIT_NAMES.index(split) not in held:
             raise InputError(
-                f"{place}: found no images in {folder}/ (links to folders are not followed); "
+                f"{place}: found no images in {printable(folder)}/ (links to folders are not followed); "
                 f"put class folders there{'' if split == 'train' else ', or remove it'}"
             )

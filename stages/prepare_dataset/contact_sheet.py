@@ -9,10 +9,10 @@ import numpy as np
 
 from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.finding import ImageKind
-from schemas.shared.manifest import FileRecord
-from stages.images.decode import Pixels
+from stages.images.resize import Pixels
 from stages.prepare_dataset.audit import IMAGE_KINDS, Finding, Findings
-from stages.prepare_dataset.collect import FoundImage
+from stages.prepare_dataset.found_images import FoundImage
+from stages.prepare_dataset.store import PixelStore, Places
 
 _TILE_PX = 112
 _GAP_PX = 10
@@ -38,8 +38,8 @@ def write_contact_sheet(
     images: Sequence[FoundImage],
     audit: Audit,
     *,
-    shards: Sequence[FileRecord],
-    folder: Path,
+    store: PixelStore,
+    places: Places,
 ) -> None:
     """Write a PNG with the worst of each kind of image that is not ignored; nothing where there are none.
 
@@ -50,8 +50,8 @@ def write_contact_sheet(
         findings: What was found.
         images: All that could be decoded.
         audit: Which kinds are ignored.
-        shards: The packed pixels of all of them.
-        folder: Where the shards are.
+        store: Where their pixels are.
+        places: Where there, for all of them.
     """
     sections = []
     for kind in IMAGE_KINDS:
@@ -64,7 +64,7 @@ def write_contact_sheet(
     starts = np.cumsum([0, *(_section_height(len(tiles)) for _, tiles in sections)])
     width = _GAP_PX + _PER_ROW * (_TILE_PX + _GAP_PX)
     sheet = np.full((int(starts[-1]) + _GAP_PX, width, 3), _PAPER, dtype=np.uint8)
-    pixels = _read_rows(folder, shards, [tile.row for _, tiles in sections for tile in tiles])
+    pixels = _read_rows(store, places, [tile.row for _, tiles in sections for tile in tiles])
     for top, (heading, tiles) in zip(starts.tolist(), sections, strict=False):
         _write(sheet, heading, left=_GAP_PX, bottom=top + 24, scale=0.55, color=_INK)
         for place, tile in enumerate(tiles):
@@ -103,17 +103,14 @@ def _section_height(num_tiles: int) -> int:
     return _HEADING_PX + num_rows * (_TILE_PX + _CAPTION_PX + _GAP_PX)
 
 
-def _read_rows(folder: Path, shards: Sequence[FileRecord], rows: Sequence[int]) -> dict[int, Pixels]:
+def _read_rows(store: PixelStore, places: Places, rows: Sequence[int]) -> dict[int, Pixels]:
     """Return the packed pixels (height, width, 3) of some rows."""
-    wanted, start = sorted(set(rows)), 0
-    pixels: dict[int, Pixels] = {}
-    for shard in shards:
-        images = np.load(folder / shard.name, mmap_mode="r")
-        for row in wanted:
-            if start <= row < start + len(images):
-                pixels[row] = np.broadcast_to(images[row - start], (*images.shape[1:3], 3)).copy()
-        start += len(images)
-    return pixels
+    wanted = sorted(set(rows))
+    images = (image for block in store.gather(places[wanted]) for image in block)
+    return {
+        row: np.broadcast_to(image, (*image.shape[:2], 3)).copy()
+        for row, image in zip(wanted, images, strict=True)
+    }
 
 
 def _paste(sheet: Pixels, image: Pixels, *, left: int, top: int) -> None:

@@ -14,15 +14,15 @@ most 8 bits apart, the 823 above it are all of one class; of the 658 below it on
 
 
 def find_copies(fingerprints: Fingerprints) -> Pairs:
-    """Return each copy of a file together with its first occurrence."""
-    first: dict[bytes, int] = {}
-    digests = fingerprints["sha256"].tobytes()
-    pairs = [
-        (earliest, row)
-        for row in range(len(fingerprints))
-        if (earliest := first.setdefault(digests[32 * row : 32 * row + 32], row)) != row
-    ]
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    """Return each copy of a file together with its first occurrence, in the order of the copies."""
+    words = np.ascontiguousarray(fingerprints["sha256"]).view("<u8")  # four a file
+    order = np.lexsort(words.T)
+    is_copy = np.zeros(len(order), dtype=np.bool_)
+    is_copy[1:] = (words[order[1:]] == words[order[:-1]]).all(axis=1)
+    # Sorting is stable, so that the first of equal files stands before its copies.
+    first = order[np.maximum.accumulate(np.where(is_copy, 0, np.arange(len(order))))]
+    pairs = np.stack((first[is_copy], order[is_copy]), axis=1)
+    return pairs[np.argsort(pairs[:, 1])]
 
 
 def find_near_duplicates(fingerprints: Fingerprints, *, max_bits: int) -> Pairs:
@@ -71,15 +71,18 @@ def _likeness(left: npt.NDArray[np.int8], right: npt.NDArray[np.int8]) -> npt.ND
 
 def join_pairs(num_rows: int, *pairs: Pairs) -> npt.NDArray[np.int64]:
     """Return for each row the smallest row that it is joined with, directly or through others."""
-    parents = list(range(num_rows))
+    parents: dict[int, int] = {}  # of the rows that are joined; the others are their own
 
     def find(row: int) -> int:
-        while parents[row] != row:
-            parents[row] = parents[parents[row]]
+        while (parent := parents.get(row, row)) != row:
+            parents[row] = parents.get(parent, parent)
             row = parents[row]
         return row
 
     for left, right in np.concatenate(pairs).tolist():
         low, high = sorted((find(left), find(right)))
         parents[high] = low
-    return np.array([find(row) for row in range(num_rows)], dtype=np.int64)
+    first = np.arange(num_rows)
+    for row in parents:
+        first[row] = find(row)
+    return first

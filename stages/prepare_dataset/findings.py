@@ -7,7 +7,7 @@ from pathlib import Path
 from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.finding import FindingRow
 from stages.prepare_dataset.audit import Findings
-from stages.prepare_dataset.collect import FoundImage
+from stages.prepare_dataset.found_images import FoundImage
 from stages.shared.text import printable
 
 

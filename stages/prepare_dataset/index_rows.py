@@ -1,12 +1,16 @@
-"""The lines of data/prepared/index.csv."""
+"""The lines of data/prepared/index.csv for the images of the source, made one by one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from schemas.shared.index import IndexRow, Status
-from schemas.shared.manifest import SplitName
-from stages.prepare_dataset.collect import FoundImage
+from schemas.shared.manifest import SPLIT_NAMES
+from stages.prepare_dataset.collect import describe_left_out
 from stages.prepare_dataset.fingerprint import Fingerprints
+from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.units import Units
 from stages.shared.text import printable
 
@@ -18,40 +22,46 @@ class LeftOut(NamedTuple):
     reason: str
 
 
+_USED = LeftOut("used", "")
+
+
 def describe_images(
     images: Sequence[FoundImage],
     fingerprints: Fingerprints,
     units: Units,
     *,
-    splits: Sequence[SplitName],
+    splits: npt.NDArray[np.uint8],
     left_out: Mapping[int, LeftOut],
-) -> list[IndexRow]:
-    """Return the line of each image that could be decoded, in their order.
+) -> Iterator[IndexRow]:
+    """Yield the line of each image that could be decoded, in their order.
 
     Args:
         images: All that could be decoded.
         fingerprints: Of each.
         units: Which of them stay together.
-        splits: Of the images that are used, in their order.
+        splits: Of the images that are used, in their order: places in SPLIT_NAMES.
         left_out: The rows of those that are not.
     """
     remaining = iter(splits)
-    rows = []
     for row, image in enumerate(images):
+        measured = fingerprints[row]
+        status, reason = left_out.get(row, _USED)
         first = int(units.first[row])
-        status, reason = left_out.get(row, LeftOut("used", ""))
-        rows.append(
-            IndexRow(
-                path=printable(image.path),
-                label=image.label,
-                split="" if row in left_out else next(remaining),
-                status=status,
-                reason=reason,
-                group=printable(images[first].path) if units.num_members[first] > 1 else "",
-                sha256=fingerprints["sha256"][row].tobytes().hex(),
-                phash=f"{int(fingerprints['phash'][row]):016x}",
-                height_px=str(fingerprints["height_px"][row]),
-                width_px=str(fingerprints["width_px"][row]),
-            )
+        yield IndexRow(
+            path=printable(image.path),
+            label=image.label,
+            split=SPLIT_NAMES[next(remaining)] if status == "used" else "",
+            status=status,
+            reason=reason,
+            group=printable(images[first].path) if first in units.members else "",
+            sha256=measured["sha256"].tobytes().hex(),
+            phash=f"{int(measured['phash']):016x}",
+            height_px=str(measured["height_px"]),
+            width_px=str(measured["width_px"]),
         )
-    return rows
+
+
+def describe_undecodable(images: Sequence[FoundImage], reasons: Mapping[int, str]) -> Iterator[IndexRow]:
+    """Yield the line of each image that could not be decoded, in their order."""
+    for row, reason in sorted(reasons.items()):
+        yield describe_left_out(images[row].path, images[row].label, status="undecodable", reason=reason)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from schemas.prepare_dataset.split import Split
 from schemas.shared.manifest import SPLIT_NAMES
-from stages.prepare_dataset.collect import FoundImage
+from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.index_rows import LeftOut
 from stages.prepare_dataset.units import Units
 from stages.shared.errors import InputError

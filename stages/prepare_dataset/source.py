@@ -3,7 +3,9 @@
 import stat
 from pathlib import Path
 
-from stages.images.source import COMPRESSED_TARS, FolderSource, Source, TarSource, ZipSource, reason_of
+from stages.images.source import Source, reason_of
+from stages.images.sources import ARCHIVE_SUFFIXES, is_archive, open_archive
+from stages.images.sources.folder import FolderSource
 from stages.shared.errors import InputError
 
 
@@ -23,11 +25,10 @@ def open_source(path: Path) -> Source:
         raise InputError(f"{place}: cannot be opened: {reason_of(error)}; {advice}") from None
     if stat.S_ISDIR(mode):
         return FolderSource(path, key="dataset.source")
-    name, suffix = path.name.lower(), path.suffix.lower()
-    if not stat.S_ISREG(mode) or not name.endswith((".zip", ".tar", *COMPRESSED_TARS)):
+    if not stat.S_ISREG(mode) or not is_archive(path):
+        suffix = path.suffix.lower()
         found = f"a {suffix} file" if stat.S_ISREG(mode) and suffix else "no folder"
         raise InputError(
-            f"{place}: found {found}; allowed: a folder, or a .zip, .tar, {', '.join(COMPRESSED_TARS)} of "
-            "class folders"
+            f"{place}: found {found}; allowed: a folder, or a {', '.join(ARCHIVE_SUFFIXES)} of class folders"
         )
-    return ZipSource(path, place=place) if suffix == ".zip" else TarSource(path, place=place)
+    return open_archive(path, place=place)

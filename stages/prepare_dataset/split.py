@@ -1,29 +1,34 @@
 """Which image trains, which validates, which tests."""
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from schemas.prepare_dataset.split import Split
 from schemas.shared.manifest import SPLIT_NAMES, SplitName
-from stages.prepare_dataset.collect import FoundImage
+from stages.prepare_dataset.found_images import FoundImages
 from stages.prepare_dataset.units import Units
 from stages.shared.errors import InputError
+
+_TRAIN = SPLIT_NAMES.index("train")
 
 
 @dataclass(frozen=True)
 class Division:
     """The split of each image, in the order of the images, and what there is to say about it."""
 
-    splits: tuple[SplitName, ...]
+    splits: npt.NDArray[np.uint8]
+    """Places in SPLIT_NAMES."""
 
     num_moved: int
     """Images drawn for one split and moved to another that had none of a class."""
 
 
 def split_images(
-    images: Sequence[FoundImage],
+    images: FoundImages,
     units: Units,
     split: Split,
     *,
@@ -50,20 +55,56 @@ def split_images(
             is given.
     """
     refuse_folds_without_use(split, given)
-    assigned: list[SplitName] = [image.split or "train" for image in images]
-    pool = {
-        first: training
-        for first, members in units.members.items()
-        if (training := [row for row in members if assigned[row] == "train"])
-    }
-    keys = {first: _unit_key(units.keys[row] for row in members) for first, members in pool.items()}
-    for first, members in pool.items():
-        side = draw_side(keys[first], split, given=given)
-        for row in members:
-            assigned[row] = side
-    num_moved = _fill_gaps(images, assigned, pool, keys, split, classes=classes, given=given)
-    _refuse_gaps(images, assigned, classes, given=given, num_units=_count_units(images, pool))
-    return Division(tuple(assigned), num_moved)
+    assigned = _given_splits(images)
+    pool = _Pool(units, assigned == _TRAIN)
+    for rows in pool.units():
+        assigned[rows] = SPLIT_NAMES.index(draw_side(pool.key(rows), split, given=given))
+    num_moved = _fill_gaps(images, assigned, pool, split, classes=classes, given=given)
+    _refuse_gaps(images, assigned, classes, given=given, pool=pool)
+    return Division(assigned, num_moved)
+
+
+def _given_splits(images: FoundImages) -> npt.NDArray[np.uint8]:
+    """Return the split each image stands in, train for one that stands in none."""
+    return np.maximum(images.splits, _TRAIN).astype(np.uint8)
+
+
+class _Pool:
+    """The units that a side is drawn for, each as the rows of its training images."""
+
+    def __init__(self, units: Units, is_training: npt.NDArray[np.bool_]) -> None:
+        self._keys = units.keys
+        self._first = units.first
+        self._is_training = is_training
+        self._together = {
+            first: training
+            for first, members in units.members.items()
+            if (training := [row for row in members if is_training[row]])
+        }
+        self._alone = is_training.copy()
+        for members in units.members.values():
+            self._alone[members] = False
+
+    def units(self) -> Iterator[Sequence[int]]:
+        """Yield every unit."""
+        yield from self._together.values()
+        for row in np.flatnonzero(self._alone).tolist():
+            yield (row,)
+
+    def units_of(self, rows: npt.NDArray[np.bool_]) -> list[Sequence[int]]:
+        """Return the units that hold one of some images."""
+        firsts = np.unique(self._first[np.flatnonzero(rows & self._is_training)]).tolist()
+        return [self._together.get(first, (first,)) for first in firsts]
+
+    def key(self, rows: Sequence[int]) -> str:
+        """Return the key of a unit: the smallest of its groups, or of its files where it has no groups.
+
+        Which one is smallest is chance, as SHA-256 is; a group's name is hashed for that.
+        """
+        if len(rows) == 1:
+            return self._keys[rows[0]]
+        keys = [self._keys[row] for row in rows]
+        return min(keys, key=lambda key: (not key.startswith("group "), draw(key, "unit", seed=0)))
 
 
 def refuse_folds_without_use(split: Split, given: frozenset[SplitName]) -> None:
@@ -76,7 +117,7 @@ def refuse_folds_without_use(split: Split, given: frozenset[SplitName]) -> None:
 
 
 def refuse_small_classes(
-    images: Sequence[FoundImage], split: Split, *, classes: Sequence[str], given: frozenset[SplitName]
+    images: FoundImages, split: Split, *, classes: Sequence[str], given: frozenset[SplitName]
 ) -> None:
     """Refuse what no split can mend, from the paths alone, before anything is decoded.
 
@@ -84,13 +125,12 @@ def refuse_small_classes(
         InputError: A class has too few files for every split to have one; one line for each class.
     """
     refuse_folds_without_use(split, given)
-    assigned: list[SplitName] = [image.split or "train" for image in images]
-    carved = [name for name in SPLIT_NAMES[1:] if name not in given]
-    wanted = {label: list(carved) for label in classes}
-    for row, image in enumerate(images):
-        if assigned[row] == "train" and wanted[image.label]:
-            assigned[row] = wanted[image.label].pop()
-    _refuse_gaps(images, assigned, classes, given=given, num_units={})
+    assigned = _given_splits(images)
+    carved = [code for code, name in enumerate(SPLIT_NAMES) if code != _TRAIN and name not in given]
+    for label in classes:
+        rows = np.flatnonzero((images.labels == images.classes.index(label)) & (assigned == _TRAIN))
+        assigned[rows[: len(carved)]] = carved[::-1][: len(rows)]
+    _refuse_gaps(images, assigned, classes, given=given, pool=None)
 
 
 def draw_side(key: str, split: Split, *, given: frozenset[SplitName]) -> SplitName:
@@ -124,19 +164,17 @@ def draw(key: str, purpose: str, *, seed: int) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def _unit_key(keys: Iterable[str]) -> str:
-    """Return the key of a unit: the smallest of its groups, or of its files where it has no groups.
-
-    Which one is smallest is chance, as SHA-256 is; a group's name is hashed for that.
-    """
-    return min(keys, key=lambda key: (not key.startswith("group "), draw(key, "unit", seed=0)))
+def _count(images: FoundImages, assigned: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Return how many images of each class each split has (num_classes, num_splits)."""
+    num_splits = len(SPLIT_NAMES)
+    cells = images.labels.astype(np.int64) * num_splits + assigned
+    return np.bincount(cells, minlength=len(images.classes) * num_splits).reshape(-1, num_splits)
 
 
 def _fill_gaps(
-    images: Sequence[FoundImage],
-    assigned: list[SplitName],
-    pool: Mapping[int, Sequence[int]],
-    keys: Mapping[int, str],
+    images: FoundImages,
+    assigned: npt.NDArray[np.uint8],
+    pool: _Pool,
     split: Split,
     *,
     classes: Sequence[str],
@@ -146,64 +184,61 @@ def _fill_gaps(
 
     Each time the smallest unit is moved that leaves no other gap behind, the first in an order of chance.
     """
-    counts = Counter((image.label, side) for image, side in zip(images, assigned, strict=True))
-    units_of_class: dict[str, list[int]] = defaultdict(list)
-    for first, members in pool.items():
-        for label in dict.fromkeys(images[row].label for row in members):
-            units_of_class[label].append(first)
+    counts = _count(images, assigned)
     num_moved = 0
     for label in classes:
-        for side in SPLIT_NAMES:
-            if counts[label, side] or (side in given and side != "train"):
+        code = images.classes.index(label)
+        for side, name in enumerate(SPLIT_NAMES):
+            if counts[code, side] or (name in given and side != _TRAIN):
                 continue
             movable = [
-                first for first in units_of_class[label] if _can_leave(pool[first], images, assigned, counts)
+                rows
+                for rows in pool.units_of(images.labels == code)
+                if _can_leave(images.labels[list(rows)], counts[:, assigned[rows[0]]])
             ]
             if not movable:
                 continue
-            first = min(movable, key=lambda unit: (len(pool[unit]), draw(keys[unit], side, seed=split.seed)))
-            for row in pool[first]:
-                counts[images[row].label, assigned[row]] -= 1
-                counts[images[row].label, side] += 1
-                assigned[row] = side
-            num_moved += len(pool[first])
+            rows = min(movable, key=lambda rows: (len(rows), draw(pool.key(rows), name, seed=split.seed)))
+            leaving = np.bincount(images.labels[list(rows)], minlength=len(counts))
+            counts[:, assigned[rows[0]]] -= leaving
+            counts[:, side] += leaving
+            assigned[list(rows)] = side
+            num_moved += len(rows)
     return num_moved
 
 
-def _can_leave(
-    members: Sequence[int],
-    images: Sequence[FoundImage],
-    assigned: Sequence[SplitName],
-    counts: Mapping[tuple[str, SplitName], int],
-) -> bool:
-    """Return whether a unit's split keeps an image of each of its classes without it."""
-    leaving = Counter(images[row].label for row in members)
-    side = assigned[members[0]]
-    return all(counts[label, side] > number for label, number in leaving.items())
+def _can_leave(labels: npt.NDArray[np.int32], counts: npt.NDArray[np.int64]) -> bool:
+    """Return whether a unit's split keeps an image of each of its classes without it.
 
-
-def _count_units(images: Sequence[FoundImage], pool: Mapping[int, Sequence[int]]) -> dict[str, int]:
-    """Return how many units with images to carve from each class has."""
-    return Counter(label for members in pool.values() for label in {images[row].label for row in members})
+    Args:
+        labels: Of the unit's images.
+        counts: Images of each class in its split.
+    """
+    leaving = np.bincount(labels, minlength=len(counts))
+    return bool((counts > leaving)[leaving > 0].all())
 
 
 def _refuse_gaps(
-    images: Sequence[FoundImage],
-    assigned: Sequence[SplitName],
+    images: FoundImages,
+    assigned: npt.NDArray[np.uint8],
     classes: Sequence[str],
     *,
     given: frozenset[SplitName],
-    num_units: Mapping[str, int],
+    pool: _Pool | None,
     at_most: int = 10,
 ) -> None:
     """Refuse a class that is missing from a split, naming the first few."""
-    counts = {label: dict.fromkeys(SPLIT_NAMES, 0) for label in classes}
-    for image, name in zip(images, assigned, strict=True):
-        counts[image.label][name] += 1
-    gaps = {label: of_split for label, of_split in counts.items() if 0 in of_split.values()}
+    counts = _count(images, assigned)
+    codes = {label: images.classes.index(label) for label in classes}
+    gaps = [label for label in classes if not counts[codes[label]].all()]
     lines = [
-        _describe_gap(label, of_split, given=given, num_units=num_units.get(label))
-        for label, of_split in list(gaps.items())[:at_most]
+        _describe_gap(
+            label,
+            dict(zip(SPLIT_NAMES, counts[codes[label]].tolist(), strict=True)),
+            given=given,
+            num_units=len(pool.units_of(images.labels == codes[label])) if pool else None,
+        )
+        for label in gaps[:at_most]
     ]
     if len(gaps) > at_most:
         lines.append(f"dataset.source: {len(gaps) - at_most} more classes are missing from a split")

@@ -4,14 +4,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.prepare_dataset.split import Split
-from stages.prepare_dataset.collect import FoundImage
 from stages.prepare_dataset.duplicates import Pairs, find_copies, find_near_duplicates, join_pairs
 from stages.prepare_dataset.fingerprint import Fingerprints
+from stages.prepare_dataset.found_images import FoundImage
 from stages.shared.errors import InputError
 from stages.shared.text import printable
 
@@ -42,20 +43,89 @@ class Units:
         _, firsts, places = np.unique(self.first[rows], return_index=True, return_inverse=True)
         place = np.cumsum(keep) - 1
         copies, near = (place[pairs[keep[pairs].all(axis=1)]] for pairs in (self.copies, self.near))
-        return Units(firsts[places], [self.keys[row] for row in rows.tolist()], copies, near)
-
-    @cached_property
-    def num_members(self) -> npt.NDArray[np.int64]:
-        """Return, at the place of each unit's first image, how many it holds."""
-        return np.bincount(self.first, minlength=len(self.first))
+        return Units(firsts[places], _Chosen(self.keys, rows), copies, near)
 
     @cached_property
     def members(self) -> dict[int, list[int]]:
-        """Return the images of each unit by the unit's first."""
+        """Return the images of each unit by the unit's first; units of one image are not there."""
+        joined = np.flatnonzero(self.first != np.arange(len(self.first)))
         members: dict[int, list[int]] = {}
-        for row, first in enumerate(self.first.tolist()):
-            members.setdefault(first, []).append(row)
+        for row, first in zip(joined.tolist(), self.first[joined].tolist(), strict=True):
+            members.setdefault(first, [first]).append(row)
         return members
+
+
+@dataclass(frozen=True)
+class Groups(Sequence[str | None]):
+    """The group of each image, None where it has none."""
+
+    codes: npt.NDArray[np.int32]
+    """Place in `names` for each image, -1 for one without a group."""
+
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @overload
+    def __getitem__(self, row: int) -> str | None: ...
+    @overload
+    def __getitem__(self, row: slice) -> "Groups": ...
+    def __getitem__(self, row: int | slice) -> "str | Groups | None":
+        if isinstance(row, slice):
+            return Groups(self.codes[row], self.names)
+        code = self.codes.item(row)
+        return None if code < 0 else self.names[code]
+
+    def pair(self) -> Pairs:
+        """Return each image of a group with the first one of it."""
+        rows = np.flatnonzero(self.codes >= 0)
+        _, firsts, places = np.unique(self.codes[rows], return_index=True, return_inverse=True)
+        pairs = np.stack((rows[firsts[places]], rows), axis=1)
+        return np.asarray(pairs[pairs[:, 0] != pairs[:, 1]])
+
+
+@dataclass(frozen=True)
+class _Keys(Sequence[str]):
+    """What each image draws a side by, made when it is asked for."""
+
+    fingerprints: Fingerprints
+    groups: Groups
+
+    def __len__(self) -> int:
+        return len(self.fingerprints)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> "_Keys": ...
+    def __getitem__(self, row: int | slice) -> "str | _Keys":
+        if isinstance(row, slice):
+            return _Keys(self.fingerprints[row], self.groups[row])
+        group = self.groups[row]
+        if group is not None:
+            return f"group {group}"
+        return f"file {self.fingerprints['sha256'][row].tobytes().hex()}"
+
+
+@dataclass(frozen=True)
+class _Chosen(Sequence[str]):
+    """Some of the keys."""
+
+    keys: Sequence[str]
+    rows: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> "_Chosen": ...
+    def __getitem__(self, row: int | slice) -> "str | _Chosen":
+        if isinstance(row, slice):
+            return _Chosen(self.keys, self.rows[row])
+        return self.keys[self.rows.item(row)]
 
 
 def join_units(images: Sequence[FoundImage], fingerprints: Fingerprints, split: Split) -> Units:
@@ -64,47 +134,39 @@ def join_units(images: Sequence[FoundImage], fingerprints: Fingerprints, split: 
     Raises:
         InputError: split.group finds something in no path, or in none twice.
     """
-    groups = find_groups([image.key for image in images], split)
+    groups = find_groups(images, split)
     copies = find_copies(fingerprints)
     near = np.empty((0, 2), dtype=np.int64)
     if split.near_duplicate_bits != "none":
         near = find_near_duplicates(fingerprints, max_bits=split.near_duplicate_bits)
-    digests = fingerprints["sha256"].tobytes()
-    keys = [
-        f"file {digests[32 * row : 32 * row + 32].hex()}" if group is None else f"group {group}"
-        for row, group in enumerate(groups)
-    ]
-    return Units(join_pairs(len(images), copies, near, _pair_groups(groups)), keys, copies, near)
+    return Units(
+        join_pairs(len(images), copies, near, groups.pair()), _Keys(fingerprints, groups), copies, near
+    )
 
 
-def find_groups(paths: Sequence[str], split: Split) -> list[str | None]:
-    """Return the group of each path: what split.group finds in it, None where it finds nothing.
+def find_groups(images: Sequence[FoundImage], split: Split) -> Groups:
+    """Return the group of each image: what split.group finds in its key, None where it finds nothing.
 
     Raises:
-        InputError: It finds something in no path, or something else in every one.
+        InputError: It finds something in no key, or something else in every one.
     """
     if split.group == "none":
-        return [None] * len(paths)
-    matches = [re.search(split.group, path) for path in paths]
-    groups = [
-        None if match is None else "\0".join(part or "" for part in match.groups() or (match[0],))
-        for match in matches
-    ]
-    named = [group for group in groups if group is not None]
-    if len(set(named)) == len(named):
-        found = "finds another text in each path" if named else "finds nothing in any path"
+        return Groups(np.full(len(images), -1, dtype=np.int32), ())
+    codes = np.empty(len(images), dtype=np.int32)
+    code_of: dict[str, int] = {}
+    pattern = None if split.group == "column" else re.compile(split.group)
+    for row, image in enumerate(images):
+        group = image.group if pattern is None else _search(pattern, image.key)
+        codes[row] = -1 if group is None else code_of.setdefault(group, len(code_of))
+    if pattern is not None and len(code_of) == (codes >= 0).sum():
+        found = "finds another text in each path" if code_of else "finds nothing in any path"
         raise InputError(
-            f"split.group: {printable(split.group)}: {found}, as in {printable(paths[0])}; "
+            f"split.group: {printable(split.group)}: {found}, as in {printable(images[0].key)}; "
             "write one that finds the same text in the images that belong together, or none"
         )
-    return groups
+    return Groups(codes, tuple(code_of))
 
 
-def _pair_groups(groups: Sequence[str | None]) -> Pairs:
-    first: dict[str, int] = {}
-    pairs = [
-        (earliest, row)
-        for row, group in enumerate(groups)
-        if group is not None and (earliest := first.setdefault(group, row)) != row
-    ]
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+def _search(pattern: re.Pattern[str], key: str) -> str | None:
+    match = pattern.search(key)
+    return None if match is None else "\0".join(part or "" for part in match.groups() or (match[0],))

@@ -1,5 +1,6 @@
-"""Where the stages hand files to each other; the same paths stand in dvc.yaml."""
+"""Where the stages hand files to each other, as dvc.yaml says too, and where they keep their own."""
 
+import os
 from pathlib import Path
 
 PREPARED = Path("data/prepared")
@@ -8,3 +9,15 @@ MODEL = Path("data/model")
 DVCLIVE = Path("data/dvclive")
 REPORT = Path("data/report")
 METRICS = Path("data/metrics")
+
+
+def find_scratch() -> Path | None:
+    """Return the folder for what outlives a run but is no output; None outside a DVC repository.
+
+    DVC removes a stage's outputs before it runs the stage, and runs experiments in copies of the repository
+    that it removes afterwards. DVC_ROOT names the repository itself in all of them.
+    """
+    root = os.environ.get("DVC_ROOT")
+    folders = [Path(root)] if root else [Path.cwd(), *Path.cwd().parents]
+    found = next((folder for folder in folders if (folder / ".dvc").is_dir()), None)
+    return found / ".dvc" / "tmp" / "darkroom" if found else None

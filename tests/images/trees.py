@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.shared.image import Color, ImageForm, ResizeMode
-from stages.images.decode import Pixels
+from stages.images.decode import DEFAULT_LIMITS, Decoder
+from stages.images.resize import Pixels
 
 
 def encode(pixels: npt.ArrayLike, suffix: str = ".png") -> bytes:
@@ -22,6 +23,11 @@ def encode(pixels: npt.ArrayLike, suffix: str = ".png") -> bytes:
     encoded, data = cv2.imencode(suffix, array)
     assert encoded
     return data.tobytes()
+
+
+def decode_whole(data: bytes, color: Color = "rgb") -> Pixels:
+    """Return an image file's pixels at full size."""
+    return Decoder(DEFAULT_LIMITS).decode(data, form(color=color, height_px=4096, width_px=4096)).pixels
 
 
 def picture(seed: int = 0, *, height: int = 6, width: int = 5) -> bytes:

@@ -133,7 +133,7 @@ def empty() -> str:
         (lambda: "x" * 300, "cannot be opened: File name too long"),
         (lambda: "/dev/null", "is a socket or device, not a file"),
         (empty, "holds no files with an image's suffix"),
-        (corrupt, "is no readable zip archive (File is not a zip file); make it anew"),
+        (corrupt, "is no readable zip archive (it does not end as one); make it anew"),
     ],
 )
 def test_nothing_goes_unanswered(make: Callable[[], str], reason: str) -> None:

@@ -1,8 +1,10 @@
 """Parameters of a split and an audit, and images that were found, for tests to change one thing in."""
 
+from collections.abc import Iterable
+
 from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.split import Split
-from stages.prepare_dataset.collect import FoundImage
+from stages.prepare_dataset.found_images import FoundImage, FoundImages
 
 
 def split_params(**changed: object) -> Split:
@@ -52,4 +54,10 @@ def audit_params(**changed: object) -> Audit:
 
 def found(path: str) -> FoundImage:
     """Return the image at `<class>/<file>`."""
-    return FoundImage(path=path, key=path, label=path.split("/", maxsplit=1)[0], split=None)
+    return FoundImage(path=path, key=path, label=path.split("/", maxsplit=1)[0], split=None, group=None)
+
+
+def in_columns(images: Iterable[FoundImage], classes: Iterable[str] = ()) -> FoundImages:
+    """Return images as collect hands them over, with further classes that have none."""
+    images = list(images)
+    return FoundImages.pack(images, classes=sorted({*classes, *(image.label for image in images)}))

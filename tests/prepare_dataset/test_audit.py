@@ -9,9 +9,9 @@ from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.finding import ImageKind
 from schemas.shared.manifest import SplitName
 from stages.prepare_dataset.audit import Findings, audit_images
-from stages.prepare_dataset.collect import FoundImage
 from stages.prepare_dataset.duplicates import join_pairs
 from stages.prepare_dataset.fingerprint import FINGERPRINT, Fingerprints
+from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.units import Units
 from stages.shared.errors import InputError
 from tests.prepare_dataset.samples import audit_params, found

@@ -6,32 +6,35 @@ import cv2
 import numpy as np
 import pytest
 
-from schemas.shared.manifest import FileRecord
-from stages.images.decode import Pixels
+from stages.images.resize import Pixels
 from stages.prepare_dataset.audit import IMAGE_KINDS, Finding, Findings
 from stages.prepare_dataset.contact_sheet import write_contact_sheet
-from stages.prepare_dataset.pack import ShardWriter
+from stages.prepare_dataset.fingerprint import FINGERPRINT
+from stages.prepare_dataset.store import PLACE, PixelStore
 from tests.images.trees import form
 from tests.prepare_dataset.samples import audit_params, found
 
 COLORS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 0, 255), (0, 255, 255)]
 IMAGES = [found(f"é{'ab'[i % 2]}/{i}{'x' * 200}.png") for i in range(5)]
 
+PLACES = np.array([(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)], dtype=PLACE)
+
 
 @pytest.fixture
-def shards(tmp_path: Path) -> tuple[FileRecord, ...]:
-    """Pack five images, each of one colour, two a shard."""
-    writer = ShardWriter(tmp_path, form(height_px=4, width_px=6), shard_bytes=2 * 72)
-    for color in COLORS:
-        writer.append(np.full((4, 6, 3), color, dtype=np.uint8))
-    return writer.close()
+def store(tmp_path: Path) -> PixelStore:
+    """Keep five images, each of one colour, two a pack."""
+    store = PixelStore(tmp_path / "store", form(height_px=4, width_px=6), shard_bytes=2 * 72)
+    images = np.broadcast_to(np.array(COLORS, dtype=np.uint8)[:, None, None], (5, 4, 6, 3))
+    store.append(np.zeros(5, dtype=FINGERPRINT), images)
+    store.finish_pack()
+    return store
 
 
-def draw(findings: Findings, shards: tuple[FileRecord, ...], folder: Path, **policies: str) -> Pixels | None:
+def draw(findings: Findings, store: PixelStore, folder: Path, **policies: str) -> Pixels | None:
     """Return the sheet (height, width, 3) in RGB order; None if there is none."""
     path = folder / "worst.png"
     path.unlink(missing_ok=True)
-    write_contact_sheet(path, findings, IMAGES, audit_params(**policies), shards=shards, folder=folder)
+    write_contact_sheet(path, findings, IMAGES, audit_params(**policies), store=store, places=PLACES)
     if not path.exists():
         return None
     sheet = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB)
@@ -50,44 +53,44 @@ def findings_of(**found_images: list[Finding]) -> Findings:
     return Findings({kind: found_images.get(kind, []) for kind in IMAGE_KINDS}, {}, ("a", "b"))
 
 
-def test_worst_first_each_with_its_twin(shards: tuple[FileRecord, ...], tmp_path: Path) -> None:
+def test_worst_first_each_with_its_twin(store: PixelStore, tmp_path: Path) -> None:
     """Images stand in the order of the findings, in their own colours, followed by what they are like."""
     blank = [Finding(4, "flat", 2.0), Finding(1, "flatter", 1.0)]
     copies = [Finding(3, "the same", 1.0, 0)]
-    sheet = draw(findings_of(blank=blank, copies=copies), shards, tmp_path)
+    sheet = draw(findings_of(blank=blank, copies=copies), store, tmp_path)
     assert colors_in(sheet) == [4, 1, 3, 0]
 
 
-def test_a_pair_is_shown_once(shards: tuple[FileRecord, ...], tmp_path: Path) -> None:
+def test_a_pair_is_shown_once(store: PixelStore, tmp_path: Path) -> None:
     """Of two findings about each other one is enough."""
     pair = [Finding(3, "", 1.0, 0), Finding(0, "", 1.0, 3)]
-    one = draw(findings_of(conflicting_labels=pair[:1]), shards, tmp_path)
-    both = draw(findings_of(conflicting_labels=pair), shards, tmp_path)
+    one = draw(findings_of(conflicting_labels=pair[:1]), store, tmp_path)
+    both = draw(findings_of(conflicting_labels=pair), store, tmp_path)
     assert one is not None
     assert both is not None
     np.testing.assert_array_equal(one[40:], both[40:])  # the number in the heading differs
 
 
-def test_ignored_kinds_are_not_shown(shards: tuple[FileRecord, ...], tmp_path: Path) -> None:
+def test_ignored_kinds_are_not_shown(store: PixelStore, tmp_path: Path) -> None:
     """Nothing to show is no picture."""
     findings = findings_of(blank=[Finding(2, "flat", 1.0)])
-    assert colors_in(draw(findings, shards, tmp_path)) == [2]
-    assert draw(findings, shards, tmp_path, blank="ignore") is None
-    assert draw(findings_of(), shards, tmp_path) is None
+    assert colors_in(draw(findings, store, tmp_path)) == [2]
+    assert draw(findings, store, tmp_path, blank="ignore") is None
+    assert draw(findings_of(), store, tmp_path) is None
 
 
-def test_the_sheet_is_bounded(shards: tuple[FileRecord, ...], tmp_path: Path) -> None:
+def test_the_sheet_is_bounded(store: PixelStore, tmp_path: Path) -> None:
     """A million findings of a kind are two rows of tiles."""
     many = [Finding(i % 5, "flat", 1.0) for i in range(5)] * 100
-    sheet = draw(findings_of(blank=many, extreme_size=many), shards, tmp_path)
+    sheet = draw(findings_of(blank=many, extreme_size=many), store, tmp_path)
     assert sheet is not None
     assert sheet.shape[0] < 1000
 
 
-def test_two_sheets_are_the_same_bytes(shards: tuple[FileRecord, ...], tmp_path: Path) -> None:
+def test_two_sheets_are_the_same_bytes(store: PixelStore, tmp_path: Path) -> None:
     """Outputs repeat byte for byte."""
     findings = findings_of(blank=[Finding(2, "flat", 1.0)])
-    draw(findings, shards, tmp_path)
+    draw(findings, store, tmp_path)
     first = (tmp_path / "worst.png").read_bytes()
-    draw(findings, shards, tmp_path)
+    draw(findings, store, tmp_path)
     assert (tmp_path / "worst.png").read_bytes() == first

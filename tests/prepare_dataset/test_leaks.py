@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from schemas.shared.manifest import SplitName
-from stages.prepare_dataset.collect import FoundImage
 from stages.prepare_dataset.duplicates import join_pairs
+from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.leaks import Leak, find_leaks, take_out_leaks
 from stages.prepare_dataset.units import Units
 from stages.shared.errors import InputError

@@ -8,10 +8,12 @@ import lzma
 import os
 import shutil
 import stat
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,13 @@ from stages.images.source import UnreadableFile
 from stages.prepare_dataset.source import open_source
 from stages.shared.errors import InputError
 from tests.images.trees import member, picture, write_folder, write_tar, write_zip
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+MAX = 2**20
 
 FILES = {
     "cat/": b"",
@@ -57,7 +66,7 @@ def test_kinds_read_alike(kind: str, tmp_path: Path) -> None:
         path = path.rename(path.with_suffix(kind))
     source = open_source(path)
     entries = source.list_entries()
-    assert {name: source.read(name) for name in entries if not name.endswith("/")} == {
+    assert {name: source.read(name, max_bytes=MAX) for name in entries if not name.endswith("/")} == {
         name: data for name, data in FILES.items() if not name.endswith("/")
     }
     assert entries == sorted(entries)
@@ -68,7 +77,7 @@ def test_kinds_read_alike(kind: str, tmp_path: Path) -> None:
 def test_compressed_zip(compression: int, tmp_path: Path) -> None:
     """Members may be compressed in any way Python knows."""
     path = write_zip(tmp_path / "a.zip", {"cat/1.png": b"1" * 999}, compression=compression)
-    assert open_source(path).read("cat/1.png") == b"1" * 999
+    assert open_source(path).read("cat/1.png", max_bytes=MAX) == b"1" * 999
 
 
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
@@ -77,6 +86,7 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     ".TAR.GZ": gzip.compress,
     ".tar.bz2": bz2.compress,
     ".tar.xz": lzma.compress,
+    ".tar.zst": partial(zstd.compress, options={zstd.CompressionParameter.checksum_flag: 1}),
 }
 
 
@@ -94,7 +104,7 @@ def test_compressed_tar(suffix: str, tmp_path: Path) -> None:
     source = open_source(path)
     assert source.list_entries() == open_source(tmp_path / "plain.tar").list_entries()
     files = {name: data for name, data in FILES.items() if not name.endswith("/")}
-    assert {name: source.read(name) for name in files} == files
+    assert {name: source.read(name, max_bytes=MAX) for name in files} == files
     assert set(tmp_path.iterdir()) == before
 
 
@@ -104,7 +114,10 @@ def test_compressed_tar_is_read_from_several_threads(suffix: str, tmp_path: Path
     files = {f"cat/{i:03}.png": bytes([i]) * (100 + i) for i in range(200)}
     source = open_source(write_compressed(suffix, files, tmp_path))
     with ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(source.read, list(files) * 5)) == list(files.values()) * 5
+        assert (
+            list(threads.map(partial(source.read, max_bytes=MAX), list(files) * 5))
+            == list(files.values()) * 5
+        )
 
 
 @pytest.mark.parametrize("suffix", COMPRESSORS)
@@ -148,7 +161,7 @@ def test_tar_dialects(dialect: int, tmp_path: Path) -> None:
         archive.addfile(info, io.BytesIO(b"abc"))
     source = open_source(tmp_path / "a.tar")
     assert source.list_entries() == [name]
-    assert source.read(name) == b"abc"
+    assert source.read(name, max_bytes=MAX) == b"abc"
 
 
 # What is not there, or of no known kind.
@@ -173,12 +186,13 @@ def test_impossible_path(name: str, tmp_path: Path) -> None:
         open_source(path)
 
 
-@pytest.mark.parametrize("name", ["cats.txt", "cats.tar.zst", "cats.gz", "cats"])
+@pytest.mark.parametrize("name", ["cats.txt", "cats.zst", "cats.gz", "cats"])
 def test_unknown_kind(name: str, tmp_path: Path) -> None:
     """A file that is no zip or tar by its name is refused, and says what is allowed."""
     (tmp_path / name).write_bytes(b"x")
-    assert "allowed: a folder, or a .zip, .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz of class" in refusal(
-        tmp_path / name
+    assert (
+        "allowed: a folder, or a .zip, .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz, .tar.zst of class"
+        in refusal(tmp_path / name)
     )
 
 
@@ -241,7 +255,7 @@ def test_tar_with_a_damaged_header(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[512] ^= 1
     path.write_bytes(data)
-    assert "bad header or early end at byte 512" in refusal(path)
+    assert "bad header at byte 512" in refusal(path)
 
 
 @pytest.mark.timeout(10)
@@ -276,7 +290,7 @@ def test_damage_of_any_kind(data: st.DataObject, kind: str, tmp_path_factory: py
         for name in source.list_entries():
             assert name.strip("/"), "an entry without a name"
             if not name.endswith("/"):
-                source.read(name)
+                source.read(name, max_bytes=MAX)
     except (InputError, UnreadableFile) as error:
         message = str(error)
     assert message.isprintable()
@@ -291,7 +305,6 @@ CLIMBERS = [
     "/etc/passwd",
     "//server/cat.png",
     "C:/cat.png",
-    "c:cat.png",
 ]
 CLIMBERS += [name.replace("/", "\\") for name in CLIMBERS if "/" in name]
 
@@ -304,7 +317,9 @@ def test_archive_that_climbs_out(kind: str, name: str, tmp_path: Path) -> None:
     assert f"holds {name}, which climbs out of the archive" in refusal(path)
 
 
-@pytest.mark.parametrize("name", ["cat/a..b.png", "..cat/1.png", "cat:/1.png", "cat/.../1.png"])
+@pytest.mark.parametrize(
+    "name", ["cat/a..b.png", "..cat/1.png", "cat:/1.png", "cat/.../1.png", "A: cats/1.png", "c:cat.png"]
+)
 def test_dots_and_colons_within_names(name: str, tmp_path: Path) -> None:
     """Names that merely look like it do not climb."""
     assert open_source(write_zip(tmp_path / "a.zip", {name: b""})).list_entries() == [name]
@@ -347,7 +362,7 @@ def test_last_of_a_name_counts(kind: str, tmp_path: Path) -> None:
     path = write_as(kind, tmp_path, {"./cat/1.png": b"old", "cat/1.png": b"new"})
     source = open_source(path)
     assert source.list_entries() == ["cat/1.png"]
-    assert source.read("cat/1.png") == b"new"
+    assert source.read("cat/1.png", max_bytes=MAX) == b"new"
 
 
 def test_file_and_folder_of_one_name(tmp_path: Path) -> None:
@@ -359,7 +374,7 @@ def test_file_and_folder_of_one_name(tmp_path: Path) -> None:
 def test_tar_name_that_is_not_utf8(tmp_path: Path) -> None:
     """A Latin-1 name is listed, whatever the machine's locale."""
     path = write_tar(tmp_path / "a.tar", {"cat/caf\udce9.png": b"x"})
-    assert open_source(path).read("cat/caf\udce9.png") == b"x"
+    assert open_source(path).read("cat/caf\udce9.png", max_bytes=MAX) == b"x"
 
 
 # Single files that cannot be read.
@@ -370,7 +385,7 @@ def unreadable(path: Path, name: str) -> str:
     source = open_source(path)
     assert name in source.list_entries()
     with pytest.raises(UnreadableFile) as caught:
-        source.read(name)
+        source.read(name, max_bytes=MAX)
     assert str(caught.value).isprintable()
     return str(caught.value)
 
@@ -379,8 +394,8 @@ def test_checksum_error(tmp_path: Path) -> None:
     """A member whose bytes were changed is named; the others read."""
     path = write_zip(tmp_path / "a.zip", {"cat/1.png": b"first bytes", "cat/2.png": b"second"})
     path.write_bytes(path.read_bytes().replace(b"first bytes", b"fisrt bytes"))
-    assert "is damaged or encrypted in the archive: Bad CRC-32" in unreadable(path, "cat/1.png")
-    assert open_source(path).read("cat/2.png") == b"second"
+    assert "is damaged in the archive: its checksum (CRC-32) is another" in unreadable(path, "cat/1.png")
+    assert open_source(path).read("cat/2.png", max_bytes=MAX) == b"second"
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -438,7 +453,7 @@ def test_tar_that_shrank_after_listing(tmp_path: Path) -> None:
     source = open_source(path)
     path.write_bytes(path.read_bytes()[:550])
     with pytest.raises(UnreadableFile, match="ends after 38 of its 100 bytes"):
-        source.read("cat/1.png")
+        source.read("cat/1.png", max_bytes=MAX)
 
 
 @pytest.mark.timeout(10)
@@ -448,7 +463,7 @@ def test_tar_that_shrank_after_listing(tmp_path: Path) -> None:
         (lambda path: path.symlink_to("nowhere"), "No such file"),
         (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
         (os.mkfifo, "is a pipe, socket or device"),
-        (lambda path: path.symlink_to("/dev/zero"), "is a pipe, socket or device"),
+        (lambda path: path.symlink_to("/dev/zero"), "is a link out of the source, to /dev/zero; put"),
     ],
     ids=["dangling", "looping", "pipe", "device"],
 )
@@ -489,7 +504,7 @@ def test_links_to_files_are_followed(tmp_path: Path) -> None:
     """A linked file is read like any other, as DVC hashes it."""
     write_folder(tmp_path, {"cat/1.png": b"x"})
     (tmp_path / "cat" / "2.png").symlink_to("1.png")
-    assert open_source(tmp_path).read("cat/2.png") == b"x"
+    assert open_source(tmp_path).read("cat/2.png", max_bytes=MAX) == b"x"
 
 
 @pytest.mark.timeout(10)
@@ -514,4 +529,4 @@ def test_hostile_file_names(name: str, tmp_path: Path) -> None:
     """Any name the disk can hold is listed and read."""
     write_folder(tmp_path, {f"cat/{name}": b"x"})
     assert open_source(tmp_path).list_entries() == ["cat/", f"cat/{name}"]
-    assert open_source(tmp_path).read(f"cat/{name}") == b"x"
+    assert open_source(tmp_path).read(f"cat/{name}", max_bytes=MAX) == b"x"

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from schemas.prepare_dataset.split import Split
 from schemas.shared.manifest import SPLIT_NAMES, SplitName
-from stages.prepare_dataset.collect import FoundImage
 from stages.prepare_dataset.duplicates import join_pairs
+from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.split import Division, draw_side, refuse_small_classes, split_images
 from stages.prepare_dataset.units import Units
 from stages.shared.errors import InputError
-from tests.prepare_dataset.samples import found, split_params
+from tests.prepare_dataset.samples import found, in_columns, split_params
 
 ONE_GIVEN: frozenset[SplitName] = frozenset(("train", "test"))
 ALL_GIVEN: frozenset[SplitName] = frozenset(SPLIT_NAMES)
@@ -59,7 +59,7 @@ def divide(
     """Return the split of each path."""
     split = split_params(val_fraction=val, test_fraction=test, seed=seed, folds=folds, fold=fold)
     division = divide_units(images, units_of(images, together), split, given=given, classes=classes)
-    return dict(zip((image.path for image in images), division.splits, strict=True))
+    return sides_of(images, division)
 
 
 def divide_units(
@@ -71,7 +71,14 @@ def divide_units(
     classes: Sequence[str] = (),
 ) -> Division:
     labels = classes or sorted({image.label for image in images})
-    return split_images(images, units, split, classes=labels, given=given)
+    return split_images(in_columns(images, labels), units, split, classes=labels, given=given)
+
+
+def sides_of(images: Sequence[FoundImage], division: Division) -> dict[str, SplitName]:
+    """Return the split of each path."""
+    return {
+        image.path: SPLIT_NAMES[code] for image, code in zip(images, division.splits.tolist(), strict=True)
+    }
 
 
 def refusal(
@@ -80,13 +87,9 @@ def refusal(
     """Return the lines a source is refused with from its paths alone; after decoding it is refused too."""
     with pytest.raises(InputError):
         divide(images, given=given, classes=classes)
+    columns = in_columns(images, classes)
     with pytest.raises(InputError) as caught:
-        refuse_small_classes(
-            images,
-            split_params(),
-            classes=classes or sorted({image.label for image in images}),
-            given=given,
-        )
+        refuse_small_classes(columns, split_params(), classes=columns.classes, given=given)
     lines = str(caught.value).split("\n")
     assert all(line.startswith("dataset.source: ") and line.isprintable() for line in lines)
     return lines
@@ -132,7 +135,7 @@ def test_moves_to_fill_a_split_are_few(size: int, num_added: int) -> None:
     division = divide_units(images, units_of(images), split_params())
     larger = images_of([size + num_added, 30])
     after = divide(larger)
-    before = dict(zip((image.path for image in images), division.splits, strict=True))
+    before = sides_of(images, division)
     assert division.num_moved <= 2
     assert len(moved(before, after)) <= division.num_moved
     assert all(path.startswith("a/") for path in moved(before, after))
@@ -145,7 +148,8 @@ def test_number_of_moves_is_what_was_moved() -> None:
     units = units_of(images)
     division = divide_units(images, units, split)
     drawn = [draw_side(key, split, given=frozenset()) for key in units.keys]
-    assert division.num_moved == sum(a != b for a, b in zip(division.splits, drawn, strict=True)) >= 2
+    sides = sides_of(images, division).values()
+    assert division.num_moved == sum(a != b for a, b in zip(sides, drawn, strict=True)) >= 2
 
 
 @given(st.lists(st.integers(1, 6), min_size=8, max_size=20), st.integers(0, 2**32 - 1))

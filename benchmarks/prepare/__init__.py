@@ -1,0 +1,1 @@
+"""prepare-dataset beside what one would write oneself."""

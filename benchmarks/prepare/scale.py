@@ -1,0 +1,65 @@
+"""Archives of any number of small images, and the memory that preparing them takes."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks.prepare.contestants import ROOT
+
+
+def write_small_images(path: Path, number: int) -> None:
+    """Write an archive of JPEG files of 28 x 28, no two alike, in ten classes."""
+    generator = np.random.default_rng(0)
+    with zipfile.ZipFile(path, "w") as archive:
+        for i in range(number):
+            coarse = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            pixels = cv2.resize(coarse, (28, 28), interpolation=cv2.INTER_CUBIC)
+            _, data = cv2.imencode(".jpg", pixels)
+            archive.writestr(f"class-{i % 10}/{i:07}.jpg", data.tobytes())
+
+
+def watch_memory(project: Path) -> tuple[int, int]:
+    """Run the stage, and return the most memory in bytes that it and that any of its workers held."""
+    shutil.rmtree(project / "data", ignore_errors=True)
+    stage = subprocess.Popen(
+        [sys.executable, "-m", "stages.prepare_dataset"],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    peaks: dict[int, int] = {}
+    while stage.poll() is None:
+        for pid in _members(stage.pid):
+            peaks[pid] = max(peaks.get(pid, 0), _peak_bytes(pid))
+        time.sleep(0.02)
+    assert stage.returncode == 0
+    return peaks.pop(stage.pid), max(peaks.values())
+
+
+def _members(session: int) -> list[int]:
+    """Return the processes of a session."""
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    members = []
+    for pid in pids:
+        try:
+            if os.getsid(pid) == session:
+                members.append(pid)
+        except ProcessLookupError:
+            continue
+    return members
+
+
+def _peak_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)

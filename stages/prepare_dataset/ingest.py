@@ -1,0 +1,203 @@
+"""Every image read, decoded unless an earlier run did, and measured; spread over processes."""
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from schemas.shared.image import ImageForm
+from stages.images.decode import DecodeLimits, Decoder
+from stages.images.formats.header import Undecodable
+from stages.images.resize import resize_image
+from stages.images.source import Source, UnreadableFile
+from stages.images.workers import Bytes, Watch, spread, start_early
+from stages.prepare_dataset.fingerprint import (
+    FINGERPRINT,
+    SIDE_PX,
+    Fingerprints,
+    fingerprint_images,
+    shrink,
+)
+from stages.prepare_dataset.found_images import FoundImage
+from stages.prepare_dataset.pack import shape_of
+from stages.prepare_dataset.store import PLACE, PixelStore, Places
+
+# Large enough that handing over a task costs little beside it, small enough to keep memory flat.
+_IMAGES_PER_TASK = 256
+_BYTES_PER_TASK = 4 * 2**20
+
+_NONE = -1
+"""In `TaskResult.known`: there are no pixels."""
+_NEW = -2
+"""In `TaskResult.known`: the pixels are the next ones of the task."""
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What is known of every image of the source, in their order."""
+
+    places: Places
+    """Array (num_images,) of PLACE; the pack is -1 for an image that has no pixels."""
+
+    fingerprints: Fingerprints
+    """Array (num_images,); meaningless for an image that has no pixels."""
+
+    reasons: dict[int, str]
+    """Why each image without pixels has none."""
+
+    num_decoded: int
+    """Images that no earlier run had decoded."""
+
+    @property
+    def decoded(self) -> npt.NDArray[np.bool_]:
+        """Return which of the images have pixels."""
+        return np.asarray(self.places["pack"] >= 0)
+
+
+def load_early() -> None:
+    """Begin to load what the processes need; it takes as long as listing a large source."""
+    start_early(__name__)
+
+
+def ingest_images(
+    images: Sequence[FoundImage],
+    source: Source,
+    store: PixelStore,
+    *,
+    form: ImageForm,
+    limits: DecodeLimits,
+    workers: int,
+) -> Ingested:
+    """Read every image, and put the pixels of those that are not there yet into the store.
+
+    Args:
+        images: What to read.
+        source: Where from.
+        store: Where pixels are kept.
+        form: What the pixels are brought to.
+        limits: What is not decoded.
+        workers: How many processes.
+    """
+    places = np.empty(len(images), dtype=PLACE)
+    fingerprints = np.zeros(len(images), dtype=FINGERPRINT)
+    reasons: dict[int, str] = {}
+    known = store.read_known()
+    work = _Ingestion(source, form, limits, store.known)
+    start = num_decoded = 0
+    for result, pixels in spread(work, _cut_tasks(images, form), workers=workers):
+        rows = slice(start, start + len(result.known))
+        new = result.known == _NEW
+        old = result.known >= 0
+        places[rows]["pack"][result.known == _NONE] = -1
+        places[rows][old] = known["place"][result.known[old]]
+        fingerprints[rows][old] = known["fingerprint"][result.known[old]]
+        fingerprints[rows][new] = np.frombuffer(result.fingerprints, dtype=FINGERPRINT)
+        places[rows][new] = store.append(fingerprints[rows][new], pixels.reshape(-1, *shape_of(form)))
+        reasons |= {start + item: reason for item, reason in result.reasons.items()}
+        start = rows.stop
+        num_decoded += int(new.sum())
+    store.finish_pack()
+    return Ingested(places, fingerprints, reasons, num_decoded)
+
+
+def _cut_tasks(images: Sequence[FoundImage], form: ImageForm) -> Iterator[list[str]]:
+    """Yield the paths of some images at a time."""
+    paths = (image.path for image in images)
+    while task := list(islice(paths, _images_per_task(form))):
+        yield task
+
+
+def _images_per_task(form: ImageForm) -> int:
+    return max(1, min(_IMAGES_PER_TASK, _BYTES_PER_TASK // int(np.prod(shape_of(form)))))
+
+
+class TaskResult(NamedTuple):
+    """What became of the images of a task."""
+
+    known: npt.NDArray[np.int64]
+    """For each: its row in the table of known images, _NEW or _NONE."""
+
+    fingerprints: bytes
+    """FINGERPRINT of those that are new."""
+
+    reasons: dict[int, str]
+    """Why those without pixels have none."""
+
+
+class _Ingestion:
+    """What the processes do."""
+
+    def __init__(self, source: Source, form: ImageForm, limits: DecodeLimits, known: Path) -> None:
+        self._source = source
+        self._form = form
+        self._limits = limits
+        self._known = known
+        self.slot_bytes = _images_per_task(form) * int(np.prod(shape_of(form)))
+        self.max_seconds = limits.max_seconds
+        self.max_memory_bytes = limits.max_memory_bytes
+
+    def start(self) -> None:
+        cv2.setNumThreads(1)  # the processes are ours; OpenCV's threads would only compete with them
+        self._decoder = Decoder(self._limits, takes_stderr=True)
+        self._table = np.load(self._known, mmap_mode="r")
+        keys = np.ascontiguousarray(self._table["key"])
+        self._keys = memoryview(keys.data)  # gives Python's own numbers, faster than an array
+        self._small = np.empty((_images_per_task(self._form), SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
+        if self._form.num_channels == 1:
+            self._small = self._small[..., 0]
+
+    def run(
+        self, items: Sequence[str], *, failed: Mapping[int, str], watch: Watch, slot: Bytes
+    ) -> tuple[TaskResult, int]:
+        known = np.full(len(items), _NONE, dtype=np.int64)
+        packed = slot.reshape(-1, *shape_of(self._form))
+        digests: list[bytes] = []
+        sides_px: list[tuple[int, int]] = []
+        reasons = dict(failed)
+        for item, path in enumerate(items):
+            if item in failed:
+                continue
+            watch.begin(item)
+            try:
+                data = self._source.read(path, max_bytes=self._limits.max_file_bytes)
+                digest = hashlib.sha256(data).digest()
+                if (row := self._find(digest)) is not None:
+                    known[item] = row
+                    continue
+                watch.start_clock()
+                decoded = self._decoder.decode(data, self._form)
+                self._small[len(digests)] = shrink(decoded.pixels)
+                packed[len(digests)] = resize_image(decoded.pixels, self._form)
+            except (UnreadableFile, Undecodable) as error:
+                reasons[item] = str(error)
+                continue
+            except MemoryError:
+                reasons[item] = "takes more memory to decode than images of dataset.max_pixels do"
+                continue
+            known[item] = _NEW
+            digests.append(digest)
+            sides_px.append((decoded.height_px, decoded.width_px))
+        num_new = len(digests)
+        measured = b""
+        if num_new:
+            measured = fingerprint_images(
+                digests, self._small[:num_new], sides_px, packed[:num_new]
+            ).tobytes()
+        return TaskResult(known, measured, reasons), num_new * packed[0].nbytes
+
+    def _find(self, digest: bytes) -> int | None:
+        """Return the row of a file in the table of known images."""
+        key = int.from_bytes(digest[:8], "big")
+        row = bisect_left(self._keys, key)
+        while row < len(self._keys) and self._keys[row] == key:
+            if self._table["fingerprint"]["sha256"][row].tobytes() == digest:
+                return row
+            row += 1
+        return None

@@ -1,0 +1,302 @@
+"""Decoded pixels, kept from one run to the next by the SHA-256 of the files they come from.
+
+DVC removes a stage's outputs before it runs the stage, so what a run can start from lies elsewhere: in
+`.dvc/tmp/darkroom/decoded/`, a folder for each form of images and version of the code that decodes. It holds
+packs: an .npy file of pixels and a table of what was measured of them. A pack is written beside its name and
+renamed when it is whole, so that a run killed at any moment leaves whole packs behind, which the next run
+goes on from. Both files are named for their SHA-256: what is damaged is not used.
+
+After a run the packs are the shards it published, as further names of the same files, so that they take no
+room until DVC removes the outputs.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+
+import stages.images
+import stages.prepare_dataset
+from schemas.shared.image import ImageForm
+from schemas.shared.manifest import FileRecord
+from stages.images.decode import DecodeLimits
+from stages.images.resize import Pixels
+from stages.prepare_dataset.fingerprint import FINGERPRINT, Fingerprints
+from stages.prepare_dataset.pack import SHARD_BYTES, RowsWriter, rows_per_shard, shape_of
+from stages.shared.files import record_of, sha256_of
+from stages.shared.paths import find_scratch
+
+PLACE = np.dtype([("pack", "<i4"), ("row", "<i4")])
+"""Where an image's pixels are; pack is -1 for one that has none."""
+
+Places = npt.NDArray[np.void]
+"""Array of PLACE."""
+
+KNOWN = np.dtype([("key", "<u8"), ("fingerprint", FINGERPRINT), ("place", PLACE)])
+"""An image that need not be decoded; key: the first bytes of its SHA-256, as a number."""
+
+_NUM_KEPT = 3
+"""Folders that stay, the latest used: for as many forms of images, to go back and forth between."""
+
+_GATHER_BYTES = 2**22
+
+
+@contextmanager
+def open_store(form: ImageForm, limits: DecodeLimits, *, private: Path) -> Iterator["PixelStore"]:
+    """Yield the pixels that earlier runs decoded to a form, and to which this run adds.
+
+    Args:
+        form: Of the images.
+        limits: What is not decoded.
+        private: A folder for this run alone, where there is no repository to keep pixels in, or another run
+            is at work on them.
+    """
+    scratch = find_scratch()
+    if scratch is None:
+        with closing(PixelStore(private, form)) as store:
+            yield store
+        shutil.rmtree(private)
+        return
+    folder = scratch / "decoded" / _name_version(form, limits)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print("prepare-dataset: another run is at work on these images, so they are decoded once more")
+        folder = private
+    try:
+        with closing(PixelStore(folder, form)) as store:
+            yield store
+        if folder == private:
+            shutil.rmtree(private)
+        else:
+            _remove_old_stores(folder)
+    finally:
+        lock.release()
+
+
+class PixelStore:
+    """The packs of one form of images, and those that this run adds to them."""
+
+    def __init__(self, folder: Path, form: ImageForm, *, shard_bytes: int = SHARD_BYTES) -> None:
+        self._folder = folder
+        self._form = form
+        self._per_shard = rows_per_shard(form, shard_bytes=shard_bytes)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._packs, tables = _open_packs(folder, form)
+        self._writer: RowsWriter | None = None
+        self._written: list[Fingerprints] = []
+        self.known = folder / "known.npy"
+        """Array of KNOWN, in the order of their keys, for the processes that decode to look up."""
+        _write_known(self.known, tables)
+
+    def read_known(self) -> npt.NDArray[np.void]:
+        """Return the images that need not be decoded."""
+        return np.asarray(np.load(self.known, mmap_mode="r"))
+
+    def append(self, fingerprints: Fingerprints, images: Pixels) -> Places:
+        """Add images (N, height, width, channels), and return their places."""
+        places = np.empty(len(images), dtype=PLACE)
+        start = 0
+        while start < len(images):
+            if self._writer is None:
+                self._writer = RowsWriter(self._folder / "pixels.partial", self._form)
+            room = self._per_shard - self._writer.num_rows
+            end = min(len(images), start + room)
+            places["pack"][start:end] = len(self._packs)
+            places["row"][start:end] = np.arange(end - start) + self._writer.num_rows
+            self._writer.append(images[start:end])
+            self._written.append(fingerprints[start:end])
+            if end - start == room:
+                self.finish_pack()
+            start = end
+        return places
+
+    def close(self) -> None:
+        """Let go of what is not finished."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def finish_pack(self) -> None:
+        """Give the pack that is being written its name; all that was appended can be read afterwards."""
+        if self._writer is None:
+            return
+        self._writer.close()
+        self._writer = None
+        pixels = self._folder / "pixels.partial"
+        name = sha256_of(pixels)
+        path = self._folder / f"{name}.npy"
+        pixels.replace(path)
+        _write_table(self._folder, name, np.concatenate(self._written))
+        self._written.clear()
+        self._packs.append(path)
+
+    def gather(self, places: Places) -> Iterator[Pixels]:
+        """Yield the images at some places, in blocks (N, height, width, channels) of bounded size."""
+        shape = shape_of(self._form)
+        num_rows = max(1, _GATHER_BYTES // int(np.prod(shape)))
+        for start in range(0, len(places), num_rows):
+            wanted = places[start : start + num_rows]
+            block = np.empty((len(wanted), *shape), dtype=np.uint8)
+            for pack in np.unique(wanted["pack"]).tolist():
+                chosen = wanted["pack"] == pack
+                # Mapped anew for each block: pages that stay mapped count as memory of ours.
+                block[chosen] = np.load(self._packs[pack], mmap_mode="r")[wanted["row"][chosen]]
+            yield block
+
+    def publish(self, folder: Path, places: Places) -> tuple[FileRecord, ...]:
+        """Write images to `images-00000.npy`, `images-00001.npy`, ... and describe the files.
+
+        Args:
+            folder: Where the shards go.
+            places: Of the images, in their order.
+        """
+        records: list[FileRecord] = []
+        for start in range(0, len(places), self._per_shard):
+            wanted = places[start : start + self._per_shard]
+            path = folder / f"images-{len(records):05}.npy"
+            if (pack := self._find_whole_pack(wanted)) is not None:
+                _link(pack, path)
+                records.append(FileRecord(name=path.name, num_bytes=path.stat().st_size, sha256=pack.stem))
+            else:
+                self._write_rows(path, wanted)
+                records.append(record_of(path))
+        return tuple(records)
+
+    def keep(
+        self,
+        folder: Path,
+        shards: tuple[FileRecord, ...],
+        *,
+        used: Fingerprints,
+        left_out: Fingerprints,
+        left_out_places: Places,
+    ) -> None:
+        """Keep what was published, and what was decoded and left out, and remove all else.
+
+        Args:
+            folder: Where the shards are.
+            shards: What `publish` returned.
+            used: What was measured of their images, in their order.
+            left_out: What was measured of the other images.
+            left_out_places: Where those are.
+        """
+        kept = set()
+        start = 0
+        for shard in shards:
+            path = self._folder / f"{shard.sha256}.npy"
+            if not path.exists():
+                _link(folder / shard.name, path)
+            num_rows = min(self._per_shard, len(used) - start)
+            kept |= {path, _write_table(self._folder, shard.sha256, used[start : start + num_rows])}
+            start += num_rows
+        if len(left_out):
+            partial = self._folder / "pixels.partial"
+            self._write_rows(partial, left_out_places)
+            path = self._folder / f"{sha256_of(partial)}.npy"
+            partial.replace(path)
+            kept |= {path, _write_table(self._folder, path.stem, left_out)}
+        for path in set(self._folder.glob("*.npy")) - kept:
+            path.unlink()
+
+    def _find_whole_pack(self, places: Places) -> Path | None:
+        """Return the pack that consists of just these images in this order, if there is one."""
+        pack = int(places["pack"][0])
+        if (places["pack"] != pack).any() or (places["row"] != np.arange(len(places))).any():
+            return None
+        is_all = np.load(self._packs[pack], mmap_mode="r").shape[0] == len(places)
+        return self._packs[pack] if is_all else None
+
+    def _write_rows(self, path: Path, places: Places) -> None:
+        with RowsWriter(path, self._form) as writer:
+            for block in self.gather(places):
+                writer.append(block)
+
+
+def _name_version(form: ImageForm, limits: DecodeLimits) -> str:
+    """Return a name for all that pixels depend on but the files: the form, and the code that decodes."""
+    code = [
+        path.read_bytes()
+        for package in (stages.images, stages.prepare_dataset)
+        for path in sorted(Path(package.__path__[0]).rglob("*.py"))
+    ]
+    facts = [form.model_dump_json(), repr(limits), cv2.__version__, np.__version__]
+    digest = hashlib.sha256(b"\0".join([*(fact.encode() for fact in facts), *code]))
+    return digest.hexdigest()[:16]
+
+
+def _remove_old_stores(folder: Path) -> None:
+    """Remove the stores beside one that were not used for longest."""
+    os.utime(folder)
+    stores = sorted((path for path in folder.parent.iterdir() if path.is_dir()), key=_last_used)
+    for path in stores[:-_NUM_KEPT]:
+        shutil.rmtree(path, ignore_errors=True)
+        path.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _last_used(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def _open_packs(folder: Path, form: ImageForm) -> tuple[list[Path], list[Fingerprints]]:
+    """Return the packs whose bytes are those that were written, and their tables; remove all else."""
+    tables = sorted(folder.glob("*.table.npy"))
+    names = {path: path.name.split(".")[0] for path in tables}
+    with ThreadPoolExecutor(2) as threads:
+        whole = list(threads.map(lambda path: _is_whole(folder / f"{names[path]}.npy", path, form), tables))
+    kept = [path for path, is_whole in zip(tables, whole, strict=True) if is_whole]
+    packs = [folder / f"{names[path]}.npy" for path in kept]
+    for path in folder.iterdir():
+        if path not in {*kept, *packs} and path.suffix in (".npy", ".partial"):
+            path.unlink()
+    return packs, [np.load(path) for path in kept]
+
+
+def _is_whole(pixels: Path, table: Path, form: ImageForm) -> bool:
+    try:
+        if sha256_of(table) != table.name.split(".")[1] or sha256_of(pixels) != pixels.stem:
+            return False
+        images, rows = np.load(pixels, mmap_mode="r"), np.load(table, mmap_mode="r")
+        return bool(images.shape == (len(rows), *shape_of(form)) and rows.dtype == FINGERPRINT)
+    except (OSError, ValueError):
+        return False
+
+
+def _write_table(folder: Path, name: str, fingerprints: Fingerprints) -> Path:
+    partial = folder / "table.partial"
+    with partial.open("wb") as file:
+        np.save(file, fingerprints)
+    return partial.replace(folder / f"{name}.{sha256_of(partial)}.table.npy")
+
+
+def _write_known(path: Path, tables: list[Fingerprints]) -> None:
+    known = np.zeros(sum(map(len, tables)), dtype=KNOWN)
+    start = 0
+    for pack, table in enumerate(tables):
+        rows = known[start : start + len(table)]
+        rows["fingerprint"] = table
+        rows["key"] = np.ascontiguousarray(table["sha256"][:, :8]).view(">u8").ravel()
+        rows["place"]["pack"] = pack
+        rows["place"]["row"] = np.arange(len(table))
+        start += len(table)
+    np.save(path, known[np.argsort(known["key"], kind="stable")])
+
+
+def _link(source: Path, path: Path) -> None:
+    """Give a file a second name; copy it where the file system has no such thing."""
+    try:
+        os.link(source, path)
+    except OSError:
+        partial = path.with_suffix(".partial")
+        shutil.copyfile(source, partial)
+        partial.replace(path)
