@@ -2,25 +2,7 @@
 
 import configparser
 import hashlib
-import os
 from pathlib import Path
-
-from stages.shared.errors import InputError
-
-
-def find_dvc_folder() -> Path:
-    """Return the .dvc folder of the main repository, which DVC names, or the nearest one upwards.
-
-    Raises:
-        InputError: There is none.
-    """
-    if root := os.environ.get("DVC_ROOT"):
-        return Path(root) / ".dvc"
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / ".dvc").is_dir():
-            return folder / ".dvc"
-    raise InputError(f"{here}: is in no DVC repository, where training saves its state; make one: dvc init")
 
 
 def hash_for_dvc(path: Path) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 import yaml
 
 from stages.params.yaml12 import read_document
-from stages.shared.dvc_cache import find_dvc_folder, find_object, hash_for_dvc
+from stages.shared.dvc_cache import find_object, hash_for_dvc
 from stages.shared.errors import InputError
 from stages.shared.inputs import leaves
+from stages.shared.paths import find_dvc_folder
 from stages.shared.text import printable
 
 Entry = Mapping[str, Any]
@@ -34,6 +35,8 @@ def check_lock() -> tuple[list[str], int]:
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
         raise InputError("dvc.lock: is damaged; bring it back with: git checkout dvc.lock") from None
     dvc_folder = find_dvc_folder()
+    if dvc_folder is None:
+        raise InputError(f"{Path.cwd()}: is in no DVC repository; run this at the top of the project")
     values = read_document("params.yaml").data
     problems: list[str] = []
     num_files = 0
