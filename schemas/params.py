@@ -68,6 +68,14 @@ def find_conflicts(params: Params) -> list[Conflict]:
                             f"for dataset.color: {params.dataset.color}",
                         )
                     )
+    if params.split.group == "column" and params.dataset.labels == "folders":
+        conflicts.append(
+            Conflict(
+                "split.group",
+                "found column, but dataset.labels is folders, which have none; allowed: none, or a regular "
+                "expression, or set dataset.labels to a .csv with the column group",
+            )
+        )
     if params.lr_scheduler.warmup_epochs > params.training.num_epochs:
         conflicts.append(
             Conflict(

@@ -14,6 +14,19 @@ class PrepareMetrics(Schema):
     num_test: PositiveCount
     num_undecodable: Count
     num_not_an_image: Count
+    """Files not called as images are."""
+
+    num_outside_classes: Count
+    """Images outside the class folders."""
+
+    num_not_in_table: Count
+    """Images that the table does not name."""
+
+    num_hidden: Count
+    """Files whose names, or whose folders' names, begin with a dot."""
+
+    num_system_files: Count
+    """Files that operating systems leave behind, such as Thumbs.db and all in __MACOSX."""
 
     num_copies: Count
     """Images whose file is the same, byte for byte, as that of one before them."""

@@ -206,6 +206,14 @@ OVERRIDES = {
     "dataset.source=": "found ''; allowed: text, not empty",
     'dataset.source="a\nb"': "found a\\nb; allowed: text on one line, without control characters",
     "dataset.height_px=4097": "found 4097; allowed: a whole number from 1 to 4096",
+    "split.group=column": (
+        "found column, but dataset.labels is folders, which have none; allowed: none, or a regular "
+        "expression, or set dataset.labels to a .csv with the column group"
+    ),
+    "dataset.labels=../labels.csv": (
+        "found ../labels.csv; allowed: folders, or the path of a .csv inside dataset.source, "
+        "such as labels.csv"
+    ),
     "lr_scheduler.warmup_epochs=1000": "found 1000; allowed: at most training.num_epochs, 15",
     "lr_scheduler.step.gamma=0": "found 0; allowed: a number above 0 and at most 1",
     "transforms=[]": "the list has to end with ToTensor and Normalize, and to hold each of them once",
@@ -426,7 +434,7 @@ def test_edit(edits: list[tuple[str, str]], expected: list[str], tmp_path: Path)
     ("[1, 2]", "1: found [1, 2]; allowed: the sections dataset, audit, split, "),
     ("adam", "1: found adam (text); allowed: the sections dataset, audit, split, "),
     ("---\n", "1: found nothing; allowed: the sections dataset, audit, split, "),
-    ("{}", "1: dataset: missing; add it: a section with the keys source, color, "),
+    ("{}", "1: dataset: missing; add it: a section with the keys source, labels, "),
 ])  # fmt: skip
 def test_no_parameters_at_all(text: str, expected: str, tmp_path: Path) -> None:
     """A file that is something else says what it ought to be."""
