@@ -3,7 +3,7 @@
 PYTHON ?= python3
 
 .NOTPARALLEL: # the targets share .venv and the outputs
-.PHONY: help env repro test lock digits clean install-env
+.PHONY: help env repro test faults lock digits clean install-env
 
 help: ## list the targets (this is what `make` alone does)
 	@echo 'darkroom turns a folder of images into a classifier you can trust.'
@@ -61,6 +61,9 @@ test: env ## environment, then lint, types and all tests
 	@$(IN_ENV) mypy
 	@echo '== pytest'
 	@$(IN_ENV) pytest -n 2 --dist loadgroup $(ARGS)
+
+faults: env ## stop training in hundreds of ways and compare how it ends (some hours; ARGS='--kills 20': fewer)
+	@$(IN_ENV) python -m tests.faults $(ARGS)
 
 # One version of everything for all Pythons, so that they compute the same.
 lock: env ## renew requirements.lock after pyproject.toml changed (ARGS=--upgrade: to the newest versions)

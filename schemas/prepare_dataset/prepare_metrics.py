@@ -1,6 +1,7 @@
 """What prepare-dataset counted: data/metrics/prepare.json."""
 
 from schemas.shared.fields import Count, NonNegative, PositiveCount
+from schemas.shared.inputs import Fingerprint
 from schemas.shared.schema import Schema
 
 
@@ -55,3 +56,6 @@ class PrepareMetrics(Schema):
 
     num_moved: Count
     """Images moved to another split than they had drawn, because it had none of a class."""
+
+    fingerprint: Fingerprint
+    """Of what the stage was run on: parameters, code and data."""

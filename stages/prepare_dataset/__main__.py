@@ -28,12 +28,14 @@ from stages.prepare_dataset.undecodable import report_undecodable
 from stages.prepare_dataset.units import find_groups, join_units
 from stages.shared.errors import run_stage
 from stages.shared.files import publish_folder, write_json
+from stages.shared.inputs import take_inputs
 from stages.shared.paths import AUDIT, METRICS, PREPARED
 
 
 def main() -> None:
     """Prepare the data set that params.yaml names."""
     params = read_params()
+    inputs = take_inputs("prepare-dataset", params, read_params)
     load_early()
     path = Path(params.dataset.source)
     name = str(path)
@@ -109,6 +111,7 @@ def main() -> None:
             left_out=fingerprints[~present],
             left_out_places=places[~present],
         )
+        inputs.refuse_changes()
     metrics = PrepareMetrics(
         num_classes=len(manifest.classes),
         num_train=sum(manifest.counts.train),
@@ -132,6 +135,7 @@ def main() -> None:
         num_together=sum(map(len, units.members.values())),
         num_leaks=len(leaks),
         num_moved=division.num_moved,
+        fingerprint=inputs.describe(data_sha256=manifest.index.sha256).fingerprint,
     )
     write_json(METRICS / "prepare.json", metrics)
     print_summary(metrics, name=name, num_read=len(collection.images), num_decoded=ingested.num_decoded)

@@ -143,13 +143,14 @@ def take_inputs(stage: str, params: Schema, read_params: ReadParams) -> StageInp
 def flatten(params: Schema, *, sections: tuple[str, ...]) -> dict[str, object]:
     """Return the values of some sections by dotted key; what is no section, as a list, is one value."""
     document = params.model_dump(mode="json")
-    return {key: value for section in sections for key, value in _leaves(section, document[section])}
+    return {key: value for section in sections for key, value in leaves(section, document[section])}
 
 
-def _leaves(key: str, value: object) -> Iterator[tuple[str, object]]:
+def leaves(key: str, value: object) -> Iterator[tuple[str, object]]:
+    """Yield every value below a key that is no mapping itself, with its dotted key."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _leaves(f"{key}.{name}", inner)
+            yield from leaves(f"{key}.{name}", inner)
     else:
         yield key, value
 

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -105,8 +106,8 @@ def follow_parent() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_obey, args=(bosses,), daemon=True).start()
     _ask_for_death_signal(signal.SIGKILL)
-    if not parent.is_alive():
-        os._exit(STOPPED)
+    # A fork server stands between the two and outlives the parent, so the kernel's word is not enough.
+    threading.Thread(target=_leave_after, args=(parent,), daemon=True).start()
 
 
 def _obey(bosses: set[int | None]) -> None:
@@ -114,6 +115,11 @@ def _obey(bosses: set[int | None]) -> None:
     while hasattr(signal, "sigwaitinfo"):
         if signal.sigwaitinfo({signal.SIGTERM}).si_pid in bosses:
             os._exit(0)
+
+
+def _leave_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(STOPPED)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:

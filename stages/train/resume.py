@@ -14,11 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from schemas.train.training import Training
+from stages.shared.dvc_cache import hash_for_dvc, is_in_dvc_cache
 from stages.shared.errors import InputError
 from stages.shared.files import write_text
 from stages.shared.inputs import hash_json
+from stages.shared.paths import find_dvc_folder
 from stages.shared.stopping import is_asked_to_stop, stop
-from stages.train.dvc_cache import hash_for_dvc, is_in_dvc_cache
 from stages.train.lock import Taken, hold
 from stages.train.state import TrainingState
 from stages.train.state_file import DamagedState, read_state, write_state
@@ -115,9 +116,13 @@ def open_saved_state(key: Mapping[str, object], training: Training) -> Iterator[
         training: The section, which says when to save.
 
     Raises:
-        InputError: Another process is training just this.
+        InputError: Another process is training just this, or there is no DVC repository.
     """
     dvc_folder = find_dvc_folder()
+    if dvc_folder is None:
+        raise InputError(
+            f"{Path.cwd()}: is in no DVC repository, where training saves its state; run: dvc init"
+        )
     parent = dvc_folder / "tmp" / "darkroom" / "resume"
     folder = parent / hash_json(key)
     try:
@@ -130,21 +135,6 @@ def open_saved_state(key: Mapping[str, object], training: Training) -> Iterator[
             f"train: {taken} trains just this already, by the same parameters, code and data; "
             "wait for it, or stop it"
         ) from None
-
-
-def find_dvc_folder() -> Path:
-    """Return the .dvc folder of the main repository, which DVC names, or the nearest one upwards.
-
-    Raises:
-        InputError: There is none.
-    """
-    if root := os.environ.get("DVC_ROOT"):
-        return Path(root) / ".dvc"
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / ".dvc").is_dir():
-            return folder / ".dvc"
-    raise InputError(f"{here}: is in no DVC repository, where training saves its state; make one: dvc init")
 
 
 def prune(

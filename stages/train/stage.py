@@ -1,6 +1,7 @@
 """The train stage, top to bottom."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
@@ -16,9 +17,9 @@ from schemas.vision.history import EndedBy, History
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Transforms, image_after
 from stages.shared.errors import InputError
-from stages.shared.files import publish_folder, sha256_of, write_json
+from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json
 from stages.shared.inputs import StageInputs
-from stages.shared.paths import DVCLIVE, MAKE_PREPARED, METRICS, MODEL, PREPARED
+from stages.shared.paths import DVCLIVE, MAKE_PREPARED, METRICS, MODEL, PREPARED, find_scratch
 from stages.shared.stopping import defer_stops, orphans_leave
 from stages.train.average import WeightAverage
 from stages.train.calibration import calibrate
@@ -33,7 +34,7 @@ from stages.train.order import EpochOrder
 from stages.train.plateau import Plateau
 from stages.train.precision import choose_precision
 from stages.train.progress import TrainingProgress
-from stages.train.resume import find_dvc_folder, open_saved_state
+from stages.train.resume import open_saved_state
 from stages.train.state import Best, TrainingState, begin_state
 from stages.train.transfer import Phases, build_parameter_groups
 from stages.vision.checkpoint import hash_weights, write_checkpoint
@@ -145,7 +146,7 @@ def publish(
     ):
         for name, (checkpoint, weights) in checkpoints.items():
             write_checkpoint(folder / f"{name}.safetensors", checkpoint, weights)
-        write_json(folder / "history.json", history)
+        write_sealed_json(folder / "history.json", history)
         write_curves(curves, state.history)
         inputs.refuse_changes()
     write_json(METRICS / "train.json", metrics)
@@ -214,6 +215,11 @@ def build_training(
         ),
     )
     network = network.to(device).to(memory_format=torch.channels_last)
+    scratch = find_scratch()
+    if scratch is None:
+        raise InputError(
+            f"{Path.cwd()}: is in no DVC repository, where training keeps its state; run: dvc init"
+        )
     precision = choose_precision(
         params.training.precision,
         network,
@@ -221,7 +227,7 @@ def build_training(
         device=device,
         threads=params.training.threads,
         machine={**list_libraries(), **describe_machine(device)},
-        memory=find_dvc_folder() / "tmp" / "darkroom" / "precision.json",
+        memory=scratch / "precision.json",
     )
     numerics = numerics.model_copy(update={"precision": precision})
     if params.transfer.freeze == "backbone":

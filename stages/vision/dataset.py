@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitName
-from stages.shared.files import check_file, read_json
+from stages.shared.files import check_file, read_sealed_json
 from stages.shared.paths import MAKE_PREPARED
+from stages.shared.stopping import follow_parent
 from stages.vision.transforms import Compose
 
 
@@ -22,7 +23,7 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         InputError: Something is missing or damaged.
     """
-    manifest = read_json(folder / "manifest.json", Manifest, made_by=MAKE_PREPARED)
+    manifest = read_sealed_json(folder / "manifest.json", Manifest, made_by=MAKE_PREPARED)
     for record in (*manifest.image_shards, manifest.labels, manifest.splits, manifest.index):
         check_file(folder, record, made_by=MAKE_PREPARED)
     return manifest
@@ -170,8 +171,13 @@ def build_loader(
         num_workers=num_workers,
         prefetch_factor=prefetch_factor if num_workers else None,
         collate_fn=_collate,
+        worker_init_fn=_start_worker,
         pin_memory=device is not None and device.type == "cuda",
     )
+
+
+def _start_worker(number: int) -> None:
+    follow_parent()
 
 
 def _collate(samples: Any) -> Any:

@@ -13,7 +13,12 @@ def hash_for_dvc(path: Path) -> str:
 
 def is_in_dvc_cache(md5: str, *, dvc_folder: Path) -> bool:
     """Return whether the cache of a repository, by its .dvc folder, holds an object."""
-    return (_find_cache(dvc_folder) / "files" / "md5" / md5[:2] / md5[2:]).is_file()
+    return find_object(md5, dvc_folder=dvc_folder).is_file()
+
+
+def find_object(md5: str, *, dvc_folder: Path) -> Path:
+    """Return where the cache of a repository keeps an object, whether it has it or not."""
+    return _find_cache(dvc_folder) / "files" / "md5" / md5[:2] / md5[2:]
 
 
 def _find_cache(dvc_folder: Path) -> Path:
