@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,7 +18,8 @@ import yaml
 from schemas.vision.calibration import Threshold
 from stages.evaluate.__main__ import main as evaluate
 from stages.images.decode import decode_image
-from stages.predict.__main__ import main, parse_arguments
+from stages.predict.__main__ import main
+from stages.predict.arguments import parse_arguments
 from stages.predict.predictor import Predictor
 from stages.prepare_dataset.__main__ import main as prepare
 from stages.shared.errors import InputError
@@ -326,4 +326,3 @@ def test_decoding_is_that_of_prepare(project: Path) -> None:
     for row, pixels in zip(rows, packed, strict=True):
         data = (project / "raw" / row["path"]).read_bytes()
         assert np.array_equal(decode_image(data, checkpoint.image), pixels)
-    assert cv2.getNumThreads() == 1
