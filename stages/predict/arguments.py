@@ -18,8 +18,8 @@ SOME_FILES_FAILED = 3
 """Exit status."""
 
 _EPILOG = f"""not read, as by prepare-dataset with the params.yaml that comes with darkroom:
-  more than {DEFAULT_LIMITS.max_file_bytes:,} bytes (max_file_bytes) or {DEFAULT_LIMITS.max_pixels:,} pixels (max_pixels),
-  and what takes longer than {DEFAULT_LIMITS.max_seconds:g} s to decode
+  more than {DEFAULT_LIMITS.max_file_bytes:,} bytes (max_file_bytes), or
+  {DEFAULT_LIMITS.max_pixels:,} pixels (max_pixels), and what takes more than {DEFAULT_LIMITS.max_seconds:g} s
 
 exit status:
   0    every file was answered

@@ -158,9 +158,7 @@ def limited(data: bytes, *, max_pixels: int = 80_000_000, max_file_bytes: int = 
 def test_too_many_pixels() -> None:
     """An image of as many pixels as allowed is taken, one of more refused."""
     limited(WHOLE["jpeg"], max_pixels=96 * 80)
-    with pytest.raises(
-        Undecodable, match=r"^claims 96 x 80 pixels, more than the 7,679 allowed \(max_pixels\)"
-    ):
+    with pytest.raises(Undecodable, match=r"^claims 96 x 80 pixels, more than the 7,679 allowed \(max_"):
         limited(WHOLE["jpeg"], max_pixels=96 * 80 - 1)
 
 
