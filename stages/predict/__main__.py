@@ -5,17 +5,20 @@ Run as `python -m stages.predict`; arguments.py says of what. The answering itse
 
 import sys
 
+from stages.images.workers import start_early
 from stages.predict.arguments import parse_arguments
-from stages.predict.inputs import Inputs
-from stages.predict.reading import load_early, read_files
 from stages.shared.errors import run_stage
-from stages.vision.checkpoint_document import read_document
 
 
 def main() -> None:
     """Answer for what the arguments name."""
     arguments = parse_arguments()
-    load_early()
+    # What the processes need is loaded while this one loads what it needs.
+    start_early("stages.predict.reading")
+    from stages.predict.inputs import Inputs
+    from stages.predict.reading import read_files
+    from stages.vision.checkpoint_document import read_document
+
     checkpoint, data = read_document(arguments.checkpoint)
     inputs = Inputs(arguments.paths, stdin=sys.stdin.buffer, separator=b"\0" if arguments.null else b"\n")
     files = read_files(inputs, checkpoint.image, workers=arguments.workers)

@@ -12,7 +12,7 @@ from stages.images.decode import DEFAULT_LIMITS, Decoder
 from stages.images.refusals import note_refusal
 from stages.images.resize import Pixels, resize_image
 from stages.images.source import FileReader
-from stages.images.workers import Bytes, NotYet, Task, Watch, spread, start_early
+from stages.images.workers import Bytes, NotYet, Task, Watch, spread
 from stages.predict.inputs import AskedFile
 
 # Large enough that handing over a task costs little beside it, small enough to keep memory flat.
@@ -26,11 +26,6 @@ class ReadFile(NamedTuple):
     name: str
     pixels: Pixels | None
     reason: str
-
-
-def load_early() -> None:
-    """Begin to load what the processes need."""
-    start_early(__name__)
 
 
 def read_files(
