@@ -2,33 +2,25 @@
 
 import tracemalloc
 
-from stages.prepare_dataset.unused_files import UnusedFiles
+from stages.prepare_dataset.unused_files import Unused, UnusedFiles
 
 
 def test_lines_are_made_of_columns() -> None:
     """Path, label, status and reason of each, in their order; files are counted by status."""
-    unused = UnusedFiles(
-        iter(
-            [
-                ("cat/a\n.txt", "cat", "not_an_image"),
-                ("dog/README", "dog", "not_an_image"),
-                ("x.png", "", "outside_classes"),
-                ("y.png", "", "not_in_table"),
-            ]
-        ),
-        classes=["cat", "dog"],
-    )
+    files: list[tuple[str, str, Unused]] = [
+        ("cat/a\n.txt", "cat", "not_an_image"),
+        ("dog/README", "dog", "not_an_image"),
+        ("x.png", "", "outside_classes"),
+        ("y.png", "", "not_in_table"),
+    ]
+    unused = UnusedFiles(iter(files), classes=["cat", "dog"])
     assert [(row.path, row.label, row.status, row.reason) for row in unused] == [
         ("cat/a\\n.txt", "cat", "not_an_image", ".txt is no image suffix"),
         ("dog/README", "dog", "not_an_image", "has no suffix"),
         ("x.png", "", "outside_classes", "stands outside the class folders"),
         ("y.png", "", "not_in_table", "is not in the table"),
     ]
-    assert [unused.count(status) for status in ("not_an_image", "outside_classes", "not_in_table")] == [
-        2,
-        1,
-        1,
-    ]
+    assert (unused.count("not_an_image"), unused.count("outside_classes")) == (2, 1)
     assert len(list(unused)) == len(unused) == 4  # they can be gone through again
 
 
