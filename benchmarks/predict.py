@@ -4,8 +4,8 @@
 
 All three are commands of their own, start-up included, with the same checkpoint. The plain script is what one
 writes first: PIL and torchvision's transforms, one image at a time. The tuned one decodes with OpenCV in
-threads, at reduced size where ours does, and answers in batches; a damaged file would end it. Wanted: at least
-2 times the plain script's speed, and at most 1.25 times the tuned one's seconds.
+threads, at reduced size where ours does, and answers in batches; a damaged file would end it. Wanted: at
+least 2 times the plain script's speed, and at most 1.25 times the tuned one's seconds.
 """
 
 import argparse

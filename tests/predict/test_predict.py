@@ -27,6 +27,7 @@ from stages.shared.paths import MODEL, REPORT
 from stages.train.__main__ import main as train
 from stages.vision.checkpoint import read_checkpoint, write_checkpoint
 from tests.images.trees import encode, write_folder, write_zip
+from tests.predict.troubled_reading import CRASH, HANG, TroubledReading
 from tests.train.project import write_params
 from tests.vision.completeness import ROOT
 from tests.vision.torch_state import keep_torch_settings
@@ -204,6 +205,22 @@ def test_unreadable_files_have_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(bool(row["label"]) is bool(row["probability"]) is not bool(row["error"]) for row in rows)
     assert [row["path"] for row in rows][:3] == ["raw/bee/00.png", "raw/bee/00a.png", "raw/bee/00b.png"]
     assert len(rows) == 23
+
+
+@pytest.mark.usefixtures("alone")
+def test_files_that_crash_or_hang_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have a line that says so, as other unreadable files do, and cost no other file its answer."""
+    _, sound = predict(monkeypatch, "raw/bee")
+    write_folder(Path("raw/bee"), {"00a.png": CRASH, "00b.png": HANG})
+    monkeypatch.setattr("stages.predict.reading.Reading", TroubledReading)
+    status, printed = predict(monkeypatch, "raw/bee")
+    rows = read_csv(printed)
+    assert status == 3
+    assert [row["error"] for row in rows if row["error"]] == [
+        "crashes the decoder (SIGSEGV)",
+        "takes more than 1 s to decode",
+    ]
+    assert [row for row in rows if not row["error"]] == read_csv(sound)
 
 
 @pytest.mark.usefixtures("alone")

@@ -3,6 +3,8 @@
 import io
 import itertools
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +19,7 @@ from stages.predict.inputs import AskedFile, Inputs
 from stages.predict.readers import Contents, Nothing
 from stages.predict.reading import ReadFile, read_files
 from stages.shared.errors import InputError
+from tests.architecture.imports import ROOT
 from tests.images.hostile import hostile_files
 from tests.images.samples import whole_files
 from tests.images.trees import encode, form, write_compressed, write_folder, write_zip
@@ -97,6 +100,17 @@ def test_a_crash_or_a_hang_costs_one_file(tmp_path: Path, monkeypatch: pytest.Mo
     ]
     values = [file.pixels[0, 0, 0] for file in results if file.pixels is not None]
     assert values == [1, 4]
+
+
+def test_processes_start_without_torch() -> None:
+    """What they import, and what the command imports before they are at work, loads in a fraction of torch."""
+    program = "import sys, stages.predict.__main__, stages.predict.reading; print(*sys.modules)"
+    program += "; import stages.vision.checkpoint_document; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert "stages.images.decode" in loaded
+    assert "torch" not in loaded
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
