@@ -103,7 +103,7 @@ def test_a_crash_or_a_hang_costs_one_file(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_processes_start_without_torch() -> None:
-    """What they import, and what the command imports before they are at work, loads in a fraction of torch."""
+    """What they import, and what the command does before they are at work, loads without it."""
     program = "import sys, stages.predict.__main__, stages.predict.reading; print(*sys.modules)"
     program += "; import stages.vision.checkpoint_document; print(*sys.modules)"
     loaded = subprocess.run(
