@@ -3,7 +3,7 @@
 PYTHON ?= python3
 
 .NOTPARALLEL: # the targets share .venv and the outputs
-.PHONY: help env repro test lock digits clean install-env
+.PHONY: help env repro test faults lock digits clean install-env
 
 help: ## list the targets (this is what `make` alone does)
 	@echo 'darkroom turns a folder of images into a classifier you can trust.'
@@ -32,6 +32,7 @@ install-env:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "darkroom needs Python 3.11 or newer; $(PYTHON) is not ($$($(PYTHON) --version 2>&1)). Name another: make env PYTHON=python3.13" >&2; \
 		exit 1; }
+	@test ! -L .venv || { echo '.venv is a link to an environment that is not what requirements.lock says; remove the link, or bring its target up to date' >&2; exit 1; }
 	@echo '== making .venv from requirements.lock: some minutes and, on Linux, 6 GB'
 	@rm -f .venv/installed
 	@$(PYTHON) -m venv --clear --prompt darkroom .venv
@@ -61,6 +62,9 @@ test: env ## environment, then lint, types and all tests
 	@$(IN_ENV) mypy
 	@echo '== pytest'
 	@$(IN_ENV) pytest -n 2 --dist loadgroup $(ARGS)
+
+faults: env ## stop training in hundreds of ways and compare how it ends (some hours; ARGS='--kills 20': fewer)
+	@$(IN_ENV) python -m tests.faults $(ARGS)
 
 # One version of everything for all Pythons, so that they compute the same.
 lock: env ## renew requirements.lock after pyproject.toml changed (ARGS=--upgrade: to the newest versions)

@@ -9,6 +9,7 @@ import torch
 from schemas.audit.finding import FindingRow
 from schemas.shared.image import ImageForm
 from schemas.shared.index import IndexRow
+from schemas.shared.inputs import Inputs
 from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
 from schemas.vision.calibration import Calibration, Threshold
 from schemas.vision.checkpoint import Checkpoint
@@ -62,13 +63,18 @@ def write_project(
         epoch=epoch,
         num_epochs=1,
         seed=0,
+        initial_weights=None,
         dataset_sha256=sha256_of(folder / "data" / "prepared" / "manifest.json"),
         weights_sha256=hash_weights(weights),
+        inputs=Inputs(params="0" * 64, code="0" * 64, data="0" * 64),
+        device="cpu",
         libraries={"torch": torch.__version__},
         parameters={},
     )
     write_checkpoint(folder / "data" / "model" / "best.safetensors", checkpoint, weights)
-    history = History(best_metric="loss", best_epoch=1, epochs=(epoch,))
+    history = History(
+        best_metric="loss", best_epoch=1, ended_by="num_epochs", is_repeatable=True, epochs=(epoch,)
+    )
     write_json(folder / "data" / "model" / "history.json", history)
 
 

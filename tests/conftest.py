@@ -4,6 +4,8 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 
+from hypothesis import settings
+
 # Two test processes on two cores: a thread that waits for another must sleep, or each stops the other.
 # Set before torch is imported anywhere, and inherited by every process that a test starts.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -11,3 +13,6 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 # What worker processes import, loaded once for all tests, from here: tests run in other folders.
 multiprocessing.get_context("forkserver").set_forkserver_preload(["stages.prepare_dataset.ingest"])
 multiprocessing.forkserver.ensure_running()
+
+settings.register_profile("darkroom", deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("darkroom")

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from schemas.shared.fields import Count, Fraction, PositiveCount
+from schemas.shared.inputs import Fingerprint
 from schemas.shared.schema import Schema
 
 
@@ -48,6 +49,13 @@ class TestMetrics(Schema):
 
     majority_accuracy: Fraction
     """What always answering the test split's largest class would score."""
+
+
+class TestRecord(TestMetrics):
+    """The figures, and what they were measured of: data/metrics/test.json."""
+
+    fingerprint: Fingerprint
+    """Of what the stage was run on: parameters, code and data."""
 
 
 class ClassScores(Schema):

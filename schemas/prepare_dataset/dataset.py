@@ -2,12 +2,26 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from schemas.shared.fields import OneLine
 from schemas.shared.image import Color, ResizeMode
 from schemas.shared.schema import Schema
 
+
+def _refuse_what_is_no_table(text: str) -> str:
+    parts = text.replace("\\", "/").split("/")
+    if not text.lower().endswith(".csv") or "\\" in text or not set(parts).isdisjoint(("", ".", "..")):
+        raise ValueError("allowed: folders, or the path of a .csv inside dataset.source, such as labels.csv")
+    return text
+
+
+TablePath = Annotated[
+    str,
+    OneLine,
+    AfterValidator(_refuse_what_is_no_table),
+    WithJsonSchema({"type": "string", "pattern": r"\.[cC][sS][vV]$"}),  # what an editor can tell
+]
 SidePx = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -15,8 +29,12 @@ class Dataset(Schema):
     """Where the images are and how they are read."""
 
     source: Annotated[str, Field(min_length=1), OneLine]
-    """A folder of class folders, or a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz of one; train/, val/ and test/
-    may stand above them."""
+    """A folder of class folders, or a .zip, .tar, .tar.gz, .tar.bz2, .tar.xz or .tar.zst of one; train/, val/
+    and test/ may stand above them."""
+
+    labels: Literal["folders"] | TablePath
+    """folders: class and split are those of an image's folders. Or the path of a CSV inside the source that
+    names them: path,label[,split][,group], paths relative to the folder it stands in."""
 
     color: Color
     """rgb keeps three channels, grayscale one."""

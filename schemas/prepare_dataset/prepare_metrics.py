@@ -1,6 +1,7 @@
 """What prepare-dataset counted: data/metrics/prepare.json."""
 
 from schemas.shared.fields import Count, NonNegative, PositiveCount
+from schemas.shared.inputs import Fingerprint
 from schemas.shared.schema import Schema
 
 
@@ -13,6 +14,19 @@ class PrepareMetrics(Schema):
     num_test: PositiveCount
     num_undecodable: Count
     num_not_an_image: Count
+    """Files not called as images are."""
+
+    num_outside_classes: Count
+    """Images outside the class folders."""
+
+    num_not_in_table: Count
+    """Images that the table does not name."""
+
+    num_hidden: Count
+    """Files whose names, or whose folders' names, begin with a dot."""
+
+    num_system_files: Count
+    """Files that operating systems leave behind, such as Thumbs.db and all in __MACOSX."""
 
     num_copies: Count
     """Images whose file is the same, byte for byte, as that of one before them."""
@@ -42,3 +56,6 @@ class PrepareMetrics(Schema):
 
     num_moved: Count
     """Images moved to another split than they had drawn, because it had none of a class."""
+
+    fingerprint: Fingerprint
+    """Of what the stage was run on: parameters, code and data."""

@@ -1,6 +1,6 @@
 """The `loader` section: how batches are made."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,11 @@ class Loader(Schema):
 
     shuffle: bool
     """Draw the training images in a new order every epoch."""
+
+    sampling: Literal["uniform", "balanced", "one_batch"]
+    """Every image once; every class equally often, in as many images; or, to look for defects, one batch over
+    and over, which any sound network learns by heart if no transform is random.
+    """
 
     num_workers: Workers
     """Processes that prepare batches ahead; 0 prepares them in the loop. The result does not depend on it."""

@@ -7,6 +7,9 @@ from pydantic import Field
 from schemas.shared.fields import Items
 from schemas.shared.schema import Schema
 
+LABELS_ONLY = frozenset({"focal"})
+"""Losses that want one class an image, and do not take the shares of several that MixUp and CutMix make."""
+
 Weight = Annotated[float, Field(gt=0, le=1e6)]
 
 
@@ -15,6 +18,13 @@ class CrossEntropy(Schema):
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     """Share of the target spread over all classes (arXiv:1512.00567)."""
+
+
+class BinaryCrossEntropy(Schema):
+    """Every class against the rest, by sigmoids (arXiv:2110.00476)."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    """Share of the target spread over all classes."""
 
 
 class Focal(Schema):
@@ -27,11 +37,12 @@ class Focal(Schema):
 class Loss(Schema):
     """The loss and the parameters of every loss there is; `name` chooses."""
 
-    name: Literal["cross_entropy", "focal"]
+    name: Literal["cross_entropy", "binary_cross_entropy", "focal"]
     """Which loss is used; the block of that name holds what only it needs."""
 
     class_weights: Literal["none", "balanced"] | Annotated[Items[Weight], Field(min_length=2)]
     """none; balanced (inverse to class frequency in training); or one weight a class, in their order."""
 
     cross_entropy: CrossEntropy
+    binary_cross_entropy: BinaryCrossEntropy
     focal: Focal

@@ -1,10 +1,11 @@
 """The `lr_scheduler` section: the learning rate over time, as a factor on `optimizer.lr`."""
 
-from typing import Annotated, Literal
+import itertools
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from schemas.shared.fields import Fraction
+from schemas.shared.fields import Fraction, Items, NonNegative, PositiveCount
 from schemas.shared.schema import Schema
 
 
@@ -16,6 +17,38 @@ class Step(Schema):
 
     gamma: Annotated[float, Field(gt=0, le=1)]
     """Factor of each step down."""
+
+
+class MultiStep(Schema):
+    """Multiply by gamma after each of the epochs named."""
+
+    milestones: Annotated[Items[PositiveCount], Field(min_length=1, max_length=1000)]
+    """Epochs after which the learning rate steps down, in rising order."""
+
+    gamma: Annotated[float, Field(gt=0, le=1)]
+    """Factor of each step down."""
+
+    @model_validator(mode="after")
+    def _milestones_rise(self) -> Self:
+        if any(later <= earlier for earlier, later in itertools.pairwise(self.milestones)):
+            raise ValueError("milestones must rise: each epoch once, the earlier before the later")
+        return self
+
+
+class Plateau(Schema):
+    """Multiply by gamma when training.best_metric has not improved for some epochs."""
+
+    patience_epochs: Annotated[int, Field(ge=0, le=10**6)]
+    """Epochs without improvement that are put up with; one more brings the step down."""
+
+    min_delta: NonNegative
+    """By how much the metric must improve to count."""
+
+    gamma: Annotated[float, Field(gt=0, lt=1)]
+    """Factor of each step down."""
+
+    min_lr_fraction: Fraction
+    """The learning rate never falls below this share of optimizer.lr."""
 
 
 class Cosine(Schema):
@@ -38,12 +71,14 @@ class OneCycle(Schema):
 class LrScheduler(Schema):
     """The schedule and the parameters of every schedule there is; `name` chooses."""
 
-    name: Literal["constant", "step", "cosine", "one_cycle"]
+    name: Literal["constant", "step", "multi_step", "cosine", "one_cycle", "plateau"]
     """Which schedule is used; the block of that name holds what only it needs."""
 
     warmup_epochs: Annotated[float, Field(ge=0)]
     """Epochs in which the learning rate rises to its top: linearly, in one_cycle as a half cosine."""
 
     step: Step
+    multi_step: MultiStep
     cosine: Cosine
     one_cycle: OneCycle
+    plateau: Plateau

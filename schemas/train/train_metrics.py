@@ -1,6 +1,7 @@
 """What the kept epoch scored: data/metrics/train.json."""
 
 from schemas.shared.fields import PositiveCount
+from schemas.shared.inputs import Fingerprint
 from schemas.shared.schema import Schema
 from schemas.vision.history import Scores
 
@@ -12,3 +13,6 @@ class TrainMetrics(Schema):
     num_parameters: PositiveCount
     train_loss: float
     val: Scores
+
+    fingerprint: Fingerprint
+    """Of the checkpoint's `inputs`."""

@@ -6,9 +6,11 @@ from pydantic import Field, JsonValue, model_validator
 
 from schemas.shared.fields import Items, PositiveCount, Seed, Sha256
 from schemas.shared.image import ImageForm
+from schemas.shared.inputs import Inputs
 from schemas.shared.schema import Schema
 from schemas.vision.calibration import Calibration
 from schemas.vision.history import EpochRecord
+from schemas.vision.initial_weights import InitialWeights
 from schemas.vision.network import ChosenNetwork
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, Transforms
@@ -37,11 +39,20 @@ class Checkpoint(Schema):
 
     num_epochs: PositiveCount
     seed: Seed
+    initial_weights: InitialWeights | None
+    """What the network started from; none for one that was trained from scratch."""
+
     dataset_sha256: Sha256
     """Hash of the manifest of the prepared data trained on."""
 
     weights_sha256: Sha256
     """Hash of the names, types, shapes and bytes of all tensors."""
+
+    inputs: Inputs
+    """What the run was on: hashes of parameters, code and data."""
+
+    device: str
+    """What computed the weights, such as `cpu AVX512`."""
 
     libraries: dict[str, str]
     """Versions that computed the weights."""

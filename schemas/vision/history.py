@@ -1,11 +1,13 @@
 """What happened in each epoch: data/model/history.json."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from schemas.shared.fields import Fraction, Items, NonNegative, PositiveCount
 from schemas.shared.schema import Schema
+
+EndedBy = Literal["num_epochs", "early_stopping", "time_budget"]
 
 
 class Scores(Schema):
@@ -38,4 +40,10 @@ class History(Schema):
 
     best_metric: str
     best_epoch: PositiveCount
+    ended_by: EndedBy
+    """What ended training."""
+
+    is_repeatable: bool
+    """Whether another run gives the same bytes; with a time budget that depends on the machine's speed."""
+
     epochs: Annotated[Items[EpochRecord], Field(min_length=1)]

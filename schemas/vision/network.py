@@ -1,17 +1,36 @@
-"""The `network` section: which network, and its shape."""
+"""The `network` section: which network, its shape, and the weights it starts from."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from schemas.shared.fields import Items, WholeNumber
+from schemas.shared.fields import Fraction, Items, OneLine, Positive, WholeNumber
 from schemas.shared.schema import Schema
 
+NO_WEIGHTS_FILE = "data/weights/none"
+"""An empty file of the repository: DVC wants a dependency to exist, so that none needs one too."""
 
-class Cnn(Schema):
+Width = Annotated[int, Field(ge=1, le=4096)]
+
+
+class Architecture(Schema):
+    """The parameters of one network."""
+
+    halved_by: ClassVar[str] = ""
+    """The key whose items each halve the images, for networks that say how small an image may be."""
+
+    @property
+    def min_side_px(self) -> int:
+        """Return the shorter side of the smallest images it takes, as far as the parameters tell."""
+        return 1
+
+
+class Cnn(Architecture):
     """Plain convolutional network: blocks of Conv2d, ReLU and max pooling, then one linear layer."""
 
-    channels: Annotated[Items[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1, max_length=12)]
+    halved_by = "channels"
+
+    channels: Annotated[Items[Width], Field(min_length=1, max_length=12)]
     """Output channels of each block; every block halves height and width."""
 
     kernel_size: Annotated[Literal[1, 3, 5, 7, 9, 11], WholeNumber]
@@ -20,14 +39,105 @@ class Cnn(Schema):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     """Share of the flattened features dropped before the linear layer, in training only."""
 
+    @property
+    def min_side_px(self) -> int:
+        """Return the side of which one pixel is left after the last block."""
+        return int(2 ** len(self.channels))
+
+
+class ResNet(Architecture):
+    """Small residual network for images of 28 to 96 px (arXiv:1512.03385, section 4.2)."""
+
+    halved_by = "widths"
+
+    widths: Annotated[Items[Width], Field(min_length=1, max_length=8)]
+    """Channels of each stage; every stage but the first halves height and width."""
+
+    blocks_per_stage: Annotated[int, Field(ge=1, le=64)]
+    """Residual blocks in each stage, of two convolutions each."""
+
+    stem_stride: Annotated[Literal[1, 2], WholeNumber]
+    """Step of the first convolution; 2 halves height and width, which suits images of 64 px and more."""
+
+    @property
+    def min_side_px(self) -> int:
+        """Return the side of which one pixel is left in the last stage."""
+        return int(self.stem_stride * 2 ** (len(self.widths) - 1))
+
+
+class Airbench(Architecture):
+    """Network that reaches 94 % on CIFAR-10 with few operations (Jordan 2024, arXiv:2404.00498)."""
+
+    halved_by = "widths"
+
+    widths: Annotated[Items[Width], Field(min_length=1, max_length=8)]
+    """Channels of each block of two convolutions; every block halves height and width."""
+
+    whitening_images: Annotated[int, Field(ge=1, le=10**6)]
+    """Training images, drawn by training.seed, whose patches of 2 x 2 pixels the first layer is fitted to."""
+
+    whitening_epsilon: Annotated[Positive, Field(le=1000)]
+    """Added to the patches' variances, so that the first layer does not blow up what hardly varies."""
+
+    bias_lr_factor: Annotated[float, Field(gt=0, le=10**6)]
+    """Factor on the learning rate of batch-norm biases under sgd; under adam and its kin its root."""
+
+    batchnorm_momentum: Fraction
+    """Share of the running mean and variance that each batch replaces."""
+
+    logit_divisor: Annotated[float, Field(gt=0, le=1000)]
+    """What the logits are divided by."""
+
+    @property
+    def min_side_px(self) -> int:
+        """Return the side of which one pixel is left after the last block; the first layer takes off one."""
+        return int(2 ** len(self.widths)) + 1
+
+
+ModelName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_]+$")]
+WeightsName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.-]+$")]
+
+
+class Torchvision(Architecture):
+    """A classification model of torchvision.models."""
+
+    model: ModelName
+    """Its name there, as in resnet18."""
+
+    weights: WeightsName
+    """none, or torchvision's name of the weights to start from, as in IMAGENET1K_V1; fetched once."""
+
+
+class Timm(Architecture):
+    """A model of timm, an optional library: pip install timm."""
+
+    model: ModelName
+    """Its name there, as in resnet18."""
+
+    weights: WeightsName
+    """none, or timm's tag of the weights to start from, as in a1_in1k; fetched once."""
+
+
+NetworkName = Literal["cnn", "resnet", "airbench", "torchvision", "timm"]
+AnyArchitecture = Cnn | ResNet | Airbench | Torchvision | Timm
+
 
 class Network(Schema):
     """The network and the parameters of every network there is; `name` chooses."""
 
-    name: Literal["cnn"]
+    name: NetworkName
     """Which network is trained; the block of that name holds its shape."""
 
+    weights_file: Annotated[
+        str, Field(max_length=4096, pattern=r"^(.*\.(pth|pt|safetensors)|data/weights/none)$"), OneLine
+    ]
+    """A .pth, .pt or .safetensors file to start from; data/weights/none stands for none."""
+
     cnn: Cnn
+    resnet: ResNet
+    airbench: Airbench
+    torchvision: Torchvision
+    timm: Timm
 
     def chosen(self) -> "ChosenNetwork":
         """Return the network that `name` chooses, without the parameters of the others."""
@@ -37,5 +147,14 @@ class Network(Schema):
 class ChosenNetwork(Schema):
     """One network and its own parameters: what a checkpoint keeps, whatever networks there are later."""
 
-    name: Literal["cnn"]
-    arguments: Cnn
+    name: NetworkName
+    arguments: AnyArchitecture
+
+    @field_validator("arguments", mode="before")
+    @classmethod
+    def _are_of_its_name(cls, arguments: Any, info: ValidationInfo) -> Any:
+        """Tell apart networks whose parameters have the same names."""
+        name = info.data.get("name")
+        if isinstance(arguments, Schema) or name is None:
+            return arguments
+        return Network.model_fields[name].annotation.model_validate(arguments)  # type: ignore[union-attr]

@@ -6,7 +6,7 @@ from schemas.shared.fields import PositiveCount
 from schemas.shared.schema import Schema
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class Numerics(Schema):

@@ -5,6 +5,7 @@ Run by `dvc repro`, or as `python -m stages.evaluate`. The stage itself is stage
 
 from stages.params.read import read_params
 from stages.shared.errors import run_stage
+from stages.shared.inputs import take_inputs
 
 
 def main() -> None:
@@ -13,7 +14,7 @@ def main() -> None:
     # Torch takes seconds to import; a wrong file is refused before that.
     from stages.evaluate.stage import evaluate
 
-    evaluate(params)
+    evaluate(params, take_inputs("evaluate", params, read_params))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from schemas.evaluate.evaluation import Evaluation
-from schemas.evaluate.test_metrics import TestMetrics
+from schemas.evaluate.test_metrics import TestMetrics, TestRecord
 from schemas.params import Params
 from schemas.shared.index import IndexRow
 from schemas.shared.manifest import Manifest
@@ -31,7 +31,8 @@ from stages.evaluate.robustness import measure_robustness
 from stages.evaluate.slices import measure_slices
 from stages.evaluate.sources import number_units, read_columns
 from stages.shared.errors import InputError
-from stages.shared.files import publish_folder, read_json, sha256_of, write_json, write_text
+from stages.shared.files import publish_folder, read_sealed_json, sha256_of, write_json, write_text
+from stages.shared.inputs import StageInputs, hash_json
 from stages.shared.paths import AUDIT, MAKE_MODEL, METRICS, MODEL, PREPARED, REPORT
 from stages.vision.checkpoint import read_checkpoint, restore_network
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
@@ -40,13 +41,14 @@ from stages.vision.runtime import choose_device, make_deterministic
 from stages.vision.transforms import build_transforms
 
 
-def evaluate(params: Params) -> None:
+def evaluate(params: Params, inputs: StageInputs) -> None:
     """Test the checkpoint that params.yaml names."""
     evaluation = params.evaluation
     manifest = read_manifest(PREPARED)
-    checkpoint, weights = read_checkpoint(MODEL / f"{evaluation.checkpoint}.safetensors")
+    checkpoint_path = MODEL / f"{evaluation.checkpoint}.safetensors"
+    checkpoint, weights = read_checkpoint(checkpoint_path)
     refuse_other_data(checkpoint, manifest)
-    history = read_json(MODEL / "history.json", History, made_by=MAKE_MODEL)
+    history = read_sealed_json(MODEL / "history.json", History, made_by=MAKE_MODEL)
 
     device = choose_device(evaluation.device, place="params.yaml: evaluation.device")
     make_deterministic(checkpoint.numerics)
@@ -54,7 +56,7 @@ def evaluate(params: Params) -> None:
     transform = build_transforms(checkpoint.preprocessing)
     images = PreparedImages(PREPARED, manifest, "test", transform=transform)
     compute = partial(compute_logits, network, device=device, numerics=checkpoint.numerics)
-    logits, labels = compute(build_loader(images, batch_size=evaluation.batch_size))
+    logits, labels = compute(build_loader(images, batch_size=evaluation.batch_size, device=device))
 
     answers = decide_answers(logits, labels, calibration=checkpoint.calibration)
     pixels = PreparedImages(PREPARED, manifest, "test")
@@ -107,7 +109,16 @@ def evaluate(params: Params) -> None:
         write_tables(folder, content, answers, paths=columns["path"])
         write_text(folder / "report.html", render_report(content))
         write_text(folder / "summary.md", render_summary(content))
-    write_json(METRICS / "test.json", metrics)
+        inputs.refuse_changes()
+    handed_over = (
+        PREPARED / "manifest.json",
+        checkpoint_path,
+        MODEL / "history.json",
+        AUDIT / "findings.csv",
+    )
+    data = hash_json([sha256_of(path) for path in handed_over])
+    fingerprint = inputs.describe(data_sha256=data).fingerprint
+    write_json(METRICS / "test.json", TestRecord(**metrics.model_dump(), fingerprint=fingerprint))
     report(metrics)
 
 

@@ -13,11 +13,12 @@ from stages.shared.text import printable
 
 _STDERR = 2
 _MOST_BYTES = 4096
-_MOST_LEFT_OVER = 8
-"""The eighth part of a file may be left over before the end marker: cameras and web sites pad there."""
-
+_END_MARKER = "d9"
 _LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
 _LOG_PREFIX = re.compile(r"^\[ *(WARN|ERROR|FATAL):.*?\] global \S+ (?:\w+ )?")
+_OTHER_PAGES = "TIFFAdvanceDirectory"
+"""What libtiff says of pages that are not looked at."""
+
 _SERIOUS = ("Corrupt JPEG data", "Premature end", "Inconsistent progression")
 
 
@@ -43,25 +44,27 @@ class CapturedStderr:
         return text.decode("utf-8", errors="replace")
 
 
-def refuse_damage(complaints: str, *, num_bytes: int) -> None:
+def refuse_damage(complaints: str, *, pixels: bytes = b"") -> None:
     """Refuse an image whose decoder found it damaged; pass over what is merely odd.
 
-    Odd are unknown tags, colour profiles that contradict themselves, rubbish before a segment of a JPEG's
-    header, and rubbish before its end marker, if it is little.
+    Odd are later pages that are missing, unknown tags, colour profiles that contradict themselves, and null
+    bytes behind the pixels.
 
     Args:
         complaints: What CapturedStderr holds, a line for each.
-        num_bytes: Length of the image file.
+        pixels: Of a JPEG what stands before the end marker; what its decoder left over is the end of it.
 
     Raises:
         Undecodable: It is cut off or damaged.
     """
     for line in complaints.splitlines():
         level, text = _split(line)
-        if (left_over := _LEFT_OVER.search(text)) is not None:
-            _refuse_left_over(int(left_over[1]), int(left_over[2], 16), num_bytes=num_bytes)
-        elif "bad ICC marker" in text:
+        if text.startswith(_OTHER_PAGES):
             continue
+        if (left_over := _LEFT_OVER.search(text)) is not None:
+            num_bytes = int(left_over[1])
+            if left_over[2] != _END_MARKER or pixels[-num_bytes:] != bytes(num_bytes):
+                raise damaged(f"{num_bytes:,} bytes of its pixels are left over")
         elif "premature end of data segment" in text or "Premature end of JPEG file" in text:
             raise cut_off("a part of its pixels is missing")
         elif level in ("ERROR", "FATAL") or text.startswith("libpng error") or _is_serious(text):
@@ -76,14 +79,6 @@ def _split(line: str) -> tuple[str, str]:
 
 def _is_serious(text: str) -> bool:
     return any(sign in text for sign in _SERIOUS)
-
-
-def _refuse_left_over(num_left_over: int, marker: int, *, num_bytes: int) -> None:
-    """Refuse bytes that decoding did not use, where they show that it had lost its way."""
-    if 0xD0 <= marker <= 0xD7:
-        raise damaged("a restart marker stands where pixels should")
-    if marker == 0xD9 and num_left_over * _MOST_LEFT_OVER > num_bytes:
-        raise damaged(f"{num_left_over:,} of its {num_bytes:,} bytes are left over when the picture is full")
 
 
 def explain_failure(complaints: str, *, kind: str) -> Undecodable:

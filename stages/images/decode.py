@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,11 +17,12 @@ import numpy.typing as npt
 from schemas.shared.image import ImageForm
 from stages.images.complaints import CapturedStderr, explain_failure, refuse_damage
 from stages.images.formats.detect import read_header
+from stages.images.formats.gif import mend_gif
 from stages.images.formats.header import Header, Undecodable
 from stages.images.formats.jpeg import strip_jpeg
 from stages.images.resize import Pixels, resize_image
 from stages.images.source import UnreadableFile
-from stages.images.transparency import lay_on_white
+from stages.images.stored import render_stored
 
 Fingerprint = Callable[[bytes, "Decoded"], bytes]
 
@@ -69,8 +70,7 @@ DEFAULT_LIMITS = DecodeLimits(max_pixels=80_000_000, max_file_bytes=200_000_000,
 """For who has no params.yaml: what stands there when it is new. At most 512 MB for pixels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """A decoded image."""
 
     pixels: Pixels
@@ -117,6 +117,8 @@ class Decoder:
             )
         header = read_header(data)
         refuse_large(header, self._limits)
+        if header.format == "GIF":
+            data = mend_gif(data)
         reduction = choose_reduction(header, form)
         pixels = self._decode(data, header, gray=form.color == "grayscale", reduction=reduction)
         if reduction == 1:
@@ -124,9 +126,8 @@ class Decoder:
         return Decoded(pixels, *_upright_sides(header, pixels, reduction))
 
     def _decode(self, data: bytes, header: Header, *, gray: bool, reduction: int) -> Pixels:
-        if header.has_alpha:
-            pixels = self._call(data, header, cv2.IMREAD_UNCHANGED)
-            return lay_on_white(pixels, header, gray=gray)
+        if header.has_alpha or header.white:
+            return render_stored(self._call(data, header, cv2.IMREAD_UNCHANGED), header, gray=gray)
         if reduction > 1:
             flags = (_REDUCED_GRAY if gray else _REDUCED_RGB)[reduction]
         else:
@@ -152,11 +153,13 @@ class Decoder:
 
     def _hear(self, complaints: str, data: bytes, header: Header, flags: int) -> None:
         """Refuse what complaints show to be damaged."""
-        refuse_damage(complaints, num_bytes=len(data))
-        if header.format == "JPEG" and self._stderr is not None:
-            # libjpeg says only the first thing it finds. Take that away and listen once more.
-            cv2.imdecode(np.frombuffer(strip_jpeg(data), dtype=np.uint8), flags)
-            refuse_damage(self._stderr.take(), num_bytes=len(data))
+        if header.format != "JPEG" or self._stderr is None:
+            refuse_damage(complaints)
+            return
+        # libjpeg says only the first thing it finds, and much of that is harmless: listen again without it.
+        plain = strip_jpeg(data)
+        cv2.imdecode(np.frombuffer(plain, dtype=np.uint8), flags)
+        refuse_damage(self._stderr.take(), pixels=plain[:-2])
 
 
 def refuse_large(header: Header, limits: DecodeLimits) -> None:
@@ -178,6 +181,8 @@ def choose_reduction(header: Header, form: ImageForm) -> int:
     if header.format != "JPEG":
         return 1
     wanted = 2 * max(form.height_px, form.width_px, _MIN_SIDE_PX)  # it may have to be turned
+    if min(header.height_px, header.width_px) < 2 * wanted - 1:
+        return 1
     for reduction in (8, 4, 2):
         height, width = _reduced(header, reduction)
         # Of nearly square ones the reduced picture would not tell whether it was turned.

@@ -44,7 +44,9 @@ class UnreadableFile(Exception):
 def refuse_size(num_bytes: int, *, max_bytes: int) -> None:
     """Raise UnreadableFile for a file that is larger than allowed."""
     if num_bytes > max_bytes:
-        raise UnreadableFile(f"is too large: {num_bytes:,} bytes; allowed: at most {max_bytes:,}")
+        raise UnreadableFile(
+            f"has {num_bytes:,} bytes, more than the {max_bytes:,} allowed (dataset.max_file_bytes)"
+        )
 
 
 def reason_of(error: Exception) -> str:

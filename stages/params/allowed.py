@@ -10,6 +10,9 @@ from stages.params.problems import KeyPath
 
 JsonSchema: TypeAlias = dict[str, Any]
 
+MAX_CHOICES = 12
+"""Where there are more, a message names half as many: a line is read, a page is not."""
+
 
 @cache
 def _root() -> JsonSchema:
@@ -81,7 +84,11 @@ def describe(forms: Sequence[JsonSchema]) -> str:
     others = [
         _describe_type(form) for form in forms if not ("enum" in form or "const" in form or _name_of(form))
     ]
-    return join([*map(str, choices_of(forms)), *others])
+    choices = [str(choice) for choice in choices_of(forms)]
+    if len(choices) > MAX_CHOICES:
+        rest = len(choices) - MAX_CHOICES // 2
+        choices[MAX_CHOICES // 2 :] = [f"{rest} more, which schemas/params.schema.json lists"]
+    return join([*choices, *others])
 
 
 def join(words: Sequence[str], last: str = "or") -> str:

@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 from schemas.params import Params, find_conflicts
 from stages.params.allowed import describe, forms_at
 from stages.params.explain import explain_transform_name, explain_value, show
+from stages.params.model_names import find_unknown_names
 from stages.params.problems import MAX_LINES, KeyPath, Problem, format_problems
 from stages.params.unknown_keys import explain_move, explain_unknown, match_keys
 from stages.params.yaml12 import read_document
@@ -54,6 +55,8 @@ def check_params(document: Document) -> tuple[Params | None, list[Problem]]:
         for conflict in find_conflicts(params):
             path = tuple(int(key) if key.isdigit() else key for key in conflict.key.split("."))
             problems.append(Problem(document.line_of(path), path, conflict.message))
+        for path, message in find_unknown_names(params):
+            problems.append(Problem(document.line_of(path), path, message))
     problems = [
         problem for problem in problems if not any(problem.path[: len(path)] == path for path in refused)
     ]

@@ -1,9 +1,9 @@
 """Answer for images: a line for each file, with its most probable classes.
 
-PATH is an image file of any name, a folder or an archive (.zip, uncompressed .tar), in which files with an
-image's suffix are taken, a quoted pattern such as 'photos/**/*.jpg', or - for a list of paths on standard
-input, one a line. For an image on standard input name /dev/stdin. Network, classes and preprocessing come
-from the checkpoint; params.yaml and data/ are not looked at.
+PATH is an image file of any name, a folder or an archive (.zip, .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz,
+.tar.zst), in which files with an image's suffix are taken, a quoted pattern such as 'photos/**/*.jpg', or -
+for a list of paths on standard input, one a line. For an image on standard input name /dev/stdin. Network,
+classes and preprocessing come from the checkpoint; params.yaml and data/ are not looked at.
 """
 
 import argparse

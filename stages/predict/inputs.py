@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from stages.images.decode import ImageFile
+from stages.images.decode import DEFAULT_LIMITS, ImageFile
 from stages.images.image_names import find_clutter, has_image_suffix
 from stages.images.source import Source, UnreadableFile, reason_of, refuse_size
 from stages.images.sources import is_archive, open_archive
@@ -19,7 +19,7 @@ from stages.shared.text import printable
 LIST = "-"
 """The argument that stands for the paths on standard input."""
 
-MAX_FILE_BYTES = 2**30
+_MAX_FILE_BYTES = DEFAULT_LIMITS.max_file_bytes
 _READ_BYTES = 2**16
 
 
@@ -96,7 +96,7 @@ class Inputs:
         return [
             ImageFile(
                 printable(os.path.join(top, file)),  # noqa: PTH118
-                partial(source.read, file, max_bytes=MAX_FILE_BYTES),
+                partial(source.read, file, max_bytes=_MAX_FILE_BYTES),
             )
             for file in images
         ]
@@ -119,10 +119,10 @@ def _read(path: Path, mode: int) -> bytes:
         raise UnreadableFile("is a socket or device, not a file")
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+            data = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
-    refuse_size(len(data), max_bytes=MAX_FILE_BYTES)
+    refuse_size(len(data), max_bytes=_MAX_FILE_BYTES)
     return data
 
 

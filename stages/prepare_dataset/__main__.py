@@ -13,12 +13,12 @@ from schemas.shared.image import ImageForm
 from stages.images.decode import DecodeLimits
 from stages.params.read import read_params
 from stages.prepare_dataset.audit import audit_images
-from stages.prepare_dataset.collect import collect_images
 from stages.prepare_dataset.contact_sheet import write_contact_sheet
 from stages.prepare_dataset.findings import describe_findings, write_findings
 from stages.prepare_dataset.index_rows import LeftOut, describe_images, describe_undecodable
 from stages.prepare_dataset.ingest import ingest_images, load_early
 from stages.prepare_dataset.leaks import find_leaks, take_out_leaks
+from stages.prepare_dataset.listing import list_images
 from stages.prepare_dataset.prepared import write_prepared
 from stages.prepare_dataset.source import open_source
 from stages.prepare_dataset.split import refuse_small_classes, split_images
@@ -28,17 +28,21 @@ from stages.prepare_dataset.undecodable import report_undecodable
 from stages.prepare_dataset.units import find_groups, join_units
 from stages.shared.errors import run_stage
 from stages.shared.files import publish_folder, write_json
+from stages.shared.inputs import take_inputs
 from stages.shared.paths import AUDIT, METRICS, PREPARED
 
 
 def main() -> None:
     """Prepare the data set that params.yaml names."""
     params = read_params()
+    inputs = take_inputs("prepare-dataset", params, read_params)
     load_early()
     path = Path(params.dataset.source)
     name = str(path)
     source = open_source(path)
-    collection = collect_images(source.list_entries(), name=name, is_archive=path.is_file())
+    collection = list_images(source, params.dataset)
+    if collection.images.group_names and params.split.group != "column":
+        print("prepare-dataset: the table's column group is not used: set split.group: column to use it")
     classes, given = collection.classes, collection.given_splits
     # Decoding can only take images away: refuse now what an hour of decoding would not mend.
     if params.audit.tiny_class != "exclude":
@@ -107,13 +111,18 @@ def main() -> None:
             left_out=fingerprints[~present],
             left_out_places=places[~present],
         )
+        inputs.refuse_changes()
     metrics = PrepareMetrics(
         num_classes=len(manifest.classes),
         num_train=sum(manifest.counts.train),
         num_val=sum(manifest.counts.val),
         num_test=sum(manifest.counts.test),
         num_undecodable=len(ingested.reasons),
-        num_not_an_image=len(collection.left_out),
+        num_not_an_image=collection.num_left_out("not_an_image"),
+        num_outside_classes=collection.num_left_out("outside_classes"),
+        num_not_in_table=collection.num_left_out("not_in_table"),
+        num_hidden=collection.num_clutter["hidden"],
+        num_system_files=collection.num_clutter["system"],
         num_copies=len(units.copies),
         num_near_duplicates=len(np.unique(units.near[:, 1])),
         num_conflicting_labels=len(findings.images["conflicting_labels"]),
@@ -126,6 +135,7 @@ def main() -> None:
         num_together=sum(map(len, units.members.values())),
         num_leaks=len(leaks),
         num_moved=division.num_moved,
+        fingerprint=inputs.describe(data_sha256=manifest.index.sha256).fingerprint,
     )
     write_json(METRICS / "prepare.json", metrics)
     print_summary(metrics, name=name, num_read=len(collection.images), num_decoded=ingested.num_decoded)

@@ -41,6 +41,10 @@ class Collection:
     num_clutter: Mapping[Clutter, int]
     """Hidden files and those of operating systems, which make no line."""
 
+    def num_left_out(self, status: Status) -> int:
+        """Return how many files are not used for one reason."""
+        return sum(row.status == status for row in self.left_out)
+
 
 def collect_images(entries: Iterable[str], *, name: str, is_archive: bool) -> Collection:
     """Read class and split off the paths of a source.

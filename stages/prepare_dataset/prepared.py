@@ -13,7 +13,7 @@ from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCoun
 from stages.prepare_dataset.fingerprint import Fingerprints
 from stages.prepare_dataset.found_images import FoundImages
 from stages.prepare_dataset.pack import mean_and_std, write_array
-from stages.shared.files import write_json
+from stages.shared.files import write_sealed_json
 from stages.shared.index import write_index
 
 
@@ -59,5 +59,5 @@ def write_prepared(
         splits=write_array(folder / "splits.npy", splits),
         index=write_index(folder / "index.csv", merge(*rows, key=lambda row: row.path)),
     )
-    write_json(folder / "manifest.json", manifest)
+    write_sealed_json(folder / "manifest.json", manifest)
     return manifest

@@ -18,10 +18,19 @@ def print_summary(metrics: PrepareMetrics, *, name: str, num_read: int, num_deco
     lines = [f"{num_images:,} images of {metrics.num_classes} classes from {name}: {counts}"]
     if num_decoded < num_read:
         lines.append(f"decoded {num_decoded:,} of {num_read:,}; an earlier run had decoded the others")
-    if metrics.num_undecodable or metrics.num_not_an_image:
+    left_out = {
+        "cannot be decoded": metrics.num_undecodable,
+        "are no images": metrics.num_not_an_image,
+        "stand outside the class folders": metrics.num_outside_classes,
+        "are not in the table": metrics.num_not_in_table,
+    }
+    if any(left_out.values()):
+        numbers = ", ".join(f"{number:,} that {what}" for what, number in left_out.items() if number)
+        lines.append(f"left out {numbers}; {PREPARED / 'index.csv'} names each")
+    if metrics.num_hidden or metrics.num_system_files:
         lines.append(
-            f"left out {metrics.num_undecodable:,} that cannot be decoded and "
-            f"{metrics.num_not_an_image:,} that are no images; {PREPARED / 'index.csv'} names each"
+            f"passed over {metrics.num_hidden:,} hidden files and "
+            f"{metrics.num_system_files:,} that operating systems leave behind"
         )
     if metrics.num_together:
         lines.append(

@@ -158,6 +158,11 @@ def find_groups(images: Sequence[FoundImage], split: Split) -> Groups:
     for row, image in enumerate(images):
         group = image.group if pattern is None else _search(pattern, image.key)
         codes[row] = -1 if group is None else code_of.setdefault(group, len(code_of))
+    if pattern is None and not code_of:
+        raise InputError(
+            "split.group: column: found no groups; give the table of dataset.labels a column group, "
+            "or set split.group: none"
+        )
     if pattern is not None and len(code_of) == (codes >= 0).sum():
         found = "finds another text in each path" if code_of else "finds nothing in any path"
         raise InputError(

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from stages.shared.stopping import STOPPED, Stopped, watch_for_stops
 from stages.shared.text import printable
 
 
@@ -17,7 +18,7 @@ class InputError(ValueError):
 
 
 def run_stage(main: Callable[[], None]) -> None:
-    """Run a stage and leave the process: status 0, or 1 with one clear line for bad input.
+    """Run a stage and leave the process: status 0, 1 with one clear line for bad input, 75 if it was stopped.
 
     Only InputError and the operating system's refusals are caught: a traceback means a bug of ours, never a
     bad file.
@@ -25,15 +26,16 @@ def run_stage(main: Callable[[], None]) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: a class may be called café
     try:
-        main()
+        with watch_for_stops():
+            main()
     except InputError as error:
         _stop(str(error))
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _stop(printable(f"{place}{error.strerror or str(error) or type(error).__name__}"))
-    except KeyboardInterrupt:
-        print("stopped; nothing was published", file=sys.stderr)
-        sys.exit(130)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(STOPPED)
 
 
 def _stop(message: str) -> None:

@@ -15,6 +15,7 @@ from schemas.shared.schema import Schema
 from stages.shared.errors import InputError
 from stages.shared.text import printable
 
+_OPENING = "{\n  "
 _SchemaT = TypeVar("_SchemaT", bound=Schema)
 
 
@@ -64,6 +65,41 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, record: Schema) -> None:
     """Write a schema's record as indented JSON, keys in the order of the schema."""
     write_text(path, record.model_dump_json(indent=2) + "\n")
+
+
+def write_sealed_json(path: Path, record: Schema) -> None:
+    """Write a record that a later stage reads: as `write_json`, with the SHA-256 of all the rest in it."""
+    text = record.model_dump_json(indent=2) + "\n"
+    assert text.startswith(_OPENING), "a sealed record has keys of its own"
+    write_text(path, f"{_OPENING}{_seal_of(text)}{text.removeprefix(_OPENING)}")
+
+
+def read_sealed_json(path: Path, schema: type[_SchemaT], *, made_by: str) -> _SchemaT:
+    """Read a record that `write_sealed_json` wrote, after comparing its bytes with the SHA-256 in it.
+
+    Raises:
+        InputError: The file is missing, or a byte of it is not as it was written.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; make it with: {made_by}") from None
+    text = data.decode("utf-8", errors="replace")
+    start, end = len(_OPENING), len(_OPENING) + len(_seal_of(""))
+    unsealed = text[:start] + text[end:]
+    if text[start:end] != _seal_of(unsealed) or text.encode() != data:
+        raise InputError(
+            f"{path}: is damaged, or of another version (its SHA-256 is not the recorded one); "
+            f"make it anew with: {made_by}"
+        )
+    try:
+        return schema.model_validate_json(unsealed)
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_problem(error)}; make it anew with: {made_by}") from None
+
+
+def _seal_of(text: str) -> str:
+    return f'"sha256": "{hashlib.sha256(text.encode()).hexdigest()}",\n  '
 
 
 def read_json(path: Path, schema: type[_SchemaT], *, made_by: str) -> _SchemaT:

@@ -14,13 +14,20 @@ MAKE_PREPARED = "dvc repro prepare-dataset"
 MAKE_MODEL = "dvc repro train"
 
 
-def find_scratch() -> Path | None:
-    """Return the folder for what outlives a run but is no output; None outside a DVC repository.
+def find_dvc_folder() -> Path | None:
+    """Return the .dvc folder of the repository; None outside one.
 
-    DVC removes a stage's outputs before it runs the stage, and runs experiments in copies of the repository
-    that it removes afterwards. DVC_ROOT names the repository itself in all of them.
+    DVC runs experiments in copies of the repository. DVC_ROOT names the repository itself in all of them.
     """
     root = os.environ.get("DVC_ROOT")
     folders = [Path(root)] if root else [Path.cwd(), *Path.cwd().parents]
-    found = next((folder for folder in folders if (folder / ".dvc").is_dir()), None)
-    return found / ".dvc" / "tmp" / "darkroom" if found else None
+    return next((folder / ".dvc" for folder in folders if (folder / ".dvc").is_dir()), None)
+
+
+def find_scratch() -> Path | None:
+    """Return the folder for what outlives a run but is no output; None outside a DVC repository.
+
+    DVC removes a stage's outputs before it runs the stage, and the copies it runs experiments in after that.
+    """
+    found = find_dvc_folder()
+    return found / "tmp" / "darkroom" if found else None

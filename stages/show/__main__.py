@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -24,7 +25,7 @@ from stages.shared.paths import PREPARED
 from stages.show.grid import Cell, Pixels, draw_grid
 from stages.vision.dataset import PreparedImages, read_manifest
 from stages.vision.draws import derive_seed
-from stages.vision.transforms import build_transforms, fill_in_statistics
+from stages.vision.transforms import build_mixing, build_transforms, fill_in_statistics, for_training
 
 
 def main() -> None:
@@ -37,15 +38,20 @@ def main() -> None:
         PREPARED,
         manifest,
         arguments.split,
-        transform=build_transforms(transforms, seed=params.training.seed),
+        transform=build_transforms(for_training(transforms), seed=params.training.seed),
     )
     images.set_epoch(arguments.epoch - 1)
     order = torch.Generator().manual_seed(derive_seed(arguments.seed))
     chosen = torch.randperm(len(images), generator=order)[: arguments.num].tolist()
     transformed, labels = images.gather(chosen)
+    names = [manifest.classes[label] for label in labels.tolist()]
+    mixing = build_mixing(transforms, num_classes=len(manifest.classes), seed=params.training.seed)
+    if mixing is not None:  # as the first step of the epoch would mix them, were they its batch
+        transformed, targets = mixing(transformed, labels, epoch=arguments.epoch - 1, step=0)
+        names = [name_shares(shares, manifest.classes) for shares in targets.tolist()]
     cells = [
-        Cell(manifest.classes[label], images.pixels(image), unnormalize(after, transforms))
-        for image, label, after in zip(chosen, labels.tolist(), transformed, strict=True)
+        Cell(name, images.pixels(image), unnormalize(after, transforms))
+        for image, name, after in zip(chosen, names, transformed, strict=True)
     ]
     picture = draw_grid(cells, num_columns=arguments.columns)
     title = f"{arguments.split}: as prepared, and after the transforms of epoch {arguments.epoch}"
@@ -82,6 +88,14 @@ def _png(text: str) -> Path:
     if Path(text).suffix.lower() != ".png":
         raise argparse.ArgumentTypeError(f"found {text}; allowed: a file name that ends in .png")
     return Path(text)
+
+
+def name_shares(shares: Sequence[float], classes: Sequence[str]) -> str:
+    """Return the classes that a mixed image has a share of, the largest first: `cat 70%, dog 30%`."""
+    ranked = sorted(
+        ((share, name) for share, name in zip(shares, classes, strict=True) if share), reverse=True
+    )
+    return ranked[0][1] if len(ranked) == 1 else ", ".join(f"{name} {share:.0%}" for share, name in ranked)
 
 
 def unnormalize(image: Tensor, transforms: Transforms) -> Pixels:

@@ -49,12 +49,14 @@ def draw_grid(cells: Sequence[Cell], *, num_columns: int) -> Pixels:
 
 
 def _draw_cell(cell: Cell) -> Pixels:
-    before, after = _enlarge(cell.before), _enlarge(cell.after)
-    height, width = before.shape[:2]
+    # One factor for both, so that one sees it when the transforms made the picture larger or smaller.
+    factor = max(1, -(-_MIN_SIDE_PX // min(cell.before.shape[:2])))
+    before, after = _enlarge(cell.before, factor=factor), _enlarge(cell.after, factor=factor)
+    height, width = max(before.shape[0], after.shape[0]), before.shape[1] + _GAP_PX + after.shape[1]
     header = 2 * _TEXT_PX
-    picture = np.full((header + height, 2 * width + _GAP_PX, 3), _BACKGROUND, dtype=np.uint8)
-    picture[header:, :width] = before
-    picture[header:, width + _GAP_PX :] = after
+    picture = np.full((header + height, width, 3), _BACKGROUND, dtype=np.uint8)
+    picture[header : header + before.shape[0], : before.shape[1]] = before
+    picture[header : header + after.shape[0], before.shape[1] + _GAP_PX :] = after
     font = cv2.FontFace("sans")
     # Drawn on a strip of its own: a long label is cut off at the cell's edge instead of wrapping into it.
     strip = picture[:header].copy()
@@ -63,7 +65,6 @@ def _draw_cell(cell: Cell) -> Pixels:
     return picture
 
 
-def _enlarge(pixels: Pixels) -> Pixels:
-    factor = max(1, -(-_MIN_SIDE_PX // min(pixels.shape[:2])))
+def _enlarge(pixels: Pixels, *, factor: int) -> Pixels:
     colored = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR if pixels.shape[2] == 1 else cv2.COLOR_RGB2BGR)
     return np.asarray(colored, dtype=np.uint8).repeat(factor, axis=0).repeat(factor, axis=1)

@@ -5,6 +5,7 @@ Run by `dvc repro`, or as `python -m stages.train`. The stage itself is stage.py
 
 from stages.params.read import read_params
 from stages.shared.errors import run_stage
+from stages.shared.inputs import take_inputs
 
 
 def main() -> None:
@@ -13,7 +14,7 @@ def main() -> None:
     # Torch takes seconds to import; a wrong file is refused before that.
     from stages.train.stage import train
 
-    train(params)
+    train(params, take_inputs("train", params, read_params))
 
 
 if __name__ == "__main__":

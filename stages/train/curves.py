@@ -1,8 +1,9 @@
 """Learning curves for DVC, epoch by epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dvclive.live import Live
 from scmrepo.exceptions import SCMError
@@ -25,6 +26,23 @@ def open_curves(folder: Path) -> Iterator[Live]:
         raise InputError(f"train: git: {error}; make a first commit: git add -A && git commit") from None
     with live:
         yield live
+
+
+def refuse_missing_commit() -> None:
+    """Find out before hours of training whether DVCLive can start here.
+
+    Raises:
+        InputError: It cannot.
+    """
+    with TemporaryDirectory() as folder, open_curves(Path(folder)):
+        pass
+
+
+def write_curves(folder: Path, history: Sequence[EpochRecord]) -> None:
+    """Write the curves of all epochs into a folder."""
+    with open_curves(folder) as live:
+        for record in history:
+            log_epoch(live, record)
 
 
 def log_epoch(live: Live, record: EpochRecord) -> None:

@@ -6,14 +6,37 @@ from collections.abc import Callable
 from torch import optim
 
 from schemas.train.lr_scheduler import LrScheduler
+from stages.train.plateau import Plateau
 
 
 def build_lr_scheduler(
-    lr_scheduler: LrScheduler, optimizer: optim.Optimizer, *, num_epochs: int, steps_per_epoch: int
+    lr_scheduler: LrScheduler,
+    optimizer: optim.Optimizer,
+    *,
+    num_epochs: int,
+    steps_per_epoch: int,
+    plateau: Plateau,
 ) -> optim.lr_scheduler.LambdaLR:
-    """Return the schedule; its `step()` is called once after every optimizer step."""
+    """Return the schedule; its `step()` is called once after every optimizer step.
+
+    Args:
+        lr_scheduler: The section.
+        optimizer: Whose learning rates it sets.
+        num_epochs: The run's length.
+        steps_per_epoch: Optimizer steps.
+        plateau: What has become of the validation metric; `plateau` alone heeds it.
+    """
     factor = build_factor(lr_scheduler, num_epochs=num_epochs, steps_per_epoch=steps_per_epoch)
+    if lr_scheduler.name == "plateau":
+        return optim.lr_scheduler.LambdaLR(optimizer, lambda step: factor(step) * plateau.factor)
     return optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def refresh_rates(lr_scheduler: optim.lr_scheduler.LambdaLR) -> None:
+    """Set the next step's learning rates anew: validation, between two steps, may have lowered them."""
+    groups, rates = lr_scheduler.optimizer.param_groups, lr_scheduler.base_lrs
+    for group, rate, factor in zip(groups, rates, lr_scheduler.lr_lambdas, strict=True):
+        group["lr"] = rate * factor(lr_scheduler.last_epoch)
 
 
 def build_factor(
@@ -21,7 +44,8 @@ def build_factor(
 ) -> Callable[[int], float]:
     """Return the factor on the learning rate as a function of the step, counted from 0.
 
-    A pure function of the step: a run resumed anywhere needs no state of the schedule.
+    A pure function of the step: a run resumed anywhere needs no state of the schedule. What `plateau` makes
+    of the validation metric is not in it.
     """
     num_steps = num_epochs * steps_per_epoch
     warmup_steps = round(lr_scheduler.warmup_epochs * steps_per_epoch)
@@ -40,6 +64,18 @@ def _build_step(
 ) -> Callable[[int], float]:
     interval, gamma = lr_scheduler.step.every_epochs * steps_per_epoch, lr_scheduler.step.gamma
     return lambda step: _rise_linearly(step, warmup_steps) * gamma ** (step // interval)
+
+
+def _build_multi_step(
+    lr_scheduler: LrScheduler, warmup_steps: int, num_steps: int, steps_per_epoch: int
+) -> Callable[[int], float]:
+    milestones, gamma = lr_scheduler.multi_step.milestones, lr_scheduler.multi_step.gamma
+
+    def factor(step: int) -> float:
+        num_passed = sum(step >= epoch * steps_per_epoch for epoch in milestones)
+        return _rise_linearly(step, warmup_steps) * gamma**num_passed
+
+    return factor
 
 
 def _build_cosine(
@@ -88,6 +124,8 @@ def _half_cosine(start: float, end: float, step: int, num_steps: int) -> float:
 _BUILDERS: dict[str, Callable[[LrScheduler, int, int, int], Callable[[int], float]]] = {
     "constant": _build_constant,
     "step": _build_step,
+    "multi_step": _build_multi_step,
     "cosine": _build_cosine,
     "one_cycle": _build_one_cycle,
+    "plateau": _build_constant,
 }

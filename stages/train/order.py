@@ -1,31 +1,85 @@
 """The order in which an epoch goes through the training images."""
 
 from collections.abc import Iterator
+from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from stages.vision.draws import derive_seed
 
+Sampling = Literal["uniform", "balanced", "one_batch"]
+
 
 class EpochOrder(Sampler[int]):
-    """Every image once, in an order that depends on seed and epoch alone."""
+    """The images of an epoch, as many as there are, in an order that depends on seed and epoch alone.
 
-    def __init__(self, num_images: int, *, shuffle: bool, seed: int) -> None:
-        self._num_images = num_images
+    Its length is that of a whole epoch; a run that goes on in the middle of one iterates over the rest.
+
+    Args:
+        labels: Class of each image, int64 (num_images,).
+        shuffle: Draw another order in every epoch.
+        seed: The run's seed.
+        sampling: `uniform`: every image once. `balanced`: every class as often as any other, give or take
+            one image; those of a class take turns, so that each comes as often as any other of its class.
+            `one_batch`: the first batch of the first epoch, over and over.
+        batch_size: Images of a batch, for `one_batch`.
+    """
+
+    def __init__(
+        self, labels: Tensor, *, shuffle: bool, seed: int, sampling: Sampling = "uniform", batch_size: int = 1
+    ) -> None:
+        self._labels = labels
         self._shuffle = shuffle
         self._seed = seed
-        self._epoch = 0
+        self._sampling = sampling
+        self._batch_size = batch_size
+        self.set_epoch(0)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order is next."""
+    def set_epoch(self, epoch: int, *, start: int = 0) -> None:
+        """Choose the epoch whose order is next, and how many of its images to pass over."""
         self._epoch = epoch
+        self._start = start
+        self._samples: npt.NDArray[np.int64] = self._whole_epoch().numpy()
+
+    def samples_of(self, step: int, *, batch_size: int) -> npt.NDArray[np.int64]:
+        """Return the samples int64 (N,) of a step of the epoch that set_epoch chose."""
+        return self._samples[step * batch_size : (step + 1) * batch_size]
 
     def __len__(self) -> int:
-        return self._num_images
+        return len(self._labels)
 
     def __iter__(self) -> Iterator[int]:
+        return iter(self._samples[self._start :].tolist())
+
+    def _whole_epoch(self) -> Tensor:
+        if self._sampling == "one_batch":
+            batch = self._permute(epoch=0)[: self._batch_size]
+            return batch.repeat(-(-len(self) // len(batch)))[: len(self)]
+        permuted = self._permute(epoch=self._epoch)
+        return self._balance(permuted) if self._sampling == "balanced" else permuted
+
+    def _permute(self, *, epoch: int) -> Tensor:
+        """Return every image once, int64 (num_images,)."""
         if not self._shuffle:
-            return iter(range(self._num_images))
-        generator = torch.Generator().manual_seed(derive_seed(self._seed, self._epoch))
-        return iter(torch.randperm(self._num_images, generator=generator).tolist())
+            return torch.arange(len(self))
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, epoch))
+        return torch.randperm(len(self), generator=generator)
+
+    def _balance(self, permuted: Tensor) -> Tensor:
+        """Return an epoch, int64 (num_images,), that goes round the classes: an image of each, and again.
+
+        The classes stand in another order in every round. Each goes through its own images in the order in
+        which they are permuted, and starts over when they are used up.
+        """
+        of_class = [permuted[self._labels[permuted] == label] for label in torch.unique(self._labels)]
+        num_rounds = -(-len(self) // len(of_class))
+        turns = torch.stack(
+            [images.repeat(-(-num_rounds // len(images)))[:num_rounds] for images in of_class]
+        )
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, self._epoch, 1))
+        places = torch.rand(num_rounds, len(of_class), generator=generator).argsort(dim=1, stable=True)
+        return turns.T.gather(1, places).flatten()[: len(self)]

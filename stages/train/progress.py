@@ -19,9 +19,10 @@ class TrainingProgress:
     def __init__(self, *, num_epochs: int, images_per_epoch: int, console: Console | None = None) -> None:
         self._num_epochs = num_epochs
         self._images_per_epoch = images_per_epoch
-        self._num_done = 0
+        self._num_done = self._num_done_before = 0
         self._started = self._last_line = time.perf_counter()
         self._epoch_started = self._started
+        self._num_done_at_epoch = 0
         console = console or Console(file=sys.stdout)
         self._bar: Progress | None = None
         self._task = TaskID(0)
@@ -46,9 +47,17 @@ class TrainingProgress:
         if self._bar:
             self._bar.stop()
 
+    def skip(self, num_images: int) -> None:
+        """Say that an earlier run trained on so many images already."""
+        self._num_done = self._num_done_before = num_images
+        self._started = time.perf_counter()
+        if self._bar:
+            self._bar.update(self._task, completed=num_images)
+
     def start_epoch(self, epoch: int) -> None:
         """Say that an epoch, counted from 1, begins."""
         self._epoch_started = time.perf_counter()
+        self._num_done_at_epoch = self._num_done
         if self._bar:
             self._bar.update(self._task, description=f"epoch {epoch}/{self._num_epochs}")
 
@@ -66,20 +75,22 @@ class TrainingProgress:
     def finish_epoch(self, record: EpochRecord, *, is_best: bool) -> None:
         """Print what an epoch brought."""
         now = time.perf_counter()
-        speed = self._images_per_epoch / (now - self._epoch_started)
-        left = _clock((now - self._started) / record.epoch * (self._num_epochs - record.epoch))
+        speed = (self._num_done - self._num_done_at_epoch) / (now - self._epoch_started)
         self._print(
             f"epoch {record.epoch:>{len(str(self._num_epochs))}}/{self._num_epochs}"
             f"  train loss {record.train_loss:.4f}  val loss {record.val.loss:.4f}"
-            f"  val accuracy {record.val.accuracy:.2%}  {speed:,.0f} images/s  {left} left"
+            f"  val accuracy {record.val.accuracy:.2%}  {speed:,.0f} images/s  {self._left(now)} left"
             f"{'  best' if is_best else ''}"
         )
 
     def _state(self, now: float) -> str:
         elapsed = max(now - self._started, 1e-9)
-        total = self._num_epochs * self._images_per_epoch
-        left = elapsed / max(self._num_done, 1) * (total - self._num_done)
-        return f"{self._num_done / elapsed:,.0f} images/s  {_clock(left)} left"
+        num_done = self._num_done - self._num_done_before
+        return f"{num_done / elapsed:,.0f} images/s  {self._left(now)} left"
+
+    def _left(self, now: float) -> str:
+        seconds_per_image = (now - self._started) / max(self._num_done - self._num_done_before, 1)
+        return _clock(seconds_per_image * (self._num_epochs * self._images_per_epoch - self._num_done))
 
     def _print(self, line: str) -> None:
         self._last_line = time.perf_counter()

@@ -1,37 +1,71 @@
 """The train stage, top to bottom."""
 
-import platform
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import torch
+from torch import Tensor
 
 from schemas.params import Params
 from schemas.shared.image import ImageForm
 from schemas.shared.manifest import Manifest
 from schemas.train.train_metrics import TrainMetrics
+from schemas.train.training import Training as TrainingParams
 from schemas.vision.checkpoint import Checkpoint
-from schemas.vision.history import EpochRecord, History
+from schemas.vision.history import EndedBy, History
 from schemas.vision.runtime import Numerics
-from schemas.vision.transforms import Transforms
+from schemas.vision.transforms import Transforms, image_after
 from stages.shared.errors import InputError
-from stages.shared.files import publish_folder, sha256_of, write_json
-from stages.shared.paths import DVCLIVE, MAKE_PREPARED, METRICS, MODEL, PREPARED
-from stages.train.best import is_better
+from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json
+from stages.shared.inputs import StageInputs
+from stages.shared.paths import DVCLIVE, MAKE_PREPARED, METRICS, MODEL, PREPARED, find_scratch
+from stages.shared.stopping import defer_stops, orphans_leave
+from stages.train.average import WeightAverage
 from stages.train.calibration import calibrate
-from stages.train.curves import log_epoch, open_curves
-from stages.train.loop import Training, run_epoch
+from stages.train.curves import refuse_missing_commit, write_curves
+from stages.train.ending import explain_end
+from stages.train.first_weights import fit_to_images, refuse_lone_image, start_from_weights
+from stages.train.loop import Training, copy_weights, run_epoch, smallest_part
 from stages.train.losses import build_loss
 from stages.train.lr_scheduler import build_lr_scheduler
 from stages.train.optimizer import build_optimizer
 from stages.train.order import EpochOrder
+from stages.train.plateau import Plateau
+from stages.train.precision import choose_precision
 from stages.train.progress import TrainingProgress
+from stages.train.resume import open_saved_state
+from stages.train.state import Best, TrainingState, begin_state
+from stages.train.transfer import Phases, build_parameter_groups
 from stages.vision.checkpoint import hash_weights, write_checkpoint
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
+from stages.vision.head import refuse_headless
 from stages.vision.inference import compute_logits
 from stages.vision.networks import build_network
-from stages.vision.runtime import choose_device, make_deterministic
-from stages.vision.transforms import build_transforms, fill_in_statistics, without_random
+from stages.vision.runtime import (
+    choose_device,
+    describe_device,
+    describe_machine,
+    list_libraries,
+    make_deterministic,
+)
+from stages.vision.transforms import (
+    build_mixing,
+    build_transforms,
+    fill_in_statistics,
+    for_training,
+    without_random,
+)
+
+Number = TypeVar("Number", int, float)
+
+_ENDED = {
+    "num_epochs": "",
+    "early_stopping": "; ended by training.early_stopping_epochs",
+    "time_budget": "; ended by training.max_minutes",
+}
+
+Weights = dict[str, Tensor]
 
 # What the checkpoint keeps of params.yaml: all that can change its weights. The workers that load cannot.
 _KEPT_PARAMETERS: Mapping[str, set[str] | bool] = {
@@ -40,43 +74,90 @@ _KEPT_PARAMETERS: Mapping[str, set[str] | bool] = {
 }
 
 
-def train(params: Params) -> None:
-    """Train as params.yaml says."""
+def train(params: Params, inputs: StageInputs) -> None:
+    """Train as params.yaml says, on from where a stopped run of the same inputs was."""
     manifest = read_manifest(PREPARED)
     refuse_other_form(manifest.image, params)
+    refuse_missing_commit()
     transforms = fill_in_statistics(params.transforms, mean=manifest.mean, std=manifest.std)
-    training = build_training(params, manifest, transforms)
-    epochs: list[EpochRecord] = []
-    best: EpochRecord | None = None
+    training, state = build_training(params, manifest, transforms)
+    # Features repeat from epoch to epoch where no random transform changes the images.
+    repeats = not any(transform.random for transform in transforms)
+    phases = Phases(training, state.network, params.transfer, folder=PREPARED.parent if repeats else None)
     with (
-        publish_folder(MODEL) as folder,
-        publish_folder(DVCLIVE) as curves,
-        open_curves(curves) as live,
+        open_saved_state(describe_run(inputs, training), params.training) as saved,
+        defer_stops(),
         training.progress,
     ):
-        for epoch in range(params.training.num_epochs):
-            record = run_epoch(training, epoch=epoch)
-            is_best = is_better(record.val, best.val if best else None, metric=params.training.best_metric)
-            if is_best:
-                best = record
-                save_checkpoint(folder / "best.safetensors", training, params, manifest, transforms, record)
-            epochs.append(record)
-            log_epoch(live, record)
-            training.progress.finish_epoch(record, is_best=is_best)
-        save_checkpoint(folder / "last.safetensors", training, params, manifest, transforms, epochs[-1])
-        assert best is not None, "there is at least one epoch"
-        history = History(
-            best_metric=params.training.best_metric, best_epoch=best.epoch, epochs=tuple(epochs)
-        )
-        write_json(folder / "history.json", history)
-    metrics = TrainMetrics(
-        best_epoch=best.epoch,
-        num_parameters=sum(parameter.numel() for parameter in training.network.parameters()),
-        train_loss=best.train_loss,
-        val=best.val,
+        if saved.restore(state):
+            training.progress.skip(state.epoch * len(training.train_images) + state.num_images)
+            print(
+                f"train: goes on in epoch {state.epoch + 1}, after step {state.step} of {len(state.losses)}"
+            )
+        while find_end(state, params.training) is None:
+            run_epoch(phases.at(state.epoch), state, save_point=saved.save_point)
+        checkpoints = describe_checkpoints(training, state, params, manifest, transforms, inputs)
+        saved.save_point(state)
+        publish(checkpoints, state, params, inputs)
+        saved.note_result((MODEL, DVCLIVE))
+
+
+def describe_run(inputs: StageInputs, training: Training) -> dict[str, object]:
+    """Return all that a result depends on, and what a saved state belongs to."""
+    return {
+        "params": dict(inputs.values),
+        "code": dict(inputs.code),
+        "data": sha256_of(PREPARED / "manifest.json"),
+        "initial_weights": training.initial_weights.sha256 if training.initial_weights else "none",
+        "libraries": list_libraries(),
+        "machine": describe_machine(training.device),
+        "numerics": training.numerics.model_dump(),
+    }
+
+
+def publish(
+    checkpoints: Mapping[str, tuple[Checkpoint, Weights]],
+    state: TrainingState,
+    params: Params,
+    inputs: StageInputs,
+) -> None:
+    """Write the outputs, unless the inputs are no longer those that they were made from."""
+    best, _ = checkpoints["best"]
+    ended_by = find_end(state, params.training)
+    assert ended_by is not None, "training is over"
+    history = History(
+        best_metric=params.training.best_metric,
+        best_epoch=best.epoch.epoch,
+        ended_by=ended_by,
+        is_repeatable=params.training.max_minutes == "none",
+        epochs=tuple(state.history),
     )
+    metrics = TrainMetrics(
+        best_epoch=best.epoch.epoch,
+        num_parameters=sum(parameter.numel() for parameter in state.network.parameters()),
+        train_loss=best.epoch.train_loss,
+        val=best.epoch.val,
+        fingerprint=best.inputs.fingerprint,
+    )
+    with (
+        orphans_leave(),
+        publish_folder(MODEL) as folder,
+        publish_folder(DVCLIVE) as curves,
+    ):
+        for name, (checkpoint, weights) in checkpoints.items():
+            write_checkpoint(folder / f"{name}.safetensors", checkpoint, weights)
+        write_sealed_json(folder / "history.json", history)
+        write_curves(curves, state.history)
+        inputs.refuse_changes()
     write_json(METRICS / "train.json", metrics)
-    print(f"train: best epoch {best.epoch} of {len(epochs)}, validation accuracy {best.val.accuracy:.2%}")
+    print(
+        f"train: best epoch {best.epoch.epoch} of {len(state.history)}, "
+        f"validation accuracy {best.epoch.val.accuracy:.2%}{_ENDED[ended_by]}"
+    )
+    if params.training.max_minutes != "none":
+        print(
+            "train: a run with training.max_minutes need not give the same bytes again; history.json says so"
+        )
 
 
 def refuse_other_form(found: ImageForm, params: Params) -> None:
@@ -93,74 +174,173 @@ def refuse_other_form(found: ImageForm, params: Params) -> None:
         )
 
 
-def build_training(params: Params, manifest: Manifest, transforms: Transforms) -> Training:
-    """Return the network and all that trains it, from the parameters and the prepared data."""
+def refuse_float16(device: torch.device, params: Params) -> None:
+    """Refuse to train in float16 where small gradients cannot be kept from vanishing.
+
+    Raises:
+        InputError: The device is another one than cuda.
+    """
+    if params.training.precision == "float16" and device.type != "cuda":
+        raise InputError(
+            f"params.yaml: training.precision: found float16, which trains on cuda only, not on "
+            f"{device.type}; allowed: float32, bfloat16"
+        )
+
+
+def build_training(
+    params: Params, manifest: Manifest, transforms: Transforms
+) -> tuple[Training, TrainingState]:
+    """Return all that trains, and the network before its first step, from parameters and prepared data."""
     device = choose_device(params.training.device, place="params.yaml: training.device")
-    numerics = Numerics(threads=params.training.threads, precision=params.training.precision)
+    refuse_float16(device, params)
+    numerics = Numerics(threads=params.training.threads, precision="float32")
     make_deterministic(numerics)
     torch.manual_seed(params.training.seed)
-    network = build_network(params.network.chosen(), image=manifest.image, num_classes=len(manifest.classes))
-    network = network.to(device).to(memory_format=torch.channels_last)
-    criterion = build_loss(params.loss, class_counts=manifest.counts.train).to(device)
-    optimizer = build_optimizer(params.optimizer, network.parameters())
-
-    random_transforms = build_transforms(transforms, seed=params.training.seed)
-    train_images = PreparedImages(PREPARED, manifest, "train", transform=random_transforms)
-    val_images = PreparedImages(
-        PREPARED, manifest, "val", transform=build_transforms(without_random(transforms))
+    image = image_after(manifest.image, transforms)
+    network = build_network(params.network.chosen(), image=image, num_classes=len(manifest.classes))
+    limit = number_or_none(params.training.limit_images)
+    fixed_transforms = build_transforms(without_random(transforms))
+    fit_to_images(
+        network,
+        PreparedImages(PREPARED, manifest, "train", transform=fixed_transforms),
+        seed=params.training.seed,
     )
-    order = EpochOrder(len(train_images), shuffle=params.loader.shuffle, seed=params.training.seed)
-    loader = params.loader.model_dump(exclude={"shuffle"})
-    train_batches = build_loader(train_images, sampler=order, **loader)
-    return Training(
-        network=network,
-        criterion=criterion,
-        optimizer=optimizer,
-        lr_scheduler=build_lr_scheduler(
-            params.lr_scheduler,
-            optimizer,
-            num_epochs=params.training.num_epochs,
-            steps_per_epoch=len(train_batches),
+    initial_weights = start_from_weights(network, params.network, image=image)
+    num_images = min(sum(manifest.counts.train), limit or sum(manifest.counts.train))
+    refuse_lone_image(
+        network,
+        image=image,
+        smallest=smallest_part(
+            num_images, batch_size=params.loader.batch_size, num_parts=params.training.accumulation_steps
         ),
+    )
+    network = network.to(device).to(memory_format=torch.channels_last)
+    scratch = find_scratch()
+    if scratch is None:
+        raise InputError(
+            f"{Path.cwd()}: is in no DVC repository, where training keeps its state; run: dvc init"
+        )
+    precision = choose_precision(
+        params.training.precision,
+        network,
+        image=image,
+        device=device,
+        threads=params.training.threads,
+        machine={**list_libraries(), **describe_machine(device)},
+        memory=scratch / "precision.json",
+    )
+    numerics = numerics.model_copy(update={"precision": precision})
+    if params.transfer.freeze == "backbone":
+        refuse_headless(network, image=image, device=device)
+    criterion = build_loss(params.loss, class_counts=manifest.counts.train).to(device)
+    optimizer = build_optimizer(
+        params.optimizer, build_parameter_groups(network, params.transfer, lr=params.optimizer.lr)
+    )
+
+    random_transforms = build_transforms(for_training(transforms), seed=params.training.seed)
+    train_images = PreparedImages(PREPARED, manifest, "train", transform=random_transforms, limit=limit)
+    val_images = PreparedImages(PREPARED, manifest, "val", transform=fixed_transforms, limit=limit)
+    order = EpochOrder(
+        train_images.labels,
+        shuffle=params.loader.shuffle,
+        seed=params.training.seed,
+        sampling=params.loader.sampling,
+        batch_size=params.loader.batch_size,
+    )
+    loader = params.loader.model_dump(exclude={"shuffle", "sampling"})
+    train_batches = build_loader(train_images, sampler=order, device=device, **loader)
+    num_epochs, steps_per_epoch = params.training.num_epochs, len(train_batches)
+    plateau = Plateau(params.lr_scheduler.plateau, metric=params.training.best_metric)
+    lr_scheduler = build_lr_scheduler(
+        params.lr_scheduler,
+        optimizer,
+        num_epochs=num_epochs,
+        steps_per_epoch=steps_per_epoch,
+        plateau=plateau,
+    )
+    training = Training(
+        network=network,
+        initial_weights=initial_weights,
+        criterion=criterion,
+        mixing=build_mixing(transforms, num_classes=len(manifest.classes), seed=params.training.seed),
         train_images=train_images,
         train_order=order,
         train_batches=train_batches,
-        val_batches=build_loader(val_images, **loader),
+        val_images=val_images,
+        val_batches=build_loader(val_images, device=device, **loader),
+        batch_size=params.loader.batch_size,
         num_classes=len(manifest.classes),
+        best_metric=params.training.best_metric,
+        max_grad_norm=number_or_none(params.training.max_grad_norm),
+        accumulation_steps=params.training.accumulation_steps,
         device=device,
         numerics=numerics,
         seed=params.training.seed,
-        progress=TrainingProgress(num_epochs=params.training.num_epochs, images_per_epoch=len(train_images)),
+        progress=TrainingProgress(num_epochs=num_epochs, images_per_epoch=len(train_images)),
+    )
+    state = begin_state(network, optimizer, lr_scheduler, steps_per_epoch=steps_per_epoch, device=device)
+    if params.lr_scheduler.name == "plateau":
+        state.plateau = plateau
+    if params.training.ema_decay != "none":
+        state.average = WeightAverage(network, decay=params.training.ema_decay)
+    state.scaler = torch.amp.GradScaler(device.type, enabled=numerics.precision == "float16")
+    return training, state
+
+
+def find_end(state: TrainingState, training: TrainingParams) -> EndedBy | None:
+    """Return why training ends where it is, or None if another epoch follows."""
+    max_minutes = number_or_none(training.max_minutes)
+    return explain_end(
+        len(state.history),
+        num_epochs=training.num_epochs,
+        best_epoch=state.best.record.epoch if state.best else 0,
+        patience_epochs=number_or_none(training.early_stopping_epochs),
+        seconds=state.clock.seconds,
+        max_seconds=None if max_minutes is None else 60 * max_minutes,
     )
 
 
-def save_checkpoint(
-    path: Path,
+def number_or_none(value: Literal["none"] | Number) -> Number | None:
+    """Return a parameter as Python has it."""
+    return None if value == "none" else value
+
+
+def describe_checkpoints(
     training: Training,
+    state: TrainingState,
     params: Params,
     manifest: Manifest,
     transforms: Transforms,
-    epoch: EpochRecord,
-) -> None:
-    """Write the network as it is now, with all that is needed to use it."""
-    logits, labels = compute_logits(
-        training.network, training.val_batches, device=training.device, numerics=training.numerics
-    )
-    weights = training.network.state_dict()
-    checkpoint = Checkpoint(
-        version=1,
-        network=params.network.chosen(),
-        classes=manifest.classes,
-        image=manifest.image,
-        preprocessing=without_random(transforms),
-        numerics=training.numerics,
-        calibration=calibrate(logits, labels),
-        epoch=epoch,
-        num_epochs=params.training.num_epochs,
-        seed=params.training.seed,
-        dataset_sha256=sha256_of(PREPARED / "manifest.json"),
-        weights_sha256=hash_weights(weights),
-        libraries={"python": platform.python_version(), "torch": torch.__version__},
-        parameters=Params.model_dump(params, mode="json", include=_KEPT_PARAMETERS),
-    )
-    write_checkpoint(path, checkpoint, weights)
+    inputs: StageInputs,
+) -> dict[str, tuple[Checkpoint, Weights]]:
+    """Return the best and the last epoch: all that is needed to use the weights, and the weights."""
+    assert state.best is not None, "there is at least one epoch"
+    with state.kept_weights():
+        answers = compute_logits(
+            state.network, training.val_batches, device=training.device, numerics=training.numerics
+        )
+        last = Best(state.history[-1], calibrate(*answers), copy_weights(state.network))
+    dataset_sha256 = sha256_of(PREPARED / "manifest.json")
+    checkpoints = {}
+    for name, kept in (("best", state.best), ("last", last)):
+        checkpoint = Checkpoint(
+            version=1,
+            network=params.network.chosen(),
+            classes=manifest.classes,
+            image=manifest.image,
+            preprocessing=without_random(transforms),
+            numerics=training.numerics,
+            calibration=kept.calibration,
+            epoch=kept.record,
+            num_epochs=params.training.num_epochs,
+            seed=params.training.seed,
+            initial_weights=training.initial_weights,
+            dataset_sha256=dataset_sha256,
+            weights_sha256=hash_weights(kept.weights),
+            inputs=inputs.describe(data_sha256=dataset_sha256),
+            device=describe_device(training.device),
+            libraries=list_libraries(),
+            parameters=Params.model_dump(params, mode="json", include=_KEPT_PARAMETERS),
+        )
+        checkpoints[name] = (checkpoint, kept.weights)
+    return checkpoints

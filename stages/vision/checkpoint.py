@@ -12,6 +12,7 @@ from safetensors.torch import save as serialize_tensors
 from torch import Tensor, nn
 
 from schemas.vision.checkpoint import Checkpoint
+from schemas.vision.transforms import image_after
 from stages.shared.errors import InputError
 from stages.shared.files import first_problem, publish_file
 from stages.shared.paths import MAKE_MODEL
@@ -68,7 +69,8 @@ def restore_network(checkpoint: Checkpoint, weights: dict[str, Tensor]) -> nn.Mo
     Raises:
         InputError: The code of the network is no longer that of the checkpoint.
     """
-    network = build_network(checkpoint.network, image=checkpoint.image, num_classes=len(checkpoint.classes))
+    image = image_after(checkpoint.image, checkpoint.preprocessing)
+    network = build_network(checkpoint.network, image=image, num_classes=len(checkpoint.classes))
     try:
         network.load_state_dict(weights)
     except RuntimeError:

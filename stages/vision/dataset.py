@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitName
-from stages.shared.files import check_file, read_json
+from stages.shared.files import check_file, read_sealed_json
 from stages.shared.paths import MAKE_PREPARED
+from stages.shared.stopping import follow_parent
 from stages.vision.transforms import Compose
 
 
@@ -22,7 +23,7 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         InputError: Something is missing or damaged.
     """
-    manifest = read_json(folder / "manifest.json", Manifest, made_by=MAKE_PREPARED)
+    manifest = read_sealed_json(folder / "manifest.json", Manifest, made_by=MAKE_PREPARED)
     for record in (*manifest.image_shards, manifest.labels, manifest.splits, manifest.index):
         check_file(folder, record, made_by=MAKE_PREPARED)
     return manifest
@@ -86,14 +87,24 @@ class PreparedImages(Dataset[tuple[Tensor, Tensor]]):
     `dataset[i]` is one image (C, H, W) and its label, a scalar; `dataset.gather([i, j, ...])` is a whole
     batch (N, C, H, W) and its labels (N,), read and transformed at once, which is where any DataLoader over
     the data set gets its batches. Images are float32 after the transforms, uint8 without any; labels are
-    int64 positions in the manifest's classes.
+    int64 positions in the manifest's classes. With a limit there are so many images at most, spread evenly
+    over the split.
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, split: SplitName, *, transform: Compose | None = None
+        self,
+        folder: Path,
+        manifest: Manifest,
+        split: SplitName,
+        *,
+        transform: Compose | None = None,
+        limit: int | None = None,
     ) -> None:
         codes = np.load(folder / manifest.splits.name)
         self._rows = np.flatnonzero(codes == SPLIT_NAMES.index(split))
+        if limit is not None and limit < len(self._rows):
+            # Rows stand in the order of their paths, class after class.
+            self._rows = self._rows[np.arange(limit) * len(self._rows) // limit]
         self._labels = torch.from_numpy(np.load(folder / manifest.labels.name)[self._rows])
         self._images = PackedImages(folder, manifest.image_shards)
         self._transform = transform
@@ -145,10 +156,14 @@ def build_loader(
     *,
     batch_size: int,
     sampler: Sampler[int] | None = None,
+    device: torch.device | None = None,
     num_workers: int = 0,
     prefetch_factor: int | None = None,
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Return a DataLoader of batches (images, labels), in the sampler's order or the data set's own."""
+    """Return a DataLoader of batches (images, labels), in the sampler's order or the data set's own.
+
+    Batches for a GPU, which `device` may name, are put into memory that it copies from while others compute.
+    """
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -156,8 +171,13 @@ def build_loader(
         num_workers=num_workers,
         prefetch_factor=prefetch_factor if num_workers else None,
         collate_fn=_collate,
-        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_start_worker,
+        pin_memory=device is not None and device.type == "cuda",
     )
+
+
+def _start_worker(number: int) -> None:
+    follow_parent()
 
 
 def _collate(samples: Any) -> Any:

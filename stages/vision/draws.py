@@ -38,6 +38,24 @@ def draw_uniform(
     return uniform
 
 
+def draw_mask(
+    seed: int, *, samples: npt.NDArray[np.int64], num_values: int, fraction: float
+) -> tuple[npt.NDArray[np.bool_], float]:
+    """Return for each sample which of so many values are chosen, each with the probability fraction.
+
+    Four decisions come of each draw, for masks are large: a probability is met to 1 in 65,536.
+
+    Returns:
+        bool (N, num_values), and the probability that was met, at least 1 in 65,536.
+    """
+    of_sample = _mix(_fold(seed, ()) ^ _mix(samples.astype(np.uint64)))
+    counters = np.arange(1, -(-num_values // 4) + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
+    parts = _mix(of_sample[:, None] + counters).view(np.uint16)[:, :num_values]
+    threshold = max(1, round(fraction * 2**16))
+    mask: npt.NDArray[np.bool_] = parts < threshold
+    return mask, threshold / 2**16
+
+
 def _fold(seed: int, coordinates: tuple[int, ...]) -> npt.NDArray[np.uint64]:
     state = np.array([seed & _MASK], dtype=np.uint64)
     for coordinate in coordinates:

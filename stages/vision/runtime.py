@@ -1,12 +1,19 @@
 """What a network runs on: device, threads, precision, and the same bits every time."""
 
 import os
+import platform
+import sys
 from contextlib import AbstractContextManager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import torch
 
 from schemas.vision.runtime import Device, Numerics
 from stages.shared.errors import InputError
+
+_ARITHMETIC = ("ATEN_", "DNNL_", "KMP_", "MKL_", "NVIDIA_", "ONEDNN_", "OPENBLAS_")
+"""How the names begin of environment variables that arithmetic libraries listen to."""
 
 
 def choose_device(name: Device, *, place: str) -> torch.device:
@@ -29,7 +36,16 @@ def choose_device(name: Device, *, place: str) -> torch.device:
 
 
 def make_deterministic(numerics: Numerics) -> None:
-    """Have torch compute the same bits on every run of this machine."""
+    """Have torch compute the same bits on every run of this machine.
+
+    Raises:
+        InputError: OMP_DYNAMIC lets OpenMP choose the number of threads as it goes.
+    """
+    if os.environ.get("OMP_DYNAMIC", "").strip().lower() in ("true", "1"):
+        raise InputError(
+            f"OMP_DYNAMIC: found {os.environ['OMP_DYNAMIC']}; allowed: false, as torch hangs with it, and "
+            "the number of threads decides the last bits; unset OMP_DYNAMIC"
+        )
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when cuBLAS starts
     torch.set_num_threads(numerics.threads)
     # As use_deterministic_algorithms(True), which imports torch's compiler on top: 1.3 s, 150 MB.
@@ -41,4 +57,54 @@ def make_deterministic(numerics: Numerics) -> None:
 
 def autocast(device: torch.device, numerics: Numerics) -> AbstractContextManager[None]:
     """Return the context in which forward passes run at the wanted precision."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=numerics.precision == "bfloat16")
+    dtype = torch.float16 if numerics.precision == "float16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=numerics.precision != "float32")
+
+
+def list_libraries() -> dict[str, str]:
+    """Return the versions of what decides the bits of a result; torchvision and timm if they are in use."""
+    in_use = [name for name in ("timm", "torchvision") if name in sys.modules]
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": version("numpy"),
+        "opencv": _version_of_opencv(),
+        **{name: version(name) for name in in_use},
+    }
+
+
+def describe_device(device: torch.device) -> str:
+    """Return what computes: the model of a GPU, or which instructions torch uses of a processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else device.type
+
+
+def describe_machine(device: torch.device) -> dict[str, str]:
+    """Return all of this machine that can change the last bits of a result."""
+    return {
+        "device": describe_device(device),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _describe_processor(),
+        **{name: value for name, value in os.environ.items() if name.startswith(_ARITHMETIC)},
+    }
+
+
+def _version_of_opencv() -> str:
+    for name in ("opencv-python", "opencv-python-headless"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "none"
+
+
+def _describe_processor() -> str:
+    """Return model and features of the processor: libraries choose by them how they add up."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor()
+    lines = text.split("\n\n")[0].splitlines()
+    wanted = ("vendor_id", "cpu family", "model", "model name", "flags", "Features", "CPU part")
+    return "; ".join(line for line in lines if line.split(":")[0].strip() in wanted)

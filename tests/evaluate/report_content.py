@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from schemas.shared.image import ImageForm
+from schemas.shared.inputs import Inputs
 from schemas.shared.manifest import FileRecord, Manifest, SplitCounts
 from schemas.vision.calibration import Threshold
 from schemas.vision.checkpoint import Checkpoint
@@ -80,8 +81,11 @@ def make_content(
             epoch=epochs[(tested_epoch or best_epoch) - 1],
             num_epochs=num_epochs,
             seed=7,
+            initial_weights=None,
             dataset_sha256=DATASET_SHA256,
             weights_sha256=WEIGHTS_SHA256,
+            inputs=Inputs(params="1" * 64, code="2" * 64, data=DATASET_SHA256),
+            device="cpu AVX2",
             libraries={"torch": "2.14.1", "numpy": "2.4.6"},
             parameters={
                 "transforms": [{"RandomCrop": {"padding": 2}}, "ToTensor"],
@@ -89,7 +93,13 @@ def make_content(
                 "optimizer": {"name": "sgd", "lr": 0.1, "sgd": {"momentum": 0.9}, "adam": {"betas": [0.5]}},
             },
         ),
-        history=History(best_metric="balanced_accuracy", best_epoch=best_epoch, epochs=epochs),
+        history=History(
+            best_metric="balanced_accuracy",
+            best_epoch=best_epoch,
+            ended_by="num_epochs",
+            is_repeatable=True,
+            epochs=epochs,
+        ),
         manifest=Manifest(
             version=1,
             classes=tuple(classes),

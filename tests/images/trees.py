@@ -1,9 +1,14 @@
-"""Tiny image files, and the same files as a folder, a zip and a tar."""
+"""Tiny image files, and the same files as a folder, a zip and a tar, compressed or not."""
 
+import bz2
+import gzip
 import io
+import lzma
+import sys
 import tarfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,6 +18,20 @@ import numpy.typing as npt
 from schemas.shared.image import Color, ImageForm, ResizeMode
 from stages.images.decode import DEFAULT_LIMITS, Decoder
 from stages.images.resize import Pixels
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    ".tar.gz": gzip.compress,
+    ".tgz": gzip.compress,
+    ".TAR.GZ": gzip.compress,
+    ".tar.bz2": bz2.compress,
+    ".tar.xz": lzma.compress,
+    ".tar.zst": partial(zstd.compress, options={zstd.CompressionParameter.checksum_flag: 1}),
+}
 
 
 def encode(pixels: npt.ArrayLike, suffix: str = ".png") -> bytes:
@@ -84,6 +103,13 @@ def write_tar(path: Path, files: Mapping[str, bytes], *, extra: Iterable[tarfile
             archive.addfile(member, io.BytesIO(data))
         for member in extra:
             archive.addfile(member)
+    return path
+
+
+def write_compressed(suffix: str, files: Mapping[str, bytes], folder: Path) -> Path:
+    """Write files as `source<suffix>`, a compressed tar, and as plain.tar beside it."""
+    path = folder / f"source{suffix}"
+    path.write_bytes(COMPRESSORS[suffix](write_tar(folder / "plain.tar", files).read_bytes()))
     return path
 
 

@@ -122,7 +122,11 @@ CHANNELS = "; allowed: a list of 1 to 12 whole numbers, each from 1 to 4096"
 KERNELS = "; allowed: 1, 3, 5, 7, 9 or 11"
 COUNT = "; allowed: a whole number from 1 to 1048576"
 WEIGHTS = "; allowed: none, balanced or a list of at least 2 numbers, each above 0 and at most 1000000"
-NAMES = "RandomCrop, RandomHorizontalFlip, RandomVerticalFlip, RandomRotation, ToTensor or Normalize"
+NAMES = (
+    "RandomRotation, RandomAffine, GaussianBlur, ColorJitter, RandomGrayscale, RandomCrop "
+    f"or {len(transforms.TRANSFORMS) - 6} more, which schemas/params.schema.json lists"
+)
+PADDING = "a whole number from 0 to 4096 or a list of 2 to 4 whole numbers, each from 0 to 4096"
 OPTIMIZER = "the keys name, lr, weight_decay, sgd, adam and adamw"
 LOSS = "the keys name, class_weights, cross_entropy and focal"
 LOADER = "the keys batch_size, shuffle, num_workers and prefetch_factor"
@@ -182,7 +186,7 @@ OVERRIDES = {
     "network.cnn.channels=[]": f"found []{CHANNELS}",
     "network.cnn.channels=[16,0]": "@network.cnn.channels.1: found 0; allowed: a whole number from 1 to 4096",
     "network.cnn.channels=[1,2,3,4,5]": (
-        "found 5 blocks, each halving the image; allowed: at most 4 for images of 28 px"
+        "found 5 items, which ask for images of at least 32 px; allowed: fewer, for images of 28 px"
     ),
     "loss.class_weights=3": f"found 3{WEIGHTS}",
     "loss.class_weights=[1]": f"found [1]{WEIGHTS}",
@@ -206,19 +210,34 @@ OVERRIDES = {
     "dataset.source=": "found ''; allowed: text, not empty",
     'dataset.source="a\nb"': "found a\\nb; allowed: text on one line, without control characters",
     "dataset.height_px=4097": "found 4097; allowed: a whole number from 1 to 4096",
+    "transfer.freeze=backbone": (
+        "found backbone, but the network starts from no weights; allowed: none, unless network.weights_file, "
+        "or weights of network.torchvision or network.timm, names some"
+    ),
+    "split.group=column": (
+        "found column, but dataset.labels is folders, which have none; allowed: none, or a regular "
+        "expression, or set dataset.labels to a .csv with the column group"
+    ),
+    "dataset.labels=../labels.csv": (
+        "found ../labels.csv; allowed: folders, or the path of a .csv inside dataset.source, "
+        "such as labels.csv"
+    ),
     "lr_scheduler.warmup_epochs=1000": "found 1000; allowed: at most training.num_epochs, 15",
     "lr_scheduler.step.gamma=0": "found 0; allowed: a number above 0 and at most 1",
-    "transforms=[]": "the list has to end with ToTensor and Normalize, and to hold each of them once",
+    "transforms=[]": "the list has to hold ToTensor and Normalize, each of them once",
     "transforms=RandomCrop": f"found RandomCrop (text); allowed: a list, each item {NAMES}",
     "transforms.0=RandomCro": f"found RandomCro; allowed: {NAMES}; did you mean RandomCrop?",
-    "transforms.0=RandomCrop": (
-        "@transforms.0.RandomCrop.padding: missing; add it: a whole number from 0 to 4096"
-    ),
+    "transforms.0=RandomCrop": (f"@transforms.0.RandomCrop.padding: missing; add it: {PADDING}"),
     "transforms.0=3": f"found 3{FORM}",
-    "transforms.0.RandomCrop.padding=x": "found x (text); allowed: a whole number from 0 to 4096",
-    "+transforms.0.RandomCrop.size=3": "unknown key; allowed: padding",
+    "transforms.0.RandomCrop.padding=x": f"found x (text); allowed: {PADDING}",
+    "+transforms.0.RandomCrop.size=3": (
+        "unknown key; allowed: padding, height_px, width_px, pad_if_needed, fill and padding_mode"
+    ),
     "transforms.1={ToTensor:{x:1}}": (
         "@transforms.1.ToTensor.x: unknown key; ToTensor takes none, write - ToTensor"
+    ),
+    "transforms.0=FiveCrop": (
+        "found FiveCrop, which makes several images of one; allowed: RandomCrop and CenterCrop"
     ),
     "transforms.2.Normalize.mean=0.5": "found 0.5; allowed: dataset or a list of numbers",
     "transforms.2.Normalize.mean=[0.5,0.5]": (
@@ -391,9 +410,39 @@ EDITS = {
         [("{padding: 2}", "{paddin: 2}")],
         ["transforms.0.RandomCrop.paddin: unknown key; did you mean transforms.0.RandomCrop.padding?"],
     ),
+    "an argument of torchvision's misspelt": (
+        [("RandomCrop: {padding: 2}", "ElasticTransform: {alpa: 3}")],
+        [
+            ("transforms.0.ElasticTransform.alpa: unknown key; did you mean "
+            "transforms.0.ElasticTransform.alpha?")
+        ],
+    ),
+    "a range that falls": (
+        [("RandomCrop: {padding: 2}", "ColorJitter: {hue: [0.2, 0.1]}")],
+        ["transforms.0.ColorJitter.hue: found [0.2, 0.1]; allowed: two numbers, the smaller one first"],
+    ),
+    "a window larger than the image": (
+        [("{padding: 2}", "{padding: 2, width_px: 33}")],
+        [
+            ("transforms: images have 28 x 33 px in training and 28 x 28 px otherwise, where random "
+            "transforms do not apply; allowed: the same, by Resize or CenterCrop with in_training: false"),
+            ("transforms.0.RandomCrop.width_px: found 33; allowed: at most 32, the padded image, "
+            "or pad_if_needed: true"),
+        ],
+    ),
+    "mixed labels for a loss that takes one": (
+        [
+            ("  name: cross_entropy", "  name: focal"),
+            ("{mean: dataset, std: dataset}", "{mean: dataset, std: dataset}\n  - MixUp"),
+        ],
+        [
+            ("loss.name: found focal, which cannot use the mixed labels of MixUp; allowed: cross_entropy, "
+            "or transforms without MixUp")
+        ],
+    ),
     "transforms out of order": (
         [("  - ToTensor\n", "")],
-        ["transforms: the list has to end with ToTensor and Normalize, and to hold each of them once"],
+        ["transforms: the list has to hold ToTensor and Normalize, each of them once"],
     ),
     "a secret character": (
         [("  color: grayscale", '  color: "gray\\e[31m\\u202escale"')],
@@ -426,7 +475,7 @@ def test_edit(edits: list[tuple[str, str]], expected: list[str], tmp_path: Path)
     ("[1, 2]", "1: found [1, 2]; allowed: the sections dataset, audit, split, "),
     ("adam", "1: found adam (text); allowed: the sections dataset, audit, split, "),
     ("---\n", "1: found nothing; allowed: the sections dataset, audit, split, "),
-    ("{}", "1: dataset: missing; add it: a section with the keys source, color, "),
+    ("{}", "1: dataset: missing; add it: a section with the keys source, labels, "),
 ])  # fmt: skip
 def test_no_parameters_at_all(text: str, expected: str, tmp_path: Path) -> None:
     """A file that is something else says what it ought to be."""

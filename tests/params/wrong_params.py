@@ -27,6 +27,12 @@ FIXED: dict[KeyPath, Any] = {
     ("network", "cnn", "channels"): [16, 32, 64],
     ("optimizer", "sgd", "nesterov"): True,
     ("training", "num_epochs"): 15,
+    ("training", "early_stopping_epochs"): 5,
+    ("training", "max_minutes"): 60.5,
+    ("training", "max_grad_norm"): 1.5,
+    ("training", "ema_decay"): 0.9,
+    ("training", "limit_images"): 100,
+    ("training", "save_every_steps"): 100,
 }
 
 # Values as they stand in a file, that no parameter of the kind takes. `{x: 1}` and nothing fit nowhere.
@@ -98,7 +104,7 @@ def wrong_values() -> Iterator[tuple[KeyPath, str]]:
         wrong = list(NOWHERE)
         if isinstance(value, dict):
             wrong += ["3", "abc", "true", "[]", "''"]
-        elif path[-1] in ("transforms", "betas", "channels"):
+        elif path[-1] in ("transforms", "betas", "adamw_betas", "channels", "widths", "milestones"):
             wrong += ["3", "abc", "true", "''"]
         elif path[-1] in ("mean", "std", "class_weights"):
             wrong += ["3", "abc", "true", "''", "datset", "[x]", "['1', 2]", "[.nan, 1]", "[true, 1]"]
@@ -108,8 +114,12 @@ def wrong_values() -> Iterator[tuple[KeyPath, str]]:
             wrong += [*NO_NUMBER, *NO_WHOLE_NUMBER]
         elif isinstance(value, int | float):
             wrong += NO_NUMBER
-        elif path == ("dataset", "source"):
+        elif path in (("dataset", "source"), ("network", "weights_file")):
             wrong += NO_TEXT
+        elif path[-1] in ("model", "weights"):
+            wrong += [text for text in NO_TEXT if text != "1_000"]
+        elif path == ("transfer", "unfreeze_after_epochs"):
+            wrong += [choice for choice in NO_CHOICE if choice != "1"]
         elif path == ("split", "group"):
             wrong += [*NO_TEXT, *NO_PATTERN]
         else:

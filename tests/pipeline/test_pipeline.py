@@ -76,6 +76,7 @@ def test_two_clean_runs_give_the_same_bytes(project: Project, tmp_path: Path) ->
         ("schemas/params.py", '"""', '"""Changed. ', set()),
         ("stages/params/explain.py", '"""', '"""Changed. ', set()),
         ("stages/show/grid.py", '"""', '"""Changed. ', set()),
+        ("data/weights/none", "Stands", "Still stands", {"train"}),  # network.weights_file
     ],
 )
 def test_only_what_changed_runs_again(
@@ -122,7 +123,11 @@ def test_an_experiment_is_run_and_compared(project: Project) -> None:
         ("source: data/digits.zip", "source: data/corrupt.zip", "data/corrupt.zip"),
         ("source: data/digits.zip", "source: data/empty", "data/empty"),
         ("source: data/digits.zip", "source: data/nowhere", "data/nowhere"),
-        ("name: adamw # sgd | adam | adamw\n  lr: 0.004", "name: sgd\n  lr: 1000.0", "the loss became"),
+        (
+            "name: adamw # sgd | adam | adamw | rmsprop | muon\n  lr: 0.004",
+            "name: sgd\n  lr: 1000.0",
+            "the loss became",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_line_and_loses_nothing(

@@ -10,7 +10,7 @@ import pytest
 
 from stages.images.source import UnreadableFile
 from stages.predict.inputs import Inputs
-from tests.images.trees import write_folder, write_tar, write_zip
+from tests.images.trees import write_compressed, write_folder, write_tar, write_zip
 
 FILES = {"b/2.png": b"2", "b/1.JPG": b"1", "a.png": b"a", "notes.txt": b"n", "b/.hidden.png": b"h"}
 IMAGES = {"a.png": "a", "b/1.JPG": "1", "b/2.png": "2"}
@@ -37,7 +37,7 @@ def contents(inputs: Inputs) -> Sequence[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz", "tar.zst"])
 def test_a_folder_and_its_archives_hold_the_same(kind: str) -> None:
     """Visible files with an image's suffix are taken in the order of their paths, the others counted."""
     name = "top" if kind == "folder" else f"top.{kind}"
@@ -45,8 +45,10 @@ def test_a_folder_and_its_archives_hold_the_same(kind: str) -> None:
         write_folder(Path(name), FILES)
     elif kind == "zip":
         write_zip(Path(name), FILES)
-    else:
+    elif kind == "tar":
         write_tar(Path(name), FILES)
+    else:
+        write_compressed(f".{kind}", FILES, Path()).rename(name)
     inputs = Inputs([name], stdin=io.BytesIO())
     assert contents(inputs) == [(f"{name}/{path}", data) for path, data in IMAGES.items()]
     assert inputs.num_passed_over == 1

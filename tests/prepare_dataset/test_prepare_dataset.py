@@ -21,7 +21,7 @@ from stages.images.resize import Pixels
 from stages.params.read import read_params
 from stages.prepare_dataset import __main__ as stage
 from stages.shared.errors import InputError, run_stage
-from stages.shared.files import check_file, read_json
+from stages.shared.files import check_file, read_json, read_sealed_json
 from stages.shared.index import read_used_rows
 from tests.images.trees import (
     class_folders,
@@ -29,6 +29,7 @@ from tests.images.trees import (
     flat,
     photograph,
     picture,
+    write_compressed,
     write_folder,
     write_tar,
     write_zip,
@@ -63,7 +64,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Manifest]:
         }
         monkeypatch.setattr(stage, "read_params", lambda: params.model_copy(update=changed))
         stage.main()
-        return read_json(PREPARED / "manifest.json", Manifest, made_by="")
+        return read_sealed_json(PREPARED / "manifest.json", Manifest, made_by="")
 
     return run_main
 
@@ -71,6 +72,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Manifest]:
 def params_with(**dataset: object) -> Params:
     """Return the committed parameters for small colour images, with these changes."""
     small = {
+        **COMMITTED.dataset.model_dump(),
         "color": "rgb",
         "height_px": 4,
         "width_px": 3,
@@ -185,6 +187,36 @@ def test_hostile_names(run: Callable[..., Manifest]) -> None:
     assert manifest.classes == ("c,a\\nt", "d\\udce9g")
     assert len(index_rows()) == manifest.num_images == len(files)
     assert "c,a\\nt/new\\nline.png" in index_rows()
+
+
+def test_what_is_no_image_is_counted_by_kind(
+    run: Callable[..., Manifest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the metrics, and in the summary that is printed."""
+    extra = {"cat/x.txt": b"", "x.png": b"", "y.png": b"", ".hidden": b"", "dog/Thumbs.db": b""}
+    write_folder(Path("raw"), {**class_folders(), **extra, "__MACOSX/1.png": b""})
+    run()
+    metrics = read_metrics()
+    assert (metrics.num_not_an_image, metrics.num_outside_classes, metrics.num_not_in_table) == (1, 2, 0)
+    assert (metrics.num_hidden, metrics.num_system_files) == (1, 2)
+    printed = capsys.readouterr().out
+    assert "left out 1 that are no images, 2 that stand outside the class folders; data/prepared" in printed
+    assert "passed over 1 hidden files and 2 that operating systems leave behind" in printed
+
+
+def test_a_table_gives_classes_splits_and_groups(run: Callable[..., Manifest]) -> None:
+    """All three reach the index; images that it does not name are left out."""
+    images = {f"{i}.png": picture(i) for i in range(31)}
+    lines = [f"{i}.png,{'ab'[i % 2]},{'test' if i > 19 else 'train'},g{i % 10 // 2}" for i in range(30)]
+    table = "\n".join(["path,label,split,group", *lines])
+    write_folder(Path("raw"), {**images, "labels.csv": table.encode()})
+    manifest = run(labels="labels.csv", split={"group": "column", "leaks": "ignore"})
+    assert manifest.classes == ("a", "b")
+    assert manifest.counts.test == (5, 5)
+    rows = index_rows()
+    assert {path: row.label for path, row in rows.items()} == {f"{i}.png": "ab"[i % 2] for i in range(30)}
+    assert rows["0.png"].split == rows["1.png"].split == rows["10.png"].split == rows["11.png"].split
+    assert read_metrics().num_not_in_table == 1
 
 
 def test_grayscale(run: Callable[..., Manifest]) -> None:
@@ -427,11 +459,35 @@ def test_folder_zip_and_tar_are_alike(top: str, wrapper: str, run: Callable[...,
     for archive in ("raw.zip", "raw.tar"):
         run(archive)
         differs = {path for path, digest in hashes().items() if wanted[path] != digest}
+        differs.discard("data/metrics/prepare.json")  # its fingerprint knows dataset.source
         assert differs <= (
             {"data/prepared/index.csv", "data/prepared/manifest.json", "data/audit/findings.csv"}
             if "p" in wrapper
             else set()
         )
+
+
+@pytest.mark.parametrize("suffix", [".tar.gz", ".tar.zst"])
+def test_a_compressed_tar_is_alike(suffix: str, run: Callable[..., Manifest]) -> None:
+    """The processes that decode share what it was unpacked to; the result is the folder's, byte for byte."""
+    files = class_folders(("a", "b"), num_images=8)
+    write_folder(Path("raw"), files)
+    run()
+    wanted = hashes()
+    run(str(write_compressed(suffix, files, Path())))
+    differs = {path for path, digest in hashes().items() if wanted[path] != digest}
+    assert differs <= {"data/metrics/prepare.json"}  # its fingerprint knows dataset.source
+
+
+def test_groups_of_a_table_that_are_not_used(
+    run: Callable[..., Manifest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A column group is not ignored in silence."""
+    images = {f"{i}.png": picture(i) for i in range(20)}
+    lines = [f"{i}.png,{'ab'[i % 2]},p{i // 4}" for i in range(20)]
+    write_folder(Path("raw"), {**images, "labels.csv": "\n".join(["path,label,group", *lines]).encode()})
+    run(labels="labels.csv")
+    assert "the table's column group is not used: set split.group: column" in capsys.readouterr().out
 
 
 # Refusals.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stages.shared.errors import InputError, run_stage
+from stages.shared.stopping import Stopped
 
 
 def raiser(error: BaseException) -> Callable[[], None]:
@@ -76,9 +77,9 @@ def test_below_dvc(
     assert text.splitlines() == ["wrong", "dvc checkout brings back the outputs of the last good run"]
 
 
-def test_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
-    """Ctrl-C ends with the status shells give it."""
-    assert outcome(KeyboardInterrupt(), capsys) == (130, "stopped; nothing was published\n")
+def test_stopping(capsys: pytest.CaptureFixture[str]) -> None:
+    """A stage that was stopped says so in its own words, with a status of its own."""
+    assert outcome(Stopped("stopped after step 3"), capsys) == (75, "stopped after step 3\n")
 
 
 @pytest.mark.parametrize("error", [ValueError("bug"), AssertionError("bug"), KeyError("bug")])

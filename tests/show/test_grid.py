@@ -60,3 +60,14 @@ def test_large_and_oblong_images_keep_their_pixels(channels: int) -> None:
     image = solid(7, height=100, width=300, channels=channels)
     grid = draw_grid([Cell("", image, image)], num_columns=1)
     assert (grid == 7).all(axis=2).sum() == 2 * 100 * 300
+
+
+def test_another_size_is_shown_as_it_is() -> None:
+    """Transforms may make a picture larger or smaller; both are enlarged alike, side by side."""
+    grid = draw_grid(
+        [Cell("cat", solid(10, height=48, width=48), solid(200, height=60, width=30))], num_columns=1
+    )
+    for value, height, width in ((10, 96, 96), (200, 120, 60)):
+        rows, columns = np.nonzero((grid == value).all(axis=2))
+        assert np.ptp(rows) + 1 == height
+        assert np.ptp(columns) + 1 == width

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from schemas.vision.transforms import Normalize, ToTensor
-from stages.show.__main__ import has_display, parse_arguments, unnormalize, write_picture
+from stages.show.__main__ import has_display, name_shares, parse_arguments, unnormalize, write_picture
 from stages.vision.transforms import build_transforms
 
 
@@ -21,6 +21,12 @@ def test_what_is_shown_is_what_was_normalized() -> None:
     images = torch.arange(256, dtype=torch.uint8).repeat(3).reshape(1, 3, 16, 16)
     shown = unnormalize(build_transforms(transforms)(images)[0], transforms)
     assert torch.equal(torch.from_numpy(shown).permute(2, 0, 1), images[0])
+
+
+def test_mixed_images_are_named_by_their_shares() -> None:
+    """Classes with a share, the largest first; a class alone without a number."""
+    assert name_shares([0.25, 0.0, 0.75], ["ant", "bee", "cat"]) == "cat 75%, ant 25%"
+    assert name_shares([0.0, 1.0, 0.0], ["ant", "bee", "cat"]) == "bee"
 
 
 def test_a_picture_is_written_as_png(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

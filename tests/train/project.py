@@ -17,6 +17,8 @@ SMALL = {
     "dataset.width_px": 9,
     "loader.batch_size": 5,
     "network.cnn.channels": [4, 4],
+    "network.resnet.widths": [4, 4],
+    "network.airbench.widths": [4, 4],
     "training.num_epochs": 3,
     "training.threads": 1,
     "evaluation.num_worst": 2,
@@ -28,6 +30,7 @@ def make_project(folder: Path, monkeypatch: pytest.MonkeyPatch, **prepared: Any)
     monkeypatch.chdir(folder)
     for name in ("DVC_ROOT", "DVC_EXP_BASELINE_REV", "DVC_EXP_NAME"):
         monkeypatch.delenv(name, raising=False)
+    (folder / ".dvc").mkdir(exist_ok=True)
     write_params(folder)
     (folder / "data" / "audit").mkdir(parents=True)
     (folder / "data" / "audit" / "findings.csv").write_text(",".join(FindingRow.model_fields) + "\n")

@@ -1,7 +1,6 @@
 """The training loop does what a loop written by hand does, and the same every time."""
 
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -11,18 +10,24 @@ from torch import Tensor, nn, optim
 from torch.nn import functional
 
 from schemas.shared.manifest import Manifest
-from schemas.vision.history import EpochRecord
-from schemas.vision.transforms import AnyTransform, RandomCrop, RandomHorizontalFlip
+from schemas.train.lr_scheduler import Plateau
+from schemas.vision.history import EpochRecord, Scores
+from schemas.vision.transforms import CutMix, MixUp, RandomCrop, RandomHorizontalFlip, Transform
 from stages.shared.errors import InputError
-from stages.train.loop import Training, run_epoch, train_one_epoch, validate
+from stages.train import plateau as plateaus
+from stages.train.average import WeightAverage
+from stages.train.loop import Training, count_correct, run_epoch, score_steps, score_validation, train_steps
 from stages.train.losses.cross_entropy import CrossEntropy
+from stages.train.state import TrainingState
+from stages.train.state_file import read_state, write_state
 from stages.vision.checkpoint import hash_weights
 from stages.vision.draws import derive_seed
-from tests.train.toy import make_training
+from stages.vision.inference import compute_logits
+from tests.train.toy import make_training, never_save
 from tests.vision.prepared import write_prepared
 from tests.vision.torch_state import keep_torch_settings
 
-AUGMENT: Sequence[AnyTransform] = (
+AUGMENT: Sequence[Transform] = (
     RandomCrop(name="RandomCrop", padding=2),
     RandomHorizontalFlip(name="RandomHorizontalFlip", p=0.5),
 )
@@ -46,19 +51,43 @@ def manifest(folder: Path) -> Manifest:
     return write_prepared(folder)
 
 
-def train(training: Training, epochs: range = range(3)) -> list[EpochRecord]:
-    """Run epochs."""
-    return [run_epoch(training, epoch=epoch) for epoch in epochs]
+Run = tuple[Training, TrainingState]
 
 
-def hash_network(training: Training) -> str:
+def train(run: Run, *, num_epochs: int = 3) -> list[EpochRecord]:
+    """Go on until so many epochs are finished, and return the records of all."""
+    training, state = run
+    while state.epoch < num_epochs:
+        run_epoch(training, state, save_point=never_save)
+    return state.history
+
+
+def train_epoch(run: Run, *, epoch: int = 0) -> tuple[float, float]:
+    """Go once through the training images of an epoch; return mean loss and accuracy."""
+    training, state = run
+    state.epoch = epoch - 1
+    state.start_next_epoch()
+    train_steps(training, state, save_point=never_save)
+    return score_steps(state)
+
+
+def validate(run: Run) -> Scores:
+    """Score the network as it is on the validation split."""
+    training, state = run
+    answers = compute_logits(
+        state.network, training.val_batches, device=training.device, numerics=training.numerics
+    )
+    return score_validation(training, *answers, epoch=0)
+
+
+def hash_network(run: Run) -> str:
     """Return one hash of all weights."""
-    return hash_weights(training.network.state_dict())
+    return hash_weights(run[1].network.state_dict())
 
 
 def test_separable_images_are_learned(folder: Path, manifest: Manifest) -> None:
     """Training and validation loss fall, and in the end every image is answered correctly."""
-    records = train(make_training(folder, manifest), range(12))
+    records = train(make_training(folder, manifest), num_epochs=12)
     assert records[-1].train_loss < 0.2 * records[0].train_loss
     assert records[-1].val.loss < 0.2 * records[0].val.loss
     assert records[-1].train_accuracy == 1.0
@@ -67,10 +96,10 @@ def test_separable_images_are_learned(folder: Path, manifest: Manifest) -> None:
 
 def test_weights_are_those_of_a_loop_written_by_hand(folder: Path, manifest: Manifest) -> None:
     """Forward, loss, zero_grad, backward, step over the same batches give the same bits."""
-    training, other = make_training(folder, manifest), make_training(folder, manifest)
-    records = train(training, range(2))
+    run, other = make_training(folder, manifest), make_training(folder, manifest)
+    records = train(run, num_epochs=2)
 
-    network, images = other.network, other.train_images
+    network, images = other[1].network, other[0].train_images
     optimizer = optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
     step = 0
     for epoch in range(2):
@@ -90,16 +119,16 @@ def test_weights_are_those_of_a_loop_written_by_hand(folder: Path, manifest: Man
             total += loss.item() * len(batch)
             step += 1
         assert records[epoch].train_loss == pytest.approx(total / len(images), rel=1e-6)
-    assert hash_network(training) == hash_network(other)
+    assert hash_network(run) == hash_network(other)
 
 
 def test_epoch_loss_is_the_mean_over_images(folder: Path, manifest: Manifest) -> None:
     """While weights stand still, loss and accuracy are those of all images, the last batch being smaller."""
-    training = make_training(folder, manifest, lr=0.0)
-    _, loss, accuracy = train_one_epoch(training, epoch=0)
-    images, labels = training.train_images.gather(range(len(training.train_images)))
+    run = make_training(folder, manifest, lr=0.0)
+    loss, accuracy = train_epoch(run)
+    images, labels = run[0].train_images.gather(range(len(run[0].train_images)))
     with torch.no_grad():
-        logits = training.network(images)
+        logits = run[1].network(images)
     assert len(images) % 5 != 0
     assert loss == pytest.approx(functional.cross_entropy(logits, labels).item(), rel=1e-5)
     assert accuracy == pytest.approx((logits.argmax(dim=1) == labels).double().mean().item())
@@ -107,12 +136,12 @@ def test_epoch_loss_is_the_mean_over_images(folder: Path, manifest: Manifest) ->
 
 def test_validation_scores_the_validation_split(folder: Path, manifest: Manifest) -> None:
     """Loss and scores are those of the network on the split, without dropout, as scikit-learn has them."""
-    training = make_training(folder, manifest, dropout=0.9)
-    scores = validate(training, epoch=0)
-    batches = list(training.val_batches)
+    run = make_training(folder, manifest, dropout=0.9)
+    scores = validate(run)
+    batches = list(run[0].val_batches)
     images, labels = (torch.cat(part) for part in zip(*batches, strict=True))
     with torch.no_grad():
-        logits = training.network.eval()(images)
+        logits = run[1].network.eval()(images)
     predicted = logits.argmax(dim=1)
     assert scores.loss == pytest.approx(functional.cross_entropy(logits, labels).item(), rel=1e-5)
     assert scores.accuracy == pytest.approx(reference.accuracy_score(labels, predicted))
@@ -123,19 +152,19 @@ def test_validation_scores_the_validation_split(folder: Path, manifest: Manifest
 def test_validation_uses_the_loss_of_training(folder: Path, manifest: Manifest) -> None:
     """Class weights and smoothing count in the validation loss too."""
     criterion = CrossEntropy(label_smoothing=0.2, class_weights=torch.tensor([1.0, 2.0, 5.0]))
-    training = make_training(folder, manifest, criterion=criterion)
-    images, labels = (torch.cat(part) for part in zip(*training.val_batches, strict=True))
+    run = make_training(folder, manifest, criterion=criterion)
+    images, labels = (torch.cat(part) for part in zip(*run[0].val_batches, strict=True))
     with torch.no_grad():
-        expected = criterion(training.network.eval()(images), labels).item()
-    assert validate(training, epoch=0).loss == pytest.approx(expected, rel=1e-5)
+        expected = criterion(run[1].network.eval()(images), labels).item()
+    assert validate(run).loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_network_trains_in_training_mode_after_validation(folder: Path, manifest: Manifest) -> None:
     """Each epoch switches dropout on again."""
-    training = make_training(folder, manifest, dropout=0.5)
+    run = make_training(folder, manifest, dropout=0.5)
     modes = []
-    training.network.register_forward_hook(lambda *_: modes.append(training.network.training))
-    train(training, range(2))
+    run[1].network.register_forward_hook(lambda *_: modes.append(run[1].network.training))
+    train(run, num_epochs=2)
     assert modes == ([True] * 5 + [False] * 2) * 2
 
 
@@ -143,8 +172,8 @@ def test_network_trains_in_training_mode_after_validation(folder: Path, manifest
 def test_two_runs_are_the_same(folder: Path, manifest: Manifest, precision: str) -> None:
     """Weights, losses and scores of two runs are equal to the last bit, with augmentation and dropout."""
 
-    def run(seed: int) -> tuple[str, list[EpochRecord]]:
-        training = make_training(
+    def hashed_run(seed: int) -> tuple[str, list[EpochRecord]]:
+        run = make_training(
             folder,
             manifest,
             dropout=0.5,
@@ -152,13 +181,13 @@ def test_two_runs_are_the_same(folder: Path, manifest: Manifest, precision: str)
             precision="bfloat16" if precision == "bfloat16" else "float32",
             seed=seed,
         )
-        records = train(training, range(2))
-        return hash_network(training), records
+        records = train(run, num_epochs=2)
+        return hash_network(run), records
 
-    first = run(0)
+    first = hashed_run(0)
     torch.rand(3)
-    assert run(0) == first
-    assert run(1) != first
+    assert hashed_run(0) == first
+    assert hashed_run(1) != first
 
 
 @pytest.mark.parametrize(("num_workers", "prefetch_factor"), [(1, 1), (2, 2), (2, 5)])
@@ -167,8 +196,8 @@ def test_workers_change_nothing(
 ) -> None:
     """Any number of workers and of batches made ahead gives the bits of a run without workers."""
 
-    def run(num_workers: int, prefetch_factor: int) -> tuple[str, list[EpochRecord]]:
-        training = make_training(
+    def hashed_run(num_workers: int, prefetch_factor: int) -> tuple[str, list[EpochRecord]]:
+        run = make_training(
             folder,
             manifest,
             num_workers=num_workers,
@@ -176,66 +205,61 @@ def test_workers_change_nothing(
             dropout=0.5,
             augment=AUGMENT,
         )
-        records = train(training, range(2))
-        return hash_network(training), records
+        records = train(run, num_epochs=2)
+        return hash_network(run), records
 
-    assert run(num_workers, prefetch_factor) == run(0, 1)
-
-
-def test_epoch_draws_what_it_draws_in_an_unbroken_run(folder: Path, manifest: Manifest) -> None:
-    """An epoch continued in a new process, from the saved state alone, ends in the same bits."""
-    unbroken = make_training(folder, manifest, dropout=0.5, augment=AUGMENT)
-    train(unbroken, range(1))
-    resumed = make_training(folder, manifest, dropout=0.5, augment=AUGMENT)
-    resumed.network.load_state_dict(unbroken.network.state_dict())
-    resumed.optimizer.load_state_dict(deepcopy(unbroken.optimizer.state_dict()))
-    resumed.lr_scheduler.load_state_dict(unbroken.lr_scheduler.state_dict())
-    torch.manual_seed(12345)
-    assert train(resumed, range(1, 3)) == train(unbroken, range(1, 3))
-    assert hash_network(resumed) == hash_network(unbroken)
+    assert hashed_run(num_workers, prefetch_factor) == hashed_run(0, 1)
 
 
 def test_augmentation_differs_from_epoch_to_epoch(folder: Path, manifest: Manifest) -> None:
     """Each epoch changes the training images in another way."""
-    training = make_training(folder, manifest, augment=AUGMENT, lr=0.0)
-    losses = {train_one_epoch(training, epoch=epoch)[1] for epoch in range(4)}
+    run = make_training(folder, manifest, augment=AUGMENT, lr=0.0)
+    losses = {train_epoch(run, epoch=epoch)[0] for epoch in range(4)}
     # While weights stand still, another order alone moves the mean loss by no more than rounding does.
     assert max(losses) - min(losses) > 1e-4
 
 
 def test_dropout_differs_from_step_to_step(folder: Path, manifest: Manifest) -> None:
     """Each step of each epoch draws dropout of its own."""
-    training = make_training(folder, manifest, dropout=0.5, lr=0.0, batch_size=24)
-    losses = {train_one_epoch(training, epoch=epoch)[1] for epoch in range(4)}
+    run = make_training(folder, manifest, dropout=0.5, lr=0.0, batch_size=24)
+    losses = {train_epoch(run, epoch=epoch)[0] for epoch in range(4)}
     assert len(losses) == 4
 
 
 def test_learning_rate_is_that_of_the_last_step(folder: Path, manifest: Manifest) -> None:
     """The record holds the rate of the epoch's last step; the schedule moves once a step."""
-    records = train(make_training(folder, manifest), range(2))
+    records = train(make_training(folder, manifest), num_epochs=2)
     assert [record.epoch for record in records] == [1, 2]
     assert [record.lr for record in records] == pytest.approx([0.05 / 1.4, 0.05 / 1.9])
 
 
+def test_soft_targets_count_as_their_likeliest_class() -> None:
+    """An answer to a mixed image is right if it names the class that most of the image is of."""
+    logits = torch.tensor([[3.0, 1.0, 2.0], [0.0, 5.0, 1.0]])
+    assert count_correct(logits, torch.tensor([0, 2])) == 1
+    assert count_correct(logits, torch.tensor([[0.6, 0.0, 0.4], [0.1, 0.2, 0.7]])) == 1
+    assert count_correct(logits, torch.tensor([[0.6, 0.0, 0.4], [0.1, 0.7, 0.2]])) == 2
+
+
 def test_bfloat16_learns_with_float32_weights(folder: Path, manifest: Manifest) -> None:
     """In 16-bit arithmetic the loss falls too, and the weights stay float32."""
-    training = make_training(folder, manifest, precision="bfloat16")
-    records = train(training, range(8))
+    run = make_training(folder, manifest, precision="bfloat16")
+    records = train(run, num_epochs=8)
     assert records[-1].train_loss < 0.5 * records[0].train_loss
-    assert {weight.dtype for weight in training.network.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in run[1].network.parameters()} == {torch.float32}
 
 
 def test_batch_may_be_larger_than_the_data_set(folder: Path, manifest: Manifest) -> None:
     """One batch of all images is one step an epoch."""
-    training = make_training(folder, manifest, batch_size=10_000)
-    train(training, range(2))
-    assert training.lr_scheduler.last_epoch == 2
+    run = make_training(folder, manifest, batch_size=10_000)
+    train(run, num_epochs=2)
+    assert run[1].lr_scheduler.last_epoch == 2
 
 
 def test_smallest_data_set_trains(tmp_path: Path) -> None:
     """Two classes with one image in each split, in batches of one."""
     manifest = write_prepared(tmp_path, classes=("a", "b"), num_train=1, num_val=1, num_test=1)
-    [record] = train(make_training(tmp_path, manifest, batch_size=1), range(1))
+    [record] = train(make_training(tmp_path, manifest, batch_size=1), num_epochs=1)
     assert 0 <= record.val.accuracy <= 1
 
 
@@ -258,20 +282,163 @@ class BrokenLoss(nn.Module):
 def test_non_finite_loss_is_named(folder: Path, manifest: Manifest, value: float, word: str) -> None:
     """A loss that is no number ends training; the message names epoch, step and what to do."""
     # An epoch calls it for 5 steps and once to validate: call 9 is step 3 of the second epoch.
-    training = make_training(folder, manifest, criterion=BrokenLoss(breaks_at=9, value=value))
+    run = make_training(folder, manifest, criterion=BrokenLoss(breaks_at=9, value=value))
     message = f"train: the loss became {word} in epoch 2, step 3 of 5; lower optimizer.lr"
     with pytest.raises(InputError, match=message):
-        train(training)
+        train(run)
 
 
 def test_non_finite_validation_loss_is_named(folder: Path, manifest: Manifest) -> None:
     """A validation loss that is no number ends training; the message names the epoch."""
-    training = make_training(folder, manifest, criterion=BrokenLoss(breaks_at=12, value=float("nan")))
+    run = make_training(folder, manifest, criterion=BrokenLoss(breaks_at=12, value=float("nan")))
     with pytest.raises(InputError, match="train: the validation loss became nan after epoch 2; "):
-        train(training)
+        train(run)
 
 
 def test_too_high_a_learning_rate_is_named(folder: Path, manifest: Manifest) -> None:
     """Weights that fly apart end in the same message, not in a checkpoint of no numbers."""
     with pytest.raises(InputError, match=r"loss became (nan|inf) (in|after) epoch \d.*lower optimizer\.lr"):
-        train(make_training(folder, manifest, lr=1e20), range(5))
+        train(make_training(folder, manifest, lr=1e20), num_epochs=5)
+
+
+@pytest.mark.parametrize("accumulation_steps", [2, 3, 5, 100])
+def test_parts_of_a_batch_give_its_gradient(
+    folder: Path, manifest: Manifest, accumulation_steps: int
+) -> None:
+    """Divided batches, the smaller last one too, end in the weights and losses of whole ones."""
+    whole = make_training(folder, manifest, dropout=0.5, augment=AUGMENT)
+    parts = make_training(
+        folder, manifest, dropout=0.5, augment=AUGMENT, accumulation_steps=accumulation_steps
+    )
+    sizes = set[int]()
+    parts[0].network.register_forward_hook(lambda _, images, __: sizes.add(len(images[0])))
+    expected, found = train(whole, num_epochs=2), train(parts, num_epochs=2)
+    assert [record.train_loss for record in found] == pytest.approx(
+        [record.train_loss for record in expected], rel=1e-5
+    )
+    assert found[-1].train_accuracy == expected[-1].train_accuracy
+    assert min(sizes) < 5
+    for one, other in zip(whole[1].network.parameters(), parts[1].network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_long_gradients_are_shortened(folder: Path, manifest: Manifest) -> None:
+    """A gradient is shortened to the length, all parameters' taken together; a short one stays as it is."""
+    free = make_training(folder, manifest, lr=0.0)
+    train_epoch(free)
+    gradients = [weights.grad for weights in free[1].network.parameters()]
+    length = torch.cat([grad.flatten() for grad in gradients if grad is not None]).norm().item()
+    for max_grad_norm, expected in ((0.5 * length, 0.5 * length), (2 * length, length)):
+        clipped = make_training(folder, manifest, lr=0.0, max_grad_norm=max_grad_norm)
+        train_epoch(clipped)
+        found = [weights.grad for weights in clipped[1].network.parameters()]
+        for one, other in zip(found, gradients, strict=True):
+            assert one is not None
+            assert other is not None
+            torch.testing.assert_close(one, other * (expected / length), rtol=1e-4, atol=1e-8)
+
+
+def make_eventful(folder: Path, manifest: Manifest) -> Run:
+    """Return a run with everything that changes from step to step: a plateau and an average too."""
+    training, state = make_training(folder, manifest, dropout=0.5, augment=AUGMENT, max_grad_norm=1.0)
+    arguments = Plateau(patience_epochs=0, min_delta=10.0, gamma=0.5, min_lr_fraction=0.0)
+    plateau = state.plateau = plateaus.Plateau(arguments, metric="loss")
+    state.lr_scheduler = optim.lr_scheduler.LambdaLR(state.optimizer, lambda step: plateau.factor)
+    state.average = WeightAverage(state.network, decay=0.8)
+    return training, state
+
+
+def test_average_is_validated_and_kept(folder: Path, manifest: Manifest) -> None:
+    """Scores and the best weights are the average's, while training goes on with the network's own."""
+    run, plain = make_eventful(folder, manifest), make_eventful(folder, manifest)
+    plain[1].average = None
+    train(run, num_epochs=1)
+    train(plain, num_epochs=1)
+    assert hash_network(run) == hash_network(plain)
+    state, average = run[1], run[1].average
+    assert average is not None
+    assert state.best is not None
+    with average.lent_to(state.network):
+        assert validate(run) == state.history[0].val
+        assert hash_weights(state.best.weights) == hash_network(run)
+    assert state.history[0].val != plain[1].history[0].val
+
+
+def test_plateau_lowers_the_next_epochs_rate(folder: Path, manifest: Manifest) -> None:
+    """After an epoch that is no improvement the next one trains at the lower rate from its first step on."""
+    training, state = make_eventful(folder, manifest)
+    rates = list[float]()
+    for _ in range(3):
+        run_epoch(training, state, save_point=lambda state: rates.append(state.lr))
+    of_epoch = [rates[start : start + 6] for start in (0, 6, 12)]  # 5 steps, and the end of the epoch
+    assert of_epoch == [[0.05] * 6, [0.05] * 6, [0.025] * 6]
+
+
+@pytest.mark.parametrize("stop", [1, 5, 8, 11])
+def test_all_that_changes_is_in_the_state(
+    tmp_path: Path, folder: Path, manifest: Manifest, stop: int
+) -> None:
+    """Plateau and average too: a run that goes on from any point ends in the bits of the unbroken one."""
+    saved = list[Path]()
+
+    def save(state: TrainingState) -> None:
+        saved.append(tmp_path / f"{len(saved)}.safetensors")
+        write_state(saved[-1], state.state_dict())
+
+    unbroken = make_eventful(folder, manifest)
+    for _ in range(3):
+        run_epoch(*unbroken, save_point=save)
+    resumed = make_eventful(folder, manifest)
+    resumed[1].load_state_dict(read_state(saved[stop]))
+    train(resumed, num_epochs=3)
+    assert resumed[1].history == unbroken[1].history
+    assert hash_network(resumed) == hash_network(unbroken)
+    assert resumed[1].best is not None
+    assert unbroken[1].best is not None
+    assert hash_weights(resumed[1].best.weights) == hash_weights(unbroken[1].best.weights)
+
+
+MIX: Sequence[Transform] = (MixUp(name="MixUp", p=0.5), CutMix(name="CutMix"))
+
+
+class Recorder(CrossEntropy):
+    """Cross-entropy that keeps the targets it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(label_smoothing=0.0)
+        self.targets: list[Tensor] = []
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        self.targets.append(labels)
+        return super().forward(logits, labels)
+
+
+def test_mixed_batches_are_trained_on(folder: Path, manifest: Manifest) -> None:
+    """Every step's loss gets shares of the classes, those of its epoch and step; validation gets labels."""
+    criterion = Recorder()
+    training, state = make_training(folder, manifest, mix=MIX, criterion=criterion)
+    train((training, state), num_epochs=2)
+    steps, validation = criterion.targets[:5], criterion.targets[5]
+    assert validation.dtype == torch.int64
+    for targets in steps:
+        assert targets.dtype == torch.float32
+        assert targets.shape[1] == 3
+        torch.testing.assert_close(targets.sum(dim=1), torch.ones(len(targets)))
+    assert any(bool(((targets > 0) & (targets < 1)).any()) for targets in steps)
+    order = list(training.train_order)
+    training.train_order.set_epoch(0, start=0)
+    first = list(training.train_order)[:5]
+    assert order != first
+    training.train_images.set_epoch(0)
+    assert training.mixing is not None
+    _, expected = training.mixing(*training.train_images.gather(first), epoch=0, step=0)
+    assert torch.equal(steps[0], expected)
+
+
+def test_mixing_repeats(folder: Path, manifest: Manifest) -> None:
+    """Two runs mix alike; mixing changes what is learnt."""
+    runs = [make_training(folder, manifest, mix=mix) for mix in (MIX, MIX, ())]
+    for run in runs:
+        train(run, num_epochs=2)
+    first, second, plain = (hash_weights(state.network.state_dict()) for _, state in runs)
+    assert first == second != plain

@@ -8,22 +8,32 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import nn, optim
 
 from schemas.train.lr_scheduler import LrScheduler
-from stages.train.lr_scheduler import build_factor, build_lr_scheduler
+from schemas.vision.history import Scores
+from stages.train.lr_scheduler import build_factor, build_lr_scheduler, refresh_rates
+from stages.train.plateau import Plateau
 from tests.vision.completeness import names_of, read_test
 
 BLOCKS: dict[str, Any] = {
     "step": {"every_epochs": 2, "gamma": 0.5},
+    "multi_step": {"milestones": [2, 3, 5], "gamma": 0.5},
     "cosine": {"final_lr_fraction": 0.1},
     "one_cycle": {"div_factor": 25.0, "final_div_factor": 1000.0},
+    "plateau": {"patience_epochs": 0, "min_delta": 0.0, "gamma": 0.5, "min_lr_fraction": 0.0},
 }
 
 
 def make_section(name: str, *, warmup_epochs: float = 0.0, **changes: Any) -> LrScheduler:
     """Return an `lr_scheduler` section."""
     return LrScheduler.model_validate({"name": name, "warmup_epochs": warmup_epochs, **BLOCKS, **changes})
+
+
+def make_plateau(section: LrScheduler) -> Plateau:
+    """Return a plateau that has seen nothing."""
+    return Plateau(section.plateau, metric="loss")
 
 
 def make_optimizer(lr: float = 1.0) -> optim.Optimizer:
@@ -52,11 +62,12 @@ def test_constant_stays() -> None:
     assert compute(make_section("constant")) == [1.0] * 30
 
 
-@pytest.mark.parametrize("name", ["constant", "step", "cosine"])
+@pytest.mark.parametrize("name", ["constant", "step", "multi_step", "cosine", "plateau"])
 def test_warmup_rises_linearly(name: str) -> None:
     """The warm-up is torch's LinearLR from 1 / its steps to 1, reached at its last step."""
     warmup = optim.lr_scheduler.LinearLR(make_optimizer(), start_factor=1 / 10, total_iters=9)
-    found = compute(make_section(name, warmup_epochs=2.0, step={"every_epochs": 3, "gamma": 0.5}))
+    blocks = {"step": {"every_epochs": 3, "gamma": 0.5}, "multi_step": {"milestones": [3], "gamma": 0.5}}
+    found = compute(make_section(name, warmup_epochs=2.0, **blocks))
     assert found[:10] == pytest.approx(follow(warmup, 10))
     assert found[9] == 1.0
 
@@ -70,6 +81,40 @@ def test_step_is_that_of_torch() -> None:
     """Every few epochs the learning rate is multiplied by gamma, as in torch's StepLR."""
     reference = optim.lr_scheduler.StepLR(make_optimizer(), step_size=10, gamma=0.5)
     assert compute(make_section("step")) == pytest.approx(follow(reference, 30))
+
+
+def test_multi_step_is_that_of_torch() -> None:
+    """After each milestone the learning rate is multiplied by gamma, as in torch's MultiStepLR."""
+    reference = optim.lr_scheduler.MultiStepLR(make_optimizer(), milestones=[10, 15, 25], gamma=0.5)
+    assert compute(make_section("multi_step")) == pytest.approx(follow(reference, 30))
+
+
+@pytest.mark.parametrize("milestones", [[3, 2], [2, 2], [], [0]])
+def test_milestones_rise(milestones: list[int]) -> None:
+    """Milestones are whole epochs in rising order."""
+    with pytest.raises(ValidationError):
+        make_section("multi_step", multi_step={"milestones": milestones, "gamma": 0.5})
+
+
+def test_plateau_lowers_every_group_after_the_warmup() -> None:
+    """What validation makes of the rate is a factor on each group's own, beside the warm-up."""
+    section = make_section("plateau", warmup_epochs=1.0)
+    groups: list[dict[str, Any]] = [
+        {"params": [nn.Parameter(torch.zeros(1))]},
+        {"params": [nn.Parameter(torch.zeros(1))], "lr": 0.1},
+    ]
+    optimizer, plateau = optim.SGD(groups, lr=1.0), make_plateau(section)
+    scheduler = build_lr_scheduler(section, optimizer, num_epochs=6, steps_per_epoch=2, plateau=plateau)
+    rates = []
+    for _ in range(3):
+        for _ in range(2):
+            rates.append([group["lr"] for group in optimizer.param_groups])
+            optimizer.step()
+            scheduler.step()
+        plateau.watch(Scores(loss=1.0, accuracy=0.5, balanced_accuracy=0.5, macro_f1=0.5))
+        refresh_rates(scheduler)
+    assert [first for first, _ in rates] == pytest.approx([0.5, 1, 1, 1, 0.5, 0.5])
+    assert [second for _, second in rates] == pytest.approx([0.05, 0.1, 0.1, 0.1, 0.05, 0.05])
 
 
 def test_cosine_is_that_of_torch() -> None:
@@ -142,7 +187,9 @@ def test_factor_stays_between_0_and_1(
 def test_every_schedule_of_the_schema_is_built_and_tested(name: str) -> None:
     """A schedule that params.yaml may name sets the optimizer's rate step by step; a test above uses it."""
     section = make_section(name, warmup_epochs=1.0)
-    scheduler = build_lr_scheduler(section, make_optimizer(lr=0.02), num_epochs=6, steps_per_epoch=5)
+    scheduler = build_lr_scheduler(
+        section, make_optimizer(lr=0.02), num_epochs=6, steps_per_epoch=5, plateau=make_plateau(section)
+    )
     assert follow(scheduler, 30) == pytest.approx([0.02 * factor for factor in compute(section)])
     assert scheduler.optimizer.param_groups[0]["lr"] == scheduler.get_last_lr()[0]
     assert re.search(rf'make_section\("{name}"', read_test("train/test_lr_scheduler.py"))

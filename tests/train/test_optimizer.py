@@ -1,5 +1,6 @@
 """Optimizers update weights as torch's do, with the parameters of their own block."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,8 @@ import torch
 from torch import Tensor, nn, optim
 
 from schemas.train.optimizer import Optimizer
-from stages.train.optimizer import build_optimizer
+from stages.train.optimizer import Group, build_optimizer
+from stages.train.state_file import read_state, write_state
 from tests.vision.completeness import names_of, read_test
 
 # Every block has numbers of its own, so that one read from the wrong block shows.
@@ -15,12 +17,21 @@ BLOCKS: dict[str, Any] = {
     "sgd": {"momentum": 0.7, "nesterov": True},
     "adam": {"betas": [0.8, 0.95]},
     "adamw": {"betas": [0.6, 0.85]},
+    "rmsprop": {"alpha": 0.75, "momentum": 0.3},
+    "muon": {
+        "momentum": 0.9,
+        "nesterov": True,
+        "num_iterations": 5,
+        "adamw_betas": [0.65, 0.8],
+        "adamw_lr_factor": 0.5,
+    },
 }
+SHARED: dict[str, Any] = {"lr": 0.1, "weight_decay": 0.2, "decay_norm_and_bias": True}
 
 
 def make_section(name: str, **changes: Any) -> Optimizer:
     """Return an `optimizer` section."""
-    return Optimizer.model_validate({"name": name, "lr": 0.1, "weight_decay": 0.2, **BLOCKS, **changes})
+    return Optimizer.model_validate({**SHARED, "name": name, **BLOCKS, **changes})
 
 
 def descend(optimizer: optim.Optimizer, weights: nn.Parameter, *, num_steps: int = 4) -> list[Tensor]:
@@ -94,11 +105,15 @@ def test_adam_follows_its_formula(name: str) -> None:
 def build_reference(name: str, weights: nn.Parameter) -> optim.Optimizer:
     """Return torch's optimizer with the numbers above."""
     if name == "sgd":
-        return optim.SGD([weights], lr=0.1, weight_decay=0.2, momentum=0.7, nesterov=True)
+        return optim.SGD([weights], lr=0.1, weight_decay=0.2, momentum=0.7, nesterov=True, fused=True)
     if name == "adam":
-        return optim.Adam([weights], lr=0.1, weight_decay=0.2, betas=(0.8, 0.95))
+        return optim.Adam([weights], lr=0.1, weight_decay=0.2, betas=(0.8, 0.95), fused=True)
+    if name == "rmsprop":
+        return optim.RMSprop([weights], lr=0.1, weight_decay=0.2, alpha=0.75, momentum=0.3)
+    if name == "muon":  # of a vector AdamW is in charge; test_muon.py has the rest
+        return optim.AdamW([weights], lr=0.05, weight_decay=0.2, betas=(0.65, 0.8))
     assert name == "adamw"
-    return optim.AdamW([weights], lr=0.1, weight_decay=0.2, betas=(0.6, 0.85))
+    return optim.AdamW([weights], lr=0.1, weight_decay=0.2, betas=(0.6, 0.85), fused=True)
 
 
 @pytest.mark.parametrize("name", names_of(Optimizer))
@@ -109,3 +124,70 @@ def test_every_optimizer_of_the_schema_is_built_and_tested(name: str) -> None:
     expected = descend(build_reference(name, reference), reference)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert f'"{name}"' in read_test("train/test_optimizer.py")
+
+
+def make_network() -> nn.Sequential:
+    """Return a network with a norm; its matrices are two."""
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("name", names_of(Optimizer))
+@pytest.mark.parametrize("decay_norm_and_bias", [True, False])
+def test_norms_and_biases_decay_only_if_asked(name: str, decay_norm_and_bias: bool) -> None:
+    """Without gradients only decay moves weights: those of layers always, norms and biases by parameter."""
+    network = make_network()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(1.0)
+            parameter.grad = torch.zeros_like(parameter)
+    build_optimizer(make_section(name, decay_norm_and_bias=decay_norm_and_bias), network.parameters()).step()
+    moved = {key for key, parameter in network.named_parameters() if (parameter != 1).any()}
+    assert moved == (
+        {key for key, _ in network.named_parameters()} if decay_norm_and_bias else {"0.weight", "3.weight"}
+    )
+
+
+@pytest.mark.parametrize("name", names_of(Optimizer))
+def test_groups_keep_their_learning_rates(name: str) -> None:
+    """Parameter groups of a caller, such as backbone and head, stay apart with the rates they came with."""
+    network = make_network()
+    groups: list[Group] = [
+        {"params": list(network[0].parameters()), "lr": 0.01},
+        {"params": list(network[3].parameters())},
+    ]
+    built = build_optimizer(make_section(name), groups)
+    rates = {id(weight): group["lr"] for group in built.param_groups for weight in group["params"]}
+    for_vectors = 0.5 if name == "muon" else 1.0
+    assert rates == {
+        id(network[0].weight): 0.01,
+        id(network[0].bias): 0.01 * for_vectors,
+        id(network[3].weight): 0.1,
+        id(network[3].bias): 0.1 * for_vectors,
+    }
+
+
+@pytest.mark.parametrize("name", names_of(Optimizer))
+def test_saved_state_goes_on_in_channels_last(tmp_path: Path, name: str) -> None:
+    """From a state that was written and read the next steps are the same, for channels_last kernels too."""
+
+    def step(network: nn.Module, optimizer: optim.Optimizer, seed: int) -> None:
+        torch.manual_seed(seed)
+        optimizer.zero_grad()
+        network(torch.randn(2, 2, 4, 4).contiguous(memory_format=torch.channels_last)).sum().backward()
+        optimizer.step()
+
+    def make() -> tuple[nn.Module, optim.Optimizer]:
+        torch.manual_seed(0)
+        network = nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last)
+        return network, build_optimizer(make_section(name), network.parameters())
+
+    unbroken, resumed = make(), make()
+    step(*unbroken, seed=1)
+    write_state(tmp_path / "state", {"optimizer": unbroken[1].state_dict()})
+    resumed[0].load_state_dict(unbroken[0].state_dict())
+    resumed[1].load_state_dict(read_state(tmp_path / "state")["optimizer"])
+    for seed in (2, 3):
+        step(*unbroken, seed=seed)
+        step(*resumed, seed=seed)
+    for one, other in zip(unbroken[0].parameters(), resumed[0].parameters(), strict=True):
+        assert torch.equal(one, other)

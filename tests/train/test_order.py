@@ -10,7 +10,7 @@ from stages.train.order import EpochOrder
 
 def list_order(num_images: int = 40, *, epoch: int = 0, seed: int = 0, shuffle: bool = True) -> list[int]:
     """Return an epoch's order."""
-    order = EpochOrder(num_images, shuffle=shuffle, seed=seed)
+    order = EpochOrder(torch.zeros(num_images, dtype=torch.int64), shuffle=shuffle, seed=seed)
     order.set_epoch(epoch)
     return list(order)
 
@@ -19,13 +19,13 @@ def list_order(num_images: int = 40, *, epoch: int = 0, seed: int = 0, shuffle: 
 def test_every_image_comes_once(num_images: int) -> None:
     """An epoch is a permutation of the images."""
     assert sorted(list_order(num_images)) == list(range(num_images))
-    assert len(EpochOrder(num_images, shuffle=True, seed=0)) == num_images
+    assert len(EpochOrder(torch.zeros(num_images, dtype=torch.int64), shuffle=True, seed=0)) == num_images
 
 
 def test_order_depends_on_seed_and_epoch_alone() -> None:
     """The same seed and epoch give the same order, whatever was drawn before; others give others."""
     expected = list_order(epoch=3)
-    order = EpochOrder(40, shuffle=True, seed=0)
+    order = EpochOrder(torch.zeros(40, dtype=torch.int64), shuffle=True, seed=0)
     torch.manual_seed(99)
     for epoch in (0, 7):
         order.set_epoch(epoch)
@@ -58,9 +58,76 @@ def test_every_place_is_as_likely_as_another() -> None:
 def test_order_drives_a_data_loader() -> None:
     """As a DataLoader's sampler it decides which images make up a batch."""
     loader = DataLoader(
-        TensorDataset(torch.arange(10)), batch_size=4, sampler=(order := EpochOrder(10, shuffle=True, seed=1))
+        TensorDataset(torch.arange(10)),
+        batch_size=4,
+        sampler=(order := EpochOrder(torch.zeros(10, dtype=torch.int64), shuffle=True, seed=1)),
     )
     order.set_epoch(5)
     batches = [batch.tolist() for (batch,) in loader]
     expected = list_order(10, epoch=5, seed=1)
     assert batches == [expected[:4], expected[4:8], expected[8:]]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("start", [0, 1, 17, 39, 40])
+def test_order_starts_anywhere(start: int, shuffle: bool) -> None:
+    """From any place on, the order is the rest of that of the whole epoch."""
+    order = EpochOrder(torch.zeros(40, dtype=torch.int64), shuffle=shuffle, seed=0)
+    order.set_epoch(3, start=start)
+    assert list(order) == list_order(epoch=3, shuffle=shuffle)[start:]
+    assert len(order) == 40
+    order.set_epoch(4)
+    assert list(order) == list_order(epoch=4, shuffle=shuffle)
+
+
+LABELS = torch.tensor([0] * 30 + [1] * 7 + [2] * 3)
+
+
+def list_balanced(*, epoch: int = 0, seed: int = 0) -> list[int]:
+    """Return a balanced epoch of 30, 7 and 3 images."""
+    order = EpochOrder(LABELS, shuffle=True, seed=seed, sampling="balanced")
+    order.set_epoch(epoch)
+    return list(order)
+
+
+@pytest.mark.parametrize("epoch", range(5))
+def test_balanced_classes_come_equally_often(epoch: int) -> None:
+    """As many images as there are, of each class as many as of another, in every third of the epoch too."""
+    order = list_balanced(epoch=epoch)
+    assert len(order) == 40
+    for part in (order, order[:12], order[12:24], order[24:]):
+        counts = LABELS[part].bincount(minlength=3)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_images_of_a_balanced_class_take_turns() -> None:
+    """No image comes twice before all of its class came once; of a large class most epochs take others."""
+    counts = torch.tensor(list_balanced()).bincount(minlength=40)
+    for label in range(3):
+        of_class = counts[label == LABELS]
+        assert of_class.max() - of_class.min() <= 1
+    seen = {image for epoch in range(20) for image in list_balanced(epoch=epoch)}
+    assert seen == set(range(40))
+
+
+def test_balanced_order_depends_on_seed_and_epoch_alone() -> None:
+    """The same seed and epoch give the same order, others give others, and a rest is a rest."""
+    torch.manual_seed(7)
+    assert list_balanced(epoch=2) == list_balanced(epoch=2)
+    assert (
+        len({tuple(list_balanced(epoch=epoch, seed=seed)) for epoch in range(4) for seed in range(4)}) == 16
+    )
+    order = EpochOrder(LABELS, shuffle=True, seed=0, sampling="balanced")
+    order.set_epoch(3, start=11)
+    assert list(order) == list_balanced(epoch=3)[11:]
+
+
+def test_one_batch_comes_over_and_over() -> None:
+    """To look for defects, every step of every epoch has the same images, which shuffling chose."""
+    order = EpochOrder(LABELS, shuffle=True, seed=0, sampling="one_batch", batch_size=16)
+    whole = list(order)
+    assert len(whole) == 40
+    assert whole[:16] == list_order(40)[:16]
+    assert whole == (whole[:16] * 3)[:40]
+    order.set_epoch(4, start=16)
+    assert list(order) == whole[16:]

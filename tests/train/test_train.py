@@ -18,10 +18,11 @@ from schemas.vision.history import History, Scores
 from schemas.vision.network import Network
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.shared.errors import InputError
-from stages.shared.files import read_json, sha256_of
+from stages.shared.files import read_json, read_sealed_json, sha256_of, write_sealed_json
 from stages.shared.paths import METRICS, MODEL, PREPARED
 from stages.train.__main__ import main
 from stages.train.best import is_better
+from stages.train.stage import describe_checkpoints
 from stages.vision.checkpoint import read_checkpoint, restore_network
 from stages.vision.dataset import PreparedImages
 from stages.vision.transforms import build_transforms
@@ -113,7 +114,7 @@ def test_checkpoints_are_of_the_best_and_the_last_epoch(
     """Each checkpoint scores what history says of its epoch, and the best is the best of all."""
     # So high a rate makes the epochs go up and down.
     train(tmp_path, training__num_epochs=6, training__best_metric=metric, optimizer__lr=0.05)
-    history = read_json(MODEL / "history.json", History, made_by="")
+    history = read_sealed_json(MODEL / "history.json", History, made_by="")
     assert [record.epoch for record in history.epochs] == [1, 2, 3, 4, 5, 6]
     best: Scores | None = None
     best_epoch = 0
@@ -172,6 +173,12 @@ VARIANTS = [
     ("loss__class_weights", "balanced"),
     ("loss__class_weights", [1.0, 2.0, 3.0]),
     ("loader__shuffle", False),
+    ("loader__sampling", "balanced"),
+    ("loader__sampling", "one_batch"),
+    ("training__max_grad_norm", 0.1),
+    ("training__accumulation_steps", 3),
+    ("training__ema_decay", 0.9),
+    ("training__limit_images", 7),
 ]
 
 
@@ -183,8 +190,37 @@ def test_every_variant_trains(tmp_path: Path, key: str, value: object) -> None:
     read_checkpoint(MODEL / "best.safetensors")
 
 
+@pytest.mark.usefixtures("manifest")
+@pytest.mark.parametrize(
+    ("changes", "ended_by", "num_epochs"),
+    [
+        ({}, "num_epochs", 3),
+        # At such a rate nothing changes, so no epoch is better than the first.
+        ({"training__early_stopping_epochs": 1, "optimizer__lr": 1e-30}, "early_stopping", 2),
+        ({"training__max_minutes": 1e-6}, "time_budget", 1),
+    ],
+    ids=["num_epochs", "early_stopping", "time_budget"],
+)
+def test_history_says_what_ended_training(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    ended_by: str,
+    num_epochs: int,
+) -> None:
+    """Early stopping and the time budget end a run; history and the printed lines say so."""
+    train(tmp_path, **changes)
+    history = read_json(MODEL / "history.json", History, made_by="")
+    assert (history.ended_by, len(history.epochs)) == (ended_by, num_epochs)
+    assert history.is_repeatable == (ended_by != "time_budget")
+    printed = capsys.readouterr().out
+    assert ("ended by training.early_stopping_epochs" in printed) == (ended_by == "early_stopping")
+    assert ("need not give the same bytes" in printed) == (ended_by == "time_budget")
+
+
 REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"training__device": "cuda"}, r"^params\.yaml: training\.device: found cuda, .*; allowed: auto, cpu"),
+    ({"training__precision": "float16"}, r"^params\.yaml: training\.precision: found float16, .*cuda only"),
     ({"loss__class_weights": [1.0, 2.0]}, r"^params\.yaml: loss\.class_weights: found 2 numbers; allowed: "),
     ({"dataset__height_px": 12}, r"^data/prepared: .*height_px=6 .*height_px=12 .*dvc repro prepare-dataset"),
     (
@@ -216,7 +252,7 @@ def test_flat_images_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """Training images of one flat colour have no standard deviation to divide by."""
     manifest = make_project(tmp_path, monkeypatch)
     flat = manifest.model_copy(update={"std": (0.0,)})
-    (PREPARED / "manifest.json").write_text(flat.model_dump_json(), encoding="utf-8")
+    write_sealed_json(PREPARED / "manifest.json", flat)
     with pytest.raises(InputError, match=r"Normalize\.std: found dataset, but .*standard deviation 0"):
         main()
 
@@ -246,3 +282,37 @@ def test_smallest_data_set_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     make_project(tmp_path, monkeypatch, classes=("a", "b"), num_train=1, num_val=1, num_test=1, channels=3)
     train(tmp_path, dataset__color="rgb")
     assert read_checkpoint(MODEL / "best.safetensors")[0].image.color == "rgb"
+
+
+@pytest.mark.usefixtures("manifest")
+@pytest.mark.parametrize("edited", ["optimizer", "data"])
+def test_inputs_that_change_meanwhile_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edited: str
+) -> None:
+    """What changes while training runs is named, and the outputs of the run before stay."""
+    train(tmp_path)
+    before = hash_files(tmp_path / "data")
+
+    def edit(*arguments: Any) -> Any:
+        if edited == "data":
+            (PREPARED / "labels.npy").write_bytes((PREPARED / "labels.npy").read_bytes())
+        else:
+            write_params(tmp_path, optimizer__lr=0.5)
+        return describe_checkpoints(*arguments)
+
+    monkeypatch.setattr("stages.train.stage.describe_checkpoints", edit)
+    named = (
+        r"data/prepared/labels\.npy: changed" if edited == "data" else r"optimizer\.lr: was .*, became 0\.5"
+    )
+    with pytest.raises(InputError, match=f"{named} while the stage was running"):
+        train(tmp_path)
+    assert hash_files(tmp_path / "data") == before
+
+
+@pytest.mark.usefixtures("manifest")
+def test_threads_may_not_be_chosen_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OMP_DYNAMIC is refused in one line: with it torch hangs."""
+    monkeypatch.setenv("OMP_DYNAMIC", "TRUE")
+    with pytest.raises(InputError, match=r"^OMP_DYNAMIC: found TRUE; allowed: false") as caught:
+        train(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -9,17 +9,22 @@ from torch import nn, optim
 from schemas.shared.manifest import Manifest
 from schemas.vision.network import Network
 from schemas.vision.runtime import Numerics, Precision
-from schemas.vision.transforms import AnyTransform, Normalize, ToTensor
+from schemas.vision.transforms import Normalize, ToTensor, Transform
 from stages.train.loop import Training
 from stages.train.losses.cross_entropy import CrossEntropy
 from stages.train.order import EpochOrder
 from stages.train.progress import TrainingProgress
+from stages.train.state import TrainingState, begin_state
 from stages.vision.dataset import PreparedImages, build_loader
 from stages.vision.networks import build_network
-from stages.vision.transforms import build_transforms, without_random
+from stages.vision.transforms import build_mixing, build_transforms, without_random
 from tests.vision.completeness import read_section
 
 CPU = torch.device("cpu")
+
+
+def never_save(state: TrainingState) -> None:
+    """Let training go on."""
 
 
 def make_training(
@@ -32,11 +37,14 @@ def make_training(
     prefetch_factor: int = 2,
     lr: float = 0.05,
     dropout: float = 0.0,
-    augment: Sequence[AnyTransform] = (),
+    augment: Sequence[Transform] = (),
+    mix: Sequence[Transform] = (),
     precision: Precision = "float32",
     criterion: nn.Module | None = None,
     seed: int = 0,
-) -> Training:
+    max_grad_norm: float | None = None,
+    accumulation_steps: int = 1,
+) -> tuple[Training, TrainingState]:
     """Return a training run of a tiny network with SGD and momentum, its learning rate falling by steps."""
     torch.manual_seed(seed)
     cnn = {"channels": [4, 4], "kernel_size": 3, "dropout": dropout}
@@ -49,18 +57,19 @@ def make_training(
         *augment,
         ToTensor(name="ToTensor"),
         Normalize(name="Normalize", mean=manifest.mean, std=manifest.std),
+        *mix,
     )
     images = PreparedImages(folder, manifest, "train", transform=build_transforms(transforms, seed=seed))
     val_images = PreparedImages(
         folder, manifest, "val", transform=build_transforms(without_random(transforms))
     )
-    order = EpochOrder(len(images), shuffle=True, seed=seed)
+    order = EpochOrder(images.labels, shuffle=True, seed=seed)
     optimizer = optim.SGD(network.parameters(), lr=lr, momentum=0.9)
-    return Training(
+    training = Training(
         network=network,
+        initial_weights=None,
         criterion=criterion or CrossEntropy(label_smoothing=0.0),
-        optimizer=optimizer,
-        lr_scheduler=optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step / 10)),
+        mixing=build_mixing(transforms, num_classes=len(manifest.classes), seed=seed),
         train_images=images,
         train_order=order,
         train_batches=build_loader(
@@ -70,10 +79,23 @@ def make_training(
             num_workers=num_workers,
             prefetch_factor=prefetch_factor,
         ),
+        val_images=val_images,
         val_batches=build_loader(val_images, batch_size=batch_size),
+        batch_size=batch_size,
         num_classes=len(manifest.classes),
+        best_metric="loss",
+        max_grad_norm=max_grad_norm,
+        accumulation_steps=accumulation_steps,
         device=CPU,
         numerics=Numerics(threads=1, precision=precision),
         seed=seed,
         progress=TrainingProgress(num_epochs=num_epochs, images_per_epoch=len(images)),
     )
+    state = begin_state(
+        network,
+        optimizer,
+        optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step / 10)),
+        steps_per_epoch=len(training.train_batches),
+        device=CPU,
+    )
+    return training, state

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from schemas.shared.image import ImageForm
+from schemas.shared.inputs import Inputs
 from schemas.vision.calibration import Calibration, Threshold
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import EpochRecord, Scores
@@ -46,8 +47,11 @@ def make_checkpoint(weights: dict[str, Tensor], **changes: Any) -> Checkpoint:
             ),
             "num_epochs": 3,
             "seed": 7,
+            "initial_weights": None,
             "dataset_sha256": "0" * 64,
             "weights_sha256": hash_weights(weights),
+            "inputs": Inputs(params="1" * 64, code="2" * 64, data="0" * 64),
+            "device": "cpu AVX2",
             "libraries": {"torch": "2"},
             "parameters": {},
             **changes,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from schemas.shared.image import ImageForm
 from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
-from stages.shared.files import record_of, write_json
+from stages.shared.files import record_of, write_sealed_json
 from stages.shared.index import write_index
 
 Pixels = npt.NDArray[np.uint8]
@@ -80,7 +80,7 @@ def write_prepared(
             ),
         ),
     )
-    write_json(folder / "manifest.json", manifest)
+    write_sealed_json(folder / "manifest.json", manifest)
     return manifest
 
 

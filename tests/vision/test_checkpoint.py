@@ -13,9 +13,12 @@ import torch
 from safetensors.torch import save as serialize
 from torch import Tensor
 
+from schemas.shared.image import ImageForm
+from schemas.vision.transforms import CenterCrop, Normalize, Resize, ToTensor
 from stages.shared.errors import InputError
 from stages.vision.checkpoint import hash_weights, read_checkpoint, restore_network, write_checkpoint
 from stages.vision.networks import build_network
+from stages.vision.transforms import build_transforms
 from tests.vision.documents import TINY_CNN, make_checkpoint
 
 
@@ -237,3 +240,26 @@ def test_weights_of_another_network_are_refused(weights: dict[str, Tensor]) -> N
     """Weights that the network's code of today has no place for are refused in words."""
     with pytest.raises(InputError, match=r"do not fit the network cnn .*dvc repro train"):
         restore_network(make_checkpoint(weights), weights)
+
+
+def test_network_takes_what_the_preprocessing_makes(path: Path) -> None:
+    """A checkpoint whose preprocessing resizes is restored with the network for that size."""
+    resize = Resize(name="Resize", height_px=12, width_px=8)
+    cut = CenterCrop(name="CenterCrop", height_px=10, width_px=8, in_training=False)
+    preprocessing = (
+        resize,
+        cut,
+        ToTensor(name="ToTensor"),
+        Normalize(name="Normalize", mean=(0.1,), std=(0.3,)),
+    )
+    image = ImageForm(color="grayscale", height_px=10, width_px=8, resize="pad")
+    network = build_network(TINY_CNN, image=image, num_classes=2)
+    write_checkpoint(
+        path, make_checkpoint(network.state_dict(), preprocessing=preprocessing), network.state_dict()
+    )
+    checkpoint, weights = read_checkpoint(path)
+    assert checkpoint.preprocessing == preprocessing
+    pixels = torch.zeros(2, 1, checkpoint.image.height_px, checkpoint.image.width_px, dtype=torch.uint8)
+    inputs = build_transforms(checkpoint.preprocessing)(pixels)
+    assert inputs.shape == (2, 1, 10, 8)
+    assert restore_network(checkpoint, weights).eval()(inputs).shape == (2, 2)

@@ -194,6 +194,15 @@ def test_subset_of_prepared_images_loads(folder: Path) -> None:
     assert_same([(images, labels) for images, labels in DataLoader(subset, batch_size=2)], expected)
 
 
+def test_only_batches_for_a_gpu_are_pinned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pinning costs a copy: the processor's own batches are left alone, also where there is a GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    dataset = PreparedImages(folder, write_prepared(folder), "val")
+    assert not build_loader(dataset, batch_size=2).pin_memory
+    assert not build_loader(dataset, batch_size=2, device=torch.device("cpu")).pin_memory
+    assert build_loader(dataset, batch_size=2, device=torch.device("cuda")).pin_memory
+
+
 @pytest.mark.parametrize("dataset", [Plain(), ListOfSamples(), Subset(Plain(), range(5))])
 def test_loader_takes_any_data_set(dataset: Dataset[Batch]) -> None:
     """A data set that is not ours, with or without __getitems__, is collated as torch does."""
@@ -258,3 +267,15 @@ def test_damaged_manifest_is_refused(folder: Path, text: str) -> None:
     (folder / "manifest.json").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"manifest\.json: .*dvc repro prepare-dataset"):
         read_manifest(folder)
+
+
+@pytest.mark.parametrize("limit", [1, 5, 9, 1000])
+def test_limit_takes_images_from_all_over_the_split(tmp_path: Path, limit: int) -> None:
+    """With a limit there are so many images at most, evenly spread, the same ones every time."""
+    manifest = write_prepared(tmp_path)
+    whole = PreparedImages(tmp_path, manifest, "train").rows
+    limited = PreparedImages(tmp_path, manifest, "train", limit=limit)
+    assert len(limited) == len(limited.labels) == min(limit, 24)
+    assert set(limited.rows) <= set(whole)
+    gaps = np.diff(np.searchsorted(whole, limited.rows))
+    assert gaps.size == 0 or gaps.max() - gaps.min() <= 1

@@ -1,14 +1,16 @@
 """Device, threads and precision."""
 
 import os
+import sys
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 import torch
 
 from schemas.vision.runtime import Device, Numerics
 from stages.shared.errors import InputError
-from stages.vision.runtime import autocast, choose_device, make_deterministic
+from stages.vision.runtime import autocast, choose_device, list_libraries, make_deterministic
 from tests.vision.torch_state import keep_torch_settings
 
 CPU = torch.device("cpu")
@@ -79,3 +81,12 @@ def test_matrix_products_have_the_wanted_precision(precision: str, dtype: torch.
     with autocast(CPU, Numerics.model_validate({"threads": 1, "precision": precision})):
         assert (matrix @ matrix).dtype == dtype
     assert (matrix @ matrix).dtype == torch.float32
+
+
+def test_versions_are_those_of_libraries_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries are named where a network comes from them, for they decide its layers."""
+    for name in ("torchvision", "timm"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    assert not {"torchvision", "timm"} & set(list_libraries())
+    monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
+    assert set(list_libraries()) == {"python", "torch", "numpy", "opencv", "torchvision"}

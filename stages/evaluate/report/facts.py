@@ -44,6 +44,7 @@ def list_facts(
         "Network": [
             ("Name", checkpoint.network.name),
             *_parameters(checkpoint.network.arguments.model_dump()),
+            *_started_from(checkpoint),
             ("Preprocessing", ", ".join(map(_in_words, checkpoint.preprocessing))),
             ("Hash of the weights", wording.short_hash(checkpoint.weights_sha256)),
         ],
@@ -81,6 +82,13 @@ def _walk(place: str, values: Mapping[str, object]) -> Iterator[tuple[str, str]]
             yield f"{place}.{key}", _value(value)
         elif values.get("name", key) == key:
             yield from _walk(f"{place}.{key}", value)
+
+
+def _started_from(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
+    if found := checkpoint.initial_weights:
+        num_new = len(found.other_shape) + len(found.only_in_network)
+        yield "Started from", f"{found.source}, {wording.plural(num_new, 'tensor')} new"
+        yield "Hash of those weights", wording.short_hash(found.sha256)
 
 
 def _parameters(values: dict[str, object]) -> Iterator[tuple[str, str]]:

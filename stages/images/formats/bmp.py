@@ -42,4 +42,4 @@ def read_bmp(data: bytes) -> Header:
             raise cut_off(f"of {num_bytes:,} bytes of pixels it has {max(0, len(data) - start):,}")
     elif data.rfind(b"\0\1", start) < 0:
         raise cut_off("its pixels have no end mark")
-    return Header("BMP", height_px, width_px, 4)
+    return Header("BMP", height_px, width_px, 6)

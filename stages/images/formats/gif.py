@@ -43,7 +43,19 @@ def read_gif(data: bytes) -> Header:
         raise cut_off("it has no end mark") from None
     if not num_frames:
         raise damaged("it holds no picture")
-    return Header("GIF", height_px, width_px, 12, has_alpha=has_alpha, num_frames=num_frames)
+    return Header(
+        "GIF", height_px, width_px, 12 if has_alpha else 9, has_alpha=has_alpha, num_frames=num_frames
+    )
+
+
+def mend_gif(data: bytes) -> bytes:
+    """Return a GIF that read_gif accepts with a background colour that is in its palette.
+
+    OpenCV refuses others. The colour has no say here: what no frame covers is transparent.
+    """
+    if data[10] & 0x80 and data[11] >= 2 << (data[10] & 7):
+        return data[:11] + b"\0" + data[12:]
+    return data
 
 
 def _palette_bytes(flags: int) -> int:

@@ -1,15 +1,14 @@
 """What is known of an image before it is decoded, and the refusal of what cannot be."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Undecodable(ValueError):
     """The bytes are no image that can be used; the message says why, as the rest of a sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What the header of an image file states."""
+class Header(NamedTuple):
+    """What the header of an image file states; a tuple, for one is made of every image in a microsecond."""
 
     format: str
     """As people call it: JPEG, PNG, ..."""
@@ -29,7 +28,10 @@ class Header:
     """Whether OpenCV returns the colours multiplied by alpha."""
 
     orientation: int = 1
-    """EXIF's, 1 to 8; read only where there is alpha, for elsewhere OpenCV sees to it."""
+    """EXIF's, 1 to 8; read only where OpenCV does not see to it."""
+
+    white: int = 0
+    """The value that stands for white, where OpenCV would take another for it; else 0."""
 
     num_frames: int = 1
     """Frames of an animation, pages of a document."""

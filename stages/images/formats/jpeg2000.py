@@ -20,21 +20,23 @@ def read_jpeg2000(data: bytes) -> Header:
     """
     start, end = (0, len(data)) if data.startswith(CODESTREAM) else _find_codestream(data)
     try:
-        _, _, right, bottom, left, top, tile_width, tile_height, _, _, num_channels = _SIZ.unpack_from(
-            data, start + 4
-        )
+        _, _, right, bottom, left, top, *tiles, num_channels = _SIZ.unpack_from(data, start + 4)
         bits = (data[start + 42] & 0x7F) + 1
-        _follow_tiles(data, start + 2, end)
+        num_tiles = _follow_tiles(data, start + 2, end)
     except (IndexError, struct.error):
         raise cut_off("it has no end mark") from None
     height_px, width_px = bottom - top, right - left
-    if height_px <= 0 or width_px <= 0 or not tile_width or not tile_height or not num_channels:
+    tile_width, tile_height, tile_left, tile_top = tiles
+    if min(height_px, width_px, tile_width, tile_height, num_channels) <= 0:
         raise damaged(f"it claims {width_px:,} x {height_px:,} pixels")
+    needed = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
+    if num_tiles != needed:
+        raise damaged(f"of {needed:,} tiles it has {num_tiles:,}")
     if num_channels > 4 or bits > 16:
         raise Undecodable(
             f"has {num_channels} channels of {bits} bits; supported are at most 4 of at most 16 bits"
         )
-    return Header("JPEG 2000", height_px, width_px, 8 + 8 * num_channels, bits, has_alpha=num_channels == 4)
+    return Header("JPEG 2000", height_px, width_px, 3 + 5 * num_channels, bits, has_alpha=num_channels == 4)
 
 
 def _find_codestream(data: bytes) -> tuple[int, int]:
@@ -59,14 +61,16 @@ def _find_codestream(data: bytes) -> tuple[int, int]:
     raise cut_off("it holds no pixels")
 
 
-def _follow_tiles(data: bytes, position: int, end: int) -> None:
-    """Follow segments and tiles to the end mark."""
+def _follow_tiles(data: bytes, position: int, end: int) -> int:
+    """Follow segments and tiles to the end mark; return how many different tiles there are."""
+    tiles: set[int] = set()
     while True:
         (marker,) = struct.unpack_from(">H", data, position)
         if marker == _EOC:
-            return
+            return len(tiles)
         if marker == _SOT:
-            (num_bytes,) = struct.unpack_from(">I", data, position + 6)
+            tile, num_bytes = struct.unpack_from(">HI", data, position + 4)
+            tiles.add(tile)
         else:
             num_bytes = 2 + struct.unpack_from(">H", data, position + 2)[0]
         if marker < 0xFF00:
@@ -75,7 +79,7 @@ def _follow_tiles(data: bytes, position: int, end: int) -> None:
             if not num_bytes:  # up to the end mark
                 if data.rfind(b"\xff\xd9", position, end) < 0:
                     raise cut_off("it has no end mark")
-                return
+                return len(tiles)
             if num_bytes < 14:
                 raise damaged(f"a tile claims {num_bytes} bytes")
         position += num_bytes

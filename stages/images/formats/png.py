@@ -27,7 +27,7 @@ def read_png(data: bytes) -> Header:
     """
     if data[12:16] != b"IHDR" or len(data) < 33:
         raise cut_off("it has no header") if len(data) < 33 else damaged("it has no header")
-    width_px, height_px, bits, color, _, _, interlaced = _IHDR.unpack_from(data, 16)
+    width_px, height_px, bits, color, _, _, _ = _IHDR.unpack_from(data, 16)
     if not (0 < height_px < 2**31 and 0 < width_px < 2**31):
         raise damaged(f"it claims {width_px:,} x {height_px:,} pixels")
     position, num_packed, num_frames, orientation = 8, 0, 1, 1
@@ -64,7 +64,7 @@ def read_png(data: bytes) -> Header:
         "PNG",
         height_px,
         width_px,
-        (12 if has_alpha else 6) * max(1, bits // 8) + (4 if interlaced or num_frames > 1 else 0),
+        (20 if bits == 16 else 11) + 4 * (num_frames > 1) if has_alpha else 6 + 4 * (num_frames > 1),
         bits,
         has_alpha=has_alpha,
         orientation=orientation,

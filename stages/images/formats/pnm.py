@@ -39,4 +39,8 @@ def read_pnm(data: bytes) -> Header:
         num_bytes = num_samples * height_px * (1 if most < 256 else 2)
     if len(data) - end - (kind > 3) < num_bytes:
         raise cut_off(f"of {num_bytes:,} bytes of pixels it has {max(0, len(data) - end - 1):,}")
-    return Header("PNM", height_px, width_px, 12, 16 if most > 255 else 8)
+    # OpenCV looks at the highest value only where 8 bits are written in text.
+    is_scaled = most in (255, 65535) or (kind < 4 and most < 255) or kind == 4
+    bits = 16 if most > 255 else 8
+    white = 0 if is_scaled else most
+    return Header("PNM", height_px, width_px, 12 if white else 6, bits, white=white)

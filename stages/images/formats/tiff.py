@@ -12,7 +12,7 @@ import numpy.typing as npt
 from stages.images.formats.header import Header, Undecodable, cut_off, damaged
 
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 254, 256, 257, 258, 259
-_STRIP_OFFSETS, _ORIENTATION, _CHANNELS, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANAR = 273, 274, 277, 278, 279, 284
+_STRIP_OFFSETS, _CHANNELS, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANAR = 273, 277, 278, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 322, 323, 324, 325
 _EXTRA, _SAMPLE_FORMAT, _DNG = 338, 339, 50706
 
@@ -72,11 +72,10 @@ def read_tiff(data: bytes) -> Header:
         "TIFF",
         height_px,
         width_px,
-        12 * max(1, bits // 8),
+        24 if bits > 8 and extra else 13,
         bits,
         has_alpha=num_channels == 4 and extra in (1, 2),
         is_premultiplied=bits <= 8 or extra == 1,
-        orientation=_one(tags, _ORIENTATION, 1),
         num_frames=_count_pages(data, following, layout),
     )
 

@@ -39,7 +39,15 @@ def read_webp(data: bytes) -> Header:
             orientation = read_orientation(data[start : start + num_bytes])
     if size is None or not num_frames:
         raise damaged("it holds no picture")
-    return Header("WebP", *size, 16, has_alpha=has_alpha, orientation=orientation, num_frames=num_frames)
+    bytes_per_pixel = 13 if num_frames > 1 else 11 if has_alpha else 8
+    return Header(
+        "WebP",
+        *size,
+        bytes_per_pixel,
+        has_alpha=has_alpha,
+        orientation=orientation,
+        num_frames=num_frames,
+    )
 
 
 def _walk(data: bytes, end: int) -> Iterator[tuple[bytes, int, int]]:

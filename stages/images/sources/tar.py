@@ -16,6 +16,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,6 +58,7 @@ class _Header(NamedTuple):
 
     name: bytes
     kind: bytes
+    target: bytes
     size: int
     is_sparse_extended: bool
 
@@ -64,8 +66,9 @@ class _Header(NamedTuple):
 class TarSource:
     """A tar archive.
 
-    Of several members of one name the last counts, as it would after unpacking. A compressed one can only be
-    read from its start, so it is unpacked to a file without a name.
+    Of several members of one name the last counts, as it would after unpacking. A hard link, another name of
+    an earlier member, is that member. A compressed archive can only be read from its start, so it is unpacked
+    to a file without a name.
     """
 
     def __init__(self, path: Path, *, place: str) -> None:
@@ -76,11 +79,15 @@ class TarSource:
         else:
             self._file = _unpack_tar(path, COMPRESSED_TARS[suffix], place=place)
         members = bytearray()
+        hard_links: dict[str, str] = {}
 
         def names() -> Iterator[str]:
-            for raw_name, start, size, is_plain in _walk_tar(self._file):
+            for raw_name, start, size, is_plain, target in _walk_tar(self._file):
                 if name := tidy_name(raw_name, place=place):
                     members.extend(_MEMBER.pack(start, size, is_plain))
+                    hard_links.pop(name, None)
+                    if target:
+                        hard_links[name] = target.removeprefix("./")
                     yield name
 
         try:
@@ -88,6 +95,9 @@ class TarSource:
         except _Damaged as error:
             raise _no_tar(str(error), place=place) from None
         self._names, self._members = sort_members(packed, np.frombuffer(members, dtype=_MEMBER_DTYPE))
+        for name, target in hard_links.items():
+            with suppress(KeyError):
+                self._members[self._names.find(name)] = self._members[self._names.find(target)]
 
     def list_entries(self) -> list[str]:
         return list(self._names)
@@ -97,7 +107,7 @@ class TarSource:
         if not is_plain:
             raise UnreadableFile(
                 "is a link, sparse or no file inside the archive; "
-                "make the archive anew with tar --dereference --hard-dereference"
+                "make the archive anew with tar --dereference"
             )
         refuse_size(num_bytes, max_bytes=max_bytes)
         data = self._file.read_at(start, num_bytes)
@@ -132,14 +142,16 @@ def _no_tar(reason: str, *, place: str) -> InputError:
     return InputError(f"{place}: is no readable tar archive ({reason}); make it anew")
 
 
-def _walk_tar(file: ArchiveFile | UnpackedFile) -> Iterator[tuple[str, int, int, bool]]:
-    """Yield name, place, size of each member and whether it is a plain file; names of folders end in a slash.
+def _walk_tar(file: ArchiveFile | UnpackedFile) -> Iterator[tuple[str, int, int, bool, str]]:
+    """Yield name, place and size of each member, whether it is a plain file, and what it is a hard link to.
+
+    Names of folders end in a slash.
 
     Raises:
         _Damaged: A header is damaged, or the archive ends before its end mark.
     """
     place = 0
-    long_name = b""
+    long_name = long_target = b""
     records: dict[bytes, bytes] = {}
     for_all: dict[bytes, bytes] = {}
     while (block := file.read_at(place, _BLOCK)) != bytes(_BLOCK):
@@ -153,7 +165,9 @@ def _walk_tar(file: ArchiveFile | UnpackedFile) -> Iterator[tuple[str, int, int,
                 raise _Damaged("it is cut off")
             if header.kind == b"L":
                 long_name = data.partition(b"\0")[0]
-            elif header.kind != b"K":  # K is the target of a link, and links are not followed
+            elif header.kind == b"K":
+                long_target = data.partition(b"\0")[0]
+            else:
                 (for_all if header.kind == b"g" else records).update(_read_pax(data, place))
             place = data_start + _round_up(header.size)
             continue
@@ -172,8 +186,10 @@ def _walk_tar(file: ArchiveFile | UnpackedFile) -> Iterator[tuple[str, int, int,
         if place > file.num_bytes:
             raise _Damaged("it is cut off")
         is_plain = header.kind in b"\x0007" and not is_sparse and not is_folder
-        yield f"{text}/" if is_folder else text, data_start, size, is_plain
-        long_name, records = b"", {}
+        target = records.get(b"linkpath") or long_target or header.target
+        link = target.decode("utf-8", "surrogateescape") if header.kind == b"1" else ""
+        yield f"{text}/" if is_folder else text, data_start, size, is_plain, link
+        long_name, long_target, records = b"", b"", {}
 
 
 def _read_header(block: bytes, place: int) -> _Header:
@@ -189,7 +205,8 @@ def _read_header(block: bytes, place: int) -> _Header:
     name = block[:100].partition(b"\0")[0]
     if block[257:263] == b"ustar\0" and (prefix := block[345:500].partition(b"\0")[0]):
         name = prefix + b"/" + name
-    return _Header(name, block[156:157], _number(block[124:136], place), block[482] != 0)
+    target = block[157:257].partition(b"\0")[0]
+    return _Header(name, block[156:157], target, _number(block[124:136], place), block[482] != 0)
 
 
 def _number(field: bytes, place: int) -> int:

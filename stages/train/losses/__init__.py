@@ -14,7 +14,9 @@ def build_loss(loss: Loss, *, class_counts: Sequence[int]) -> nn.Module:
     """Return the loss that params.yaml names.
 
     The module `stages.train.losses.<name>` must hold `build(arguments, *, class_weights)`, where arguments is
-    the block `loss.<name>` and class_weights is a float tensor (num_classes,) or None.
+    the block `loss.<name>` and class_weights is a float tensor (num_classes,) or None. The loss takes logits
+    (N, C) float32 and labels (N,) int64, and is a mean over the images. Where transforms mix images, targets
+    (N, C) float32 come instead of labels; focal is the one loss that does not take them.
 
     Args:
         loss: The section.

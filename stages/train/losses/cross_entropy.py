@@ -10,7 +10,8 @@ class CrossEntropy(nn.Module):
     """Cross-entropy of the softmax, with label smoothing and class weights.
 
     The weighted mean of -log p over a batch, p being the true class's probability; smoothing moves a share of
-    the target from the true class to all classes evenly.
+    the target from the true class to all classes evenly. With soft targets, as MixUp and CutMix make them,
+    the mean of -sum(w * target * log p), which torch divides by the number of images, not by their weights.
     Source: Szegedy et al. 2015, arXiv:1512.00567 (label smoothing).
     """
 
@@ -21,10 +22,10 @@ class CrossEntropy(nn.Module):
         self.label_smoothing = label_smoothing
         self.register_buffer("class_weights", class_weights)
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the scalar loss for logits (N, C) float and labels (N,) int64."""
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the scalar loss for logits (N, C) float and labels (N,) int64 or targets (N, C) float."""
         return functional.cross_entropy(
-            logits, labels, weight=self.class_weights, label_smoothing=self.label_smoothing
+            logits, targets, weight=self.class_weights, label_smoothing=self.label_smoothing
         )
 
 

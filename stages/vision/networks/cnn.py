@@ -6,10 +6,11 @@ from torch import Tensor, nn
 
 from schemas.shared.image import ImageForm
 from schemas.vision.network import Cnn as CnnParams
+from stages.vision.dropout import SampleDropout
 
 
 class Cnn(nn.Module):
-    """Blocks of convolution, ReLU and 2 x 2 max pooling, flattened into one linear layer.
+    """Blocks of convolution, 2 x 2 max pooling and ReLU, flattened into one linear layer.
 
     Source: LeCun et al. 1998, doi:10.1109/5.726791, with ReLU and max pooling.
     """
@@ -31,14 +32,14 @@ class Cnn(nn.Module):
             blocks.append(
                 nn.Sequential(
                     nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2),
-                    nn.ReLU(),
                     nn.MaxPool2d(2),
+                    nn.ReLU(),  # the same after pooling as before it, on a quarter of the values
                 )
             )
             in_channels, height_px, width_px = out_channels, height_px // 2, width_px // 2
         self.features = nn.Sequential(*blocks)
         self.head = nn.Sequential(
-            nn.Flatten(), nn.Dropout(dropout), nn.Linear(in_channels * height_px * width_px, num_classes)
+            nn.Flatten(), SampleDropout(dropout), nn.Linear(in_channels * height_px * width_px, num_classes)
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -47,6 +47,22 @@ def test_loss_is_that_of_torch(weights: Tensor | None, smoothing: float) -> None
     assert torch.equal(found, expected)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weights", WEIGHTS, ids=["plain", "weighted"])
+def test_soft_targets_are_those_of_torch(weights: Tensor | None, smoothing: float) -> None:
+    """Targets that mix classes give the formula: -sum(w * target * log p), over the number of images."""
+    logits, labels = draw_batch()
+    targets = 0.3 * nn.functional.one_hot(labels, 4) + 0.7 * nn.functional.one_hot(labels.flip(0), 4)
+    smoothed = (1 - smoothing) * targets + smoothing / 4
+    of_class = torch.ones(4, dtype=torch.float64) if weights is None else weights.double()
+    expected = -(of_class * smoothed * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    criterion = CrossEntropy(label_smoothing=smoothing, class_weights=weights).double()
+    torch.testing.assert_close(criterion(logits, targets.double()), expected)
+    reference = nn.CrossEntropyLoss(weight=weights, label_smoothing=smoothing)
+    found = CrossEntropy(label_smoothing=smoothing, class_weights=weights)(logits.float(), targets.float())
+    assert torch.equal(found, reference(logits.float(), targets.float()))
+
+
 @pytest.mark.parametrize("weights", WEIGHTS, ids=["plain", "weighted"])
 def test_gradient_is_right(weights: Tensor | None) -> None:
     """The gradient agrees with finite differences."""

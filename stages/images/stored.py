@@ -1,4 +1,4 @@
-"""Transparent images: what is seen when they lie on white paper."""
+"""Images that OpenCV returns as they are stored, made what is seen: on white paper, of 8 bits, upright."""
 
 import cv2
 import numpy as np
@@ -11,15 +11,18 @@ _BAND_ROWS = 64
 """Rows at a time, so that memory stays small."""
 
 
-def lay_on_white(pixels: npt.NDArray[np.uint8 | np.uint16], header: Header, *, gray: bool) -> Pixels:
-    """Return an upright image without transparency.
+def render_stored(pixels: npt.NDArray[np.uint8 | np.uint16], header: Header, *, gray: bool) -> Pixels:
+    """Return an upright image of 8 bits a channel, without transparency.
 
     Args:
-        pixels: (height, width, 4) in BGRA order, as it is stored; or without alpha, where OpenCV found none.
+        pixels: (height, width, 4) in BGRA order, (height, width, 3) in BGR order, or (height, width) gray.
         header: Of the image.
         gray: Whether one channel is wanted, not three in RGB order.
     """
-    if pixels.dtype == np.uint16:
+    if header.white:
+        levels = np.minimum(np.arange(np.iinfo(pixels.dtype).max + 1), header.white)
+        pixels = np.rint(levels * (255 / header.white)).astype(np.uint8)[pixels]
+    elif pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     flat = np.asarray(pixels, dtype=np.uint8)
     if flat.ndim == 3 and flat.shape[2] == 4:

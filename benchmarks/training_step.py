@@ -1,0 +1,169 @@
+"""One training step of a three-layer CNN at batch 256: darkroom's loop against loops written by hand.
+
+    python -m benchmarks.training_step
+
+`plain` is what people write: float32, NCHW. `hand-tuned` is what is commonly advised for a processor:
+channels_last, bfloat16 autocast, a fused optimizer. Same layers, AdamW, cross-entropy, same batch in memory.
+darkroom alone computes deterministically.
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn, optim
+from torch.nn import functional
+
+from benchmarks.timing import measure_alternately, print_table
+from schemas.shared.image import ImageForm
+from schemas.train.optimizer import Optimizer
+from schemas.vision.network import ChosenNetwork, Cnn
+from schemas.vision.runtime import Numerics
+from stages.params.read import read_params
+from stages.train.loop import Training, train_steps
+from stages.train.losses.cross_entropy import CrossEntropy
+from stages.train.optimizer import build_optimizer
+from stages.train.order import EpochOrder
+from stages.train.progress import TrainingProgress
+from stages.train.state import begin_state
+from stages.vision.networks import build_network
+from stages.vision.runtime import make_deterministic
+
+SIDE_PX, NUM_CLASSES = 32, 10
+CHANNELS = (32, 64, 128)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training_step", description=__doc__)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=10, help="steps of each measurement")
+    parser.add_argument("--rounds", type=int, default=9)
+    arguments = parser.parse_args()
+    torch.set_num_threads(os.cpu_count() or 1)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(arguments.batch_size, 3, SIDE_PX, SIDE_PX, generator=generator)
+    labels = torch.randint(NUM_CLASSES, (arguments.batch_size,), generator=generator)
+    contestants: dict[str, Callable[[], object]] = {
+        "plain": build_plain(images, labels, num_steps=arguments.steps),
+        "hand-tuned": build_hand_tuned(images, labels, num_steps=arguments.steps),
+        "darkroom": build_ours(images, labels, num_steps=arguments.steps),
+    }
+    seconds = measure_alternately(contestants, rounds=arguments.rounds)
+    print(f"{arguments.steps} steps of {arguments.batch_size} images, {torch.get_num_threads()} threads")
+    for base in ("plain", "hand-tuned"):
+        print_table(seconds, base=base)
+        print()
+    for base, wanted in (("plain", 2.5), ("hand-tuned", 1.1)):
+        ratios = [slow / fast for slow, fast in zip(seconds[base], seconds["darkroom"], strict=True)]
+        middle = sorted(ratios)[len(ratios) // 2]
+        print(f"darkroom is {middle:.2f} times as fast as {base} (wanted: {wanted})")
+
+
+def build_layers() -> nn.Sequential:
+    """Return the network as people write it: convolution, ReLU, pooling."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    in_channels = 3
+    for channels in CHANNELS:
+        layers += [nn.Conv2d(in_channels, channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        in_channels = channels
+    side_px = SIDE_PX // 2 ** len(CHANNELS)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(in_channels * side_px**2, NUM_CLASSES))
+
+
+def build_plain(images: Tensor, labels: Tensor, *, num_steps: int) -> Callable[[], None]:
+    """Return the loop of every tutorial."""
+    network = build_layers()
+    optimizer = optim.AdamW(network.parameters(), lr=1e-3)
+
+    def run() -> None:
+        torch.use_deterministic_algorithms(False)
+        for _ in range(num_steps):
+            loss = functional.cross_entropy(network(images), labels)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+
+    return run
+
+
+def build_hand_tuned(images: Tensor, labels: Tensor, *, num_steps: int) -> Callable[[], None]:
+    """Return the loop with the usual advice followed."""
+    network = build_layers().to(memory_format=torch.channels_last)
+    optimizer = optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    images = images.contiguous(memory_format=torch.channels_last)
+
+    def run() -> None:
+        torch.use_deterministic_algorithms(False)
+        for _ in range(num_steps):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss = functional.cross_entropy(network(images).float(), labels)
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            optimizer.step()
+
+    return run
+
+
+def build_ours(images: Tensor, labels: Tensor, *, num_steps: int) -> Callable[[], None]:
+    """Return darkroom's own loop over the same batch: all that its steps do, sums and schedule too."""
+    numerics = Numerics(threads=torch.get_num_threads(), precision="bfloat16")
+    torch.manual_seed(0)
+    network = build_network(
+        ChosenNetwork(name="cnn", arguments=Cnn(channels=CHANNELS, kernel_size=3, dropout=0.0)),
+        image=ImageForm(color="rgb", height_px=SIDE_PX, width_px=SIDE_PX, resize="squish"),
+        num_classes=NUM_CLASSES,
+    ).to(memory_format=torch.channels_last)
+    section = read_params().optimizer.model_dump()
+    optimizer = build_optimizer(
+        Optimizer.model_validate({**section, "name": "adamw", "lr": 1e-3}), network.parameters()
+    )
+    batch = (images.contiguous(memory_format=torch.channels_last), labels)
+    training = Training(
+        network=network,
+        initial_weights=None,
+        criterion=CrossEntropy(label_smoothing=0.0),
+        mixing=None,
+        train_images=cast(Any, _NoImages()),
+        train_order=EpochOrder(labels.repeat(num_steps), shuffle=False, seed=0),
+        train_batches=cast(Any, [batch] * num_steps),
+        val_images=cast(Any, _NoImages()),
+        val_batches=cast(Any, []),
+        batch_size=len(labels),
+        num_classes=NUM_CLASSES,
+        best_metric="loss",
+        max_grad_norm=None,
+        accumulation_steps=1,
+        device=torch.device("cpu"),
+        numerics=numerics,
+        seed=0,
+        progress=TrainingProgress(num_epochs=10**6, images_per_epoch=len(labels) * num_steps),
+    )
+    state = begin_state(
+        network,
+        optimizer,
+        optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0),
+        steps_per_epoch=num_steps,
+        device=training.device,
+    )
+
+    def run() -> None:
+        make_deterministic(numerics)
+        train_steps(training, state, save_point=lambda state: None)
+        state.start_next_epoch()
+
+    return run
+
+
+class _NoImages:
+    """Stands in for the data set: batches are in memory already."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take note of nothing."""
+
+
+if __name__ == "__main__":
+    main()

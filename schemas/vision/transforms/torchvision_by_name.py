@@ -1,0 +1,128 @@
+"""Transforms that are torchvision's own, applied image by image.
+
+torchvision takes seconds to import, and a wrong file is refused at once: names and arguments of its
+transforms are written down here, and a test compares them with torchvision. `none` is its None.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, create_model
+
+from schemas.shared.fields import Items, OneLine
+from schemas.vision.transforms.base import Transform
+
+_Number = Annotated[int | float, Field(ge=-1e6, le=1e6)]
+_Numbers = _Number | Annotated[Items[_Number], Field(min_length=1, max_length=4)]
+
+_COLORS = (0.5, 1.5)
+SIGNATURES: dict[str, dict[str, Any]] = {
+    "AugMix": {
+        "severity": 3,
+        "mixture_width": 3,
+        "chain_depth": -1,
+        "alpha": 1.0,
+        "all_ops": True,
+        "interpolation": "bilinear",
+        "fill": "none",
+    },
+    "AutoAugment": {"policy": "imagenet", "interpolation": "nearest", "fill": "none"},
+    "ElasticTransform": {"alpha": 50.0, "sigma": 5.0, "interpolation": "bilinear", "fill": 0},
+    "GaussianNoise": {"mean": 0.0, "sigma": 0.1, "clip": True},
+    "JPEG": {"quality": ...},
+    "RandAugment": {
+        "num_ops": 2,
+        "magnitude": 9,
+        "num_magnitude_bins": 31,
+        "interpolation": "nearest",
+        "fill": "none",
+    },
+    "RandomAdjustSharpness": {"sharpness_factor": ..., "p": 0.5},
+    "RandomAutocontrast": {"p": 0.5},
+    "RandomChannelPermutation": {},
+    "RandomEqualize": {"p": 0.5},
+    "RandomInvert": {"p": 0.5},
+    "RandomPerspective": {"distortion_scale": 0.5, "p": 0.5, "interpolation": "bilinear", "fill": 0},
+    "RandomPhotometricDistort": {
+        "brightness": (0.875, 1.125),
+        "contrast": _COLORS,
+        "saturation": _COLORS,
+        "hue": (-0.05, 0.05),
+        "p": 0.5,
+    },
+    "RandomPosterize": {"bits": ..., "p": 0.5},
+    "RandomSolarize": {"threshold": ..., "p": 0.5},
+}
+"""Arguments and defaults of every transform that makes one image of one image, of the same type and shape."""
+
+_OTHER_FORM = "makes images of another shape; allowed: RandomCrop, RandomResizedCrop, Resize and CenterCrop"
+_OTHER_TYPE = "makes another type of image; write ToTensor"
+_OTHER_COLOR = "makes images of another number of channels; set dataset.color"
+_BOXES = "is for boxes, points and videos, not for classes"
+_CONTAINER = "holds transforms; write them into the list, their own p says how often they apply"
+REFUSED = {
+    **dict.fromkeys(
+        ("FiveCrop", "TenCrop"), "makes several images of one; allowed: RandomCrop and CenterCrop"
+    ),
+    **dict.fromkeys(
+        ("Pad", "RandomResize", "RandomShortestSize", "RandomZoomOut", "ScaleJitter"), _OTHER_FORM
+    ),
+    **dict.fromkeys(
+        ("ConvertImageDtype", "PILToTensor", "ToDtype", "ToImage", "ToPILImage", "ToPureTensor"), _OTHER_TYPE
+    ),
+    **dict.fromkeys(("Grayscale", "RGB"), _OTHER_COLOR),
+    **dict.fromkeys(
+        (
+            "ClampBoundingBoxes",
+            "ClampKeyPoints",
+            "ConvertBoundingBoxFormat",
+            "RandomIoUCrop",
+            "SanitizeBoundingBoxes",
+            "SanitizeKeyPoints",
+            "SetClampingMode",
+            "UniformTemporalSubsample",
+        ),
+        _BOXES,
+    ),
+    **dict.fromkeys(("Compose", "RandomApply", "RandomChoice", "RandomOrder"), _CONTAINER),
+    "Identity": "does nothing; leave it out",
+    "Lambda": "holds code; write a transform of your own, README.md says how",
+    "LinearTransformation": "needs a matrix of all pixels, which a parameter file cannot hold",
+}
+"""The other transforms of torchvision.transforms.v2, and why they have no place in the list."""
+
+
+class TorchvisionTransform(Transform):
+    """A transform of torchvision that has no batched form here."""
+
+    # Its classes are made at run time: there is no source to look for docstrings in.
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
+    random = True
+    stands = "before Normalize"
+
+
+def _find_type(default: object) -> object:
+    """Return what an argument with this default may be."""
+    if isinstance(default, bool):
+        return bool
+    if default == "none":
+        return Literal["none"] | _Numbers
+    return Annotated[str, OneLine] if isinstance(default, str) else _Numbers
+
+
+def _build_schema(name: str, arguments: dict[str, Any]) -> type[TorchvisionTransform]:
+    fields: dict[str, Any] = {
+        key: (_find_type(default), Field(default, description=f"torchvision's argument {key}."))
+        for key, default in arguments.items()
+    }
+    fields["name"] = (Literal[name], ...)
+    return create_model(
+        name,
+        __base__=TorchvisionTransform,
+        __module__=__name__,
+        __doc__=f"torchvision.transforms.v2.{name}, applied image by image.",
+        **fields,
+    )
+
+
+globals().update({name: _build_schema(name, arguments) for name, arguments in SIGNATURES.items()})

@@ -1,0 +1,28 @@
+"""The images of a source with class, split and group, by its folders or by its table."""
+
+from pathlib import Path
+
+from schemas.prepare_dataset.dataset import Dataset
+from stages.images.source import Source, UnreadableFile
+from stages.prepare_dataset.collect import Collection, collect_images
+from stages.prepare_dataset.table import collect_from_table, find_table
+from stages.shared.errors import InputError
+
+
+def list_images(source: Source, dataset: Dataset) -> Collection:
+    """Return what a source holds, as dataset.labels says to read it.
+
+    Raises:
+        InputError: A folder cannot be listed, there is nothing to classify, or the table is wrong.
+    """
+    path = Path(dataset.source)
+    name, is_archive = str(path), path.is_file()
+    entries = source.list_entries()
+    if dataset.labels == "folders":
+        return collect_images(entries, name=name, is_archive=is_archive)
+    table = find_table(entries, dataset.labels, name=name, is_archive=is_archive)
+    try:
+        data = source.read(table, max_bytes=dataset.max_file_bytes)
+    except UnreadableFile as error:
+        raise InputError(f"dataset.labels: {name}/{table}: {error}") from None
+    return collect_from_table(entries, data, table=table, labels=dataset.labels, name=name)

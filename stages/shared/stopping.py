@@ -1,0 +1,193 @@
+"""How a stage stops: Ctrl-C, SIGTERM, and the end of the dvc that started it.
+
+A stage that is asked to stop raises Stopped where it is, unless it said with `defer_stops` that it will look
+itself. A stage whose dvc is gone has become an orphan: the next run may be at work in the same folders, so it
+leaves the process without touching them, not even to clean up.
+"""
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import parent_process
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+STOPPED = 75
+"""Exit status of a stage that was stopped, EX_TEMPFAIL: try again. DVC rightly takes it for a failure."""
+
+KILLED_BY_CTRL_C = 130
+
+_REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SHELLS = {"sh", "ash", "bash", "dash", "fish", "ksh", "zsh", "busybox"}
+_PR_SET_PDEATHSIG = 1
+
+
+class Stopped(KeyboardInterrupt):
+    """The stage was asked to stop; the message says what is kept and how to go on."""
+
+
+class _Requests:
+    """What has been asked of this process; signal handlers have nowhere else to put it."""
+
+    num_interrupts = 0
+    is_stopping = False
+    is_orphan = False
+    is_deferred = False
+    is_publishing = False
+    parents: tuple[int, ...] = ()
+
+
+@contextmanager
+def watch_for_stops() -> Iterator[None]:
+    """Stop in an orderly way in the block, which is all of a stage: when asked, and when dvc dies."""
+    before = {request: signal.getsignal(request) for request in _REQUESTS}
+    for request in _REQUESTS:
+        if before[request] is not signal.SIG_IGN:  # as nohup and a shell's & leave it
+            signal.signal(request, _handle)
+    if "DVC_STAGE" in os.environ:  # DVC started this process, or a shell that it started
+        _follow_dvc()
+    try:
+        yield
+    finally:
+        for request, handler in before.items():
+            signal.signal(request, handler)
+        _Requests.num_interrupts, _Requests.is_stopping = 0, False
+
+
+@contextmanager
+def defer_stops() -> Iterator[None]:
+    """Have requests wait in the block, for `is_asked_to_stop` to find them."""
+    _Requests.is_deferred = True
+    try:
+        yield
+    finally:
+        _Requests.is_deferred = False
+
+
+@contextmanager
+def orphans_leave() -> Iterator[None]:
+    """Have an orphan leave at once in the block, also inside `defer_stops`: outputs are being written."""
+    _Requests.is_publishing = True
+    try:
+        yield
+    finally:
+        _Requests.is_publishing = False
+
+
+def is_asked_to_stop() -> bool:
+    """Return whether the stage should stop as soon as all is safe."""
+    return _Requests.is_stopping
+
+
+def stop(message: str) -> NoReturn:
+    """End the stage, saying how to go on."""
+    if _Requests.is_orphan:
+        _leave(message)
+    raise Stopped(message)
+
+
+def follow_parent() -> None:
+    """Have a worker process live as long as its parent, and not be stopped by anyone else.
+
+    Called first of all in the worker. Ctrl-C and SIGTERM often go to all processes of a run; the parent
+    finishes its step with the workers' help. It can still end them, by `terminate` and `kill`.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None, "a worker process has a parent"
+    bosses = {os.getppid(), parent.pid}
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_obey, args=(bosses,), daemon=True).start()
+    _ask_for_death_signal(signal.SIGKILL)
+    # A fork server stands between the two and outlives the parent, so the kernel's word is not enough.
+    threading.Thread(target=_leave_after, args=(parent,), daemon=True).start()
+
+
+def _obey(bosses: set[int | None]) -> None:
+    """Wait for SIGTERM from one of these processes, then leave."""
+    while hasattr(signal, "sigwaitinfo"):
+        if signal.sigwaitinfo({signal.SIGTERM}).si_pid in bosses:
+            os._exit(0)
+
+
+def _leave_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(STOPPED)
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    _Requests.num_interrupts += number == signal.SIGINT
+    if _Requests.num_interrupts > 1:
+        os._exit(KILLED_BY_CTRL_C)
+    _Requests.is_orphan = _Requests.is_orphan or not _is_parent_alive()
+    was_stopping, _Requests.is_stopping = _Requests.is_stopping, True
+    message = "stopped; nothing was published"
+    if _Requests.is_orphan and (_Requests.is_publishing or not _Requests.is_deferred):
+        _leave(message)
+    if _Requests.is_deferred:
+        return
+    if not was_stopping:  # a second request must not break off the cleaning up after the first
+        raise Stopped(message)
+
+
+def _leave(message: str) -> NoReturn:
+    """Leave without cleaning up."""
+    try:
+        print(message, file=sys.stderr, flush=True)
+    finally:
+        os._exit(STOPPED)
+
+
+def _follow_dvc() -> None:
+    """Be asked to stop when dvc dies, also if a shell stands between dvc and this process."""
+    parent = os.getppid()
+    _Requests.parents = (parent,)
+    if sys.platform != "linux":
+        return
+    _ask_for_death_signal(signal.SIGTERM)
+    if _name_of(parent) in _SHELLS:
+        _Requests.parents = (parent, _parent_of(parent))
+        threading.Thread(target=_await_end, args=_Requests.parents[1:], daemon=True).start()
+    # DVC does not give a stage a process group of its own. Whoever adopts an orphan is of another one.
+    if os.getpgid(os.getppid()) != os.getpgid(0):
+        _Requests.is_orphan = True
+        _leave("stopped: the dvc that started this is gone")
+
+
+def _ask_for_death_signal(number: signal.Signals) -> None:
+    """Have the kernel send a signal when the parent process dies."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+
+
+def _await_end(process: int) -> None:
+    try:
+        descriptor = os.pidfd_open(process)
+    except ProcessLookupError:
+        pass
+    else:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll()
+    _Requests.is_orphan = True
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _is_parent_alive() -> bool:
+    return not _Requests.parents or os.getppid() == _Requests.parents[0]
+
+
+def _name_of(process: int) -> str:
+    return Path(f"/proc/{process}/comm").read_text(errors="replace").strip()
+
+
+def _parent_of(process: int) -> int:
+    # Behind the name in brackets, which may hold anything: state, then the parent.
+    return int(Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])

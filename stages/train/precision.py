@@ -1,0 +1,99 @@
+"""The precision of `training.precision: auto`, measured on this machine once and remembered."""
+
+import json
+import statistics
+import time
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from schemas.shared.image import ImageForm
+from schemas.train.training import PrecisionChoice
+from schemas.vision.runtime import Numerics, Precision
+from stages.shared.files import write_text
+from stages.shared.inputs import hash_json
+from stages.vision.runtime import autocast
+
+_MIN_SPEEDUP = 1.2
+"""bfloat16 costs a little accuracy, and must be worth it."""
+
+_ROUNDS = 3
+_MAX_IMAGES = 64
+
+
+def choose_precision(
+    wanted: PrecisionChoice,
+    network: nn.Module,
+    *,
+    image: ImageForm,
+    device: torch.device,
+    threads: int,
+    machine: Mapping[str, str],
+    memory: Path,
+) -> Precision:
+    """Return the precision a parameter names, or for auto the one that pays here.
+
+    A measurement can go either way where both are about as fast, and a run must repeat byte for byte: what
+    was measured once for a network, threads and a machine holds for every run after it.
+
+    Args:
+        wanted: `training.precision`.
+        network: On the device; it is not changed.
+        image: The images it takes.
+        device: Where it trains.
+        threads: `training.threads`.
+        machine: What else the speed depends on.
+        memory: The JSON file that remembers.
+    """
+    if wanted != "auto":
+        return wanted
+    layers = str(network)
+    key = hash_json(
+        {"layers": layers, "image": image.model_dump(), "threads": threads, "machine": dict(machine)}
+    )
+    known = _read(memory)
+    if key not in known:
+        speedup = measure_speedup(network, image=image, device=device, threads=threads)
+        known[key] = "bfloat16" if speedup >= _MIN_SPEEDUP else "float32"
+        write_text(memory, json.dumps(known, indent=1))
+        print(f"train: training.precision: auto is {known[key]}: bfloat16 is {speedup:.2f} times as fast")
+    return "bfloat16" if known[key] == "bfloat16" else "float32"
+
+
+def measure_speedup(network: nn.Module, *, image: ImageForm, device: torch.device, threads: int) -> float:
+    """Return how many times as fast a training step is in bfloat16; 0 if it does not work at all."""
+    copy = deepcopy(network).train()
+    images = torch.zeros(_MAX_IMAGES, image.num_channels, image.height_px, image.width_px, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    precisions: tuple[Precision, Precision] = ("float32", "bfloat16")
+    seconds: dict[Precision, list[float]] = {precision: [] for precision in precisions}
+    random = torch.get_rng_state()
+    try:
+        for _ in range(_ROUNDS + 1):
+            for precision in precisions:
+                start = time.perf_counter()
+                with autocast(device, Numerics(threads=threads, precision=precision)):
+                    logits = copy(images)
+                logits.float().square().mean().backward()
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                seconds[precision].append(time.perf_counter() - start)
+    except RuntimeError:
+        return 0.0
+    finally:
+        torch.set_rng_state(random)
+    # The first round prepares what the others use.
+    ratios: list[float] = [slow / fast for slow, fast in zip(*seconds.values(), strict=True)]
+    return statistics.median(ratios[1:])
+
+
+def _read(memory: Path) -> dict[str, str]:
+    """Return what was measured before; nothing if there is nothing, or it is damaged."""
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}

@@ -1,0 +1,85 @@
+"""The state of a run as a file: tensors as safetensors, all else as JSON in it. Nothing is unpickled."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_tensors
+from safetensors.torch import save_file
+from torch import Tensor
+
+from stages.shared.files import publish_file
+from stages.train.state import StateDict
+from stages.vision.checkpoint import hash_weights
+
+
+class DamagedState(ValueError):
+    """The file is not what was written."""
+
+
+def write_state(path: Path, state: StateDict) -> None:
+    """Write a state whole: it is there with all its bytes on the disk, or not at all."""
+    tensors: dict[str, Tensor] = {}
+    document = json.dumps(_flatten(state, tensors))
+    envelope = {"document": document, "sha256": _hash(document, tensors)}
+    with publish_file(path) as partial:
+        save_file(tensors, partial, metadata={"darkroom": json.dumps(envelope)})
+
+
+def read_state(path: Path) -> StateDict:
+    """Read a state, its tensors on the processor with the strides they had.
+
+    Raises:
+        DamagedState: A byte of the file is not as it was written.
+        OSError: It cannot be read.
+    """
+    data = path.read_bytes()
+    try:
+        tensors = parse_tensors(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        envelope = json.loads(header["__metadata__"]["darkroom"])
+        document, sha256 = envelope["document"], envelope["sha256"]
+        is_whole = _hash(document, tensors) == sha256
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedState(str(error)) from None
+    if not is_whole:
+        raise DamagedState("it does not have its recorded SHA-256")
+    state: StateDict = _unflatten(json.loads(document), tensors)
+    return state
+
+
+def _hash(document: str, tensors: dict[str, Tensor]) -> str:
+    return hashlib.sha256(f"{hash_weights(tensors)}\n{document}".encode()).hexdigest()
+
+
+def _flatten(value: object, tensors: dict[str, Tensor]) -> object:
+    """Return what JSON can hold of a value, a list [kind, content]; its tensors go into `tensors`."""
+    if isinstance(value, Tensor):
+        name = f"{len(tensors):06}"
+        # A copy always: two tensors that share memory, as tied weights do, are two in the file.
+        tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        return ["tensor", [name, list(value.stride())]]
+    if isinstance(value, dict):
+        return ["dict", [[_flatten(key, tensors), _flatten(item, tensors)] for key, item in value.items()]]
+    if isinstance(value, list | tuple):
+        return [type(value).__name__, [_flatten(item, tensors) for item in value]]
+    assert value is None or isinstance(value, bool | int | float | str), f"{type(value)} cannot be saved"
+    return ["plain", value]
+
+
+def _unflatten(flat: Any, tensors: dict[str, Tensor]) -> Any:
+    kind, content = flat
+    if kind == "tensor":
+        name, strides = content
+        stored = tensors[name]
+        # Elementwise arithmetic takes other paths over other strides; the last bits should not depend on it.
+        return torch.empty_strided(stored.shape, strides, dtype=stored.dtype).copy_(stored)
+    if kind == "dict":
+        return {_unflatten(key, tensors): _unflatten(item, tensors) for key, item in content}
+    if kind in ("list", "tuple"):
+        items = [_unflatten(item, tensors) for item in content]
+        return items if kind == "list" else tuple(items)
+    return content

@@ -1,0 +1,1 @@
+"""`python -m stages.verify`: whether results, dvc.lock and the working folder say the same."""

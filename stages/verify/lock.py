@@ -1,0 +1,112 @@
+"""What dvc.lock says, against the working folder and the cache."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages.params.yaml12 import read_document
+from stages.shared.dvc_cache import find_object, hash_for_dvc
+from stages.shared.errors import InputError
+from stages.shared.inputs import leaves
+from stages.shared.paths import find_dvc_folder
+from stages.shared.text import printable
+
+Entry = Mapping[str, Any]
+
+
+def check_lock() -> tuple[list[str], int]:
+    """Compare parameters, dependencies, outputs and the cache objects behind these with dvc.lock.
+
+    Returns:
+        A line for each that does not agree, and how many files were compared.
+
+    Raises:
+        InputError: There is no dvc.lock, or it cannot be read.
+    """
+    try:
+        stages = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"]
+    except FileNotFoundError:
+        raise InputError("dvc.lock: there is no such file; make it with: dvc repro") from None
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
+        raise InputError("dvc.lock: is damaged; bring it back with: git checkout dvc.lock") from None
+    dvc_folder = find_dvc_folder()
+    if dvc_folder is None:
+        raise InputError(f"{Path.cwd()}: is in no DVC repository; run this at the top of the project")
+    values = read_document("params.yaml").data
+    problems: list[str] = []
+    num_files = 0
+    for stage, noted in stages.items():
+        problems += _check_params(stage, noted.get("params", {}).get("params.yaml", {}), values)
+        for entry in noted.get("deps", []):
+            problems += [f"{stage}: {problem}" for problem in _check_files(entry)]
+        for entry in noted.get("outs", []):
+            found = list(_list_files(Path(entry["path"])))
+            num_files += len(found)
+            problems += [f"{stage}: {problem}" for problem in _check_files(entry)]
+            problems += [f"{stage}: {problem}" for problem in _check_objects(entry, dvc_folder=dvc_folder)]
+    return problems, num_files
+
+
+def _check_params(stage: str, noted: Entry, values: Entry) -> Iterator[str]:
+    then, now = _flatten(noted), _flatten({section: values.get(section) for section in noted})
+    for key in sorted(then.keys() | now.keys()):
+        if then.get(key) != now.get(key):
+            yield (
+                f"{stage}: {key}: dvc.lock says {json.dumps(then.get(key))}, "
+                f"params.yaml {json.dumps(now.get(key))}; make the two agree with: dvc repro"
+            )
+
+
+def _flatten(sections: Entry) -> dict[str, object]:
+    return {key: value for section, content in sections.items() for key, value in leaves(section, content)}
+
+
+def _check_files(entry: Entry) -> Iterator[str]:
+    """Compare a file or folder with its MD5 in dvc.lock."""
+    path = Path(entry["path"])
+    if not path.exists():
+        yield f"{path}: is not there; bring it back with: dvc checkout"
+    elif _hash(path) != entry["md5"]:
+        yield f"{path}: is not what dvc.lock says; bring it up to date with: dvc repro"
+
+
+def _check_objects(entry: Entry, *, dvc_folder: Path) -> Iterator[str]:
+    """Rehash what the cache holds of an output."""
+    wanted = {entry["md5"]: entry["path"]}
+    listing = find_object(entry["md5"], dvc_folder=dvc_folder)
+    if entry["md5"].endswith(".dir") and listing.is_file():
+        with suppress(ValueError, KeyError, TypeError):  # damaged, as its own hash tells below
+            files = json.loads(listing.read_bytes())
+            wanted |= {file["md5"]: f"{entry['path']}/{file['relpath']}" for file in files}
+    for md5, name in wanted.items():
+        path = find_object(md5, dvc_folder=dvc_folder)
+        if not path.is_file():
+            yield f"{printable(name)}: the cache does not have it; put it there with: dvc commit"
+        elif hash_for_dvc(path) != md5.removesuffix(".dir"):
+            yield (
+                f"{printable(name)}: the cache holds damaged bytes of it, {md5}; "
+                "delete that file and put it there again with: dvc commit"
+            )
+
+
+def _hash(path: Path) -> str:
+    """Return DVC's name for a file, or for a folder with all that is in it."""
+    if path.is_file():
+        return hash_for_dvc(path)
+    files = [
+        {"md5": hash_for_dvc(file), "relpath": file.relative_to(path).as_posix()}
+        for file in _list_files(path)
+    ]
+    files.sort(key=lambda file: file["relpath"])
+    return hashlib.md5(json.dumps(files, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _list_files(path: Path) -> Iterator[Path]:
+    """Yield the files that DVC sees: .dvcignore leaves compiled Python out."""
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    return (file for file in files if file.is_file() and file.suffix != ".pyc")

@@ -1,0 +1,50 @@
+"""Any model of timm, an optional library.
+
+For grayscale images timm itself sums the kernels of the first layer. Dropout and stochastic depth inside draw
+for a step, not for a sample.
+"""
+
+from typing import Any
+
+from torch import nn
+
+from schemas.shared.image import ImageForm
+from schemas.vision.network import Timm
+from stages.shared.errors import InputError
+from stages.vision.probe import refuse_other_images
+from stages.vision.weights import Weights
+
+
+def build(arguments: Timm, *, image: ImageForm, num_classes: int) -> nn.Module:
+    """Return the model for images of this form, with new weights.
+
+    Raises:
+        InputError: timm is not installed, or the model takes no images of this form.
+    """
+    network = _create(arguments, image=image, num_classes=num_classes, pretrained=False)
+    refuse_other_images(network, image=image, place=f"network.timm.model: {arguments.model}")
+    return network
+
+
+def fetch_weights(arguments: Timm, *, image: ImageForm) -> Weights:
+    """Return the weights that timm names, fitted to the images, from its cache or the internet."""
+    weights: Weights = _create(arguments, image=image, pretrained=True).state_dict()
+    return weights
+
+
+def _create(
+    arguments: Timm, *, image: ImageForm, pretrained: bool, num_classes: int | None = None
+) -> nn.Module:
+    try:
+        import timm
+    except ImportError:
+        raise InputError(
+            "network.name: timm: the library is not installed; install it with: pip install timm"
+        ) from None
+    name = arguments.model if arguments.weights == "none" else f"{arguments.model}.{arguments.weights}"
+    options: dict[str, Any] = {"in_chans": image.num_channels, "num_classes": num_classes}
+    known = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if known is not None and known.fixed_input_size:
+        options["img_size"] = (image.height_px, image.width_px)
+    network: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
+    return network

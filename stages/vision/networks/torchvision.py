@@ -1,0 +1,86 @@
+"""Any classification model of torchvision.models.
+
+For grayscale images its first convolution takes one channel, with the kernels that three equal channels would
+meet. Its own dropout and stochastic depth draw for a step, not for a sample.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from schemas.shared.image import ImageForm
+from schemas.vision.network import Torchvision
+from stages.shared.errors import InputError
+from stages.vision.probe import refuse_other_images
+from stages.vision.weights import Weights
+
+
+def build(arguments: Torchvision, *, image: ImageForm, num_classes: int) -> nn.Module:
+    """Return the model for images of this form, with new weights.
+
+    Raises:
+        InputError: The model takes no images of this form.
+    """
+    options = _choose_options(arguments, image)
+    network: nn.Module = models.get_model(arguments.model, weights=None, num_classes=num_classes, **options)
+    if image.num_channels == 1:
+        _take_one_channel(network)
+    refuse_other_images(network, image=image, place=f"network.torchvision.model: {arguments.model}")
+    return network
+
+
+def fetch_weights(arguments: Torchvision, *, image: ImageForm) -> Weights:
+    """Return the weights that torchvision names, from its cache or the internet; unpickles no code."""
+    weights = models.get_model_weights(arguments.model)[arguments.weights]
+    state: Weights = weights.get_state_dict(
+        progress=False, check_hash=True, map_location="cpu", weights_only=True
+    )
+    if arguments.model.startswith("vit_"):
+        patch_side = int(arguments.model.rpartition("_")[2])
+        state = models.vision_transformer.interpolate_embeddings(image.height_px, patch_side, state)
+    return state
+
+
+def _choose_options(arguments: Torchvision, image: ImageForm) -> dict[str, Any]:
+    """Return what some models have to be told beside the number of classes."""
+    if arguments.model.startswith("vit_"):
+        if image.height_px != image.width_px:
+            raise InputError(
+                f"network.torchvision.model: {arguments.model} takes square images only; found "
+                f"dataset.height_px: {image.height_px} and width_px: {image.width_px}"
+            )
+        return {"image_size": image.height_px}
+    if arguments.model.startswith("maxvit_"):
+        return {"input_size": (image.height_px, image.width_px)}
+    if arguments.model in ("googlenet", "inception_v3"):
+        # Their weights expect another scale than ImageNet's, which they put right themselves.
+        is_rescaled = arguments.weights != "none" and image.num_channels == 3
+        return {"aux_logits": False, "init_weights": True, "transform_input": is_rescaled}
+    return {}
+
+
+@torch.no_grad()
+def _take_one_channel(network: nn.Module) -> None:
+    """Replace the first convolution, in place."""
+    name, old = next((name, part) for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
+    assert old.in_channels == 3, "every classification model of torchvision starts with three channels"
+    new = nn.Conv2d(
+        1,
+        old.out_channels,
+        _pair(old.kernel_size),
+        stride=_pair(old.stride),
+        padding=old.padding,  # type: ignore[arg-type]
+        bias=old.bias is not None,
+    )
+    new.weight.copy_(old.weight.sum(dim=1, keepdim=True))
+    if old.bias is not None:
+        assert isinstance(new.bias, Tensor)
+        new.bias.copy_(old.bias)
+    network.set_submodule(name, new)
+
+
+def _pair(values: tuple[int, ...]) -> tuple[int, int]:
+    height, width = values
+    return height, width

@@ -1,0 +1,41 @@
+"""A clone of the project that prepares in a moment and trains for a few hundred short steps."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from tests.images.trees import encode
+from tests.pipeline.project import Project, clone_project
+
+_SMALLER = (
+    ("source: data/digits.zip", "source: data/small.zip"),
+    ("height_px: 28", "height_px: 12"),
+    ("width_px: 28", "width_px: 12"),
+    ("batch_size: 64", "batch_size: 8"),
+    ("channels: [16, 32, 64]", "channels: [8, 8]"),
+    ("save_every_steps: none", "save_every_steps: 20"),
+)
+
+
+def make_small_project(destination: Path, *, num_epochs: int) -> Project:
+    """Return a clone in which train ran undisturbed; dvc.lock is committed."""
+    project = clone_project(destination, num_epochs=num_epochs)
+    for old, new in _SMALLER:
+        project.set(old, new)
+    write_small_archive(project.root / "data/small.zip")
+    project.run("dvc repro train")
+    project.run("git add -A && git commit -qm trained")
+    return project
+
+
+def write_small_archive(path: Path, *, num_each: int = 100) -> None:
+    """Write images of three classes, each a bright column on noise."""
+    generator = np.random.default_rng(0)
+    with zipfile.ZipFile(path, "w") as archive:
+        for label in range(3):
+            for number in range(num_each):
+                pixels = generator.integers(0, 160, (12, 12), dtype=np.uint8)
+                pixels[:, 3 * label + 1] += 70
+                name = zipfile.ZipInfo(f"class {label}/{number}.png", date_time=(2000, 1, 1, 0, 0, 0))
+                archive.writestr(name, encode(pixels))

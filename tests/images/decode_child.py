@@ -1,0 +1,88 @@
+"""Decodes files in a process of its own, which a decoder may crash, and tells of each what became of it.
+
+Run as `python -m tests.images.decode_child`: a pickled list of files comes in, a pickled Outcome of each goes
+out as soon as it is known.
+"""
+
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.shared.image import ImageForm
+from stages.images.decode import DEFAULT_LIMITS, Decoder
+from stages.images.formats.header import Undecodable
+from stages.images.resize import Pixels
+from tests.images.trees import form
+
+MAX_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file."""
+
+    pixels: Pixels | None
+    reason: str
+    seconds: float
+    peak_bytes: int
+    """How much memory the process ever held."""
+
+
+def decode_apart(files: Sequence[bytes], wanted: ImageForm | None = None) -> list[Outcome]:
+    """Return what becomes of files in a decoder's own process; one that ends that process fails the test."""
+    task = pickle.dumps((list(files), wanted or form(height_px=4096, width_px=4096)))
+    child = subprocess.run(
+        [sys.executable, "-m", "tests.images.decode_child"], input=task, capture_output=True, check=False
+    )
+    outcomes = []
+    rest = memoryview(child.stdout)
+    while rest:
+        num_bytes = int.from_bytes(rest[:8], "big")
+        outcomes.append(pickle.loads(rest[8 : 8 + num_bytes]))
+        rest = rest[8 + num_bytes :]
+    assert child.returncode == 0, (
+        f"file {len(outcomes)} ended the decoder: {child.returncode} {child.stderr!r}"
+    )
+    return outcomes
+
+
+def read_peak_bytes() -> int:
+    """Return how much memory this process ever held.
+
+    Not `resource.getrusage`: what it says starts with what the parent held.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():  # not on Linux
+        return 0
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+def main() -> None:
+    """Decode what standard input holds."""
+    files, wanted = pickle.load(sys.stdin.buffer)
+    decoder = Decoder(DEFAULT_LIMITS, takes_stderr=True)
+    for data in files:
+        signal.alarm(MAX_SECONDS + 1)  # ends the process
+        start = time.monotonic()
+        pixels, reason = None, ""
+        try:
+            pixels = decoder.decode(data, wanted).pixels
+        except Undecodable as error:
+            reason = str(error)
+        seconds = time.monotonic() - start
+        outcome = pickle.dumps(Outcome(pixels, reason, seconds, read_peak_bytes()))
+        sys.stdout.buffer.write(len(outcome).to_bytes(8, "big") + outcome)
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    # Under its full name, for what is pickled here is unpickled elsewhere.
+    from tests.images.decode_child import main as run
+
+    run()

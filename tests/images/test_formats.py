@@ -1,0 +1,206 @@
+"""Headers are read as Pillow reads them, and memory is what they promise."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from stages.images.decode import DEFAULT_LIMITS, DecodeLimits, Decoder
+from stages.images.formats.detect import read_header
+from stages.images.formats.header import Undecodable
+from stages.images.formats.jpeg import strip_jpeg
+from tests.images.decode_child import decode_apart
+from tests.images.samples import exif, save, scene, whole_files
+from tests.images.trees import decode_whole, form, photograph
+
+WHOLE = whole_files()
+TOLERANCE = {"JPEG": 3, "WebP": 6, "TIFF": 5}
+"""Grey levels, on average: decoders round, and smooth the colours of a JPEG, in ways of their own."""
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_header(name: str) -> None:
+    """Size and number of frames are Pillow's."""
+    header, image = read_header(WHOLE[name]), Image.open(io.BytesIO(WHOLE[name]))
+    assert (header.width_px, header.height_px) == image.size
+    assert header.num_frames == getattr(image, "n_frames", 1)
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if name != "jpeg ycck"])  # Pillow inverts its inks
+def test_pixels(name: str) -> None:
+    """The picture is the one that Pillow decodes."""
+    image = Image.open(io.BytesIO(WHOLE[name]))
+    expected = np.asarray(image.convert("RGB"), dtype=int)
+    difference = np.abs(decode_whole(WHOLE[name]) - expected).mean()
+    assert difference <= TOLERANCE.get(read_header(WHOLE[name]).format, 0.5)
+
+
+def test_ycck() -> None:
+    """The colour space of print JPEGs gives the colours that went in."""
+    assert np.abs(decode_whole(WHOLE["jpeg ycck"]).astype(int) - scene()).mean() < 3
+
+
+jpegs = st.builds(
+    lambda height, width, options: save(scene(height, width), "JPEG", **options),
+    st.integers(1, 70),
+    st.integers(1, 70),
+    st.fixed_dictionaries(
+        {
+            "quality": st.integers(1, 100),
+            "subsampling": st.sampled_from([0, 1, 2]),
+            "progressive": st.booleans(),
+            "optimize": st.booleans(),
+            "restart_marker_blocks": st.integers(0, 9),
+        }
+    ),
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(jpegs)
+def test_whole_jpegs_are_taken(data: bytes) -> None:
+    """Whatever an encoder's options are, its JPEGs have no structure that is refused, bare ones included."""
+    image = Image.open(io.BytesIO(data))
+    for file in (data, strip_jpeg(data), data + data[:20]):
+        header = read_header(file)
+        assert (header.width_px, header.height_px) == image.size
+
+
+def test_whole_jpegs_are_taken_by_a_worker() -> None:
+    """Nor does the decoder complain of them."""
+    rng = np.random.default_rng(0)
+    files = [
+        save(
+            scene(*rng.integers(1, 99, 2), seed=seed),
+            "JPEG",
+            quality=int(rng.integers(1, 101)),
+            subsampling=seed % 3,
+            progressive=seed % 2 == 0,
+            optimize=seed % 5 == 0,
+            restart_marker_blocks=seed % 4,
+        )
+        for seed in range(300)
+    ]
+    files += [
+        save(Image.new("L", (400, 300), 255), "JPEG", optimize=True)
+    ]  # blank: its pixels are null bytes
+    assert {outcome.reason for outcome in decode_apart(files)} == {""}
+
+
+# Which way up.
+
+CORNERS = np.zeros((16, 24, 3), np.uint8)
+CORNERS[:8, :12], CORNERS[:8, 12:], CORNERS[8:, :12] = (250, 0, 0), (0, 250, 0), (0, 0, 250)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        ("JPEG", "RGB"),
+        *((kind, mode) for kind in ("PNG", "WEBP", "TIFF") for mode in ("RGB", "RGBA")),
+    ],
+)
+def test_orientation(kind: str, mode: str, orientation: int) -> None:
+    """All eight orientations are applied, in every format that has them, with and without alpha."""
+    options: dict[str, object] = {"exif": exif(orientation)}
+    if kind == "TIFF":
+        options = {"tiffinfo": {0x0112: orientation}}
+    elif kind == "WEBP":
+        options["lossless"] = True
+    data = save(Image.fromarray(CORNERS).convert(mode), kind, **options)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"), dtype=int)
+    pixels = decode_whole(data)
+    assert pixels.shape == expected.shape
+    assert np.abs(pixels - expected).mean() < 3
+
+
+# Depth and range.
+
+
+@pytest.mark.parametrize(
+    ("most", "value"), [(100, 50), (255, 128), (1000, 500), (4095, 2048), (65535, 32768)]
+)
+@pytest.mark.parametrize("kind", [b"P2", b"P3", b"P5", b"P6"])
+def test_highest_value_of_a_pnm(kind: bytes, most: int, value: int) -> None:
+    """What a PGM or PPM states to be white is white, half of it middle gray."""
+    num_samples = 16 * (3 if kind in (b"P3", b"P6") else 1)
+    sample = b"%d " % value if kind in (b"P2", b"P3") else struct.pack(">H" if most > 255 else "B", value)
+    pixels = decode_whole(kind + b"\n4 4\n%d\n" % most + sample * num_samples)
+    assert set(np.unique(pixels)) <= {127, 128}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "JPEG2000"])
+@pytest.mark.parametrize("gray", [False, True])
+def test_alpha_is_blended_as_pillow_does(kind: str, gray: bool) -> None:
+    """Half transparent pixels are blended with white, to the rounding."""
+    alpha = np.tile(np.linspace(0, 255, 96).astype(np.uint8), (80, 1))
+    image = Image.fromarray(np.dstack([scene(), alpha]))
+    paper = Image.new("RGBA", image.size, "white")
+    paper.alpha_composite(image)
+    options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    expected = np.asarray(paper.convert("RGB").convert("L" if gray else "RGB"), dtype=int)
+    pixels = decode_whole(save(image, kind, **options), "grayscale" if gray else "rgb")
+    assert np.abs(pixels - expected).max() <= 2
+
+
+# Limits.
+
+
+def limited(data: bytes, *, max_pixels: int = 80_000_000, max_file_bytes: int = 10**9) -> None:
+    Decoder(DecodeLimits(max_pixels, max_file_bytes, max_seconds=5)).decode(data, form())
+
+
+def test_too_many_pixels() -> None:
+    """An image of as many pixels as allowed is taken, one of more refused."""
+    limited(WHOLE["jpeg"], max_pixels=96 * 80)
+    with pytest.raises(Undecodable, match=r"^claims 96 x 80 pixels, more than the 7,679 allowed \(dataset"):
+        limited(WHOLE["jpeg"], max_pixels=96 * 80 - 1)
+
+
+def test_kinds_that_take_more_memory() -> None:
+    """They are refused sooner, in proportion, and the message says so."""
+    with pytest.raises(Undecodable, match=r"more than the 3,333 that dataset.max_pixels allows of this kind"):
+        limited(WHOLE["jpeg 2000"], max_pixels=10_000)
+
+
+def test_too_many_bytes() -> None:
+    """A file of as many bytes as allowed is taken, one of more refused."""
+    limited(WHOLE["png"], max_file_bytes=len(WHOLE["png"]))
+    with pytest.raises(Undecodable, match=r"more than the 100 allowed \(dataset.max_file_bytes\)$"):
+        limited(WHOLE["png"], max_file_bytes=100)
+
+
+MEMORY = {
+    "jpeg": ("JPEG", {}),
+    "jpeg progressive": ("JPEG", {"progressive": True, "subsampling": 0}),
+    "png alpha": ("PNG", {}),
+    "webp": ("WEBP", {"method": 0}),
+    "gif": ("GIF", {}),
+    "tiff": ("TIFF", {}),
+    "jpeg 2000": ("JPEG2000", {}),
+    "ppm": ("PPM", {}),
+}
+
+
+@pytest.mark.parametrize("name", MEMORY)
+def test_memory(name: str) -> None:
+    """Decoding takes no more memory for a pixel than the header promises, and the limit counts on."""
+    kind, options = MEMORY[name]
+    image = Image.fromarray(photograph(height=1500, width=2000))
+    mode = {"png alpha": "RGBA", "gif": "L"}.get(name, "RGB")
+    data = save(image.convert(mode), kind, **options)
+    header = read_header(data)
+    small, large = decode_apart([save(image.convert(mode).resize((8, 8)), kind, **options), data])
+    # The file itself is held by the child before it starts.
+    used = (large.peak_bytes - small.peak_bytes) / (1500 * 2000)
+    assert used <= header.bytes_per_pixel + 3.5  # and 10 MB for buffers, and for pickling the answer
+
+
+def test_the_limits_fit_the_promise() -> None:
+    """With the limits that come with darkroom, no worker takes 512 MB for pixels."""
+    assert DEFAULT_LIMITS.max_pixels * 6.1 < 512 * 2**20

@@ -1,0 +1,49 @@
+"""Values of the network that are allowed one by one, but not together."""
+
+from typing import Any
+
+import pytest
+
+from schemas.params import Params, find_conflicts
+from schemas.vision.network import Network
+from tests.params.wrong_params import good_params
+from tests.vision.completeness import names_of
+
+
+def conflicts_of(*, side_px: int = 28, freeze: str = "none", **network: Any) -> list[str]:
+    """Return the keys of the conflicts in a good file with another network."""
+    data = good_params()
+    data["dataset"]["height_px"] = side_px
+    data["network"] |= network
+    data["transfer"]["freeze"] = freeze
+    return [conflict.key for conflict in find_conflicts(Params.model_validate(data))]
+
+
+PRETRAINED = {"model": "resnet18", "weights": "IMAGENET1K_V1"}
+
+
+@pytest.mark.parametrize("name", names_of(Network))
+def test_smallest_images_of_every_network_pass(name: str) -> None:
+    """A network's own smallest side is allowed, and one pixel less is not, at the key that asks for it."""
+    block = getattr(Params.model_validate(good_params()).network, name)
+    assert conflicts_of(name=name, side_px=block.min_side_px) == []
+    if block.min_side_px > 1:
+        key = f"network.{name}.{block.halved_by}"
+        assert conflicts_of(name=name, side_px=block.min_side_px - 1) == [key]
+
+
+def test_weights_are_named_once() -> None:
+    """A file and the library's weights cannot both be the first weights."""
+    file: dict[str, Any] = {"weights_file": "weights.pth"}
+    assert conflicts_of(name="torchvision", torchvision=PRETRAINED) == []
+    assert conflicts_of(name="torchvision", **file) == []
+    assert conflicts_of(name="torchvision", torchvision=PRETRAINED, **file) == ["network.weights_file"]
+
+
+def test_only_weights_can_be_frozen() -> None:
+    """A frozen backbone needs weights from somewhere; random ones are a mistake."""
+    assert conflicts_of(freeze="backbone") == ["transfer.freeze"]
+    assert conflicts_of(freeze="backbone", weights_file="weights.safetensors") == []
+    assert conflicts_of(freeze="backbone", name="torchvision", torchvision=PRETRAINED) == []
+    # The weights of a network that is not chosen are none of its.
+    assert conflicts_of(freeze="backbone", torchvision=PRETRAINED) == ["transfer.freeze"]

@@ -1,0 +1,197 @@
+"""A CSV gives classes, splits and groups, and whatever is wrong with it is told with its line."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.prepare_dataset.dataset import Dataset
+from stages.prepare_dataset.collect import Collection
+from stages.prepare_dataset.table import collect_from_table, find_table
+from stages.prepare_dataset.units import find_groups
+from stages.shared.errors import InputError
+from tests.params.wrong_params import good_params
+from tests.prepare_dataset.samples import split_params
+
+ENTRIES = ["a.png", "b.png", "c.png", "deep/", "deep/d.png", "labels.csv"]
+GOOD = "path,label\na.png,cat\nb.png,dog\n"
+
+
+def read(text: str | bytes, *, entries: list[str] = ENTRIES, table: str = "labels.csv") -> Collection:
+    data = text.encode() if isinstance(text, str) else text
+    return collect_from_table(sorted(entries), data, table=table, labels=table, name="raw")
+
+
+def refusal(text: str | bytes) -> str:
+    """Return what a table is refused with, without what every line of it begins with."""
+    with pytest.raises(InputError) as caught:
+        read(text)
+    lines = str(caught.value).split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert all(line.startswith("dataset.labels: raw/labels.csv:") for line in lines), lines
+    return "\n".join(line.removeprefix("dataset.labels: raw/labels.csv:") for line in lines)
+
+
+def rows_of(collection: Collection) -> list[tuple[str, str, str | None, str | None]]:
+    return [(image.path, image.label, image.split, image.group) for image in collection.images]
+
+
+def test_all_columns() -> None:
+    """Class, split and group are those of the table; the order is that of the paths."""
+    collection = read("path,label,split,group\nb.png,dog,test,p1\na.png,cat,train,p1\nc.png,cat,Valid,\n")
+    assert rows_of(collection) == [
+        ("a.png", "cat", "train", "p1"),
+        ("b.png", "dog", "test", "p1"),
+        ("c.png", "cat", "val", None),
+    ]
+    assert collection.classes == ("cat", "dog")
+    assert collection.given_splits == {"train", "val", "test"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "label,path\ncat,a.png\ndog,b.png\n",
+        "\ufeffpath,label\r\na.png,cat\r\nb.png,dog",
+        ' Path ,"LABEL"\n"a.png","cat"\n\nb.png,dog\n\n',
+        "path,label\n./a.png,cat\ndeep/../b.png,dog\n",
+    ],
+    ids=["order of columns", "mark and line ends of Windows", "quotes, case, empty lines", "dots"],
+)
+def test_ways_to_write_it(text: str) -> None:
+    """Columns come in any order, and what spreadsheets do to a CSV changes nothing."""
+    assert rows_of(read(text)) == rows_of(read(GOOD))
+
+
+def test_other_files_are_left_out() -> None:
+    """What the table does not name has a line and a reason; clutter is counted; what it names is taken."""
+    entries = [*ENTRIES, "note.txt", ".hidden", "Thumbs.db", ".named.png", "odd.dat"]
+    collection = read(f"{GOOD}.named.png,cat\nodd.dat,dog\n", entries=entries)
+    assert {(row.path, row.status) for row in collection.left_out} == {
+        ("c.png", "not_in_table"),
+        ("deep/d.png", "not_in_table"),
+        ("note.txt", "not_an_image"),
+    }
+    assert dict(collection.num_clutter) == {"hidden": 1, "system": 1}
+    assert {image.path for image in collection.images} == {".named.png", "a.png", "b.png", "odd.dat"}
+
+
+def test_paths_are_relative_to_the_table() -> None:
+    """A table in a folder speaks of what stands beside it, and of nothing above."""
+    entries = ["top.png", "set/", "set/labels.csv", "set/1.png", "set/x/", "set/x/2.png"]
+    collection = read("path,label\n1.png,cat\nx/2.png,dog\n", entries=entries, table="set/labels.csv")
+    assert [image.path for image in collection.images] == ["set/1.png", "set/x/2.png"]
+
+
+def test_paths_from_windows_and_macos() -> None:
+    """Backslashes part folders, and accents may be composed or not; labels are composed."""
+    entries = ["labels.csv", "a/", "a/cafe\u0301.png", "b\\1.png"]
+    collection = read("path,label\na\\caf\u00e9.png,e\u0301\nb\\1.png,x\n", entries=entries)
+    assert rows_of(collection) == [("a/cafe\u0301.png", "\u00e9", None, None), ("b\\1.png", "x", None, None)]
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        (GOOD + ",cat\n", "4: path is empty; fill it in, or remove the line"),
+        (GOOD + "c.png, \n", "4: label is empty; fill it in, or remove the line"),
+        (
+            "path,label,split\na.png,cat,\nb.png,dog,train\n",
+            "2: split is empty; fill it in, or leave the column out",
+        ),
+        (GOOD + "./a.png,dog\n", "4: ./a.png stands in line 2 already; keep one of them"),
+        (
+            GOOD + "x.png,cat\n",
+            "4: x.png is no file of the source; correct the path, or remove the line",
+        ),
+        (GOOD + "deep,cat\n", "4: deep is a folder; correct the path, or remove the line"),
+        (GOOD + "../a.png,cat\n", "4: ../a.png is outside the table's folder; give paths relative to it"),
+        (GOOD + "/a.png,cat\n", "4: /a.png is outside the table's folder; give paths relative to it"),
+        (GOOD + "..\\a.png,cat\n", "4: ..\\a.png is outside the table's folder; give paths relative to it"),
+        ("path,label,split\na.png,cat,tset\n", "2: split: found tset; allowed: train, val, test"),
+        ("path,label,split\na.png,cat,val\nb.png,dog,test\n", " split: found test, val, but no train; mark"),
+        ("path,label\na.png,cat\nb.png,cat\n", " found one label, cat; a classifier needs at least two"),
+        ("path,label\na.png,cat\nb.png,Cat \n", " found the classes 'Cat ' and 'cat', which differ only in"),
+        ("path,label\n", " found no images; give it a line for each below the header"),
+        ("a.png,cat\nb.png,dog\n", "1: found a.png,cat, which is no header; allowed: path,label, and"),
+        ("", "1: found nothing, which is no header; allowed: path,label, and"),
+        ("path;label\na.png;cat\n", "1: found path;label, which is no header; allowed: path,label, and"),
+        ("path,group\na.png,cat\n", "1: found path,group, without the column label; allowed: path,label,"),
+        ("path,lable\na.png,cat\n", "1: unknown column lable; did you mean label?"),
+        ("path,label,width\na.png,cat,3\n", "1: unknown column width; allowed: path,label, and, if there"),
+        ("path,label,path\na.png,cat,a.png\n", "1: found the column path twice; keep one of them"),
+        (GOOD + "c.png\n", "4: found 1 cells, where the header has 2; give it as many, and put quotes"),
+        (GOOD + "c.png,a,b\n", "4: found 3 cells, where the header has 2; give it as many, and put quotes"),
+        (GOOD + '"c.png,cat\n', "4: is no CSV: unexpected end of data; save it anew"),
+        (GOOD + f"{'x' * 200_000},cat\n", "4: is no CSV: field larger than field limit (131072); save"),
+        (GOOD.encode() + b"caf\xe9.png,cat\n", " is not UTF-8 (byte 0xe9, somewhere from line"),
+        (GOOD.encode("utf-16"), " is not UTF-8 (byte 0xff, somewhere from line 1 on); save it as CSV UTF-8"),
+        (GOOD + '"new\nline.png",cat\nc.png,\n', "4: new\\nline.png is no file of the source; correct"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(text: str | bytes, refused: str) -> None:
+    """One clear line each, with the number of the line where there is one."""
+    assert refusal(text).startswith(refused)
+
+
+def test_the_first_few_problems_are_told_at_once() -> None:
+    """Ten lines, and how many more there are."""
+    lines = refusal(GOOD + "".join(f"{i}.png,cat\n" for i in range(30))).split("\n")
+    assert [line.split(":")[0] for line in lines[:-1]] == [str(4 + i) for i in range(10)]
+    assert lines[-1] == " 20 more lines are wrong"
+
+
+def test_the_line_is_counted_over_quoted_line_ends() -> None:
+    """A cell that holds a line end does not shift the numbers of the lines below it."""
+    assert refusal('path,label\na.png,"c\nat"\nb.png,\n').startswith("4: label is empty")
+
+
+def test_where_the_table_is_looked_for() -> None:
+    """In an archive it may stand below the folder that holds everything, in a folder only as said."""
+    entries = ["pets/", "pets/1.png", "pets/labels.csv", "__MACOSX/pets/labels.csv"]
+    assert find_table(entries, "labels.csv", name="raw.zip", is_archive=True) == "pets/labels.csv"
+    assert find_table(entries, "pets/labels.csv", name="raw", is_archive=False) == "pets/labels.csv"
+    with pytest.raises(InputError, match=r"^dataset.labels: raw/labels.csv: there is no such file; put the"):
+        find_table(entries, "labels.csv", name="raw", is_archive=False)
+
+
+def test_keys_leave_out_what_is_wrapped_around_everything() -> None:
+    """So that groups and splits are the same in a folder and in an archive of it."""
+    collection = collect_from_table(
+        ["pets/", "pets/1.png", "pets/2.png", "pets/labels.csv"],
+        b"path,label\n1.png,a\n2.png,b\n",
+        table="pets/labels.csv",
+        labels="labels.csv",
+        name="raw.zip",
+    )
+    assert [image.key for image in collection.images] == ["1.png", "2.png"]
+
+
+@pytest.mark.parametrize(
+    "labels", ["labels.txt", "/labels.csv", "../labels.csv", "a/../labels.csv", "a\\labels.csv", "a//b.csv"]
+)
+def test_a_table_outside_the_source_is_refused(labels: str) -> None:
+    """Only what stands in the source is hashed by DVC with it: another table could change unseen."""
+    section = good_params()["dataset"] | {"labels": labels}
+    with pytest.raises(ValueError, match=r"inside dataset\.source"):
+        Dataset.model_validate(section)
+
+
+def test_groups_of_the_table() -> None:
+    """split.group: column takes them; an empty cell stands alone; without any it is refused."""
+    images = read("path,label,group\na.png,cat,p\nb.png,dog,p\nc.png,dog,\n").images
+    assert list(find_groups(images, split_params(group="column"))) == ["p", "p", None]
+    with pytest.raises(InputError, match=r"^split.group: column: found no groups; "):
+        find_groups(read(GOOD).images, split_params(group="column"))
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode), st.booleans())
+def test_any_bytes_are_read_or_refused(data: bytes, with_header: bool) -> None:
+    """Whatever the table holds, there is a collection or one clear message."""
+    message = "dataset.labels: raw/labels.csv:"
+    try:
+        collection = read(GOOD.encode() * with_header + data)
+        assert {image.path for image in collection.images} >= {"a.png", "b.png"}
+    except InputError as error:
+        message = str(error)
+    assert message.startswith("dataset.labels: raw/labels.csv:")
+    assert all(line.isprintable() for line in message.split("\n"))

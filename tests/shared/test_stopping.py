@@ -1,0 +1,182 @@
+"""A stage ends when it is asked to and when its dvc is gone, and leaves nobody behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+WAITING = """
+import signal, time
+from pathlib import Path
+from stages.shared.errors import run_stage
+def main():
+    try:
+        Path("ready").touch()
+        time.sleep(60)
+    finally:
+        Path("cleaned").touch()
+run_stage(main)
+"""
+STEPPING = """
+import time
+from pathlib import Path
+from stages.shared.errors import run_stage
+from stages.shared.stopping import defer_stops, is_asked_to_stop, stop
+def main():
+    with defer_stops():
+        Path("ready").touch()
+        while not is_asked_to_stop():
+            time.sleep(0.01)
+        time.sleep(0.3)
+        Path("saved").touch()
+        stop("stopped after step 3")
+run_stage(main)
+"""
+WORKING = """
+import multiprocessing, os, sys, time
+from pathlib import Path
+from stages.shared.errors import run_stage
+from stages.shared.stopping import follow_parent
+def work(method):
+    follow_parent()
+    Path("worker").write_text(str(os.getpid()))
+    time.sleep(60)
+def main():
+    worker = multiprocessing.get_context(sys.argv[1]).Process(target=work, args=(1,), daemon=True)
+    worker.start()
+    while not Path("worker").exists() or not Path("worker").read_text():
+        time.sleep(0.01)
+    Path("ready").touch()
+    time.sleep(60)
+if __name__ == "__main__":
+    run_stage(main)
+"""
+
+
+def start(code: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start a stage in a process group of its own and return it when it is at work."""
+    (folder / "stage.py").write_text(code)
+    process = subprocess.Popen(
+        [sys.executable, "stage.py", *arguments],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(folder / "ready")
+    return process
+
+
+def wait_for(path: Path) -> None:
+    """Wait until a file is there."""
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path.name} does not come"
+        time.sleep(0.01)
+
+
+def is_running(process: int) -> bool:
+    """Return whether a process lives, and is not only waiting to be buried."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until_gone(process: int, *, seconds: float = 5.0) -> None:
+    """Wait for a process to end."""
+    deadline = time.monotonic() + seconds
+    while is_running(process):
+        assert time.monotonic() < deadline, f"process {process} goes on"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stage_that_is_asked_to_stop_says_one_line(tmp_path: Path, number: signal.Signals) -> None:
+    """Status 75, one line, no traceback, and what the stage had begun is cleaned up."""
+    process = start(WAITING, tmp_path)
+    process.send_signal(number)
+    assert process.communicate(timeout=10) == ("", "stopped; nothing was published\n")
+    assert process.returncode == 75
+    assert (tmp_path / "cleaned").exists()
+
+
+def test_a_stage_may_finish_its_step_first(tmp_path: Path) -> None:
+    """Requests wait until the stage looks; a second SIGTERM changes nothing."""
+    process = start(STEPPING, tmp_path)
+    process.terminate()
+    time.sleep(0.1)
+    process.terminate()
+    assert process.communicate(timeout=10) == ("", "stopped after step 3\n")
+    assert process.returncode == 75
+    assert (tmp_path / "saved").exists()
+
+
+def test_a_second_ctrl_c_quits_at_once(tmp_path: Path) -> None:
+    """Who cannot wait for the step need not."""
+    process = start(STEPPING, tmp_path)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert not (tmp_path / "saved").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
+@pytest.mark.parametrize("shell", ["exec", "fork"])
+def test_no_orphan_outlives_its_dvc(tmp_path: Path, shell: str) -> None:
+    """When dvc is killed the stage ends, also behind a shell, and touches nothing in doing so."""
+    # What stands for dvc starts the stage as DVC does: through a shell, which may stay between the two.
+    tail = "; true" if shell == "fork" else ""
+    (tmp_path / "stage.py").write_text(
+        WAITING.replace('Path("ready")', 'import os; Path("pid").write_text(str(os.getpid())); Path("ready")')
+    )
+    command = ["/bin/bash", "-c", f"{sys.executable} stage.py{tail}"]
+    dvc = subprocess.Popen(
+        [sys.executable, "-c", f"import subprocess; subprocess.run({command})"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "DVC_STAGE": "train"},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_for(tmp_path / "ready")
+    stage = int((tmp_path / "pid").read_text())
+    assert is_running(stage)
+    dvc.kill()
+    dvc.wait()
+    wait_until_gone(stage)
+    assert not (tmp_path / "cleaned").exists()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_workers_are_stopped_by_their_parent_alone(tmp_path: Path, method: str) -> None:
+    """What goes to the whole group leaves a worker at work until its parent ends it."""
+    process = start(WORKING, tmp_path, method)
+    worker = int((tmp_path / "worker").read_text())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(worker, number)
+    time.sleep(0.2)
+    assert is_running(worker)
+    process.terminate()
+    process.communicate(timeout=10)
+    wait_until_gone(worker)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_workers_die_with_their_parent(tmp_path: Path, method: str) -> None:
+    """A parent that is killed leaves no worker behind."""
+    process = start(WORKING, tmp_path, method)
+    worker = int((tmp_path / "worker").read_text())
+    process.kill()
+    process.communicate(timeout=10)
+    wait_until_gone(worker)

@@ -1,0 +1,138 @@
+"""What a network holds before its first step."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from schemas.shared.image import ImageForm
+from schemas.shared.manifest import Manifest
+from schemas.vision.network import ChosenNetwork, Network
+from schemas.vision.transforms import Normalize, ToTensor
+from stages.shared.errors import InputError
+from stages.shared.files import sha256_of
+from stages.shared.paths import MODEL
+from stages.train.__main__ import main
+from stages.train.first_weights import fit_to_images, refuse_lone_image
+from stages.vision.checkpoint import read_checkpoint, restore_network
+from stages.vision.dataset import PreparedImages
+from stages.vision.networks import build_network
+from stages.vision.transforms import build_transforms
+from tests.train.project import make_project, write_params
+from tests.vision.completeness import read_section
+from tests.vision.torch_state import keep_torch_settings
+
+FIXED = ["ToTensor", {"Normalize": {"mean": "dataset", "std": "dataset"}}]
+
+
+@pytest.fixture(autouse=True)
+def _keep_torch_settings() -> Iterator[None]:
+    with keep_torch_settings():
+        yield
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
+    """Return the prepared data set of a project, which is the current folder."""
+    return make_project(tmp_path, monkeypatch)
+
+
+def make_form(side_px: int) -> ImageForm:
+    """Return the form of small square images."""
+    return ImageForm(color="rgb", height_px=side_px, width_px=side_px, resize="crop")
+
+
+def choose(name: str, **arguments: object) -> ChosenNetwork:
+    """Return a choice of the committed section."""
+    section = read_section("network")
+    return Network.model_validate({**section, "name": name, name: {**section[name], **arguments}}).chosen()
+
+
+@pytest.mark.usefixtures("manifest")
+def test_a_checkpoint_holds_what_was_fitted_to_training_images(tmp_path: Path) -> None:
+    """The whitening of training images stands in the checkpoint, and evaluation needs no images for it."""
+    write_params(tmp_path, network__name="airbench", training__num_epochs=1)
+    main()
+    checkpoint, weights = read_checkpoint(MODEL / "best.safetensors")
+    fresh = build_network(checkpoint.network, image=checkpoint.image, num_classes=3).state_dict()
+    assert not torch.equal(weights["whitening.kernels"], fresh["whitening.kernels"])
+    restored = restore_network(checkpoint, weights).state_dict()
+    assert torch.equal(restored["whitening.kernels"], weights["whitening.kernels"])
+
+
+def test_images_are_drawn_by_the_seed(manifest: Manifest) -> None:
+    """The same seed shows the network the same images; another seed others."""
+    network = choose("airbench", whitening_images=5, widths=[4])
+    to_float = (
+        ToTensor(name="ToTensor"),
+        Normalize(name="Normalize", mean=manifest.mean, std=manifest.std),
+    )
+    images = PreparedImages(Path("data/prepared"), manifest, "train", transform=build_transforms(to_float))
+
+    def fitted(seed: int) -> torch.Tensor:
+        built = build_network(network, image=manifest.image, num_classes=3)
+        fit_to_images(built, images, seed=seed)
+        kernels: torch.Tensor = built.state_dict()["whitening.kernels"]
+        return kernels
+
+    assert torch.equal(fitted(0), fitted(0))
+    assert not torch.equal(fitted(0), fitted(1))
+
+
+@pytest.mark.usefixtures("manifest")
+def test_training_starts_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights of a file are the network's before the first step; what did not fit is printed and recorded."""
+    write_params(tmp_path, network__name="resnet", training__num_epochs=1)
+    main()
+    _, weights = read_checkpoint(MODEL / "last.safetensors")
+    weights["head.1.weight"] = torch.zeros(7, 4)
+    weights["old.weight"] = torch.zeros(1)
+    save_file(weights, tmp_path / "start.safetensors")
+    capsys.readouterr()
+    write_params(
+        tmp_path,
+        network__name="resnet",
+        network__weights_file="start.safetensors",
+        transfer__freeze="backbone",
+        training__num_epochs=1,
+    )
+    main()
+    printed = capsys.readouterr().out
+    assert "starting from start.safetensors" in printed
+    assert "of another shape, so new: head.1.weight" in printed
+    assert "not in the network, so left out: old.weight" in printed
+    checkpoint, trained = read_checkpoint(MODEL / "last.safetensors")
+    found = checkpoint.initial_weights
+    assert found is not None
+    assert (found.source, found.sha256) == ("start.safetensors", sha256_of(tmp_path / "start.safetensors"))
+    assert (found.other_shape, found.only_in_weights) == (("head.1.weight",), ("old.weight",))
+    for name, tensor in trained.items():
+        assert torch.equal(tensor, weights[name]) != name.startswith("head."), name
+
+
+@pytest.mark.usefixtures("manifest")
+def test_training_by_file_repeats_byte_for_byte(tmp_path: Path) -> None:
+    """Two runs on features computed once write the same checkpoint."""
+    write_params(tmp_path, training__num_epochs=1)
+    main()
+    (tmp_path / "start.safetensors").write_bytes((MODEL / "last.safetensors").read_bytes())
+    changes = {"network__weights_file": "start.safetensors", "transfer__freeze": "backbone"}
+    hashes = set()
+    for _ in range(2):
+        write_params(tmp_path, transforms=FIXED, training__num_epochs=2, **changes)
+        main()
+        hashes.add(sha256_of(MODEL / "last.safetensors"))
+    assert len(hashes) == 1
+
+
+def test_a_single_image_is_refused_where_batch_norm_needs_two() -> None:
+    """A network whose last batch norm sees one pixel cannot learn from one image; others can."""
+    tiny = build_network(choose("resnet", widths=[4, 4]), image=make_form(2), num_classes=2)
+    with pytest.raises(InputError, match=r"loader\.batch_size: leaves a single image"):
+        refuse_lone_image(tiny, image=make_form(2), smallest=1)
+    network = build_network(choose("resnet", widths=[4, 4]), image=make_form(8), num_classes=2)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    refuse_lone_image(network, image=make_form(8), smallest=1)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

@@ -1,0 +1,74 @@
+"""The learning-rate range test."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from stages.shared.errors import InputError
+from stages.train import lr_range_test
+from stages.train.lr_range_test import Point, draw, smooth, spread_rates, suggest
+from tests.train.project import hash_files, make_project
+from tests.vision.torch_state import keep_torch_settings
+
+
+@pytest.fixture(autouse=True)
+def _keep_torch_settings() -> Iterator[None]:
+    with keep_torch_settings():
+        yield
+
+
+def test_rates_rise_by_one_factor() -> None:
+    """From start to end, the same factor between any two steps."""
+    assert spread_rates(0.001, 10.0, num_steps=5) == pytest.approx([0.001, 0.01, 0.1, 1.0, 10.0])
+
+
+def test_smoothing_keeps_a_constant_and_starts_at_the_first_loss() -> None:
+    """A constant loss stays what it is from the first step on; a test cut short has fewer points."""
+    points = smooth([0.1, 0.2, 0.3, 0.4], [2.0, 2.0, 2.0])
+    assert [point.smoothed for point in points] == pytest.approx([2.0, 2.0, 2.0])
+    assert smooth([0.1, 0.2], [4.0, 2.0])[1].smoothed == pytest.approx((0.95 * 4 + 2) / 1.95)
+
+
+def test_suggestion_is_where_the_loss_falls_fastest() -> None:
+    """The steepest fall before the lowest loss, however the loss jumps after it."""
+    losses = [3.0, 2.9, 2.7, 2.0, 1.4, 1.2, 1.1, 1.6, 5.0, 1.2]
+    points = [Point(10.0**place, loss, loss) for place, loss in enumerate(losses)]
+    assert suggest(points) == 10.0**3
+    assert suggest([Point(place + 1.0, loss, loss) for place, loss in enumerate([1.0, 2.0, 3.0])]) is None
+
+
+def test_plot_is_an_image() -> None:
+    """The SVG is well-formed and marks the suggestion; flat losses and a single step draw too."""
+    for losses in ([3.0, 2.0, 1.0], [1.0, 1.0], [1.0]):
+        points = smooth([0.01, 0.1, 1.0], losses)
+        ElementTree.fromstring(draw(points, 0.1))
+    assert ">0.1<" in draw(smooth([0.01, 0.1, 1.0], [3.0, 2.0, 1.0]), 0.1)
+
+
+def test_run_writes_plot_and_suggestion_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command leaves a table and a plot that repeat byte for byte, and no output of the pipeline."""
+    make_project(tmp_path, monkeypatch)
+    before = hash_files(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lr_range_test", "--steps", "30", "--end-lr", "100"])
+    lr_range_test.main()
+    first = hash_files(tmp_path)
+    added = {name for name in first.keys() - before.keys() if not name.startswith(".dvc/")}
+    assert added == {"data/lr_range_test/losses.csv", "data/lr_range_test/losses.svg"}
+    rows = (tmp_path / "data/lr_range_test/losses.csv").read_text().splitlines()
+    assert rows[0] == "lr,loss,smoothed_loss"
+    assert float(rows[1].split(",")[0]) == pytest.approx(1e-6)
+    assert "optimizer.lr:" in capsys.readouterr().out
+    lr_range_test.main()
+    assert hash_files(tmp_path) == first
+
+
+def test_rates_the_wrong_way_round_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the option, what was found and what is allowed."""
+    monkeypatch.setattr(sys, "argv", ["lr_range_test", "--start-lr", "1", "--end-lr", "0.1"])
+    with pytest.raises(InputError, match=r"--start-lr: found 1\.0; allowed: less than --end-lr, 0\.1"):
+        lr_range_test.main()

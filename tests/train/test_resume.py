@@ -1,0 +1,306 @@
+"""A run that goes on from a saved state ends in the bits of one that never stopped."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from schemas.shared.manifest import Manifest
+from schemas.vision.transforms import RandomCrop, RandomHorizontalFlip
+from stages.shared.dvc_cache import hash_for_dvc
+from stages.shared.errors import InputError
+from stages.shared.stopping import Stopped
+from stages.train import resume
+from stages.train.loop import run_epoch
+from stages.train.resume import SavedState, open_saved_state, prune
+from stages.train.state import TrainingState
+from stages.train.state_file import DamagedState, read_state, write_state
+from stages.vision.checkpoint import hash_weights
+from tests.train.toy import make_training
+from tests.vision.completeness import read_section
+from tests.vision.prepared import write_prepared
+from tests.vision.torch_state import keep_torch_settings
+
+NUM_EPOCHS = 2
+NUM_STOPS = NUM_EPOCHS * 6
+"""Save points of a toy run: five steps an epoch, and its end."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with keep_torch_settings():
+        torch.set_num_threads(1)
+        yield
+
+
+@pytest.fixture
+def dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The .dvc folder of an empty repository, which DVC names to the stage."""
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("DVC_STAGE", "train")
+    return tmp_path / ".dvc"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("prepared")
+
+
+@pytest.fixture(scope="module")
+def manifest(folder: Path) -> Manifest:
+    """Return a data set of 24 training images, which batches of 5 do not divide."""
+    return write_prepared(folder)
+
+
+def section(**changes: Any) -> Any:
+    """Return the section `training` with an hour between saves."""
+    from schemas.train.training import Training
+
+    return Training.model_validate(
+        {**read_section("training"), "save_every_steps": "none", "save_every_seconds": 3600.0, **changes}
+    )
+
+
+class Toy:
+    """A run with augmentation, dropout and an optimizer that remembers."""
+
+    def __init__(self, folder: Path, manifest: Manifest, **arguments: Any) -> None:
+        augment = (
+            RandomCrop(name="RandomCrop", padding=2),
+            RandomHorizontalFlip(name="RandomHorizontalFlip", p=0.5),
+        )
+        self.training, self.state = make_training(folder, manifest, dropout=0.5, augment=augment, **arguments)
+        self.num_points = 0
+
+    def run(self, saved: SavedState | None, *, stop_at: int | None = None) -> str:
+        """Go on to the end, or to a save point; return a hash of all that is published."""
+
+        def save_point(state: TrainingState) -> None:
+            self.num_points += 1
+            if saved is not None:
+                saved.save_point(state)
+            if self.num_points == stop_at:
+                assert saved is not None
+                saved.save(state)
+                raise Stopped
+
+        while self.state.epoch < NUM_EPOCHS:
+            run_epoch(self.training, self.state, save_point=save_point)
+        best = self.state.best
+        assert best is not None
+        history = [record.model_dump() for record in self.state.history]
+        return json.dumps(
+            [hash_weights(self.state.network.state_dict()), hash_weights(best.weights), history]
+        )
+
+
+@pytest.mark.usefixtures("dvc")
+@pytest.mark.parametrize("stop_at", range(1, NUM_STOPS + 1))
+def test_a_run_resumed_at_any_step_ends_in_the_same_bits(
+    folder: Path, manifest: Manifest, stop_at: int
+) -> None:
+    """Weights, best weights and history are those of the unbroken run, wherever it was stopped."""
+    expected = Toy(folder, manifest).run(None)
+    with open_saved_state({"a": 1}, section()) as saved:
+        assert not saved.restore(Toy(folder, manifest).state)
+        with pytest.raises(Stopped):
+            Toy(folder, manifest).run(saved, stop_at=stop_at)
+    torch.manual_seed(5)
+    other = Toy(folder, manifest)
+    with open_saved_state({"a": 1}, section()) as saved:
+        assert saved.restore(other.state)
+        assert other.run(saved) == expected
+    assert other.num_points == NUM_STOPS - stop_at
+
+
+@pytest.mark.usefixtures("dvc")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
+def test_workers_and_resuming_together_change_nothing(folder: Path, manifest: Manifest) -> None:
+    """A run begun without workers and gone on with some ends in the same bits."""
+    expected = Toy(folder, manifest).run(None)
+    for num_workers, prefetch_factor in ((1, 2), (2, 4), (4, 2)):
+        loader = {"num_workers": num_workers, "prefetch_factor": prefetch_factor}
+        with open_saved_state({"a": num_workers}, section()) as saved, pytest.raises(Stopped):
+            Toy(folder, manifest).run(saved, stop_at=3)
+        with open_saved_state({"a": num_workers}, section()) as saved:
+            other = Toy(folder, manifest, **loader)
+            assert saved.restore(other.state)
+            assert other.run(saved) == expected
+
+
+def test_two_newest_states_are_kept(dvc: Path, folder: Path, manifest: Manifest) -> None:
+    """Saving after every step leaves the last two, and a damaged one is passed over for the one before."""
+    toy = Toy(folder, manifest)
+    with open_saved_state({}, section(save_every_steps=1)) as saved:
+        expected = toy.run(saved)
+        older, newer = sorted(dvc.rglob("state-*.safetensors"))
+        newer.write_bytes(newer.read_bytes()[:-1])
+        other = Toy(folder, manifest)
+        assert saved.restore(other.state)
+        assert other.run(None) == expected
+        older.write_bytes(b"")
+        assert not saved.restore(Toy(folder, manifest).state)
+
+
+def test_saving_by_the_clock(
+    dvc: Path, folder: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state is saved once the seconds are over, and not before."""
+    now = 0.0
+    monkeypatch.setattr("stages.train.resume.time.monotonic", lambda: now)
+    monkeypatch.setattr("stages.train.lock.time.monotonic", lambda: now)
+    toy = Toy(folder, manifest)
+    with open_saved_state({}, section(save_every_seconds=10.0)) as saved:
+        now = 9.9
+        saved.save_point(toy.state)
+        assert not list(dvc.rglob("state-*"))
+        now = 10.0
+        saved.save_point(toy.state)
+        assert len(list(dvc.rglob("state-*"))) == 1
+
+
+@pytest.mark.usefixtures("dvc")
+def test_another_key_starts_fresh(folder: Path, manifest: Manifest) -> None:
+    """A state is found by all that the result depends on, and by nothing less."""
+    toy = Toy(folder, manifest)
+    with open_saved_state({"params": {"lr": 0.1}}, section()) as saved:
+        saved.save(toy.state)
+        assert saved.restore(Toy(folder, manifest).state)
+    with open_saved_state({"params": {"lr": 0.2}}, section()) as saved:
+        assert not saved.restore(toy.state)
+
+
+def test_a_full_disk_does_not_end_a_good_run(
+    folder: Path,
+    manifest: Manifest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    dvc: Path,
+) -> None:
+    """If a state cannot be saved, a line says so and training goes on."""
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    toy = Toy(folder, manifest)
+    with open_saved_state({}, section()) as saved:
+        monkeypatch.setattr(resume, "write_state", fail)
+        saved.save(toy.state)
+    assert "cannot save its state: No space left on device" in capsys.readouterr().out
+    assert not list(dvc.rglob("state-*"))
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from stages.train.lock import hold
+with hold(Path(sys.argv[1])):
+    print("holds", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_run_says_who_has_the_state(dvc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another process trains the same, a run is refused; when that dies, it may."""
+    monkeypatch.setattr(resume, "_PATIENCE_SECONDS", 0.2)
+    with open_saved_state({}, section()):
+        [folder] = (dvc / "tmp/darkroom/resume").iterdir()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(folder)],
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": str(Path.cwd())},
+    )
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    with (
+        pytest.raises(InputError, match=rf"process {holder.pid} on .*, begun in .* trains just this already"),
+        open_saved_state({}, section()),
+    ):
+        pass
+    holder.kill()
+    holder.communicate()
+    with open_saved_state({}, section()):
+        pass
+
+
+def test_a_state_stays_until_dvc_has_the_result(dvc: Path, folder: Path, manifest: Manifest) -> None:
+    """After publishing, the state is there until the cache holds every file of the result."""
+    outputs = dvc.parent / "model"
+    outputs.mkdir()
+    (outputs / "best").write_bytes(b"weights")
+    toy = Toy(folder, manifest)
+    with open_saved_state({}, section()) as saved:
+        saved.save(toy.state)
+        saved.note_result([outputs])
+    with open_saved_state({}, section()) as saved:
+        assert saved.restore(toy.state)
+    md5 = hash_for_dvc(outputs / "best")
+    cached = dvc / "cache/files/md5" / md5[:2] / md5[2:]
+    cached.parent.mkdir(parents=True)
+    cached.touch()
+    with open_saved_state({}, section()) as saved:
+        assert not saved.restore(toy.state)
+    assert not list((dvc / "tmp/darkroom/resume").iterdir())
+
+
+def test_old_and_large_states_are_removed(dvc: Path, folder: Path, manifest: Manifest) -> None:
+    """What is older than the bound goes, and of what is too much the oldest; never what is in use."""
+    toy = Toy(folder, manifest)
+    parent = dvc / "tmp/darkroom/resume"
+    folders: list[Path] = []
+    for number in range(4):
+        with open_saved_state({"run": number}, section()) as saved:
+            saved.save(toy.state)
+        [folder] = set(parent.iterdir()) - set(folders)
+        folders.append(folder)
+        age = time.time() - 1000 * (4 - number)
+        for path in folder.glob("state-*"):
+            os.utime(path, (age, age))
+    num_bytes = sum(path.stat().st_size for path in folders[0].iterdir())
+    prune(parent, dvc_folder=dvc, keep=folders[0], max_age_seconds=3500.0)
+    assert sorted(parent.iterdir()) == sorted(folders)
+    prune(parent, dvc_folder=dvc, keep=folders[3], max_age_seconds=3500.0)
+    assert sorted(parent.iterdir()) == sorted(folders[1:])
+    prune(parent, dvc_folder=dvc, keep=folders[3], max_bytes=int(1.5 * num_bytes))
+    assert sorted(parent.iterdir()) == sorted(folders[2:])
+
+
+def test_states_come_back_as_they_were(tmp_path: Path) -> None:
+    """Every kind of value comes back, tensors with dtype, strides and bits."""
+    images = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    state: dict[Any, Any] = {
+        "plain": [None, True, 3, 0.1 + 0.2, float("inf"), "text"],
+        "tuple": (1, (2.5, "b")),
+        3: {"number as key": {}},
+        "tensors": [images, images[:, :1], torch.tensor(7), torch.arange(3).to(torch.bfloat16)],
+    }
+    write_state(tmp_path / "state", state)
+    found = read_state(tmp_path / "state")
+    assert {**found, "tensors": 0} == {**state, "tensors": 0}
+    for before, after in zip(state["tensors"], found["tensors"], strict=True):
+        assert torch.equal(before, after)
+        assert before.dtype == after.dtype
+    assert found["tensors"][0].stride() == images.stride()
+
+
+def test_every_flipped_byte_and_every_cut_of_a_state_is_found(tmp_path: Path) -> None:
+    """No damaged state is ever gone on from."""
+    path = tmp_path / "state"
+    write_state(path, {"weights": torch.arange(20.0), "step": 3})
+    data = path.read_bytes()
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+        with pytest.raises(DamagedState):
+            read_state(path)
+    for length in range(0, len(data), 3):
+        path.write_bytes(data[:length])
+        with pytest.raises(DamagedState):
+            read_state(path)

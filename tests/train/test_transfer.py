@@ -1,0 +1,133 @@
+"""Transfer learning."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from schemas.shared.manifest import Manifest
+from schemas.train.transfer import Transfer
+from schemas.vision.history import EpochRecord
+from schemas.vision.runtime import Precision
+from stages.train.loop import Training, run_epoch
+from stages.train.state import TrainingState
+from stages.train.transfer import Phases, build_parameter_groups, is_frozen
+from tests.train.toy import make_training, never_save
+from tests.vision.prepared import write_prepared
+
+NumEpochs = Literal["never"] | int
+
+
+def choose(freeze: Literal["none", "backbone"] = "backbone", *, after: NumEpochs = "never") -> Transfer:
+    """Return the section's values."""
+    return Transfer(freeze=freeze, unfreeze_after_epochs=after, backbone_lr_factor=0.1, head_lr_factor=2.0)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    """Return a prepared data set."""
+    return write_prepared(tmp_path / "prepared")
+
+
+def run(
+    tmp_path: Path,
+    manifest: Manifest,
+    transfer: Transfer,
+    *,
+    caches: bool,
+    num_epochs: int = 3,
+    precision: Precision = "float32",
+) -> tuple[list[EpochRecord], TrainingState]:
+    """Train with features computed once, or with the whole network in every step."""
+    training, state = make_training(
+        tmp_path / "prepared", manifest, num_epochs=num_epochs, dropout=0.3, precision=precision
+    )
+    phases = Phases(training, state.network, transfer, folder=tmp_path if caches else None)
+    for epoch in range(num_epochs):
+        run_epoch(phases.at(epoch), state, save_point=never_save)
+    return state.history, state
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_features_computed_once_train_the_same(
+    tmp_path: Path, manifest: Manifest, precision: Precision
+) -> None:
+    """Metrics and weights are those of the long way, within rounding, dropout included."""
+    short, short_state = run(tmp_path, manifest, choose(), caches=True, precision=precision)
+    long, long_state = run(tmp_path, manifest, choose(), caches=False, precision=precision)
+    for ours, theirs in zip(short, long, strict=True):
+        assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-5)
+        assert ours.val.loss == pytest.approx(theirs.val.loss, rel=1e-5)
+        assert ours.train_accuracy == theirs.train_accuracy
+    torch.testing.assert_close(short_state.network.state_dict(), long_state.network.state_dict())
+
+
+def test_the_head_learns_and_the_backbone_stays(tmp_path: Path, manifest: Manifest) -> None:
+    """Training on features changes the network's own head, and nothing else."""
+    _, before = make_training(tmp_path / "prepared", manifest, dropout=0.3)
+    _, state = run(tmp_path, manifest, choose(), caches=True)
+    for name, tensor in state.network.state_dict().items():
+        assert torch.equal(tensor, before.network.state_dict()[name]) != name.startswith("head."), name
+
+
+def test_features_leave_no_file(tmp_path: Path, manifest: Manifest) -> None:
+    """Where the features were kept, nothing is seen, during training and after."""
+    training, state = make_training(tmp_path / "prepared", manifest)
+    phase = Phases(training, state.network, choose(), folder=tmp_path).at(0)
+    assert phase.network is not state.network
+    assert [path.name for path in tmp_path.iterdir()] == ["prepared"]
+
+
+@pytest.mark.parametrize("caches", [True, False])
+def test_a_backbone_thaws_after_its_epochs(tmp_path: Path, manifest: Manifest, caches: bool) -> None:
+    """From the named epoch on, every weight is trained."""
+    training, state = make_training(tmp_path / "prepared", manifest)
+    phases = Phases(training, state.network, choose(after=1), folder=tmp_path if caches else None)
+    first = state.network.state_dict()["features.0.0.weight"].clone()
+    run_epoch(phases.at(0), state, save_point=never_save)
+    assert torch.equal(state.network.state_dict()["features.0.0.weight"], first)
+    assert phases.at(1) is training
+    run_epoch(phases.at(1), state, save_point=never_save)
+    assert not torch.equal(state.network.state_dict()["features.0.0.weight"], first)
+
+
+def test_a_run_that_goes_on_finds_its_phase(tmp_path: Path, manifest: Manifest) -> None:
+    """What an epoch trains does not depend on the epochs before it, so a resumed run needs no state of it."""
+
+    def train(training: Training, state: TrainingState, phases: Phases, epochs: range) -> list[EpochRecord]:
+        for epoch in epochs:
+            run_epoch(phases.at(epoch), state, save_point=never_save)
+        return [state.history[epoch] for epoch in epochs]
+
+    training, state = make_training(tmp_path / "prepared", manifest)
+    unbroken = train(training, state, Phases(training, state.network, choose(), folder=tmp_path), range(3))
+    training, state = make_training(tmp_path / "prepared", manifest)
+    train(training, state, Phases(training, state.network, choose(), folder=tmp_path), range(1))
+    rest = train(training, state, Phases(training, state.network, choose(), folder=tmp_path), range(1, 3))
+    assert rest == unbroken[1:]
+
+
+@pytest.mark.parametrize(
+    ("transfer", "expected"),
+    [
+        (choose("none"), [False, False, False]),
+        (choose("none", after=1), [False, False, False]),
+        (choose("backbone"), [True, True, True]),
+        (choose("backbone", after=2), [True, True, False]),
+    ],
+)
+def test_frozen_epochs_are_those_of_the_parameters(transfer: Transfer, expected: list[bool]) -> None:
+    """The backbone is frozen never, always, or for the first epochs."""
+    assert [is_frozen(transfer, epoch=epoch) for epoch in range(3)] == expected
+
+
+def test_head_and_backbone_have_rates_of_their_own(tmp_path: Path, manifest: Manifest) -> None:
+    """Every parameter is in one group, the head's first, at the rate times its factor."""
+    _, state = make_training(tmp_path / "prepared", manifest)
+    head, backbone = build_parameter_groups(state.network, choose(), lr=0.5)
+    assert (head["lr"], backbone["lr"]) == (1.0, 0.05)
+    assert {id(parameter) for parameter in head["params"]} == {
+        id(parameter) for name, parameter in state.network.named_parameters() if name.startswith("head.")
+    }
+    assert len(head["params"]) + len(backbone["params"]) == len(list(state.network.parameters()))

@@ -1,0 +1,165 @@
+"""Weights that were trained before."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from stages.shared.errors import InputError
+from stages.vision.weights import lay_over, read_weights
+
+SHA256 = "a" * 64
+
+
+def make_network(*, channels: int = 3, num_classes: int = 4) -> nn.Sequential:
+    """Return a tiny network with a head."""
+    return nn.Sequential(
+        nn.Conv2d(channels, 5, 3), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(20, num_classes)
+    )
+
+
+def make_weights() -> dict[str, Tensor]:
+    """Return the weights of a network for colour images and ten classes."""
+    torch.manual_seed(0)
+    return make_network(num_classes=10).state_dict()
+
+
+WRAPPINGS: dict[str, Callable[[dict[str, Tensor]], dict[str, Any]]] = {
+    "alone": lambda weights: weights,
+    "state_dict": lambda weights: {"state_dict": weights, "epoch": 3},
+    "model": lambda weights: {"model": weights, "optimizer": {"lr": 0.1}},
+    "parallel": lambda weights: {f"module.{name}": tensor for name, tensor in weights.items()},
+    "compiled": lambda weights: {"model": {f"_orig_mod.{name}": weights[name] for name in weights}},
+}
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+@pytest.mark.parametrize("suffix", [".pth", ".pt"])
+def test_torch_files_are_read_however_they_are_wrapped(tmp_path: Path, wrapping: str, suffix: str) -> None:
+    """Names and tensors are found as torch.save, DataParallel, torch.compile and scripts leave them."""
+    weights = make_weights()
+    path = tmp_path / f"weights{suffix}"
+    torch.save(WRAPPINGS[wrapping](weights), path)
+    found = read_weights(path)
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+def test_safetensors_are_read(tmp_path: Path) -> None:
+    """A .safetensors file gives its names and tensors."""
+    weights = make_weights()
+    save_file(weights, tmp_path / "weights.safetensors")
+    found = read_weights(tmp_path / "weights.safetensors")
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+class Attack:
+    """What a hostile file would hold: unpickling it makes a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self._path),)
+
+
+def test_code_in_a_file_is_never_run(tmp_path: Path) -> None:
+    """A file that would run something when unpickled is refused and runs nothing."""
+    torch.save({"a": torch.zeros(1), "b": Attack(tmp_path / "made")}, tmp_path / "hostile.pth")
+    with pytest.raises(InputError, match=r"hostile\.pth: .*never unpickled; save the weights alone"):
+        read_weights(tmp_path / "hostile.pth")
+    assert not (tmp_path / "made").exists()
+
+
+BAD_FILES = {
+    "missing.pth": None,
+    "missing.safetensors": None,
+    "empty.pth": b"",
+    "empty.safetensors": b"",
+    "text.pth": b"no weights at all\n",
+    "text.safetensors": b"no weights at all\n",
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    """What is missing, empty or something else is named, without a traceback."""
+    content = BAD_FILES[name]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"^network\.weights_file: .*{name}: ") as caught:
+        read_weights(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_cut_file_is_refused(tmp_path: Path, suffix: str) -> None:
+    """Half of a file is damaged, not half of the weights."""
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save(make_weights(), path)
+    else:
+        save_file(make_weights(), path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match="is damaged"):
+        read_weights(path)
+
+
+def test_a_file_without_names_is_refused(tmp_path: Path) -> None:
+    """A tensor alone belongs nowhere in a network."""
+    torch.save(torch.zeros(3), tmp_path / "tensor.pth")
+    with pytest.raises(InputError, match="holds no weights by name"):
+        read_weights(tmp_path / "tensor.pth")
+
+
+def test_what_fits_is_taken_over_and_the_rest_is_listed() -> None:
+    """Every name is either loaded or listed, with the reason; the new head stays as it was built."""
+    weights = make_weights()
+    weights["extra.weight"] = torch.zeros(2)
+    del weights["1.running_var"]
+    network = make_network()
+    own = network.state_dict()
+    head = own["3.weight"].clone()
+    found = lay_over(network, weights, source="file.pth", sha256=SHA256)
+    assert torch.equal(own["0.weight"], weights["0.weight"])
+    assert torch.equal(own["3.weight"], head)
+    assert found.other_shape == ("3.bias", "3.weight")
+    assert found.only_in_network == ("1.running_var",)
+    assert found.only_in_weights == ("extra.weight",)
+    assert found.num_loaded + len(found.other_shape) + len(found.only_in_network) == len(network.state_dict())
+
+
+def test_grayscale_gets_the_sum_of_three_channels() -> None:
+    """On a grayscale image the network answers as the colour one on three equal channels."""
+    weights = make_weights()
+    network = make_network(channels=1)
+    found = lay_over(network, weights, source="file.pth", sha256=SHA256)
+    assert found.summed == ("0.weight",)
+    colour = make_network(num_classes=10)
+    colour.load_state_dict(weights)
+    image = torch.randn(2, 1, 4, 4)
+    torch.testing.assert_close(network[0](image), colour[0](image.expand(-1, 3, -1, -1)))
+
+
+def test_half_precision_is_widened() -> None:
+    """Weights of 16 bits become those of the network's 32."""
+    weights = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in make_weights().items()
+    }
+    network = make_network(num_classes=10)
+    lay_over(network, weights, source="file.pth", sha256=SHA256)
+    kernels = network.state_dict()["0.weight"]
+    assert kernels.dtype == torch.float32
+    assert torch.equal(kernels, weights["0.weight"].float())
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    """If nothing fits, the message shows what both begin with."""
+    with pytest.raises(InputError, match=r"^x\.pth: none of its 1 tensors fits.*0\.weight.*layer9"):
+        lay_over(make_network(), {"layer9": torch.zeros(2)}, source="x.pth", sha256=SHA256)

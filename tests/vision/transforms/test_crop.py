@@ -1,0 +1,170 @@
+"""Cutting and resizing do to a batch what torchvision does to each of its images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as reference
+
+from schemas.vision.transforms import Form
+from stages.vision.transforms.crop import CenterCrop, RandomCrop, RandomResizedCrop, Resize
+from tests.vision.transforms.samples import LARGEST, NO_DRAWS, draw, draw_images, make_schema, spread_evenly
+
+SHAPES = [(1, 8, 8), (3, 5, 9), (3, 9, 4), (1, 1, 7)]
+
+
+@pytest.mark.parametrize("padding", [0, 1, 2, 11])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_random_crop_cuts_what_torchvision_cuts(shape: tuple[int, int, int], padding: int) -> None:
+    """Every place of the window gives torchvision's pad and crop, also with more padding than image."""
+    places = 2 * padding + 1
+    along = spread_evenly(places)[:, 0]
+    draws = torch.cartesian_prod(along, along).reshape(-1, 2)
+    images = draw_images(len(draws), shape)
+    cropped = RandomCrop(padding=padding)(images, draws)
+    for number, (image, found) in enumerate(zip(images, cropped, strict=True)):
+        top, left = divmod(number, places)
+        padded = reference.pad(image, [padding])
+        expected = reference.crop(padded, top=top, left=left, height=shape[1], width=shape[2])
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("padding", [0, 1, 2, 3, 4, 7, 8, 16, 33, 100])
+def test_random_crop_stays_inside_the_padding(padding: int) -> None:
+    """The smallest and the largest draw reach the two ends of the padded image, and never beyond."""
+    side = 2 * padding + 1
+    image = torch.zeros(2, 1, side, side, dtype=torch.uint8)
+    image[:, :, padding, padding] = 255  # the centre, which each end moves to a corner
+    draws = torch.tensor([[0.0, 0.0], [LARGEST, LARGEST]], dtype=torch.float64)
+    first, last = RandomCrop(padding=padding)(image, draws)
+    assert first[0, -1, -1] == 255
+    assert last[0, 0, 0] == 255
+
+
+@pytest.mark.parametrize("padding_mode", ["constant", "edge", "reflect", "symmetric"])
+@pytest.mark.parametrize("padding", [3, (1, 2), (1, 2, 3, 0)])
+def test_random_crop_pads_as_torchvision_does(padding: int | tuple[int, ...], padding_mode: str) -> None:
+    """Every way to pad, and every way to say how much, gives torchvision's pad, crop and fill."""
+    images, draws = draw_images(30, (3, 8, 9)), draw(30, 2)
+    fill = (10.0, 20.0, 30.0) if padding_mode == "constant" else 0.0
+    crop = RandomCrop(padding=padding, height_px=6, width_px=5, fill=fill, padding_mode=padding_mode)
+    cropped = crop(images, draws)
+    sides = [padding] if isinstance(padding, int) else list(padding)
+    for image, found, (down, across) in zip(images, cropped, draws.tolist(), strict=True):
+        values = list(fill) if isinstance(fill, tuple) else fill
+        padded = reference.pad(image, sides, fill=values, padding_mode=padding_mode)
+        top, left = int(down * (padded.shape[1] - 5)), int(across * (padded.shape[2] - 4))
+        assert torch.equal(found, reference.crop(padded, top=top, left=left, height=6, width=5))
+
+
+def test_random_crop_pads_where_it_has_to() -> None:
+    """pad_if_needed makes a window larger than the image possible, with torchvision's choice of places."""
+    images, draws = draw_images(40, (3, 5, 9)), draw(40, 2)
+    cropped = RandomCrop(padding=0, height_px=8, width_px=7, pad_if_needed=True)(images, draws)
+    for image, found, (down, across) in zip(images, cropped, draws.tolist(), strict=True):
+        padded = reference.pad(image, [0, 3])
+        window = {"top": int(down * 4), "left": int(across * 3), "height": 8, "width": 7}
+        assert torch.equal(found, reference.crop(padded, **window))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"height_px": 11}, "height_px"),
+        ({"width_px": 15, "pad_if_needed": True}, None),
+        ({"padding": [1, 2, 3]}, "padding"),
+        ({"fill": [1.0, 2.0]}, "fill"),
+        ({"padding": 6, "padding_mode": "reflect"}, "padding_mode"),
+        ({"padding": 6, "padding_mode": "symmetric"}, None),
+        ({"padding": 7, "padding_mode": "symmetric"}, "padding_mode"),
+        ({"padding": 40, "padding_mode": "edge"}, None),
+    ],
+)
+def test_random_crop_says_what_cannot_be(arguments: dict[str, Any], problem: str | None) -> None:
+    """What does not fit the images is found by the schema, and nothing that torchvision can do is refused."""
+    schema = make_schema("RandomCrop", **arguments)
+    assert [key for key, _ in schema.find_problems(Form(6, 9, 3))] == ([problem] if problem else [])
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_resizing_is_that_of_torchvision(interpolation: str, antialias: bool, dtype: torch.dtype) -> None:
+    """Bit for bit, larger and smaller, and the same for one image as for a batch."""
+    images = draw_images(6, (3, 12, 17), dtype=dtype)
+    for height_px, width_px in ((5, 30), (24, 8), (12, 17)):
+        resize = Resize(
+            height_px=height_px, width_px=width_px, interpolation=interpolation, antialias=antialias
+        )
+        resized = resize(images, NO_DRAWS)
+        mode = InterpolationMode(interpolation)
+        expected = reference.resize(images, [height_px, width_px], interpolation=mode, antialias=antialias)
+        assert torch.equal(resized, expected)
+        assert torch.equal(resize(images[2:3], NO_DRAWS)[0], resized[2])
+
+
+@pytest.mark.parametrize("height_px", [3, 5, 6, 8, 11])
+@pytest.mark.parametrize("width_px", [4, 9, 10, 14])
+def test_center_crop_is_that_of_torchvision(height_px: int, width_px: int) -> None:
+    """Odd and even rests are cut off on the same side, and a smaller image is padded as there."""
+    images = draw_images(2, (3, 6, 9))
+    cropped = CenterCrop(height_px=height_px, width_px=width_px)(images, NO_DRAWS)
+    assert torch.equal(cropped, reference.center_crop(images, [height_px, width_px]))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_random_resized_crop_resizes_its_windows(channels: int, dtype: torch.dtype) -> None:
+    """The window that is drawn, resized, is torchvision's bit for bit."""
+    images, draws = draw_images(40, (channels, 12, 17), dtype=dtype), draw(40, RandomResizedCrop.num_draws)
+    crop = RandomResizedCrop(height_px=10, width_px=13)
+    windows = crop.choose_windows(draws, height=12, width=17).tolist()
+    for image, found, window in zip(images, crop(images, draws), windows, strict=True):
+        assert torch.equal(found, reference.resized_crop(image, *window, size=[10, 13]))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "scale", "ratio"),
+    [
+        (32, 32, (0.08, 1.0), (0.75, 4 / 3)),
+        (20, 45, (0.3, 0.9), (0.5, 2.0)),
+        (40, 16, (0.9, 1.0), (1.0, 1.2)),
+        (16, 90, (0.8, 1.0), (0.75, 4 / 3)),
+    ],
+)
+def test_random_resized_crop_draws_as_torchvision_does(
+    height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
+) -> None:
+    """Places and sides of windows have torchvision's distribution (Kolmogorov-Smirnov), fitting or not."""
+    crop = RandomResizedCrop(scale=scale, ratio=ratio)
+    ours = crop.choose_windows(draw(3000, crop.num_draws), height=height, width=width).numpy()
+    theirs = v2.RandomResizedCrop(8, scale=scale, ratio=ratio)
+    image = torch.zeros(3, height, width, dtype=torch.uint8)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        drawn = [theirs.make_params([image]) for _ in range(3000)]
+    assert_same_distribution(ours, [list(one.values()) for one in drawn])
+    assert (ours[:, 0] + ours[:, 2] <= height).all()
+    assert (ours[:, 1] + ours[:, 3] <= width).all()
+
+
+def assert_same_distribution(ours: np.ndarray, theirs: Sequence[Sequence[float]]) -> None:
+    """Compare columns by the Kolmogorov-Smirnov test; seeds are fixed: it passes always or never."""
+    for column, other in zip(ours.T, np.array(theirs).T, strict=True):
+        assert stats.ks_2samp(column, other).pvalue > 1e-3
+
+
+def test_image_is_the_size_of_what_comes_in() -> None:
+    """Without numbers, images keep their height and width, whatever these are."""
+    images = draw_images(3, (3, 7, 11))
+    assert RandomResizedCrop()(images, draw(3, RandomResizedCrop.num_draws)).shape == images.shape
+    assert make_schema("RandomResizedCrop", height_px="image", width_px=5).change_form(Form(7, 11, 3)) == (
+        7,
+        5,
+        3,
+    )

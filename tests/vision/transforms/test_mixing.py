@@ -1,0 +1,146 @@
+"""MixUp and CutMix do to a batch what torchvision's do."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+from torchvision.transforms import v2
+
+from stages.vision.transforms.mixing import CutMix, Mixing, MixUp
+from tests.vision.transforms.samples import draw_images
+
+MIXERS: list[Callable[..., Any]] = [MixUp, CutMix]
+LABELS = torch.tensor([0, 1, 2, 1, 3, 0, 2, 3])
+
+
+def mix(mixer: Any, *, seed: int = 0, epoch: int = 0, step: int = 0) -> tuple[Tensor, Tensor]:
+    """Return a batch of 8 that was mixed."""
+    mixing = Mixing([mixer], num_classes=4, seed=seed)
+    return mixing(draw_images(8, dtype=torch.float32), LABELS, epoch=epoch, step=step)
+
+
+def test_mix_up_is_that_of_torchvision() -> None:
+    """The share that is drawn gives torchvision's pixels and targets, for the partner one place before."""
+    images = draw_images(8, (3, 9, 7), dtype=torch.float32)
+    theirs = v2.MixUp(num_classes=4)
+    for seed in range(10):
+        mixed, share = MixUp()(images, images.roll(1, 0), generator=np.random.default_rng(seed))
+        expected = theirs.transform(images, {"lam": share, "labels": LABELS, "batch_size": 8})
+        torch.testing.assert_close(mixed, expected, rtol=0, atol=1e-6)
+
+
+def test_cut_mix_is_that_of_torchvision() -> None:
+    """A pasted rectangle is torchvision's for its middle and its share, at the border too."""
+    images = draw_images(8, (3, 9, 7), dtype=torch.float32)
+    theirs = v2.CutMix(num_classes=4)
+    for seed in range(30):
+        mixed, share = CutMix()(images, images.roll(1, 0), generator=np.random.default_rng(seed))
+        same = np.random.default_rng(seed)
+        half = 0.5 * math.sqrt(1 - same.beta(1.0, 1.0))
+        row, column = int(same.integers(9)), int(same.integers(7))
+        box = (
+            max(0, column - int(half * 7)),
+            max(0, row - int(half * 9)),
+            min(7, column + int(half * 7)),
+            min(9, row + int(half * 9)),
+        )
+        expected = theirs.transform(images, {"box": box, "labels": LABELS, "batch_size": 8})
+        assert torch.equal(mixed, expected)
+        pasted = (mixed != images).flatten(2).any(dim=1)
+        assert share <= 1 - pasted.double().mean(dim=1).max() + 1e-9
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+def test_shares_are_drawn_as_torchvision_draws_them(mixer: Callable[..., Any], alpha: float) -> None:
+    """The shares of the first image have torchvision's distribution (Kolmogorov-Smirnov)."""
+    images = torch.zeros(2, 1, 32, 32)
+    generator = np.random.default_rng(0)
+    ours = [mixer(alpha=alpha)(images, images, generator=generator)[1] for _ in range(1500)]
+    theirs = getattr(v2, mixer.__name__)(alpha=alpha, num_classes=2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        drawn = [theirs.make_params([images]) for _ in range(1500)]
+    shares = [one["lam"] if "lam" in one else one["lam_adjusted"] for one in drawn]
+    assert stats.ks_2samp(ours, shares).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_targets_are_the_shares_of_the_pictures(mixer: Callable[..., Any]) -> None:
+    """Targets are float32, add up to 1, and are those of torchvision for the partner that was drawn."""
+    for step in range(20):
+        images, targets = mix(mixer(), step=step)
+        assert images.shape == (8, 3, 5, 9)
+        assert targets.dtype == torch.float32
+        assert targets.shape == (8, 4)
+        torch.testing.assert_close(targets.sum(dim=1), torch.ones(8))
+        share = targets[0, 0].item()  # no other label 0 is at least 3 places before, or it is image 5
+        fits = [
+            torch.allclose(targets, expected, atol=1e-6)
+            for shift in range(1, 8)
+            for expected in [
+                torch.nn.functional.one_hot(LABELS, 4) * share
+                + torch.nn.functional.one_hot(LABELS.roll(shift), 4) * (1 - share)
+            ]
+        ]
+        assert any(fits) or share == 1.0
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_mixing_is_a_function_of_seed_epoch_and_step(mixer: Callable[..., Any]) -> None:
+    """The same step mixes the same way again; another seed, epoch or step another way."""
+    images, targets = mix(mixer())
+    again, same_targets = mix(mixer())
+    assert torch.equal(again, images)
+    assert torch.equal(same_targets, targets)
+    for other in ({"seed": 1}, {"epoch": 1}, {"step": 1}):
+        assert not torch.equal(mix(mixer(), **other)[0], images)
+
+
+def test_every_other_image_becomes_a_partner() -> None:
+    """Over many steps the partner stands 1 to N - 1 places before, and is never the image itself."""
+    images = torch.arange(4.0)[:, None, None, None].expand(-1, 1, 2, 2)
+    mixing = Mixing([MixUp()], num_classes=4, seed=0)
+    shifts = set()
+    for step in range(60):
+        _, targets = mixing(images, torch.arange(4), epoch=0, step=step)
+        (partner,) = {place for place in targets[0].nonzero().flatten().tolist() if place} or {0}
+        shifts.add((0 - partner) % 4)
+    assert shifts == {1, 2, 3}
+
+
+def test_p_is_the_share_of_mixed_batches() -> None:
+    """Half of the batches stay as they are for p: 0.5, all for 0, with the targets of their labels."""
+    plain = draw_images(8, dtype=torch.float32)
+    unchanged = [torch.equal(mix(MixUp(p=0.5), step=step)[0], plain) for step in range(200)]
+    assert 70 < sum(unchanged) < 130
+    images, targets = mix(CutMix(p=0.0))
+    assert torch.equal(images, plain)
+    assert torch.equal(targets, torch.nn.functional.one_hot(LABELS, 4).float())
+
+
+def test_a_batch_of_one_image_has_no_partner() -> None:
+    """The last batch of an epoch may be a single image; it stays as it is."""
+    image = draw_images(1, dtype=torch.float32)
+    mixed, targets = Mixing([MixUp(), CutMix()], num_classes=2, seed=0)(
+        image, torch.tensor([1]), epoch=0, step=0
+    )
+    assert torch.equal(mixed, image)
+    assert targets.tolist() == [[0.0, 1.0]]
+
+
+def test_both_follow_each_other() -> None:
+    """With both in the list, the second mixes what the first made: up to four classes an image."""
+    mixing = Mixing([MixUp(), CutMix()], num_classes=4, seed=0)
+    targets = [
+        mixing(draw_images(4, dtype=torch.float32), torch.arange(4), epoch=0, step=step)[1]
+        for step in range(20)
+    ]
+    assert max(int((one > 0).sum(dim=1).max()) for one in targets) > 2
+    for one in targets:
+        torch.testing.assert_close(one.sum(dim=1), torch.ones(4))

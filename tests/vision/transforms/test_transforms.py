@@ -1,0 +1,296 @@
+"""What holds for every transform, and for several in order."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from schemas.shared.image import ImageForm
+from schemas.vision import transforms as schema
+from stages.shared.errors import InputError
+from stages.vision.transforms import (
+    BatchTransform,
+    Compose,
+    build_mixing,
+    build_transforms,
+    fill_in_statistics,
+    for_training,
+    without_random,
+)
+from stages.vision.transforms.crop import RandomCrop
+from stages.vision.transforms.flip import RandomHorizontalFlip
+from stages.vision.transforms.tensor import Normalize, ToTensor
+from tests.vision.completeness import ROOT, read_test
+from tests.vision.transforms.samples import EXAMPLES, NO_DRAWS, OURS, count_up, draw_images, make_schema
+
+OF_IMAGES = [name for name, example in OURS.items() if example.stands != "last"]
+OF_BATCHES = [name for name, example in OURS.items() if example.stands == "last"]
+TAIL = ("ToTensor", "Normalize")
+
+
+def types_taken(name: str) -> list[torch.dtype]:
+    """Return the types of the images that a transform may meet, by its place in the list."""
+    if name == "ToTensor" or OURS[name].stands == "before ToTensor":
+        return [torch.uint8]
+    only_floats = name == "Normalize" or OURS[name].stands == "after ToTensor"
+    return [torch.float32] if only_floats else [torch.uint8, torch.float32]
+
+
+CASES = [(name, dtype, channels) for name in OF_IMAGES for dtype in types_taken(name) for channels in (1, 3)]
+
+
+def build_case(name: str, channels: int) -> Compose:
+    """Return the example of a transform for images of so many channels."""
+    numbers = {"mean": [0.4], "std": [0.1]} if name == "Normalize" and channels == 1 else {}
+    return build_transforms((make_schema(name, **numbers),))
+
+
+@pytest.mark.parametrize(("name", "dtype", "channels"), CASES)
+def test_image_alone_is_changed_as_in_a_batch(name: str, dtype: torch.dtype, channels: int) -> None:
+    """What becomes of an image depends on itself and its number, bit for bit, and not on its batch."""
+    images = draw_images(33, (channels, 9, 8), dtype=dtype)
+    transform = build_case(name, channels)
+    together = transform(images, samples=count_up(33))
+    for number in range(33):
+        one = slice(number, number + 1)
+        assert torch.equal(transform(images[one], samples=count_up(33)[one]), together[one])
+    some = [20, 3, 31, 4, 5]
+    assert torch.equal(transform(images[some], samples=count_up(33)[some]), together[some])
+
+
+@pytest.mark.parametrize(("name", "dtype", "channels"), CASES)
+def test_form_is_what_the_schema_says_and_the_input_stays(
+    name: str, dtype: torch.dtype, channels: int
+) -> None:
+    """Images come out changed, channels_last, of the schema's form and their type; those given stay."""
+    images = draw_images(16, (channels, 9, 8), dtype=dtype)
+    before = images.clone()
+    changed = build_case(name, channels)(images, samples=count_up(16))
+    height_px, width_px, num_channels = EXAMPLES[name].change_form(schema.Form(9, 8, channels))
+    assert changed.shape == (16, num_channels, height_px, width_px)
+    assert changed.dtype == (torch.float32 if name == "ToTensor" else dtype)
+    assert changed.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(images, before)
+    is_colour = name == "RandomGrayscale"
+    assert (changed.shape == images.shape and torch.equal(changed, images)) == (is_colour and channels == 1)
+
+
+@pytest.mark.parametrize("transform", schema.TRANSFORMS, ids=lambda transform: transform.__name__)
+def test_every_transform_of_the_schema_is_built_and_tested(transform: type[schema.Transform]) -> None:
+    """A transform that params.yaml may name is built from its entry, and the test of its module uses it."""
+    name, family = transform.__name__, transform.__module__.rpartition(".")[2]
+    if name in OF_BATCHES:
+        assert build_mixing((EXAMPLES[name],), num_classes=2, seed=0) is not None
+    else:
+        assert build_mixing((EXAMPLES[name],), num_classes=2, seed=0) is None
+        (built,) = build_transforms((EXAMPLES[name],)).transforms
+        assert (built.num_draws > 0) == transform.random
+    test = read_test(f"vision/transforms/test_{family}.py")
+    assert re.search(rf"\b{name}\(|\b{name}\b.*make_schema|THEIRS", test)
+
+
+def read_list(*entries: object) -> schema.Transforms:
+    """Return the transforms of a list as params.yaml has it."""
+    with_arguments = [
+        {"Normalize": {"mean": [0.5], "std": [0.5]}} if e == "Normalize" else e for e in entries
+    ]
+    read: schema.Transforms = TypeAdapter(schema.Transforms).validate_python(with_arguments)
+    return read
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (["ToTensor"], "each of them once"),
+        (["ToTensor", *TAIL], "each of them once"),
+        (["Normalize", "ToTensor"], "ToTensor has to stand before Normalize"),
+        (["RandomErasing", *TAIL], "RandomErasing has to stand after ToTensor"),
+        ([*TAIL, "ColorJitter"], "ColorJitter has to stand before Normalize"),
+        ([*TAIL, "RandAugment"], "RandAugment has to stand before Normalize"),
+        (["ToTensor", "TrivialAugmentWide", "Normalize"], "TrivialAugmentWide has to stand before ToTensor"),
+        (["ToTensor", "MixUp", "Normalize"], "MixUp has to stand at the end of the list"),
+        ([*TAIL, "MixUp", "RandomErasing"], "MixUp has to stand at the end of the list"),
+        (["FiveCrop", *TAIL], "FiveCrop, which makes several images of one"),
+        ([{"Pad": {"padding": 3}}, *TAIL], "Pad, which makes images of another shape"),
+        ([*TAIL, {"CutMix": {"alpha": 0.0}}], "greater than 0"),
+    ],
+)
+def test_list_in_a_wrong_order_is_refused(entries: list[object], message: str) -> None:
+    """Bytes, then floats, then normalized ones, then whole batches: the message names what is misplaced."""
+    with pytest.raises(ValidationError, match=message):
+        read_list(*entries)
+
+
+def test_list_may_go_on_after_normalize() -> None:
+    """RandomErasing, and whatever does not look at colours, may follow; MixUp and CutMix are last."""
+    entries = ["TrivialAugmentWide", "ToTensor", "ColorJitter", "Normalize", "RandomErasing"]
+    read = read_list(*entries, "RandomHorizontalFlip", "CutMix", "MixUp")
+    assert [transform.name for transform in read][:5] == entries
+
+
+def test_lists_of_training_and_of_all_else() -> None:
+    """Random steps are training's; in_training: false makes a step validation's, testing's and use's only."""
+    only_tested = {"CenterCrop": {"height_px": 8, "width_px": 6, "in_training": False}}
+    always = {"Resize": {"height_px": 8, "width_px": 6}}
+    read = read_list({"RandomCrop": {"padding": 1}}, only_tested, always, *TAIL, "MixUp")
+    names = [transform.name for transform in for_training(read)]
+    assert names == ["RandomCrop", "Resize", "ToTensor", "Normalize", "MixUp"]
+    assert [transform.name for transform in without_random(read)] == ["CenterCrop", "Resize", *TAIL]
+
+
+def test_form_of_the_network_s_input_follows_the_list() -> None:
+    """The network is built for what comes out of the transforms, not for the prepared images."""
+    image = ImageForm(color="grayscale", height_px=28, width_px=30, resize="squish")
+    read = read_list(
+        {"RandomResizedCrop": {"height_px": 20, "width_px": 24}},
+        {"Resize": {"height_px": 22, "width_px": 26, "in_training": False}},
+        {"CenterCrop": {"height_px": 20, "width_px": 24, "in_training": False}},
+        *TAIL,
+    )
+    after = schema.image_after(image, read)
+    assert (after.height_px, after.width_px) == (20, 24)
+    assert schema.change_form(schema.Form(28, 30, 1), read, training=True) == (20, 24, 1)
+
+
+OWN_SCHEMA = """
+from typing import Literal
+
+from schemas.vision.transforms.base import Transform
+
+
+class Blank(Transform):
+    \"\"\"Make the images one grey.\"\"\"
+
+    random = True
+    name: Literal["Blank"]
+
+    grey: int = 7
+    \"\"\"The grey.\"\"\"
+"""
+OWN_MODULE = """
+import torch
+
+
+class Blank:
+    num_draws = 1
+
+    def __init__(self, *, grey):
+        self._grey = grey
+
+    def __call__(self, images, draws):
+        return torch.full_like(images, self._grey)
+"""
+
+
+def test_own_transform_works_by_name(tmp_path: Path) -> None:
+    """A class in a new file of each of two folders is a transform of params.yaml; no other file changes."""
+    for folder in ("schemas", "stages"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "schemas/vision/transforms/blank.py").write_text(OWN_SCHEMA)
+    (tmp_path / "stages/vision/transforms/blank.py").write_text(OWN_MODULE)
+    params = (
+        (ROOT / "params.yaml").read_text().replace("  - ToTensor\n", "  - Blank: { grey: 9 }\n  - ToTensor\n")
+    )
+    (tmp_path / "params.yaml").write_text(params)
+    program = """if True:
+        import torch
+        from stages.params.read import read_params
+        from stages.shared.errors import InputError
+        from stages.vision.transforms import build_transforms
+        blank = [transform for transform in read_params().transforms if transform.name == "Blank"]
+        images = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
+        print(build_transforms(blank)(images, samples=torch.zeros(1).numpy()))
+        try:
+            read_params("wrong.yaml")
+        except InputError as error:
+            print(error)
+    """
+    (tmp_path / "wrong.yaml").write_text(params.replace("grey: 9", "gray: 9"))
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "9, 9" in run.stdout, run.stderr
+    assert "Blank.gray: unknown key; did you mean" in run.stdout
+
+
+def test_compose_applies_transforms_in_order() -> None:
+    """The result is that of one transform after the other, float32 in channels_last memory."""
+    images = draw_images(4)
+    listed = (EXAMPLES["ToTensor"], EXAMPLES["Normalize"])
+    composed = build_transforms(listed)(images)
+    expected = Normalize(mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))(ToTensor()(images, NO_DRAWS), NO_DRAWS)
+    assert torch.equal(composed, expected)
+    assert composed.dtype == torch.float32
+    assert composed.is_contiguous(memory_format=torch.channels_last)
+
+
+def apply(
+    *,
+    samples: Sequence[int] = range(40),
+    seed: int = 0,
+    epoch: int = 0,
+    placed: Sequence[BatchTransform] = (),
+) -> Tensor:
+    """Return what a random crop makes of copies of one image."""
+    images = draw_images(1).expand(len(samples), -1, -1, -1)
+    compose = Compose([*placed, RandomCrop(padding=2)], seed=seed)
+    return compose(images, samples=np.array(samples), epoch=epoch)
+
+
+def test_compose_draws_by_sample() -> None:
+    """A sample is changed the same way in every batch and at every place in it; samples differ."""
+    together = apply()
+    assert torch.equal(apply(samples=[7, 3, 30]), together[[7, 3, 30]])
+    assert len({image.numpy().tobytes() for image in together}) > 10
+
+
+def test_compose_draws_anew_for_every_epoch_seed_and_place() -> None:
+    """Another epoch, another seed and another place in the list each change how images are changed."""
+    nothing = RandomHorizontalFlip(p=0.0)
+    once = apply()
+    assert torch.equal(apply(), once)
+    for other in (apply(epoch=1), apply(seed=1), apply(placed=[nothing])):
+        assert not torch.equal(other, once)
+
+
+def test_compose_draws_for_each_transform_apart() -> None:
+    """Two equal transforms in one list do not do the same twice: flips cancel for half of the images."""
+    images = draw_images(200)
+    flips = Compose([RandomHorizontalFlip(p=0.5), RandomHorizontalFlip(p=0.5)])
+    flipped = flips(images, samples=count_up(200))
+    unchanged = (flipped == images).flatten(1).all(dim=1).sum().item()
+    assert 70 < unchanged < 130
+
+
+def test_compose_draws_evenly() -> None:
+    """Crops of many samples reach each of the 25 places about equally often (chi-square, p = 0.0002)."""
+    image = torch.zeros(5000, 1, 5, 5, dtype=torch.uint8)
+    image[:, :, 2, 2] = 1
+    counts = Compose([RandomCrop(padding=2)])(image, samples=count_up(5000)).sum(dim=0).flatten()
+    assert ((counts - 200.0) ** 2 / 200).sum() < 56
+
+
+def test_statistics_of_the_data_set_are_filled_in() -> None:
+    """`dataset` becomes the measured numbers; numbers that were given, and all else, stay."""
+    crop, to_tensor = EXAMPLES["RandomCrop"], EXAMPLES["ToTensor"]
+    normalize = schema.Normalize(name="Normalize", mean="dataset", std=(0.5,))
+    filled = fill_in_statistics((crop, to_tensor, normalize), mean=(0.25,), std=(0.75,))
+    assert filled == (crop, to_tensor, schema.Normalize(name="Normalize", mean=(0.25,), std=(0.5,)))
+    normalize = schema.Normalize(name="Normalize", mean=(0.5,), std="dataset")
+    filled = fill_in_statistics((to_tensor, normalize), mean=(0.25,), std=(0.75,))
+    assert filled == (to_tensor, schema.Normalize(name="Normalize", mean=(0.5,), std=(0.75,)))
+
+
+def test_flat_channel_is_refused() -> None:
+    """A measured standard deviation of 0 cannot be divided by; the message names the key and the channel."""
+    normalize = schema.Normalize(name="Normalize", mean="dataset", std="dataset")
+    with pytest.raises(InputError, match=r"params\.yaml: transforms: Normalize\.std: .* channel 1 "):
+        fill_in_statistics((normalize,), mean=(0.5, 0.5, 0.5), std=(0.1, 0.0, 0.0))
