@@ -57,7 +57,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as monkeypatch, keep_torch_settings():
         monkeypatch.chdir(folder)
         monkeypatch.delenv("DVC_ROOT", raising=False)
-        (folder / ".dvc").mkdir()
         write_folder(folder / "raw", files)
         write_params(
             folder,
