@@ -141,7 +141,7 @@ def spread(
     done: dict[int, tuple[ResultT, Bytes]] = {}
     num_sent = num_yielded = 0
     try:
-        crew += [_Process(context, work) for _ in range(workers)]
+        crew.extend(_Process(context, work) for _ in range(workers))
         is_first = True
         while True:
             num_done = len(done)
