@@ -29,10 +29,6 @@ env: ## make .venv as requirements.lock has it, unless it is so already
 # antlr4-python3-runtime is published as source only. setuptools goes first, so that it is built by the one in the
 # lock: pip on its own would take the newest there is, unchecked.
 install-env:
-	@# `venv --clear` would empty the folder behind a link, and with it everyone else's environment.
-	@test ! -L .venv || { \
-		echo ".venv is a link to $$(readlink .venv), where requirements.lock is another or the installation is unfinished; run make env in the project there, or remove the link: rm .venv" >&2; \
-		exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "darkroom needs Python 3.11 or newer; $(PYTHON) is not ($$($(PYTHON) --version 2>&1)). Name another: make env PYTHON=python3.13" >&2; \
 		exit 1; }

@@ -18,8 +18,10 @@ def test_env_never_empties_an_environment_behind_a_link(tmp_path: Path) -> None:
         shutil.copy(ROOT / name, clone)
     (clone / ".venv").symlink_to(shared)
 
-    answer = subprocess.run(["make", "env"], cwd=clone, capture_output=True, text=True, timeout=60)
+    answer = subprocess.run(
+        ["make", "env"], cwd=clone, capture_output=True, text=True, timeout=60, check=False
+    )
 
     assert answer.returncode != 0
-    assert f".venv is a link to {shared}" in answer.stderr
+    assert ".venv is a link" in answer.stderr
     assert sorted(path.name for path in shared.iterdir()) == ["installed", "package.py"]
