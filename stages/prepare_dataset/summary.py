@@ -34,8 +34,8 @@ def print_summary(metrics: PrepareMetrics, *, name: str, num_read: int, num_deco
         )
     if metrics.num_together:
         lines.append(
-            f"{metrics.num_together:,} stay on one side with another: "
-            f"{metrics.num_copies:,} copies, {metrics.num_near_duplicates:,} near duplicates, and groups"
+            f"{metrics.num_together:,} stay on one side of the split with another image, as copies "
+            f"({metrics.num_copies:,}), near duplicates ({metrics.num_near_duplicates:,}) or by split.group"
         )
     if metrics.num_leaks:
         lines.append(f"{metrics.num_leaks:,} belong with an image in a split folder closer to the test")
