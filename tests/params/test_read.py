@@ -127,7 +127,12 @@ NAMES = (
     f"or {len(transforms.TRANSFORMS) - 6} more, which schemas/params.schema.json lists"
 )
 PADDING = "a whole number from 0 to 4096 or a list of 2 to 4 whole numbers, each from 0 to 4096"
-OPTIMIZER = "the keys name, lr, weight_decay, decay_norm_and_bias, sgd, adam, adamw, rmsprop and muon"
+MOMENTUM = (
+    "optimizer.momentum: unknown key; did you mean optimizer.sgd.momentum, optimizer.rmsprop.momentum or "
+    "optimizer.muon.momentum?"
+)
+OPTIMIZER_KEYS = "name, lr, weight_decay, decay_norm_and_bias, sgd, adam, adamw, rmsprop and muon"
+OPTIMIZER = f"the keys {OPTIMIZER_KEYS}"
 LOSS = "the keys name, class_weights, cross_entropy, binary_cross_entropy and focal"
 LOADER = "the keys batch_size, shuffle, sampling, num_workers and prefetch_factor"
 FORM = "; allowed: a name, as in - ToTensor, or one name with its arguments, as in - RandomCrop: {padding: 4}"
@@ -326,7 +331,10 @@ EDITS = {
         ["optimizer.num_epochs: unknown key; it belongs under training, as training.num_epochs"],
     ),
     "a key not indented": (
-        [("  shuffle: true\n", "shuffle: true\n"), ("  sampling: uniform\n  num_workers: 0\n  prefetch_factor: 2\n", "")],
+        [
+            ("  shuffle: true\n", "shuffle: true\n"),
+            ("  sampling: uniform\n  num_workers: 0\n  prefetch_factor: 2\n", ""),
+        ],
         [
             "loader.sampling: missing; add it: uniform, balanced or one_batch",
             "loader.num_workers: missing; add it: a whole number from 0 to 256",
@@ -352,8 +360,8 @@ EDITS = {
         [
             "optimizer.lr: missing; add it: a number above 0 and at most 1000",
             "optimizer.weight_decay: missing; add it: a number from 0 to 1000",
-            "optimizer.foo: unknown key; allowed: name, lr, weight_decay, decay_norm_and_bias, sgd, adam, adamw, rmsprop and muon",
-            "optimizer.bar: unknown key; allowed: name, lr, weight_decay, decay_norm_and_bias, sgd, adam, adamw, rmsprop and muon",
+            f"optimizer.foo: unknown key; allowed: {OPTIMIZER_KEYS}",
+            f"optimizer.bar: unknown key; allowed: {OPTIMIZER_KEYS}",
         ],
     ),
     "a key twice, and a wrong value elsewhere": (
@@ -379,8 +387,7 @@ EDITS = {
         [("  weight_decay: 0.01", "  momentum: 0.9")],
         [
             "optimizer.weight_decay: missing; add it: a number from 0 to 1000",
-            "optimizer.momentum: unknown key; did you mean optimizer.sgd.momentum, optimizer.rmsprop.momentum "
-            "or optimizer.muon.momentum?",
+            MOMENTUM,
         ],
     ),
     "a list that is too short, of wrong items": (
