@@ -15,8 +15,8 @@ most 8 bits apart, the 823 above it are all of one class; of the 658 below it on
 
 
 _MAX_DISTANCE = 256
-"""How many others of its bucket an image is compared with. Of 10,000 frames of a film that stands still all are
-joined through their neighbours, and the pairs are not fifty million."""
+"""How many others of its bucket an image is compared with. Of 10,000 frames of a film that stands still all
+are joined through their neighbours, and the pairs are not fifty million."""
 
 
 def find_copies(fingerprints: Fingerprints) -> Pairs:

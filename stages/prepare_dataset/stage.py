@@ -133,7 +133,7 @@ def prepare(params: Params, inputs: StageInputs) -> None:
     print_summary(
         metrics,
         name=name,
-        num_read=len(collection.images),
+        num_read=len(images),
         num_decoded=ingested.num_decoded,
         num_largest_unit=max(map(len, units.members.values()), default=0),
     )
