@@ -31,7 +31,7 @@ class Exhibit:
     """A test image and what the network said of it."""
 
     image: NDArray[np.uint8]
-    """(height, width, 3) RGB or (height, width, 1)."""
+    """(height, width, 3) RGB or (height, width, 1): what the network sees of it, resized and cropped."""
 
     path: str
     label: str
@@ -77,6 +77,7 @@ def gather_exhibits(
     images: PreparedImages,
     answers: Answers,
     *,
+    seen: PreparedImages,
     paths: Sequence[str],
     classes: Sequence[str],
     num_each: int,
@@ -87,6 +88,7 @@ def gather_exhibits(
     Args:
         images: The test split, transformed as for testing.
         answers: For its images (N).
+        seen: The same as bytes, changed in form alone, so that heat maps fit over them.
         paths: Of its images, (N,).
         classes: Names, (C,).
         num_each: How many of the worst, the least certain and the suspected.
@@ -105,7 +107,7 @@ def gather_exhibits(
         (row,) = answers.probabilities_of(np.array([position]))
         first = row.argsort(descending=True, stable=True)[:_NUM_ANSWERS].tolist()
         return Exhibit(
-            image=images.pixels(position),
+            image=seen[position][0].permute(1, 2, 0).numpy(),
             path=paths[position],
             label=classes[answers.labels[position]],
             label_probability=float(answers.label_probability[position]),

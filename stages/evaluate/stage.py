@@ -38,7 +38,7 @@ from stages.vision.checkpoint import read_checkpoint, restore_network
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
 from stages.vision.inference import compute_logits
 from stages.vision.runtime import choose_device, make_deterministic
-from stages.vision.transforms import build_transforms
+from stages.vision.transforms import build_transforms, only_form
 
 
 def evaluate(params: Params, inputs: StageInputs) -> None:
@@ -60,6 +60,7 @@ def evaluate(params: Params, inputs: StageInputs) -> None:
 
     answers = decide_answers(logits, labels, calibration=checkpoint.calibration)
     pixels = PreparedImages(PREPARED, manifest, "test")
+    form = build_transforms(only_form(checkpoint.preprocessing))
     columns = read_columns(PREPARED / "index.csv", rows=images.rows, names=list_columns(evaluation))
     units = number_units(columns["group"])
     ranking = measure_ranking(answers)
@@ -99,6 +100,7 @@ def evaluate(params: Params, inputs: StageInputs) -> None:
         exhibits=gather_exhibits(
             images,
             answers,
+            seen=PreparedImages(PREPARED, manifest, "test", transform=form),
             paths=columns["path"],
             classes=checkpoint.classes,
             num_each=evaluation.num_worst,

@@ -271,6 +271,12 @@ class _Process(Generic[ItemT, ResultT]):
     def _tell_crash(self) -> str:
         self._process.join(5)
         code = self._process.exitcode
+        if code == -signal.SIGKILL:
+            # No decoder does that to itself: a system does that is short of memory, or a person.
+            raise InputError(
+                "a process that reads images was killed by the system or a person (SIGKILL); "
+                "run it again, with fewer workers if memory is short"
+            )
         if code is None or code >= 0:
             return f"ends the process that decodes it (status {code})"
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)

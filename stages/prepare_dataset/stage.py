@@ -21,7 +21,7 @@ from stages.prepare_dataset.split import refuse_small_classes, split_images
 from stages.prepare_dataset.store import open_store
 from stages.prepare_dataset.summary import print_summary
 from stages.prepare_dataset.undecodable import report_undecodable
-from stages.prepare_dataset.units import find_groups, join_units
+from stages.prepare_dataset.units import join_units, refuse_group_without_use
 from stages.shared.files import publish_folder, write_json
 from stages.shared.inputs import StageInputs
 from stages.shared.paths import AUDIT, METRICS, PREPARED
@@ -39,7 +39,7 @@ def prepare(params: Params, inputs: StageInputs) -> None:
     # Decoding can only take images away: refuse now what an hour of decoding would not mend.
     if params.audit.tiny_class != "exclude":
         refuse_small_classes(collection.images, params.split, classes=classes, given=given)
-    find_groups(collection.images, params.split)
+    refuse_group_without_use(collection.images, params.split)
     form = ImageForm(
         color=params.dataset.color,
         height_px=params.dataset.height_px,
@@ -133,7 +133,7 @@ def prepare(params: Params, inputs: StageInputs) -> None:
     print_summary(
         metrics,
         name=name,
-        num_read=len(collection.images),
+        num_read=len(images),
         num_decoded=ingested.num_decoded,
         num_largest_unit=max(map(len, units.members.values()), default=0),
     )

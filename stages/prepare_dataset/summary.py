@@ -15,7 +15,7 @@ def print_summary(
     Args:
         metrics: The figures.
         name: The source.
-        num_read: Images that were read.
+        num_read: Images that can be decoded.
         num_decoded: Those of them that no earlier run had decoded.
         num_largest_unit: Images of the largest unit that the split keeps together.
     """

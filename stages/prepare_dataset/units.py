@@ -132,11 +132,7 @@ class _Chosen(Sequence[str]):
 def join_units(
     images: Sequence[FoundImage], fingerprints: Fingerprints, details: Details, split: Split
 ) -> Units:
-    """Return which images stay together.
-
-    Raises:
-        InputError: split.group finds something in no path, or in none twice.
-    """
+    """Return which images stay together."""
     groups = find_groups(images, split)
     copies = find_copies(fingerprints)
     near = np.empty((0, 2), dtype=np.int64)
@@ -148,31 +144,39 @@ def join_units(
 
 
 def find_groups(images: Sequence[FoundImage], split: Split) -> Groups:
-    """Return the group of each image: what split.group finds in its key, None where it finds nothing.
-
-    Raises:
-        InputError: It finds something in no key, or something else in every one.
-    """
+    """Return the group of each image: what split.group finds in its key, None where it finds nothing."""
+    codes = np.full(len(images), -1, dtype=np.int32)
     if split.group == "none":
-        return Groups(np.full(len(images), -1, dtype=np.int32), ())
-    codes = np.empty(len(images), dtype=np.int32)
+        return Groups(codes, ())
     code_of: dict[str, int] = {}
     pattern = None if split.group == "column" else re.compile(split.group)
     for row, image in enumerate(images):
         group = image.group if pattern is None else _search(pattern, image.key)
-        codes[row] = -1 if group is None else code_of.setdefault(group, len(code_of))
-    if pattern is None and not code_of:
+        if group is not None:
+            codes[row] = code_of.setdefault(group, len(code_of))
+    return Groups(codes, tuple(code_of))
+
+
+def refuse_group_without_use(images: Sequence[FoundImage], split: Split) -> None:
+    """Refuse a split.group that joins no images of the source, as a slip of the pen.
+
+    Only of the whole source: that one image of a group cannot be decoded is no fault of the pattern.
+
+    Raises:
+        InputError: It finds something in no key, or something else in every one.
+    """
+    groups = find_groups(images, split)
+    if split.group == "column" and not groups.names:
         raise InputError(
             "split.group: column: found no groups; give the table of dataset.labels a column group, "
             "or set split.group: none"
         )
-    if pattern is not None and len(code_of) == (codes >= 0).sum():
-        found = "finds another text in each path" if code_of else "finds nothing in any path"
+    if split.group not in ("none", "column") and len(groups.names) == (groups.codes >= 0).sum():
+        found = "finds another text in each path" if groups.names else "finds nothing in any path"
         raise InputError(
             f"split.group: {printable(split.group)}: {found}, as in {printable(images[0].key)}; "
             "write one that finds the same text in the images that belong together, or none"
         )
-    return Groups(codes, tuple(code_of))
 
 
 def _search(pattern: re.Pattern[str], key: str) -> str | None:

@@ -10,6 +10,7 @@ from stages.shared.paths import PREPARED
 from stages.train.loop import train_steps
 from stages.train.stage import build_training, refuse_other_form
 from stages.train.state import TrainingState
+from stages.train.transfer import Phases
 from stages.vision.dataset import read_manifest
 from stages.vision.transforms import fill_in_statistics
 
@@ -26,7 +27,9 @@ def measure_losses(params: Params, rates: Sequence[float], *, max_rise: float) -
     manifest = read_manifest(PREPARED)
     refuse_other_form(manifest.image, params)
     transforms = fill_in_statistics(params.transforms, mean=manifest.mean, std=manifest.std)
-    training, state = build_training(params, manifest, transforms)
+    whole, state = build_training(params, manifest, transforms)
+    # Of the first epoch, whose backbone may be frozen.
+    training = Phases(whole, state.network, params.transfer, folder=None).at(0)
     multiples = [rate / params.optimizer.lr for rate in rates]
     # Groups with rates of their own, such as backbone and head, rise together.
     for group in state.optimizer.param_groups:

@@ -18,7 +18,7 @@ from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Transforms, image_after
 from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json
-from stages.shared.inputs import StageInputs
+from stages.shared.inputs import NEUTRAL, StageInputs
 from stages.shared.paths import DVCLIVE, MAKE_PREPARED, METRICS, MODEL, PREPARED, find_scratch
 from stages.shared.stopping import defer_stops, orphans_leave
 from stages.train.average import WeightAverage
@@ -67,11 +67,14 @@ _ENDED = {
 
 Weights = dict[str, Tensor]
 
-# What the checkpoint keeps of params.yaml: all that can change its weights. The workers that load cannot.
+# What the checkpoint keeps of params.yaml: all that can change its weights. What is neutral cannot.
 _KEPT_SECTIONS = {
     *("transforms", "loader", "network", "transfer", "loss", "optimizer", "lr_scheduler", "training")
 }
-_NOT_KEPT: Mapping[str, set[str]] = {"loader": {"num_workers", "prefetch_factor"}}
+_NOT_KEPT: Mapping[str, set[str]] = {
+    section: {key.removeprefix(f"{section}.") for key in NEUTRAL if key.startswith(f"{section}.")}
+    for section in ("loader", "training")
+}
 
 
 def train(params: Params, inputs: StageInputs) -> None:

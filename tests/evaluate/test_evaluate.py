@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sklearn import metrics as reference
@@ -17,7 +18,9 @@ from sklearn import metrics as reference
 from schemas.evaluate.test_metrics import TestRecord
 from schemas.shared.index import IndexRow
 from schemas.vision.history import History
+from stages.evaluate import stage
 from stages.evaluate.__main__ import main
+from stages.evaluate.exhibits import Exhibits, gather_exhibits
 from stages.shared.errors import InputError
 from stages.shared.files import read_json, read_sealed_json
 from stages.shared.paths import METRICS, MODEL, PREPARED, REPORT
@@ -114,6 +117,30 @@ def test_metrics_are_those_of_the_predictions(folder: Path) -> None:
     with (REPORT / "answers.csv").open(encoding="utf-8", newline="") as file:
         answers = [(row["actual"], row["predicted"]) for row in csv.DictReader(file)]
     assert answers == list(zip(labels, predicted, strict=True))
+
+
+def test_exhibits_show_what_the_network_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the middle is cut out a heat map covers that, so the picture below it is cut out too."""
+    shown: list[Exhibits] = []
+
+    def gather(*arguments: Any, **named: Any) -> Exhibits:
+        shown.append(gather_exhibits(*arguments, **named))
+        return shown[0]
+
+    make_project(tmp_path, monkeypatch)
+    crop = {"CenterCrop": {"height_px": 4, "width_px": 5}}
+    normalize = {"Normalize": {"mean": "dataset", "std": "dataset"}}
+    monkeypatch.setattr(stage, "gather_exhibits", gather)
+    with keep_torch_settings():
+        write_params(tmp_path, transforms=["ToTensor", crop, normalize], training__num_epochs=1)
+        train()
+        main()
+    assert {exhibit.image.shape for exhibit in shown[0].uncertain} == {(4, 5, 1)}
+    with (PREPARED / "index.csv").open(encoding="utf-8", newline="") as file:
+        paths = [row["path"] for row in csv.DictReader(file)]
+    packed = np.load(PREPARED / "images-00000.npy")
+    for exhibit in shown[0].uncertain:
+        assert np.array_equal(exhibit.image, packed[paths.index(exhibit.path), 1:5, 2:7])
 
 
 @pytest.mark.parametrize(

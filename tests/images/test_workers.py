@@ -70,6 +70,12 @@ def test_much_trouble() -> None:
     }
 
 
+def test_what_someone_else_kills_is_no_fault_of_the_item() -> None:
+    """As when memory is short: the run stops, and no image is left out for it."""
+    with pytest.raises(InputError, match=r"killed .*SIGKILL.* fewer workers"):
+        run([[1], [TroubledWork.KILLED], [2]])
+
+
 def test_a_bug_is_not_hidden() -> None:
     """An error that nobody foresaw stops the run with its traceback."""
     with pytest.raises(RuntimeError, match="KeyError: 'a bug'"):

@@ -20,7 +20,7 @@ class TroubledWork:
     max_seconds = 0.5
     max_memory_bytes = 2**28
 
-    CRASH, HANG, EXIT, HUNGRY, BUG, SLEEP, SPIN, REFUSE = -1, -2, -3, -4, -5, -6, -7, -8
+    CRASH, HANG, EXIT, HUNGRY, BUG, SLEEP, SPIN, REFUSE, KILLED = -1, -2, -3, -4, -5, -6, -7, -8, -9
 
     def start(self) -> None:
         pass
@@ -48,6 +48,8 @@ class TroubledWork:
                 time.sleep(60)
             elif item == self.EXIT:
                 os._exit(3)
+            elif item == self.KILLED:
+                os.kill(os.getpid(), signal.SIGKILL)
             elif item == self.BUG:
                 raise KeyError("a bug")
             elif item == self.HUNGRY:

@@ -605,10 +605,12 @@ def test_undecodable_error_names_the_first_few(run: Callable[..., Manifest]) -> 
 
 
 def test_undecodable_exclude(run: Callable[..., Manifest], capsys: pytest.CaptureFixture[str]) -> None:
-    """With `exclude` the stage says which files it left out, and goes on."""
+    """With `exclude` the stage says which files it left out, and goes on; no earlier run decoded those."""
     write_folder(Path("raw"), {**class_folders(), "cat/x.png": b""})
     assert run().num_images == 10
-    assert "left out raw/cat/x.png: the file is empty" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "left out raw/cat/x.png: the file is empty" in printed
+    assert "an earlier run" not in printed
 
 
 def test_damaged_member_of_a_zip(run: Callable[..., Manifest]) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from schemas.prepare_dataset.dataset import Dataset
 from stages.prepare_dataset.collect import Collection
 from stages.prepare_dataset.table import collect_from_table, find_table
-from stages.prepare_dataset.units import find_groups
+from stages.prepare_dataset.units import find_groups, refuse_group_without_use
 from stages.shared.errors import InputError
 from tests.params.wrong_params import good_params
 from tests.prepare_dataset.samples import split_params
@@ -181,7 +181,7 @@ def test_groups_of_the_table() -> None:
     images = read("path,label,group\na.png,cat,p\nb.png,dog,p\nc.png,dog,\n").images
     assert list(find_groups(images, split_params(group="column"))) == ["p", "p", None]
     with pytest.raises(InputError, match=r"^split.group: column: found no groups; "):
-        find_groups(read(GOOD).images, split_params(group="column"))
+        refuse_group_without_use(read(GOOD).images, split_params(group="column"))
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode), st.booleans())

@@ -10,7 +10,7 @@ from stages.prepare_dataset.duplicates import join_pairs
 from stages.prepare_dataset.fingerprint import MEASURED, Measured
 from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.split import draw_side, split_images
-from stages.prepare_dataset.units import Units, find_groups, join_units
+from stages.prepare_dataset.units import Units, find_groups, join_units, refuse_group_without_use
 from stages.shared.errors import InputError
 from tests.prepare_dataset.samples import details_of, found, in_columns, split_params
 
@@ -53,7 +53,13 @@ def test_groups(pattern: str, groups: list[str | None]) -> None:
 def test_pattern_of_no_use(pattern: str, found_text: str) -> None:
     """A pattern that joins nothing is a mistake, told with a path to look at."""
     with pytest.raises(InputError, match=rf"^split.group: .*{found_text}, as in cat/ann-1.png; "):
-        find_groups([found(path) for path in PATHS], split_params(group=pattern))
+        refuse_group_without_use([found(path) for path in PATHS], split_params(group=pattern))
+
+
+def test_groups_may_lose_all_but_one_image() -> None:
+    """As when the others cannot be decoded: what is left stands alone, and nothing is refused."""
+    images = [found(path) for path in ("cat/ann-1.png", "cat/bob-1.png")]
+    assert find_groups(images, split_params(group=r"(\w+)-")).pair().tolist() == []
 
 
 def test_units_join_groups_copies_and_near_duplicates() -> None:

@@ -6,11 +6,18 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
 
+from stages.params.read import read_params
 from stages.shared.errors import InputError
-from stages.train import lr_range_test
+from stages.train import lr_range_steps, lr_range_test
+from stages.train.loop import Training
 from stages.train.lr_range_test import Point, draw, smooth, spread_rates, suggest
-from tests.train.project import hash_files, make_project
+from stages.train.state import TrainingState
+from stages.vision.head import FrozenBackbone
+from tests.train.project import hash_files, make_project, write_params
 from tests.vision.torch_state import keep_torch_settings
 
 
@@ -65,6 +72,26 @@ def test_run_writes_plot_and_suggestion_and_nothing_else(
     assert "optimizer.lr:" in capsys.readouterr().out
     lr_range_test.main()
     assert hash_files(tmp_path) == first
+
+
+def test_a_frozen_backbone_is_frozen_here_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the head is trained in the test, as in the first epochs of the run that it is for."""
+    make_project(tmp_path, monkeypatch)
+    save_file({"head.2.bias": torch.zeros(3)}, tmp_path / "first.safetensors")
+    trained: list[type[nn.Module]] = []
+
+    def train_steps(training: Training, state: TrainingState, **_: object) -> None:
+        trained.append(type(training.network))
+        assert {
+            name.split(".")[0] for name, weight in state.network.named_parameters() if weight.requires_grad
+        } == {"head"}
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lr_range_steps, "train_steps", train_steps)
+    write_params(tmp_path, transfer__freeze="backbone", network__weights_file="first.safetensors")
+    with pytest.raises(KeyboardInterrupt):
+        lr_range_steps.measure_losses(read_params(), [0.1], max_rise=4.0)
+    assert trained == [FrozenBackbone]
 
 
 def test_rates_the_wrong_way_round_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

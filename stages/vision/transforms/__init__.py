@@ -24,6 +24,7 @@ __all__ = [
     "build_transforms",
     "fill_in_statistics",
     "for_training",
+    "only_form",
     "without_random",
 ]
 
@@ -90,3 +91,9 @@ def for_training(transforms: schema.Transforms) -> schema.Transforms:
 def without_random(transforms: schema.Transforms) -> schema.Transforms:
     """Return the transforms that apply when the network is validated, tested or used."""
     return tuple(transform for transform in transforms if transform.applies(training=False))
+
+
+def only_form(transforms: schema.Transforms) -> schema.Transforms:
+    """Return the transforms that change the form of images, for pictures of what a network sees."""
+    plain = schema.Transform.change_form
+    return tuple(transform for transform in transforms if type(transform).change_form is not plain)
