@@ -141,6 +141,7 @@ def build_ours(images: Tensor, labels: Tensor, *, num_steps: int) -> Callable[[]
         numerics=numerics,
         seed=0,
         progress=TrainingProgress(num_epochs=10**6, images_per_epoch=len(labels) * num_steps),
+        is_compiled=False,
     )
     state = begin_state(
         network,
