@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("recipes", nargs="+", type=Path)
     parser.add_argument("--archive", type=Path, default=ROOT.parent / "shared/data/cifar10.zip")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: %(default)s")
-    parser.add_argument("--epochs", type=int, help="instead of the recipe's own")
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's own, warm-up in proportion")
     parser.add_argument(
         "--output", type=Path, default=Path("recipes"), help="writes OUTPUT.csv and OUTPUT.png"
     )
@@ -70,7 +70,10 @@ def run_recipe(recipe: Path, seed: int, *, archive: Path, num_epochs: int | None
         shutil.copy(archive, folder / "data/cifar10.zip")
         params = read_yaml(recipe).data
         params["training"]["seed"] = seed
-        params["training"]["num_epochs"] = num_epochs or params["training"]["num_epochs"]
+        if num_epochs is not None:
+            share = num_epochs / params["training"]["num_epochs"]
+            params["lr_scheduler"]["warmup_epochs"] *= share
+            params["training"]["num_epochs"] = num_epochs
         (folder / "params.yaml").write_text(format_yaml(params), encoding="utf-8")
         # The repository's own packages and code, whatever is installed.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
