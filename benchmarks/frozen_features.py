@@ -127,6 +127,7 @@ def build_run(prepared: Path, arguments: argparse.Namespace) -> tuple[Training, 
         numerics=numerics,
         seed=0,
         progress=TrainingProgress(num_epochs=arguments.epochs, images_per_epoch=len(images)),
+        is_compiled=False,
     )
     state = begin_state(
         network,

@@ -53,6 +53,7 @@ def write_project(
             Normalize(name="Normalize", mean=manifest.mean, std=manifest.std),
         ),
         numerics=Numerics(threads=threads, precision="float32"),
+        is_compiled=False,
         calibration=Calibration(
             temperature=1.5,
             thresholds=(

@@ -3,8 +3,9 @@
     python -m benchmarks.training_step
 
 `plain` is what people write: float32, NCHW. `hand-tuned` is what is commonly advised for a processor:
-channels_last, bfloat16 autocast, a fused optimizer. Same layers, AdamW, cross-entropy, same batch in memory.
-darkroom alone computes deterministically.
+channels_last, bfloat16 autocast, a fused optimizer. Both pool after ReLU, as is customary; `hand-tuned, pools
+first` pools before it, as darkroom does: the same values from a quarter of the work. Same AdamW,
+cross-entropy and batch in memory. darkroom alone computes deterministically.
 """
 
 import argparse
@@ -49,6 +50,9 @@ def main() -> None:
     contestants: dict[str, Callable[[], object]] = {
         "plain": build_plain(images, labels, num_steps=arguments.steps),
         "hand-tuned": build_hand_tuned(images, labels, num_steps=arguments.steps),
+        "hand-tuned, pools first": build_hand_tuned(
+            images, labels, num_steps=arguments.steps, pools_first=True
+        ),
         "darkroom": build_ours(images, labels, num_steps=arguments.steps),
     }
     seconds = measure_alternately(contestants, rounds=arguments.rounds)
@@ -56,19 +60,22 @@ def main() -> None:
     for base in ("plain", "hand-tuned"):
         print_table(seconds, base=base)
         print()
-    for base, wanted in (("plain", 2.5), ("hand-tuned", 1.1)):
+    for base, wanted in (("plain", 2.5), ("hand-tuned", 1.1), ("hand-tuned, pools first", None)):
         ratios = [slow / fast for slow, fast in zip(seconds[base], seconds["darkroom"], strict=True)]
         middle = sorted(ratios)[len(ratios) // 2]
-        print(f"darkroom is {middle:.2f} times as fast as {base} (wanted: {wanted})")
+        print(
+            f"darkroom is {middle:.2f} times as fast as {base}" + (f" (wanted: {wanted})" if wanted else "")
+        )
 
 
-def build_layers() -> nn.Sequential:
-    """Return the network as people write it: convolution, ReLU, pooling."""
+def build_layers(*, pools_first: bool = False) -> nn.Sequential:
+    """Return the network as people write it: convolution, ReLU, pooling; or with pooling before ReLU."""
     torch.manual_seed(0)
     layers: list[nn.Module] = []
     in_channels = 3
     for channels in CHANNELS:
-        layers += [nn.Conv2d(in_channels, channels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        after: list[nn.Module] = [nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [nn.Conv2d(in_channels, channels, 3, padding=1), *(after[::-1] if pools_first else after)]
         in_channels = channels
     side_px = SIDE_PX // 2 ** len(CHANNELS)
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(in_channels * side_px**2, NUM_CLASSES))
@@ -90,9 +97,11 @@ def build_plain(images: Tensor, labels: Tensor, *, num_steps: int) -> Callable[[
     return run
 
 
-def build_hand_tuned(images: Tensor, labels: Tensor, *, num_steps: int) -> Callable[[], None]:
+def build_hand_tuned(
+    images: Tensor, labels: Tensor, *, num_steps: int, pools_first: bool = False
+) -> Callable[[], None]:
     """Return the loop with the usual advice followed."""
-    network = build_layers().to(memory_format=torch.channels_last)
+    network = build_layers(pools_first=pools_first).to(memory_format=torch.channels_last)
     optimizer = optim.AdamW(network.parameters(), lr=1e-3, fused=True)
     images = images.contiguous(memory_format=torch.channels_last)
 
@@ -141,6 +150,7 @@ def build_ours(images: Tensor, labels: Tensor, *, num_steps: int) -> Callable[[]
         numerics=numerics,
         seed=0,
         progress=TrainingProgress(num_epochs=10**6, images_per_epoch=len(labels) * num_steps),
+        is_compiled=False,
     )
     state = begin_state(
         network,

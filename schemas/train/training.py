@@ -52,6 +52,11 @@ class Training(Schema):
     it is, once for a network and a machine, and remembers that in .dvc/tmp/darkroom. float16 is for cuda.
     """
 
+    compile: Literal["auto", "on", "off"]
+    """Have torch compile the training steps. auto does where there is a compiler and compiling, measured once
+    for a network, a machine and a number of steps, takes less time than it saves.
+    """
+
     save_every_steps: Literal["none"] | PositiveCount
     """Save what a stopped run goes on from after so many steps; the result does not depend on it."""
 

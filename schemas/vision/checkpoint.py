@@ -31,6 +31,9 @@ class Checkpoint(Schema):
     """The transforms that are not random, the measured mean and standard deviation written out."""
 
     numerics: Numerics
+    is_compiled: bool
+    """Whether torch's compiler made the training steps. Validation and testing never run compiled."""
+
     calibration: Calibration
     """Fitted to the validation split with these very weights."""
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from schemas.vision.runtime import Numerics
 from stages.shared.errors import InputError
 from stages.train.best import is_better
 from stages.train.calibration import calibrate
+from stages.train.compiling import compile_steps
 from stages.train.lr_scheduler import refresh_rates
 from stages.train.order import EpochOrder
 from stages.train.progress import TrainingProgress
@@ -27,6 +29,9 @@ from stages.vision.runtime import autocast
 from stages.vision.transforms import Mixing
 
 Batches = DataLoader[tuple[Tensor, Tensor]]
+
+_STEPS_BETWEEN_LOOKS = 50
+"""Looking at the losses makes the processor wait for the device."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,13 @@ class Training:
     numerics: Numerics
     seed: int
     progress: TrainingProgress
+    is_compiled: bool
+    """Whether training steps are compiled. Validation never is, so that evaluate repeats its bits."""
+
+    @cached_property
+    def forward(self) -> Callable[[Tensor], Tensor]:
+        """The network's forward pass in training steps."""
+        return compile_steps(self.network) if self.is_compiled else self.network
 
 
 SavePoint = Callable[[TrainingState], None]
@@ -97,7 +109,11 @@ def run_epoch(training: Training, state: TrainingState, *, save_point: SavePoint
 
 
 def train_steps(training: Training, state: TrainingState, *, save_point: SavePoint) -> None:
-    """Go through the training images that are left of the epoch, step by step."""
+    """Go through the training images that are left of the epoch, step by step.
+
+    Raises:
+        InputError: The loss is no longer a finite number.
+    """
     network, criterion, optimizer, scaler = (
         training.network,
         training.criterion,
@@ -123,7 +139,7 @@ def train_steps(training: Training, state: TrainingState, *, save_point: SavePoi
         for part in divide(len(images), num_parts=training.accumulation_steps):
             draw_dropout(dropouts, seed=training.seed, epoch=state.epoch, samples=samples[part])
             with autocast(training.device, training.numerics):
-                logits = network(images[part])
+                logits = training.forward(images[part])
                 loss = criterion(logits.float(), targets[part])
 
             if part.start == 0:
@@ -147,6 +163,8 @@ def train_steps(training: Training, state: TrainingState, *, save_point: SavePoi
 
         state.num_images += len(images)
         state.step += 1
+        if state.step % _STEPS_BETWEEN_LOOKS == 0:
+            state.refuse_non_finite_loss()
         training.progress.advance(len(images))
         save_point(state)
 
@@ -179,9 +197,9 @@ def score_steps(state: TrainingState) -> tuple[float, float]:
     Raises:
         InputError: The loss is no longer a finite number.
     """
-    losses = state.losses.cpu()  # before the float64 sum, which mps does not have
-    refuse_non_finite(losses, epoch=state.epoch)
-    loss = losses.sum(dtype=torch.float64).item() / state.num_images
+    state.refuse_non_finite_loss()
+    # On the processor, for mps has no float64.
+    loss = state.losses.cpu().sum(dtype=torch.float64).item() / state.num_images
     return loss, state.num_correct.item() / state.num_images
 
 
@@ -217,18 +235,3 @@ def score_validation(training: Training, logits: Tensor, labels: Tensor, *, epoc
 def copy_weights(network: nn.Module) -> dict[str, Tensor]:
     """Return a copy of all weights and buffers, on the processor."""
     return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
-
-
-def refuse_non_finite(losses: Tensor, *, epoch: int) -> None:
-    """Stop at a loss that is not a number, and name the first step that had one.
-
-    Raises:
-        InputError: A loss of the epoch (steps,) is infinite or not a number.
-    """
-    bad_steps = torch.nonzero(~torch.isfinite(losses))
-    if len(bad_steps):
-        step = int(bad_steps[0])
-        raise InputError(
-            f"train: the loss became {losses[step].item()} in epoch {epoch + 1}, step {step + 1} of "
-            f"{len(losses)}; lower optimizer.lr, or set training.precision: float32"
-        )

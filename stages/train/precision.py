@@ -1,10 +1,10 @@
 """The precision of `training.precision: auto`, measured on this machine once and remembered."""
 
-import json
 import statistics
 import time
 from collections.abc import Mapping
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,8 +13,7 @@ from torch import nn
 from schemas.shared.image import ImageForm
 from schemas.train.training import PrecisionChoice
 from schemas.vision.runtime import Numerics, Precision
-from stages.shared.files import write_text
-from stages.shared.inputs import hash_json
+from stages.train.measured import recall
 from stages.vision.runtime import autocast
 
 _MIN_SPEEDUP = 1.2
@@ -36,8 +35,7 @@ def choose_precision(
 ) -> Precision:
     """Return the precision a parameter names, or for auto the one that pays here.
 
-    A measurement can go either way where both are about as fast, and a run must repeat byte for byte: what
-    was measured once for a network, threads and a machine holds for every run after it.
+    What was measured once for a network, threads and a machine holds for every run after it.
 
     Args:
         wanted: `training.precision`.
@@ -50,17 +48,21 @@ def choose_precision(
     """
     if wanted != "auto":
         return wanted
-    layers = str(network)
-    key = hash_json(
-        {"layers": layers, "image": image.model_dump(), "threads": threads, "machine": dict(machine)}
-    )
-    known = _read(memory)
-    if key not in known:
-        speedup = measure_speedup(network, image=image, device=device, threads=threads)
-        known[key] = "bfloat16" if speedup >= _MIN_SPEEDUP else "float32"
-        write_text(memory, json.dumps(known, indent=1))
-        print(f"train: training.precision: auto is {known[key]}: bfloat16 is {speedup:.2f} times as fast")
-    return "bfloat16" if known[key] == "bfloat16" else "float32"
+    question = {
+        "layers": str(network),
+        "image": image.model_dump(),
+        "threads": threads,
+        "machine": dict(machine),
+    }
+    measure = partial(_measure, network, image=image, device=device, threads=threads)
+    return "bfloat16" if recall(memory, question, measure=measure) == "bfloat16" else "float32"
+
+
+def _measure(network: nn.Module, *, image: ImageForm, device: torch.device, threads: int) -> str:
+    speedup = measure_speedup(network, image=image, device=device, threads=threads)
+    choice = "bfloat16" if speedup >= _MIN_SPEEDUP else "float32"
+    print(f"train: training.precision: auto is {choice}: bfloat16 is {speedup:.2f} times as fast")
+    return choice
 
 
 def measure_speedup(network: nn.Module, *, image: ImageForm, device: torch.device, threads: int) -> float:
@@ -88,12 +90,3 @@ def measure_speedup(network: nn.Module, *, image: ImageForm, device: torch.devic
     # The first round prepares what the others use.
     ratios: list[float] = [slow / fast for slow, fast in zip(*seconds.values(), strict=True)]
     return statistics.median(ratios[1:])
-
-
-def _read(memory: Path) -> dict[str, str]:
-    """Return what was measured before; nothing if there is nothing, or it is damaged."""
-    try:
-        known = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}

@@ -3,12 +3,13 @@
 import sys
 import time
 from types import TracebackType
-from typing import Self
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from typing import TYPE_CHECKING, Self
 
 from schemas.vision.history import EpochRecord
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 _SECONDS_BETWEEN_LINES = 30.0
 
@@ -16,24 +17,17 @@ _SECONDS_BETWEEN_LINES = 30.0
 class TrainingProgress:
     """Shows images per second and the time left; prints one line an epoch."""
 
-    def __init__(self, *, num_epochs: int, images_per_epoch: int, console: Console | None = None) -> None:
+    def __init__(self, *, num_epochs: int, images_per_epoch: int, console: "Console | None" = None) -> None:
         self._num_epochs = num_epochs
         self._images_per_epoch = images_per_epoch
         self._num_done = self._num_done_before = 0
         self._started = self._last_line = time.perf_counter()
         self._epoch_started = self._started
         self._num_done_at_epoch = 0
-        console = console or Console(file=sys.stdout)
         self._bar: Progress | None = None
-        self._task = TaskID(0)
-        if console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[state]}"),
-                console=console,
-                transient=True,
-            )
+        self._task: TaskID
+        if console.is_terminal if console else sys.stdout.isatty():
+            self._bar = _build_bar(console)
             self._task = self._bar.add_task("epoch 1", total=num_epochs * images_per_epoch, state="")
 
     def __enter__(self) -> Self:
@@ -98,6 +92,20 @@ class TrainingProgress:
             self._bar.console.print(line, highlight=False, markup=False)
         else:
             print(line, flush=True)
+
+
+def _build_bar(console: "Console | None") -> "Progress":
+    """Return the bar for a terminal."""
+    # Only where there is one: rich takes a quarter of a second to import.
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[state]}"),
+        console=console,
+        transient=True,
+    )
 
 
 def _clock(seconds: float) -> str:

@@ -85,7 +85,11 @@ class SavedState:
 
         A disk that cannot take it does not end a run that is going well: it may recover before the result is
         written.
+
+        Raises:
+            InputError: The loss is no longer a finite number: such a state is not worth going on from.
         """
+        state.refuse_non_finite_loss()
         number = state.epoch * (len(state.losses) + 1) + state.step
         try:
             write_state(self._folder / f"state-{number:012}.safetensors", state.state_dict())

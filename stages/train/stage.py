@@ -23,6 +23,7 @@ from stages.shared.paths import DVCLIVE, MAKE_PREPARED, METRICS, MODEL, PREPARED
 from stages.shared.stopping import defer_stops, orphans_leave
 from stages.train.average import WeightAverage
 from stages.train.calibration import calibrate
+from stages.train.compiling import Steps, choose_compile, describe_compiler
 from stages.train.curves import refuse_missing_commit, write_curves
 from stages.train.ending import explain_end
 from stages.train.first_weights import fit_to_images, refuse_lone_image, start_from_weights
@@ -115,6 +116,7 @@ def describe_run(inputs: StageInputs, training: Training) -> dict[str, object]:
         "libraries": list_libraries(),
         "machine": describe_machine(training.device),
         "numerics": training.numerics.model_dump(),
+        "compiler": describe_compiler() if training.is_compiled else "none",
     }
 
 
@@ -223,13 +225,14 @@ def build_training(
         raise InputError(
             f"{Path.cwd()}: is in no DVC repository, where training keeps its state; run: dvc init"
         )
+    machine = {**list_libraries(), **describe_machine(device)}
     precision = choose_precision(
         params.training.precision,
         network,
         image=image,
         device=device,
         threads=params.training.threads,
-        machine={**list_libraries(), **describe_machine(device)},
+        machine=machine,
         memory=scratch / "precision.json",
     )
     numerics = numerics.model_copy(update={"precision": precision})
@@ -253,6 +256,20 @@ def build_training(
     loader = params.loader.model_dump(exclude={"shuffle", "sampling"})
     train_batches = build_loader(train_images, sampler=order, device=device, **loader)
     num_epochs, steps_per_epoch = params.training.num_epochs, len(train_batches)
+    num_parts = params.training.accumulation_steps
+    is_compiled = choose_compile(
+        params.training.compile,
+        network,
+        image=image,
+        device=device,
+        numerics=numerics,
+        steps=Steps(
+            batch_size=-(-min(params.loader.batch_size, num_images) // num_parts),
+            num_steps=num_epochs * steps_per_epoch * num_parts,
+        ),
+        machine=machine,
+        memory=scratch / "compile.json",
+    )
     plateau = Plateau(params.lr_scheduler.plateau, metric=params.training.best_metric)
     lr_scheduler = build_lr_scheduler(
         params.lr_scheduler,
@@ -280,6 +297,7 @@ def build_training(
         numerics=numerics,
         seed=params.training.seed,
         progress=TrainingProgress(num_epochs=num_epochs, images_per_epoch=len(train_images)),
+        is_compiled=is_compiled,
     )
     state = begin_state(network, optimizer, lr_scheduler, steps_per_epoch=steps_per_epoch, device=device)
     if params.lr_scheduler.name == "plateau":
@@ -333,6 +351,7 @@ def describe_checkpoints(
             image=manifest.image,
             preprocessing=without_random(transforms),
             numerics=training.numerics,
+            is_compiled=training.is_compiled,
             calibration=kept.calibration,
             epoch=kept.record,
             num_epochs=params.training.num_epochs,

@@ -9,6 +9,7 @@ from torch import Tensor, nn, optim
 
 from schemas.vision.calibration import Calibration
 from schemas.vision.history import EpochRecord
+from stages.shared.errors import InputError
 from stages.train.average import WeightAverage
 from stages.train.ending import Clock
 from stages.train.plateau import Plateau
@@ -103,6 +104,21 @@ class TrainingState:
         self.step = self.num_images = 0
         self.losses.zero_()
         self.num_correct.zero_()
+
+    def refuse_non_finite_loss(self) -> None:
+        """Stop at a loss that is not a number, and name the first step of the epoch that had one.
+
+        Raises:
+            InputError: A loss is infinite or not a number.
+        """
+        losses = self.losses.cpu()
+        bad_steps = torch.nonzero(~torch.isfinite(losses))
+        if len(bad_steps):
+            step = int(bad_steps[0])
+            raise InputError(
+                f"train: the loss became {losses[step].item()} in epoch {self.epoch + 1}, step {step + 1} of "
+                f"{len(losses)}; lower optimizer.lr, or set training.precision: float32"
+            )
 
     def state_dict(self) -> StateDict:
         """Return all of it; tensors are not copied."""

@@ -75,7 +75,7 @@ class Phases:
 
     def _freeze(self) -> Training:
         if self._folder is None:
-            return replace(self._whole, network=FrozenBackbone(self._network))
+            return replace(self._whole, network=FrozenBackbone(self._network), is_compiled=False)
         return train_on_features(self._whole, self._network, folder=self._folder)
 
 
@@ -93,6 +93,7 @@ def train_on_features(training: Training, network: nn.Module, *, folder: Path) -
             train_features, batch_size=training.batch_size, sampler=training.train_order
         ),
         val_batches=build_loader(val_features, batch_size=training.batch_size),
+        is_compiled=False,  # a head alone has little to gain
     )
 
 

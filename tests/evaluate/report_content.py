@@ -77,6 +77,7 @@ def make_content(
                 Normalize(name="Normalize", mean=(0.5,) * channels, std=(0.25,) * channels),
             ),
             numerics=Numerics(threads=2, precision="float32"),
+            is_compiled=False,
             calibration=CALIBRATION,
             epoch=epochs[(tested_epoch or best_epoch) - 1],
             num_epochs=num_epochs,

@@ -14,6 +14,7 @@ from schemas.train.lr_scheduler import Plateau
 from schemas.vision.history import EpochRecord, Scores
 from schemas.vision.transforms import CutMix, MixUp, RandomCrop, RandomHorizontalFlip, Transform
 from stages.shared.errors import InputError
+from stages.train import loop
 from stages.train import plateau as plateaus
 from stages.train.average import WeightAverage
 from stages.train.loop import Training, count_correct, run_epoch, score_steps, score_validation, train_steps
@@ -286,6 +287,17 @@ def test_non_finite_loss_is_named(folder: Path, manifest: Manifest, value: float
     message = f"train: the loss became {word} in epoch 2, step 3 of 5; lower optimizer.lr"
     with pytest.raises(InputError, match=message):
         train(run)
+
+
+def test_non_finite_loss_ends_the_epoch_early(
+    folder: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses are looked at every few steps; the first bad step is named, and no more of them are done."""
+    monkeypatch.setattr(loop, "_STEPS_BETWEEN_LOOKS", 4)
+    training, state = make_training(folder, manifest, criterion=BrokenLoss(breaks_at=2, value=float("nan")))
+    with pytest.raises(InputError, match="the loss became nan in epoch 1, step 2 of 5"):
+        train((training, state))
+    assert state.step == 4
 
 
 def test_non_finite_validation_loss_is_named(folder: Path, manifest: Manifest) -> None:

@@ -168,6 +168,19 @@ def test_saving_by_the_clock(
 
 
 @pytest.mark.usefixtures("dvc")
+def test_a_broken_state_is_not_saved(folder: Path, manifest: Manifest) -> None:
+    """Nobody could go on from it: the run ends there, naming the first step whose loss was no number."""
+    _, state = make_training(folder, manifest)
+    state.losses[2] = float("inf")
+    state.losses[3] = float("nan")
+    with (
+        open_saved_state({}, section()) as saved,
+        pytest.raises(InputError, match="became inf in epoch 1, step 3 of 5"),
+    ):
+        saved.save(state)
+
+
+@pytest.mark.usefixtures("dvc")
 def test_another_key_starts_fresh(folder: Path, manifest: Manifest) -> None:
     """A state is found by all that the result depends on, and by nothing less."""
     toy = Toy(folder, manifest)

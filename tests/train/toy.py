@@ -44,6 +44,7 @@ def make_training(
     seed: int = 0,
     max_grad_norm: float | None = None,
     accumulation_steps: int = 1,
+    is_compiled: bool = False,
 ) -> tuple[Training, TrainingState]:
     """Return a training run of a tiny network with SGD and momentum, its learning rate falling by steps."""
     torch.manual_seed(seed)
@@ -90,6 +91,7 @@ def make_training(
         numerics=Numerics(threads=1, precision=precision),
         seed=seed,
         progress=TrainingProgress(num_epochs=num_epochs, images_per_epoch=len(images)),
+        is_compiled=is_compiled,
     )
     state = begin_state(
         network,

@@ -37,6 +37,7 @@ def make_checkpoint(weights: dict[str, Tensor], **changes: Any) -> Checkpoint:
                 Normalize(name="Normalize", mean=(0.1,), std=(1 / 3,)),
             ),
             "numerics": Numerics(threads=1, precision="float32"),
+            "is_compiled": False,
             "calibration": CALIBRATION,
             "epoch": EpochRecord(
                 epoch=2,

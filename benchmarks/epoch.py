@@ -1,0 +1,176 @@
+"""An epoch of CIFAR-10 with a three-layer CNN: darkroom against a plain script, fastai and Ultralytics.
+
+    make bench-env && .venv.bench/bin/python -m benchmarks.epoch
+
+The archive is unpacked into a temporary folder and prepared there by the stage. The contestants take turns;
+each trains the same network by batches of 256 with crop, flip and normalization, two processor threads and
+two worker processes where it has any. Only training steps are timed: no setting up, no validation, no saving.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn, optim
+
+from benchmarks.epoch_rivals import Epoch, build_fastai, build_plain, build_ultralytics
+from benchmarks.loader import ROOT, exhaust, make_schema, prepare
+from schemas.vision.network import ChosenNetwork, Cnn
+from schemas.vision.runtime import Numerics
+from schemas.vision.transforms import Normalize, ToTensor
+from stages.train.loop import Training, train_steps
+from stages.train.losses.cross_entropy import CrossEntropy
+from stages.train.order import EpochOrder
+from stages.train.progress import TrainingProgress
+from stages.train.state import begin_state
+from stages.vision.dataset import PreparedImages, build_loader, read_manifest
+from stages.vision.networks import build_network
+from stages.vision.runtime import make_deterministic
+from stages.vision.transforms import build_transforms
+
+THREADS = 2
+CPU = torch.device("cpu")
+WANTED = {"plain": 4.0, "fastai": 3.0, "ultralytics": 3.0}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.epoch", description=__doc__)
+    parser.add_argument("--archive", type=Path, default=ROOT.parent / "shared/data/cifar10.zip")
+    parser.add_argument("--num-images", type=int, default=50_000, help="default: %(default)s")
+    parser.add_argument("--batch-size", type=int, default=256, help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--without", nargs="*", default=[], help="contestants to leave out")
+    arguments = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        unpack(arguments.archive, folder / "images", num_images=arguments.num_images)
+        prepare(folder)
+        ours, our_loader = build_ours(folder, batch_size=arguments.batch_size)
+        builders = {"plain": build_plain, "fastai": build_fastai, "ultralytics": build_ultralytics}
+        contestants: dict[str, Epoch] = {"darkroom": ours, "its loader alone": our_loader}
+        for rival, build in builders.items():
+            if rival not in arguments.without:
+                contestants[rival] = build(folder / "images", batch_size=arguments.batch_size)
+        report(take_turns(contestants, rounds=arguments.rounds), num_images=arguments.num_images)
+
+
+def unpack(archive: Path, folder: Path, *, num_images: int) -> None:
+    """Write num_images training images as folder/train/<class>/, and a few as val/ and test/ each.
+
+    With all three there, prepare-dataset takes none of the training images away.
+    """
+    with zipfile.ZipFile(archive) as source:
+        for split, folders, wanted in (("train", ["train"], num_images), ("test", ["val", "test"], 100)):
+            names = [name for name in source.namelist() if f"/{split}/" in name and name.endswith(".jpg")]
+            classes = sorted({Path(name).parent.name for name in names})
+            for label in classes:
+                of_class = [name for name in names if Path(name).parent.name == label]
+                for target in (folder / name / label for name in folders):
+                    target.mkdir(parents=True)
+                    for name in of_class[: wanted // len(classes)]:
+                        (target / Path(name).name).write_bytes(source.read(name))
+
+
+def build_ours(folder: Path, *, batch_size: int) -> tuple[Epoch, Epoch]:
+    """Return an epoch of darkroom's loop, and one of its loader and transforms alone."""
+    numerics = Numerics(threads=THREADS, precision="bfloat16")
+    manifest = read_manifest(folder / "data/prepared")
+    fixed = (
+        ToTensor(name="ToTensor"),
+        Normalize(name="Normalize", mean=manifest.mean, std=manifest.std),
+    )
+    transforms = (make_schema("RandomCrop"), make_schema("RandomHorizontalFlip"), *fixed)
+    images = PreparedImages(
+        folder / "data/prepared", manifest, "train", transform=build_transforms(transforms)
+    )
+    order = EpochOrder(images.labels, shuffle=True, seed=0)
+    batches = build_loader(images, batch_size=batch_size, sampler=order)
+    network: nn.Module = build_network(
+        ChosenNetwork(name="cnn", arguments=Cnn(channels=(32, 64, 128), kernel_size=3, dropout=0.0)),
+        image=manifest.image,
+        num_classes=len(manifest.classes),
+    ).to(memory_format=torch.channels_last)
+    optimizer = optim.AdamW(network.parameters(), lr=1e-3, fused=True)
+    training = Training(
+        network=network,
+        initial_weights=None,
+        criterion=CrossEntropy(label_smoothing=0.0),
+        mixing=None,
+        train_images=images,
+        train_order=order,
+        train_batches=batches,
+        val_images=images,
+        val_batches=batches,
+        batch_size=batch_size,
+        num_classes=len(manifest.classes),
+        best_metric="loss",
+        max_grad_norm=None,
+        accumulation_steps=1,
+        device=CPU,
+        numerics=numerics,
+        seed=0,
+        progress=TrainingProgress(num_epochs=100, images_per_epoch=len(images)),
+        is_compiled=False,
+    )
+    schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    state = begin_state(network, optimizer, schedule, steps_per_epoch=len(batches), device=CPU)
+
+    def run() -> float:
+        make_deterministic(numerics)
+        state.start_next_epoch()
+        return seconds_of(lambda: train_steps(training, state, save_point=lambda state: None))
+
+    def load() -> float:
+        make_deterministic(numerics)
+        order.set_epoch(state.epoch)
+        return seconds_of(lambda: exhaust(batches))
+
+    return run, load
+
+
+def seconds_of(call: Callable[[], None]) -> float:
+    """Return how long a call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def take_turns(contestants: dict[str, Epoch], *, rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of every epoch, after one unmeasured epoch each."""
+    for run in contestants.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, run in contestants.items():
+            seconds[name].append(run())
+    return seconds
+
+
+def report(seconds: dict[str, list[float]], *, num_images: int) -> None:
+    """Print medians, spreads and what darkroom is compared with each."""
+    ours = seconds["darkroom"]
+    print(f"\nan epoch of {num_images:,} images, {os.cpu_count()} cores, {len(ours)} rounds:")
+    for name, values in seconds.items():
+        speed = num_images / statistics.median(values)
+        line = f"{name:18}{statistics.median(values):8.2f} s ({min(values):.2f} .. {max(values):.2f})"
+        line += f"{speed:10,.0f} images/s"
+        if name in WANTED:
+            ratios = [value / own for value, own in zip(values, ours, strict=True)]
+            line += f"   darkroom: {statistics.median(ratios):.2f} times as fast"
+            line += f" ({min(ratios):.2f} .. {max(ratios):.2f}; wanted: {WANTED[name]})"
+        print(line)
+    shares = [load / own for load, own in zip(seconds["its loader alone"], ours, strict=True)]
+    share = statistics.median(shares)
+    print(f"loader and transforms take {share:.0%} of darkroom's epoch (wanted: at most 15 %)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""From the archive of CIFAR-10 to a test accuracy: every recipe, with several seeds, each in a clone.
+
+    python -m benchmarks.recipes recipes/cifar10_fast.yaml recipes/cifar10_accurate.yaml --seeds 0 1 2
+
+Each run is a `dvc repro` in a temporary clone of the last commit with a cache of its own, so that nothing is
+reused: reading the archive, starting up, training and testing all count. Prints seconds and accuracies, and
+draws them. `--epochs` is for trying it out.
+"""
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.loader import ROOT
+from stages.params.yaml12 import read_yaml
+from stages.params.yaml12_scalars import format_yaml
+
+_WIDTH, _HEIGHT, _MARGIN = 720, 420, 70
+_COLORS = ("#1f5fa8", "#c03020", "#2f8f4f", "#8a4fa0", "#b07a10", "#444444")
+
+
+class Run(NamedTuple):
+    """One recipe with one seed."""
+
+    recipe: str
+    seed: int
+    seconds: float
+    val_accuracy: float
+    test_accuracy: float
+
+
+def main() -> None:
+    """Run, print and draw."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.recipes", description=__doc__)
+    parser.add_argument("recipes", nargs="+", type=Path)
+    parser.add_argument("--archive", type=Path, default=ROOT.parent / "shared/data/cifar10.zip")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: %(default)s")
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's own, warm-up in proportion")
+    parser.add_argument(
+        "--output", type=Path, default=Path("recipes"), help="writes OUTPUT.csv and OUTPUT.png"
+    )
+    arguments = parser.parse_args()
+    runs: list[Run] = []
+    # Seeds outside: what slows the machine down for a while slows all recipes down.
+    for seed in arguments.seeds:
+        for recipe in arguments.recipes:
+            runs.append(run_recipe(recipe, seed, archive=arguments.archive, num_epochs=arguments.epochs))
+            print(describe(runs[-1:]), flush=True)
+            write_csv(arguments.output.with_suffix(".csv"), runs)
+    print()
+    for recipe in arguments.recipes:
+        print(describe([run for run in runs if run.recipe == recipe.stem]))
+    draw(arguments.output.with_suffix(".png"), runs)
+
+
+def run_recipe(recipe: Path, seed: int, *, archive: Path, num_epochs: int | None) -> Run:
+    """Run the pipeline by a recipe's parameters, and take the time."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "clone"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+        shutil.copy(archive, folder / "data/cifar10.zip")
+        params = read_yaml(recipe).data
+        params["training"]["seed"] = seed
+        if num_epochs is not None:
+            share = num_epochs / params["training"]["num_epochs"]
+            params["lr_scheduler"]["warmup_epochs"] *= share
+            params["training"]["num_epochs"] = num_epochs
+        (folder / "params.yaml").write_text(format_yaml(params), encoding="utf-8")
+        # The repository's own packages and code, whatever is installed.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "DVC_SITE_CACHE_DIR": f"{name}/site"}
+        environment.pop("PYTHONPATH", None)
+        start = time.perf_counter()
+        with (folder / "repro.log").open("w") as log:
+            done = subprocess.run(
+                ["dvc", "repro"], cwd=folder, env=environment, stdout=log, stderr=log, check=False
+            )
+        seconds = time.perf_counter() - start
+        if done.returncode:
+            sys.exit(f"{recipe}, seed {seed}:\n{(folder / 'repro.log').read_text()[-3000:]}")
+        val, test = (
+            json.loads((folder / f"data/metrics/{stage}.json").read_text()) for stage in ("train", "test")
+        )
+        return Run(recipe.stem, seed, seconds, val["val"]["accuracy"], test["accuracy"])
+
+
+def describe(runs: list[Run]) -> str:
+    """Return a line: a run, or the mean of several of one recipe."""
+    seconds, val, test = (statistics.mean(values) for values in zip(*(run[2:] for run in runs), strict=True))
+    seeds = f"seed {runs[0].seed}" if len(runs) == 1 else f"mean of {len(runs)}"
+    return (
+        f"{runs[0].recipe:24}{seeds:12}{int(seconds // 60)}:{seconds % 60:04.1f} min   "
+        f"validation {val:.2%}   test {test:.2%}"
+    )
+
+
+def write_csv(path: Path, runs: list[Run]) -> None:
+    """Write a line for each run so far."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Run._fields)
+        writer.writerows(runs)
+
+
+def draw(path: Path, runs: list[Run]) -> None:
+    """Draw test accuracy over minutes, a dot for each run."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", (_WIDTH, _HEIGHT), "white")
+    pen = ImageDraw.Draw(picture)
+    last = max(run.seconds for run in runs) / 60 * 1.1
+    low = min(run.test_accuracy for run in runs)
+    bottom, top = max(0.0, low - 0.02), min(1.0, max(run.test_accuracy for run in runs) + 0.02)
+
+    def x(minutes: float) -> float:
+        return _MARGIN + minutes / last * (_WIDTH - 2 * _MARGIN)
+
+    def y(accuracy: float) -> float:
+        return _HEIGHT - _MARGIN - (accuracy - bottom) / (top - bottom) * (_HEIGHT - 2 * _MARGIN)
+
+    for place in range(6):
+        minutes, accuracy = last * place / 5, bottom + (top - bottom) * place / 5
+        pen.line((x(minutes), y(bottom), x(minutes), y(top)), fill="#dddddd")
+        pen.line((x(0), y(accuracy), x(last), y(accuracy)), fill="#dddddd")
+        pen.text((x(minutes), y(bottom) + 14), f"{minutes:.1f}", fill="black", anchor="mm")
+        pen.text((x(0) - 8, y(accuracy)), f"{accuracy:.1%}", fill="black", anchor="rm")
+    for number, recipe in enumerate(dict.fromkeys(run.recipe for run in runs)):
+        color = _COLORS[number % len(_COLORS)]
+        for run in (run for run in runs if run.recipe == recipe):
+            at = x(run.seconds / 60), y(run.test_accuracy)
+            pen.ellipse((at[0] - 4, at[1] - 4, at[0] + 4, at[1] + 4), fill=color)
+        pen.text((x(0) + 10, y(top) + 10 + 16 * number), recipe, fill=color, anchor="lm")
+    pen.text((_WIDTH / 2, _HEIGHT - 20), "minutes from the archive to the report", fill="black", anchor="mm")
+    pen.text(
+        (_WIDTH / 2, 20), f"test accuracy on CIFAR-10, {os.cpu_count()} cores", fill="black", anchor="mm"
+    )
+    picture.save(path)
+
+
+if __name__ == "__main__":
+    main()
