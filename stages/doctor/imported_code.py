@@ -16,8 +16,8 @@ _PROGRAM = "import schemas, stages; print(schemas.__file__, stages.__file__, sep
 def check_imported_code() -> Iterator[Finding]:
     """Yield the places that come before the working folder when the `python` on PATH imports.
 
-    DVC runs experiments in copies of the repository. `python -m stages.train`, the stages' own command, looks for code in
-    the places where `python -c` does.
+    DVC runs experiments in copies of the repository. The stages' own command, `python -m stages.train`,
+    looks for code in the places where `python -c` does.
     """
     python = shutil.which("python")
     if python is None:

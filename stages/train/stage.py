@@ -18,6 +18,7 @@ from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Transforms, image_after
 from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json
+from stages.shared.free_space import refuse_full_disk
 from stages.shared.inputs import StageInputs
 from stages.shared.paths import DVCLIVE, MAKE_PREPARED, METRICS, MODEL, PREPARED, find_scratch
 from stages.shared.stopping import defer_stops, orphans_leave
@@ -81,6 +82,7 @@ def train(params: Params, inputs: StageInputs) -> None:
     refuse_missing_commit()
     transforms = fill_in_statistics(params.transforms, mean=manifest.mean, std=manifest.std)
     training, state = build_training(params, manifest, transforms)
+    refuse_small_disk(training)
     # Features repeat from epoch to epoch where no random transform changes the images.
     repeats = not any(transform.random for transform in transforms)
     phases = Phases(training, state.network, params.transfer, folder=PREPARED.parent if repeats else None)
@@ -100,6 +102,17 @@ def train(params: Params, inputs: StageInputs) -> None:
         saved.save_point(state)
         publish(checkpoints, state, params, inputs)
         saved.note_result((MODEL, DVCLIVE))
+
+
+def refuse_small_disk(training: Training) -> None:
+    """Refuse to train where two checkpoints and two saved states do not fit.
+
+    Raises:
+        InputError: The disk is too full.
+    """
+    weights = sum(tensor.nbytes for tensor in training.network.state_dict().values())
+    # A state: weights, at most two values of the optimizer for each, the average, and the best so far.
+    refuse_full_disk(MODEL, num_bytes=2 * weights, kept_bytes=2 * 5 * weights)
 
 
 def describe_run(inputs: StageInputs, training: Training) -> dict[str, object]:

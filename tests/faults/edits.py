@@ -1,8 +1,8 @@
-"""Parameters, code and data that change while a stage runs: refused; and none of them reuses a saved state."""
+"""Parameters, code and data that change while a stage runs; what changes between runs reuses no state."""
 
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
