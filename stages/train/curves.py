@@ -18,7 +18,8 @@ def open_curves(folder: Path) -> Iterator[Live]:
     """Yield the DVCLive folder that `dvc plots` and `dvc exp show` read.
 
     Raises:
-        InputError: The Git repository has no commit, without which DVCLive does not start, or DVC cannot write.
+        InputError: The Git repository has no commit, without which DVCLive does not start, or DVC
+            cannot write.
     """
     try:
         # DVCLive would rewrite dvc.yaml while the stage runs. The pipeline saves the experiment itself.

@@ -120,9 +120,7 @@ def _edit(
             file.write(b"\n")
     elif way == "flip":
         place = generator.randrange(len(whole))
-        with path.open("r+b") as file:
-            file.seek(place)
-            file.write(bytes([whole[place] ^ 1]))
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
     else:
         path.unlink()
         if way == "replace":

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages.shared import free_space
 from stages.shared.errors import InputError
 from stages.shared.free_space import refuse_full_disk
 
@@ -14,7 +13,6 @@ from stages.shared.free_space import refuse_full_disk
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk with 100 MiB free."""
-    assert free_space.shutil is shutil
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100 * 2**20))
 
 

@@ -1,8 +1,8 @@
 """Ends a stage at one of the files it touches, or has that fail; Python imports this if it is on PYTHONPATH.
 
 DARKROOM_FAULT names the signal or error, and the number of the file event: 9:17 is SIGKILL at the 17th,
-ENOSPC:17 a full disk there. Events are what Python's audit hooks tell of: opening for writing, renaming and removing,
-below data/ and what is kept from run to run.
+ENOSPC:17 a full disk there. Events are what Python's audit hooks tell of: opening for writing, renaming and
+removing, below data/ and what is kept from run to run.
 """
 
 import errno
