@@ -32,6 +32,7 @@ install-env:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "darkroom needs Python 3.11 or newer; $(PYTHON) is not ($$($(PYTHON) --version 2>&1)). Name another: make env PYTHON=python3.13" >&2; \
 		exit 1; }
+	@test ! -L .venv || { echo '.venv is a link to an environment that is not what requirements.lock says; remove the link, or bring its target up to date' >&2; exit 1; }
 	@echo '== making .venv from requirements.lock: some minutes and, on Linux, 6 GB'
 	@rm -f .venv/installed
 	@$(PYTHON) -m venv --clear --prompt darkroom .venv

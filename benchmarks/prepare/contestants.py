@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader
 
 from schemas.shared.image import Color, ImageForm
 from stages.images.decode import DEFAULT_LIMITS
+from stages.images.workers import start_early
 from stages.params.yaml12 import read_yaml
 from stages.params.yaml12_scalars import format_yaml
 from stages.prepare_dataset.collect import collect_images
-from stages.prepare_dataset.ingest import ingest_images, load_early
+from stages.prepare_dataset.ingest import ingest_images
 from stages.prepare_dataset.source import open_source
 from stages.prepare_dataset.store import PixelStore
 
@@ -53,7 +54,7 @@ def run_stage(project: Path, *, fresh: bool = True) -> None:
 
 def pack(source_path: Path, folder: Path, color: Color, side_px: int) -> None:
     """Read, decode, measure and pack all images of a source."""
-    load_early()
+    start_early("stages.prepare_dataset.ingest")
     shutil.rmtree(folder, ignore_errors=True)
     source = open_source(source_path)
     collection = collect_images(source.list_entries(), name="", is_archive=source_path.is_file())

@@ -34,7 +34,7 @@ from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, read_sealed_json, sha256_of, write_json, write_text
 from stages.shared.free_space import refuse_full_disk
 from stages.shared.inputs import StageInputs, hash_json
-from stages.shared.paths import AUDIT, MAKE_MODEL, METRICS, MODEL, PREPARED, REPORT
+from stages.shared.paths import AUDIT, MAKE_MODEL, METRICS, MODEL, PREPARED, REPORT, list_tested
 from stages.vision.checkpoint import read_checkpoint, restore_network
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
 from stages.vision.inference import compute_logits
@@ -120,13 +120,7 @@ def evaluate(params: Params, inputs: StageInputs) -> None:
         write_text(folder / "report.html", render_report(content))
         write_text(folder / "summary.md", render_summary(content))
         inputs.refuse_changes()
-    handed_over = (
-        PREPARED / "manifest.json",
-        checkpoint_path,
-        MODEL / "history.json",
-        AUDIT / "findings.csv",
-    )
-    data = hash_json([sha256_of(path) for path in handed_over])
+    data = hash_json([sha256_of(path) for path in list_tested(evaluation.checkpoint)])
     fingerprint = inputs.describe(data_sha256=data).fingerprint
     write_json(METRICS / "test.json", TestRecord(**metrics.model_dump(), fingerprint=fingerprint))
     report(metrics)

@@ -15,6 +15,10 @@ def main() -> None:
     from stages.shared.inputs import take_inputs
 
     params = read_params()
+    from stages.images.workers import start_early
+
+    # What the processes need is loaded while this one loads what it needs.
+    start_early("stages.prepare_dataset.ingest")
     from stages.prepare_dataset.stage import prepare
 
     prepare(params, take_inputs("prepare-dataset", params, read_params))

@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from stages.prepare_dataset.details import Details
 from stages.prepare_dataset.fingerprint import Fingerprints
 
 Pairs = npt.NDArray[np.int64]
@@ -15,17 +16,19 @@ most 8 bits apart, the 823 above it are all of one class; of the 658 below it on
 
 def find_copies(fingerprints: Fingerprints) -> Pairs:
     """Return each copy of a file together with its first occurrence, in the order of the copies."""
-    words = np.ascontiguousarray(fingerprints["sha256"]).view("<u8")  # four a file
-    order = np.lexsort(words.T)
-    is_copy = np.zeros(len(order), dtype=np.bool_)
-    is_copy[1:] = (words[order[1:]] == words[order[:-1]]).all(axis=1)
-    # Sorting is stable, so that the first of equal files stands before its copies.
-    first = order[np.maximum.accumulate(np.where(is_copy, 0, np.arange(len(order))))]
-    pairs = np.stack((first[is_copy], order[is_copy]), axis=1)
-    return pairs[np.argsort(pairs[:, 1])]
+    starts = np.ascontiguousarray(fingerprints["sha256"][:, :8]).view("<u8").ravel()
+    order = np.argsort(starts, kind="stable")
+    alike = np.flatnonzero(starts[order[1:]] == starts[order[:-1]])
+    first: dict[bytes, int] = {}
+    pairs = [
+        (earliest, row)
+        for row in np.unique(order[np.concatenate((alike, alike + 1))]).tolist()
+        if (earliest := first.setdefault(fingerprints["sha256"][row].tobytes(), row)) != row
+    ]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def find_near_duplicates(fingerprints: Fingerprints, *, max_bits: int) -> Pairs:
+def find_near_duplicates(fingerprints: Fingerprints, details: Details, *, max_bits: int) -> Pairs:
     """Return the pairs of images that look the same, sorted.
 
     Two hashes that differ in at most k bits agree in at least one of k + 1 bands, so only images that share a
@@ -33,19 +36,17 @@ def find_near_duplicates(fingerprints: Fingerprints, *, max_bits: int) -> Pairs:
 
     Args:
         fingerprints: Of all images.
+        details: Of all images.
         max_bits: How many of the 64 bits of their perceptual hashes may differ.
     """
     unique = np.ones(len(fingerprints), dtype=np.bool_)
     unique[find_copies(fingerprints)[:, 1]] = False
     rows = np.flatnonzero(unique & ~fingerprints["flat"])
     hashes = fingerprints["phash"][rows]
-    shapes = fingerprints["shape"][rows]
-    bits = np.unpackbits(np.ascontiguousarray(hashes)[:, None].view(np.uint8), axis=1)
     found = [np.empty((0, 2), dtype=np.int64)]
-    for band in np.array_split(np.arange(64), max_bits + 1):
-        padded = np.zeros((len(rows), 64), dtype=np.uint8)
-        padded[:, : len(band)] = bits[:, band]
-        keys = np.packbits(padded, axis=1).view(np.uint64).ravel()
+    for band in np.array_split(np.arange(64, dtype=np.uint64), max_bits + 1):
+        mask = np.bitwise_or.reduce(np.uint64(1) << band)
+        keys = hashes & mask
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
         # Places whose neighbour so many places further is in the same bucket; they only ever become fewer.
@@ -53,13 +54,13 @@ def find_near_duplicates(fingerprints: Fingerprints, *, max_bits: int) -> Pairs:
         distance = 1
         while len(places := places[: np.searchsorted(places, len(keys) - distance)]):
             places = places[keys[places] == keys[places + distance]]
-            left, right = order[places], order[places + distance]
-            near = np.bitwise_count(hashes[left] ^ hashes[right]) <= max_bits
+            left, right = rows[order[places]], rows[order[places + distance]]
+            near = np.bitwise_count(fingerprints["phash"][left] ^ fingerprints["phash"][right]) <= max_bits
             left, right = left[near], right[near]
-            alike = _likeness(shapes[left], shapes[right]) >= MIN_LIKENESS
+            alike = _likeness(details.at(left)["shape"], details.at(right)["shape"]) >= MIN_LIKENESS
             found.append(np.stack((left[alike], right[alike]), axis=1))
             distance += 1
-    return rows[np.unique(np.sort(np.concatenate(found), axis=1), axis=0)]
+    return np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
 
 
 def _likeness(left: npt.NDArray[np.int8], right: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:

@@ -12,27 +12,35 @@ FINGERPRINT = np.dtype(
     [
         ("sha256", "u1", (32,)),
         ("phash", "<u8"),
-        ("shape", "i1", (64,)),
         ("flat", "?"),
         ("std", "<f4"),
         ("height_px", "<u4"),
         ("width_px", "<u4"),
-        ("sums", "<i8", (3,)),
-        ("squares", "<i8", (3,)),
     ]
 )
-"""165 bytes an image, so that a million of them take 165 MB.
+"""53 bytes an image, so that a million of them take 53 MB.
 
 sha256: of the file's bytes. Not of its pixels: those depend on the decoder's version and on dataset.color,
 and the split, which is drawn by this hash, must not.
 phash: which of the 64 lowest frequencies are above the median one; near duplicates differ in few bits.
-shape: the same frequencies without brightness and contrast, as a vector of length 127.
-flat: whether there is too little contrast for the last two to mean anything.
+flat: whether there is too little contrast for the hash to mean anything.
 std: standard deviation at 32 x 32, in grey levels.
 height_px, width_px: before it is resized.
+"""
+
+DETAILS = np.dtype([("shape", "i1", (64,)), ("sums", "<i8", (3,)), ("squares", "<i8", (3,))])
+"""What is only asked for now and then, and therefore not held in memory.
+
+shape: the frequencies of the perceptual hash without brightness and contrast, as a vector of length 127.
 sums, squares: of the values of each channel and of their squares, after it is resized; integers, so that
 statistics do not depend on any order.
 """
+
+MEASURED = np.dtype([("fingerprint", FINGERPRINT), ("details", DETAILS)])
+"""All that is known of an image."""
+
+Measured = npt.NDArray[np.void]
+"""Array (num_images,) of MEASURED."""
 
 Fingerprints = npt.NDArray[np.void]
 """Array (num_images,) of FINGERPRINT."""
@@ -80,10 +88,10 @@ def _average(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def fingerprint_images(
+def measure_images(
     digests: Sequence[bytes], small: Pixels, sides_px: Sequence[tuple[int, int]], packed: Pixels
-) -> Fingerprints:
-    """Return the fingerprints of some images, each the same whatever the others are.
+) -> Measured:
+    """Return what is known of some images, of each the same whatever the others are.
 
     The perceptual hash is the usual one (Zauner 2010, "Implementation and Benchmarking of Perceptual Image
     Hash Functions"): the 8 x 8 lowest frequencies of the cosine transform of the image at 32 x 32, against
@@ -107,17 +115,18 @@ def fingerprint_images(
     frequencies[:, 0] = 0  # the mean brightness
     medians = np.partition(frequencies[:, 1:], 31, axis=1)[:, 31:32]
     lengths = np.sqrt((frequencies**2).sum(axis=1))
-    fingerprints = np.zeros(num_images, dtype=FINGERPRINT)
+    measured = np.zeros(num_images, dtype=MEASURED)
+    fingerprints, details = measured["fingerprint"], measured["details"]
     fingerprints["sha256"] = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(num_images, 32)
     fingerprints["phash"] = np.packbits(frequencies > medians, axis=1).view("<u8").ravel()
-    fingerprints["shape"] = np.rint(frequencies * (127 / np.maximum(lengths, 1.0))[:, None])
+    details["shape"] = np.rint(frequencies * (127 / np.maximum(lengths, 1.0))[:, None])
     fingerprints["flat"] = lengths < _FLAT_STD * SIDE_PX
     fingerprints["std"] = _deviations(gray.reshape(num_images, -1))
     fingerprints["height_px"], fingerprints["width_px"] = np.array(sides_px).T
     sums, squares = sum_channels(packed)
-    fingerprints["sums"][:, : sums.shape[1]] = sums
-    fingerprints["squares"][:, : sums.shape[1]] = squares
-    return fingerprints
+    details["sums"][:, : sums.shape[1]] = sums
+    details["squares"][:, : sums.shape[1]] = squares
+    return measured
 
 
 def _deviations(rows: Pixels) -> npt.NDArray[np.float64]:

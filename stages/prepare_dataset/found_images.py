@@ -122,6 +122,8 @@ class FoundImages(Sequence[FoundImage]):
 
         The classes stay, also those that no image is left of.
         """
+        if rows.dtype == np.bool_ and rows.all():
+            return self
         return FoundImages(
             self.paths.take(rows),
             wrapper=self._wrapper,

@@ -17,12 +17,15 @@ from stages.images.decode import DecodeLimits, Decoder
 from stages.images.formats.header import Undecodable
 from stages.images.resize import resize_image
 from stages.images.source import Source, UnreadableFile
-from stages.images.workers import Bytes, Watch, spread, start_early
+from stages.images.workers import Bytes, Watch, spread
+from stages.prepare_dataset.details import Details
 from stages.prepare_dataset.fingerprint import (
     FINGERPRINT,
+    MEASURED,
     SIDE_PX,
     Fingerprints,
-    fingerprint_images,
+    Measured,
+    measure_images,
     shrink,
 )
 from stages.prepare_dataset.found_images import FoundImage
@@ -49,6 +52,8 @@ class Ingested:
     fingerprints: Fingerprints
     """Array (num_images,); meaningless for an image that has no pixels."""
 
+    details: Details
+
     reasons: dict[int, str]
     """Why each image without pixels has none."""
 
@@ -60,10 +65,20 @@ class Ingested:
         """Return which of the images have pixels."""
         return np.asarray(self.places["pack"] >= 0)
 
+    def of(self, chosen: npt.NDArray[np.bool_]) -> "Ingested":
+        """Return what is known of some of the images."""
+        if chosen.all():
+            return self  # a copy would be as large as all of it
+        return Ingested(
+            self.places[chosen], self.fingerprints[chosen], self.details.of(chosen), {}, self.num_decoded
+        )
 
-def load_early() -> None:
-    """Begin to load what the processes need; it takes as long as listing a large source."""
-    start_early(__name__)
+    def measured(self, rows: npt.NDArray[np.int64]) -> Measured:
+        """Return all that is known of some images."""
+        measured = np.empty(len(rows), dtype=MEASURED)
+        measured["fingerprint"] = self.fingerprints[rows]
+        measured["details"] = self.details.at(rows)
+        return measured
 
 
 def ingest_images(
@@ -91,20 +106,25 @@ def ingest_images(
     known = store.read_known()
     work = _Ingestion(source, form, limits, store.known)
     start = num_decoded = 0
-    for result, pixels in spread(work, _cut_tasks(images, form), workers=workers):
-        rows = slice(start, start + len(result.known))
-        new = result.known == _NEW
-        old = result.known >= 0
-        places[rows]["pack"][result.known == _NONE] = -1
-        places[rows][old] = known["place"][result.known[old]]
-        fingerprints[rows][old] = known["fingerprint"][result.known[old]]
-        fingerprints[rows][new] = np.frombuffer(result.fingerprints, dtype=FINGERPRINT)
-        places[rows][new] = store.append(fingerprints[rows][new], pixels.reshape(-1, *shape_of(form)))
-        reasons |= {start + item: reason for item, reason in result.reasons.items()}
-        start = rows.stop
-        num_decoded += int(new.sum())
+    with store.details.open("wb") as details:
+        for result, pixels in spread(work, _cut_tasks(images, form), workers=workers):
+            measured = np.zeros(len(result.known), dtype=MEASURED)
+            new, old = result.known == _NEW, result.known >= 0
+            rows = slice(start, start + len(measured))
+            places[rows]["pack"][result.known == _NONE] = -1
+            places[rows][old] = known["place"][result.known[old]]
+            measured[old] = known["measured"][result.known[old]]
+            measured[new] = np.frombuffer(result.measured, dtype=MEASURED)
+            places[rows][new] = store.append(measured[new], pixels.reshape(-1, *shape_of(form)))
+            fingerprints[rows] = measured["fingerprint"]
+            details.write(measured["details"].tobytes())
+            reasons |= {start + item: reason for item, reason in result.reasons.items()}
+            start = rows.stop
+            num_decoded += int(new.sum())
     store.finish_pack()
-    return Ingested(places, fingerprints, reasons, num_decoded)
+    return Ingested(
+        places, fingerprints, Details(store.details, np.arange(len(images))), reasons, num_decoded
+    )
 
 
 def _cut_tasks(images: Sequence[FoundImage], form: ImageForm) -> Iterator[list[str]]:
@@ -124,8 +144,8 @@ class TaskResult(NamedTuple):
     known: npt.NDArray[np.int64]
     """For each: its row in the table of known images, _NEW or _NONE."""
 
-    fingerprints: bytes
-    """FINGERPRINT of those that are new."""
+    measured: bytes
+    """MEASURED of those that are new."""
 
     reasons: dict[int, str]
     """Why those without pixels have none."""
@@ -187,9 +207,7 @@ class _Ingestion:
         num_new = len(digests)
         measured = b""
         if num_new:
-            measured = fingerprint_images(
-                digests, self._small[:num_new], sides_px, packed[:num_new]
-            ).tobytes()
+            measured = measure_images(digests, self._small[:num_new], sides_px, packed[:num_new]).tobytes()
         return TaskResult(known, measured, reasons), num_new * packed[0].nbytes
 
     def _find(self, digest: bytes) -> int | None:
@@ -197,7 +215,7 @@ class _Ingestion:
         key = int.from_bytes(digest[:8], "big")
         row = bisect_left(self._keys, key)
         while row < len(self._keys) and self._keys[row] == key:
-            if self._table["fingerprint"]["sha256"][row].tobytes() == digest:
+            if self._table["measured"]["fingerprint"]["sha256"][row].tobytes() == digest:
                 return row
             row += 1
         return None

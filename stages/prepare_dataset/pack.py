@@ -10,7 +10,7 @@ from numpy.lib import format as npy
 from schemas.shared.image import ImageForm
 from schemas.shared.manifest import FileRecord
 from stages.images.resize import Pixels
-from stages.prepare_dataset.fingerprint import Fingerprints
+from stages.prepare_dataset.details import Details
 from stages.shared.files import record_of
 
 SHARD_BYTES = 64 * 2**20
@@ -67,18 +67,21 @@ def write_array(path: Path, values: npt.NDArray[np.generic]) -> FileRecord:
     return record_of(path)
 
 
-def mean_and_std(fingerprints: Fingerprints, form: ImageForm) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def mean_and_std(details: Details, form: ImageForm) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel over all images, pixels scaled to [0, 1].
 
     Args:
-        fingerprints: Of the images.
+        details: Of the images.
         form: Of the images.
     """
-    count = len(fingerprints) * form.height_px * form.width_px
+    count = len(details) * form.height_px * form.width_px
+    totals, totals_of_squares = [0, 0, 0], [0, 0, 0]
+    for block in details.blocks():
+        for channel in range(form.num_channels):
+            totals[channel] += int(block["sums"][:, channel].sum())
+            totals_of_squares[channel] += int(block["squares"][:, channel].sum())
     means, stds = [], []
-    for channel in range(form.num_channels):
-        total = int(fingerprints["sums"][:, channel].sum())
-        total_of_squares = int(fingerprints["squares"][:, channel].sum())
+    for total, total_of_squares in list(zip(totals, totals_of_squares, strict=True))[: form.num_channels]:
         scaled_variance = count * total_of_squares - total**2  # (255 * count)^2 times the variance, exact
         means.append(total / (255 * count))
         stds.append(scaled_variance**0.5 / (255 * count))

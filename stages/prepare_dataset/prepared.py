@@ -10,7 +10,7 @@ import numpy.typing as npt
 from schemas.shared.image import ImageForm
 from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
-from stages.prepare_dataset.fingerprint import Fingerprints
+from stages.prepare_dataset.details import Details
 from stages.prepare_dataset.found_images import FoundImages
 from stages.prepare_dataset.pack import mean_and_std, write_array
 from stages.shared.files import write_sealed_json
@@ -20,7 +20,7 @@ from stages.shared.index import write_index
 def write_prepared(
     folder: Path,
     images: FoundImages,
-    fingerprints: Fingerprints,
+    details: Details,
     splits: npt.NDArray[np.uint8],
     *,
     rows: Sequence[Iterable[IndexRow]],
@@ -33,7 +33,7 @@ def write_prepared(
     Args:
         folder: Where the shards are.
         images: Those that are used, in the order of the packed rows.
-        fingerprints: Of each of them.
+        details: Of each of them.
         splits: Of each of them, places in SPLIT_NAMES.
         rows: The index lines of all files, in any number of parts that are sorted by path.
         classes: The classes that stay, sorted.
@@ -45,7 +45,7 @@ def write_prepared(
         split: tuple(np.bincount(labels[splits == code], minlength=len(classes)).tolist())
         for code, split in enumerate(SPLIT_NAMES)
     }
-    mean, std = mean_and_std(fingerprints[splits == SPLIT_NAMES.index("train")], form)
+    mean, std = mean_and_std(details.of(splits == SPLIT_NAMES.index("train")), form)
     manifest = Manifest(
         version=1,
         classes=tuple(classes),

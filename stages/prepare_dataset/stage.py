@@ -13,7 +13,7 @@ from stages.prepare_dataset.audit import audit_images
 from stages.prepare_dataset.contact_sheet import write_contact_sheet
 from stages.prepare_dataset.findings import describe_findings, write_findings
 from stages.prepare_dataset.index_rows import LeftOut, describe_images, describe_undecodable
-from stages.prepare_dataset.ingest import ingest_images, load_early
+from stages.prepare_dataset.ingest import ingest_images
 from stages.prepare_dataset.leaks import find_leaks, take_out_leaks
 from stages.prepare_dataset.listing import list_images
 from stages.prepare_dataset.pack import shape_of
@@ -32,7 +32,6 @@ from stages.shared.paths import AUDIT, METRICS, PREPARED
 
 def prepare(params: Params, inputs: StageInputs) -> None:
     """Prepare the data set that params.yaml names."""
-    load_early()
     path = Path(params.dataset.source)
     name = str(path)
     source = open_source(path)
@@ -65,20 +64,19 @@ def prepare(params: Params, inputs: StageInputs) -> None:
             collection.images, source, store, form=form, limits=limits, workers=params.dataset.workers
         )
         report_undecodable(collection.images, ingested.reasons, params.dataset)
-        images = collection.images.take(ingested.decoded)
-        places, fingerprints = ingested.places[ingested.decoded], ingested.fingerprints[ingested.decoded]
-        units = join_units(images, fingerprints, params.split)
+        images, known = collection.images.take(ingested.decoded), ingested.of(ingested.decoded)
+        units = join_units(images, known.fingerprints, known.details, params.split)
         leaks = find_leaks(images, units)
         left_out = take_out_leaks(leaks, images, params.split, source=name)
         present = np.ones(len(images), dtype=np.bool_)
         present[list(left_out)] = False
         findings = audit_images(
-            images, fingerprints, units, params.audit, classes=classes, present=present, source=name
+            images, known.fingerprints, units, params.audit, classes=classes, present=present, source=name
         )
         left_out |= {row: LeftOut("audit", reason) for row, reason in findings.left_out.items()}
         present[list(left_out)] = False
         write_contact_sheet(
-            audit_folder / "worst.png", findings, images, params.audit, store=store, places=places
+            audit_folder / "worst.png", findings, images, params.audit, store=store, places=known.places
         )
         write_findings(audit_folder / "findings.csv", findings, images, params.audit)
         for line in describe_findings(findings, images, params.audit):
@@ -86,14 +84,14 @@ def prepare(params: Params, inputs: StageInputs) -> None:
         division = split_images(
             images.take(present), units.of(present), params.split, classes=findings.classes, given=given
         )
-        shards = store.publish(folder, places[present])
+        shards = store.publish(folder, known.places[present])
         manifest = write_prepared(
             folder,
             images.take(present),
-            fingerprints[present],
+            known.details.of(present),
             division.splits,
             rows=(
-                describe_images(images, fingerprints, units, splits=division.splits, left_out=left_out),
+                describe_images(images, known.fingerprints, units, splits=division.splits, left_out=left_out),
                 describe_undecodable(collection.images, ingested.reasons),
                 collection.left_out,
             ),
@@ -104,9 +102,10 @@ def prepare(params: Params, inputs: StageInputs) -> None:
         store.keep(
             folder,
             shards,
-            used=fingerprints[present],
-            left_out=fingerprints[~present],
-            left_out_places=places[~present],
+            measured=known.measured,
+            used=np.flatnonzero(present),
+            left_out=np.flatnonzero(~present),
+            left_out_places=known.places[~present],
         )
         inputs.refuse_changes()
     metrics = PrepareMetrics(

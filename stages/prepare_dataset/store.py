@@ -13,7 +13,7 @@ room until DVC removes the outputs.
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
+from numpy.lib import format as npy
 
 import stages.images
 import stages.prepare_dataset
@@ -29,7 +30,7 @@ from schemas.shared.image import ImageForm
 from schemas.shared.manifest import FileRecord
 from stages.images.decode import DecodeLimits
 from stages.images.resize import Pixels
-from stages.prepare_dataset.fingerprint import FINGERPRINT, Fingerprints
+from stages.prepare_dataset.fingerprint import MEASURED, Measured
 from stages.prepare_dataset.pack import SHARD_BYTES, RowsWriter, rows_per_shard, shape_of
 from stages.shared.files import record_of, sha256_of
 from stages.shared.paths import find_scratch
@@ -40,13 +41,16 @@ PLACE = np.dtype([("pack", "<i4"), ("row", "<i4")])
 Places = npt.NDArray[np.void]
 """Array of PLACE."""
 
-KNOWN = np.dtype([("key", "<u8"), ("fingerprint", FINGERPRINT), ("place", PLACE)])
+KNOWN = np.dtype([("key", "<u8"), ("measured", MEASURED), ("place", PLACE)])
 """An image that need not be decoded; key: the first bytes of its SHA-256, as a number."""
+
+Rows = npt.NDArray[np.int64]
 
 _NUM_KEPT = 3
 """Folders that stay, the latest used: for as many forms of images, to go back and forth between."""
 
 _GATHER_BYTES = 2**22
+_ROWS_PER_BLOCK = 4096
 
 
 @contextmanager
@@ -94,16 +98,18 @@ class PixelStore:
         folder.mkdir(parents=True, exist_ok=True)
         self._packs, tables = _open_packs(folder, form)
         self._writer: RowsWriter | None = None
-        self._written: list[Fingerprints] = []
+        self._written: list[Measured] = []
         self.known = folder / "known.npy"
         """Array of KNOWN, in the order of their keys, for the processes that decode to look up."""
         _write_known(self.known, tables)
+        self.details = folder / "details.partial"
+        """Where this run keeps what it only asks for now and then."""
 
     def read_known(self) -> npt.NDArray[np.void]:
         """Return the images that need not be decoded."""
         return np.asarray(np.load(self.known, mmap_mode="r"))
 
-    def append(self, fingerprints: Fingerprints, images: Pixels) -> Places:
+    def append(self, measured: Measured, images: Pixels) -> Places:
         """Add images (N, height, width, channels), and return their places."""
         places = np.empty(len(images), dtype=PLACE)
         start = 0
@@ -115,7 +121,7 @@ class PixelStore:
             places["pack"][start:end] = len(self._packs)
             places["row"][start:end] = np.arange(end - start) + self._writer.num_rows
             self._writer.append(images[start:end])
-            self._written.append(fingerprints[start:end])
+            self._written.append(measured[start:end])
             if end - start == room:
                 self.finish_pack()
             start = end
@@ -137,8 +143,9 @@ class PixelStore:
         name = sha256_of(pixels)
         path = self._folder / f"{name}.npy"
         pixels.replace(path)
-        _write_table(self._folder, name, np.concatenate(self._written))
+        written = np.concatenate(self._written)
         self._written.clear()
+        self._write_table(name, written.__getitem__, np.arange(len(written)))
         self._packs.append(path)
 
     def gather(self, places: Places) -> Iterator[Pixels]:
@@ -178,8 +185,9 @@ class PixelStore:
         folder: Path,
         shards: tuple[FileRecord, ...],
         *,
-        used: Fingerprints,
-        left_out: Fingerprints,
+        measured: Callable[[Rows], Measured],
+        used: Rows,
+        left_out: Rows,
         left_out_places: Places,
     ) -> None:
         """Keep what was published, and what was decoded and left out, and remove all else.
@@ -187,8 +195,9 @@ class PixelStore:
         Args:
             folder: Where the shards are.
             shards: What `publish` returned.
-            used: What was measured of their images, in their order.
-            left_out: What was measured of the other images.
+            measured: Returns what is known of some images.
+            used: The images in the shards, in their order.
+            left_out: The other images.
             left_out_places: Where those are.
         """
         kept = set()
@@ -198,16 +207,26 @@ class PixelStore:
             if not path.exists():
                 _link(folder / shard.name, path)
             num_rows = min(self._per_shard, len(used) - start)
-            kept |= {path, _write_table(self._folder, shard.sha256, used[start : start + num_rows])}
+            kept |= {path, self._write_table(shard.sha256, measured, used[start : start + num_rows])}
             start += num_rows
         if len(left_out):
             partial = self._folder / "pixels.partial"
             self._write_rows(partial, left_out_places)
             path = self._folder / f"{sha256_of(partial)}.npy"
             partial.replace(path)
-            kept |= {path, _write_table(self._folder, path.stem, left_out)}
-        for path in set(self._folder.glob("*.npy")) - kept:
+            kept |= {path, self._write_table(path.stem, measured, left_out)}
+        for path in {*self._folder.glob("*.npy"), *self._folder.glob("*.partial")} - kept:
             path.unlink()
+
+    def _write_table(self, name: str, measured: Callable[[Rows], Measured], rows: Rows) -> Path:
+        """Write what is known of a pack's images, some at a time, and return the file."""
+        partial = self._folder / "table.partial"
+        with partial.open("wb") as file:
+            header = {"descr": npy.dtype_to_descr(MEASURED), "fortran_order": False, "shape": (len(rows),)}
+            npy.write_array_header_1_0(file, header)
+            for start in range(0, len(rows), _ROWS_PER_BLOCK):
+                file.write(measured(rows[start : start + _ROWS_PER_BLOCK]).tobytes())
+        return partial.replace(self._folder / f"{name}.{sha256_of(partial)}.table.npy")
 
     def _find_whole_pack(self, places: Places) -> Path | None:
         """Return the pack that consists of just these images in this order, if there is one."""
@@ -248,7 +267,7 @@ def _last_used(path: Path) -> float:
     return path.stat().st_mtime
 
 
-def _open_packs(folder: Path, form: ImageForm) -> tuple[list[Path], list[Fingerprints]]:
+def _open_packs(folder: Path, form: ImageForm) -> tuple[list[Path], list[Path]]:
     """Return the packs whose bytes are those that were written, and their tables; remove all else."""
     tables = sorted(folder.glob("*.table.npy"))
     names = {path: path.name.split(".")[0] for path in tables}
@@ -259,7 +278,7 @@ def _open_packs(folder: Path, form: ImageForm) -> tuple[list[Path], list[Fingerp
     for path in folder.iterdir():
         if path not in {*kept, *packs} and path.suffix in (".npy", ".partial"):
             path.unlink()
-    return packs, [np.load(path) for path in kept]
+    return packs, kept
 
 
 def _is_whole(pixels: Path, table: Path, form: ImageForm) -> bool:
@@ -267,29 +286,34 @@ def _is_whole(pixels: Path, table: Path, form: ImageForm) -> bool:
         if sha256_of(table) != table.name.split(".")[1] or sha256_of(pixels) != pixels.stem:
             return False
         images, rows = np.load(pixels, mmap_mode="r"), np.load(table, mmap_mode="r")
-        return bool(images.shape == (len(rows), *shape_of(form)) and rows.dtype == FINGERPRINT)
+        return bool(images.shape == (len(rows), *shape_of(form)) and rows.dtype == MEASURED)
     except (OSError, ValueError):
         return False
 
 
-def _write_table(folder: Path, name: str, fingerprints: Fingerprints) -> Path:
-    partial = folder / "table.partial"
-    with partial.open("wb") as file:
-        np.save(file, fingerprints)
-    return partial.replace(folder / f"{name}.{sha256_of(partial)}.table.npy")
-
-
-def _write_known(path: Path, tables: list[Fingerprints]) -> None:
-    known = np.zeros(sum(map(len, tables)), dtype=KNOWN)
-    start = 0
-    for pack, table in enumerate(tables):
-        rows = known[start : start + len(table)]
-        rows["fingerprint"] = table
-        rows["key"] = np.ascontiguousarray(table["sha256"][:, :8]).view(">u8").ravel()
+def _write_known(path: Path, tables: list[Path]) -> None:
+    """Write what all tables hold, in the order of their keys, without holding it all in memory."""
+    lengths = [len(np.load(table, mmap_mode="r")) for table in tables]
+    keys = np.empty(sum(lengths), dtype=np.uint64)
+    starts = np.cumsum([0, *lengths])
+    for start, table in zip(starts.tolist(), tables, strict=False):
+        digests = np.load(table, mmap_mode="r")["fingerprint"]["sha256"][:, :8]
+        keys[start : start + len(digests)] = np.ascontiguousarray(digests).view(">u8").ravel()
+    position = np.empty(len(keys), dtype=np.int64)
+    position[np.argsort(keys, kind="stable")] = np.arange(len(keys))
+    if not len(keys):
+        np.save(path, np.empty(0, dtype=KNOWN))
+        return
+    known = npy.open_memmap(path, mode="w+", dtype=KNOWN, shape=(len(keys),))
+    for pack, (start, table) in enumerate(zip(starts.tolist(), tables, strict=False)):
+        measured = np.load(table)
+        rows = np.empty(len(measured), dtype=KNOWN)
+        rows["key"] = keys[start : start + len(measured)]
+        rows["measured"] = measured
         rows["place"]["pack"] = pack
-        rows["place"]["row"] = np.arange(len(table))
-        start += len(table)
-    np.save(path, known[np.argsort(known["key"], kind="stable")])
+        rows["place"]["row"] = np.arange(len(measured))
+        known[position[start : start + len(measured)]] = rows
+    known.flush()
 
 
 def _link(source: Path, path: Path) -> None:

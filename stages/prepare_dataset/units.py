@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.prepare_dataset.split import Split
+from stages.prepare_dataset.details import Details
 from stages.prepare_dataset.duplicates import Pairs, find_copies, find_near_duplicates, join_pairs
 from stages.prepare_dataset.fingerprint import Fingerprints
 from stages.prepare_dataset.found_images import FoundImage
@@ -128,7 +129,9 @@ class _Chosen(Sequence[str]):
         return self.keys[self.rows.item(row)]
 
 
-def join_units(images: Sequence[FoundImage], fingerprints: Fingerprints, split: Split) -> Units:
+def join_units(
+    images: Sequence[FoundImage], fingerprints: Fingerprints, details: Details, split: Split
+) -> Units:
     """Return which images stay together.
 
     Raises:
@@ -138,7 +141,7 @@ def join_units(images: Sequence[FoundImage], fingerprints: Fingerprints, split: 
     copies = find_copies(fingerprints)
     near = np.empty((0, 2), dtype=np.int64)
     if split.near_duplicate_bits != "none":
-        near = find_near_duplicates(fingerprints, max_bits=split.near_duplicate_bits)
+        near = find_near_duplicates(fingerprints, details, max_bits=split.near_duplicate_bits)
     return Units(
         join_pairs(len(images), copies, near, groups.pair()), _Keys(fingerprints, groups), copies, near
     )

@@ -14,6 +14,16 @@ MAKE_PREPARED = "dvc repro prepare-dataset"
 MAKE_MODEL = "dvc repro train"
 
 
+def list_tested(checkpoint: str) -> tuple[Path, ...]:
+    """Return the files that a test report is made of: those that say all of the others by their hashes."""
+    return (
+        PREPARED / "manifest.json",
+        AUDIT / "findings.csv",
+        MODEL / f"{checkpoint}.safetensors",
+        MODEL / "history.json",
+    )
+
+
 def find_dvc_folder() -> Path | None:
     """Return the .dvc folder of the repository; None outside one.
 

@@ -69,10 +69,10 @@ _ENDED = {
 Weights = dict[str, Tensor]
 
 # What the checkpoint keeps of params.yaml: all that can change its weights. The workers that load cannot.
-_KEPT_PARAMETERS: Mapping[str, set[str] | bool] = {
-    **dict.fromkeys(("transforms", "network", "loss", "optimizer", "lr_scheduler", "training"), True),
-    "loader": {"batch_size", "shuffle"},
+_KEPT_SECTIONS = {
+    *("transforms", "loader", "network", "transfer", "loss", "optimizer", "lr_scheduler", "training")
 }
+_NOT_KEPT: Mapping[str, set[str]] = {"loader": {"num_workers", "prefetch_factor"}}
 
 
 def train(params: Params, inputs: StageInputs) -> None:
@@ -353,7 +353,7 @@ def describe_checkpoints(
             inputs=inputs.describe(data_sha256=dataset_sha256),
             device=describe_device(training.device),
             libraries=list_libraries(),
-            parameters=Params.model_dump(params, mode="json", include=_KEPT_PARAMETERS),
+            parameters=Params.model_dump(params, mode="json", include=_KEPT_SECTIONS, exclude=_NOT_KEPT),
         )
         checkpoints[name] = (checkpoint, kept.weights)
     return checkpoints

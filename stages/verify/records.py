@@ -10,7 +10,7 @@ from stages.params.read import read_params
 from stages.shared.errors import InputError
 from stages.shared.files import read_sealed_json, sha256_of
 from stages.shared.inputs import hash_json, take_inputs
-from stages.shared.paths import METRICS, MODEL, PREPARED
+from stages.shared.paths import METRICS, MODEL, PREPARED, list_tested
 from stages.vision.checkpoint import read_checkpoint
 from stages.vision.dataset import read_manifest
 from stages.vision.runtime import list_libraries
@@ -73,8 +73,7 @@ def _check_history(params: Params) -> list[str]:
 
 
 def _check_report(params: Params) -> list[str]:
-    checkpoint = MODEL / f"{params.evaluation.checkpoint}.safetensors"
-    data = hash_json([sha256_of(PREPARED / "manifest.json"), sha256_of(checkpoint)])
+    data = hash_json([sha256_of(path) for path in list_tested(params.evaluation.checkpoint)])
     inputs = take_inputs("evaluate", params, read_params)
     return _compare_fingerprint(METRICS / "test.json", inputs.describe(data_sha256=data).fingerprint)
 

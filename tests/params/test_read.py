@@ -41,12 +41,12 @@ CHOICES: dict[KeyPath, list[str]] = {
     **{("audit", kind): ["ignore", "warn", "exclude", "error"] for kind in (*IMAGE_KINDS, "tiny_class")},
     ("audit", "imbalance"): ["ignore", "warn", "error"],
     ("split", "leaks"): ["ignore", "warn", "exclude", "error"],
-    ("loss", "name"): ["cross_entropy", "focal"],
-    ("optimizer", "name"): ["sgd", "adam", "adamw"],
-    ("lr_scheduler", "name"): ["constant", "step", "cosine", "one_cycle"],
+    ("loss", "name"): ["cross_entropy", "binary_cross_entropy", "focal"],
+    ("optimizer", "name"): ["sgd", "adam", "adamw", "rmsprop", "muon"],
+    ("lr_scheduler", "name"): ["constant", "step", "multi_step", "cosine", "one_cycle", "plateau"],
     ("training", "best_metric"): ["accuracy", "balanced_accuracy", "macro_f1", "loss"],
     ("training", "device"): ["auto", "cpu", "cuda", "mps"],
-    ("training", "precision"): ["float32", "bfloat16"],
+    ("training", "precision"): ["auto", "float32", "bfloat16", "float16"],
     ("evaluation", "checkpoint"): ["best", "last"],
 }
 LR_LINE = 1 + [line.partition(":")[0] for line in format_yaml(good_params()).splitlines()].index("  lr")
@@ -127,9 +127,14 @@ NAMES = (
     f"or {len(transforms.TRANSFORMS) - 6} more, which schemas/params.schema.json lists"
 )
 PADDING = "a whole number from 0 to 4096 or a list of 2 to 4 whole numbers, each from 0 to 4096"
-OPTIMIZER = "the keys name, lr, weight_decay, sgd, adam and adamw"
-LOSS = "the keys name, class_weights, cross_entropy and focal"
-LOADER = "the keys batch_size, shuffle, num_workers and prefetch_factor"
+MOMENTUM = (
+    "optimizer.momentum: unknown key; did you mean optimizer.sgd.momentum, optimizer.rmsprop.momentum or "
+    "optimizer.muon.momentum?"
+)
+OPTIMIZER_KEYS = "name, lr, weight_decay, decay_norm_and_bias, sgd, adam, adamw, rmsprop and muon"
+OPTIMIZER = f"the keys {OPTIMIZER_KEYS}"
+LOSS = "the keys name, class_weights, cross_entropy, binary_cross_entropy and focal"
+LOADER = "the keys batch_size, shuffle, sampling, num_workers and prefetch_factor"
 FORM = "; allowed: a name, as in - ToTensor, or one name with its arguments, as in - RandomCrop: {padding: 4}"
 
 # What `dvc exp run -S` writes without a word, and what is said against it. Where that is about another key
@@ -160,8 +165,8 @@ OVERRIDES = {
         f"found adam (text); allowed: a section with {OPTIMIZER}; did you mean optimizer.name: adam?"
     ),
     "loss=null": f"found nothing; allowed: a section with {LOSS}",
-    "optimizer.name=adamm": "found adamm; allowed: sgd, adam or adamw; did you mean adam?",
-    "optimizer.name=rmsprop": "found rmsprop; allowed: sgd, adam or adamw",
+    "optimizer.name=adamm": "found adamm; allowed: sgd, adam, adamw, rmsprop or muon; did you mean adam?",
+    "optimizer.name=lion": "found lion; allowed: sgd, adam, adamw, rmsprop or muon",
     "optimizer.adam.betas=0.9": f"found 0.9{BETAS}",
     "optimizer.adam.betas=[0.9]": f"found [0.9]{BETAS}",
     "optimizer.adam.betas=[0.9,0.9,0.9]": f"found [0.9, 0.9, 0.9]{BETAS}",
@@ -326,8 +331,12 @@ EDITS = {
         ["optimizer.num_epochs: unknown key; it belongs under training, as training.num_epochs"],
     ),
     "a key not indented": (
-        [("  shuffle: true\n", "shuffle: true\n"), ("  num_workers: 0\n  prefetch_factor: 2\n", "")],
         [
+            ("  shuffle: true\n", "shuffle: true\n"),
+            ("  sampling: uniform\n  num_workers: 0\n  prefetch_factor: 2\n", ""),
+        ],
+        [
+            "loader.sampling: missing; add it: uniform, balanced or one_batch",
             "loader.num_workers: missing; add it: a whole number from 0 to 256",
             "loader.prefetch_factor: missing; add it: a whole number from 1 to 1024",
             "shuffle: unknown key; it belongs under loader, as loader.shuffle",
@@ -351,8 +360,8 @@ EDITS = {
         [
             "optimizer.lr: missing; add it: a number above 0 and at most 1000",
             "optimizer.weight_decay: missing; add it: a number from 0 to 1000",
-            "optimizer.foo: unknown key; allowed: name, lr, weight_decay, sgd, adam and adamw",
-            "optimizer.bar: unknown key; allowed: name, lr, weight_decay, sgd, adam and adamw",
+            f"optimizer.foo: unknown key; allowed: {OPTIMIZER_KEYS}",
+            f"optimizer.bar: unknown key; allowed: {OPTIMIZER_KEYS}",
         ],
     ),
     "a key twice, and a wrong value elsewhere": (
@@ -378,7 +387,7 @@ EDITS = {
         [("  weight_decay: 0.01", "  momentum: 0.9")],
         [
             "optimizer.weight_decay: missing; add it: a number from 0 to 1000",
-            "optimizer.momentum: unknown key; it belongs under optimizer.sgd, as optimizer.sgd.momentum",
+            MOMENTUM,
         ],
     ),
     "a list that is too short, of wrong items": (
@@ -437,6 +446,7 @@ EDITS = {
         ],
         [
             ("loss.name: found focal, which cannot use the mixed labels of MixUp; allowed: cross_entropy, "
+            "binary_cross_entropy, "
             "or transforms without MixUp")
         ],
     ),

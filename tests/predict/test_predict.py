@@ -47,6 +47,7 @@ def draw(label: int, number: int) -> bytes:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder where all three stages ran on image files."""
     folder = tmp_path_factory.mktemp("project")
+    (folder / ".dvc").mkdir()
     files = {
         f"{label}/{number:02}{('.png', '.jpg', '.bmp')[number % 3]}": draw(place, number)
         for place, label in enumerate(CLASSES)

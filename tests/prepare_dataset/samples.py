@@ -1,9 +1,15 @@
 """Parameters of a split and an audit, and images that were found, for tests to change one thing in."""
 
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
 
 from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.split import Split
+from stages.prepare_dataset.details import Details
+from stages.prepare_dataset.fingerprint import Measured
 from stages.prepare_dataset.found_images import FoundImage, FoundImages
 
 
@@ -61,3 +67,14 @@ def in_columns(images: Iterable[FoundImage], classes: Iterable[str] = ()) -> Fou
     """Return images as collect hands them over, with further classes that have none."""
     images = list(images)
     return FoundImages.pack(images, classes=sorted({*classes, *(image.label for image in images)}))
+
+
+_FOLDER = tempfile.TemporaryDirectory()
+
+
+def details_of(measured: Measured) -> Details:
+    """Return the details of images as the stage has them, in a file."""
+    path = Path(_FOLDER.name) / "details"
+    path.unlink(missing_ok=True)
+    path.write_bytes(measured["details"].tobytes())
+    return Details(path, np.arange(len(measured)))

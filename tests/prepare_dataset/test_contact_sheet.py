@@ -9,7 +9,7 @@ import pytest
 from stages.images.resize import Pixels
 from stages.prepare_dataset.audit import IMAGE_KINDS, Finding, Findings
 from stages.prepare_dataset.contact_sheet import write_contact_sheet
-from stages.prepare_dataset.fingerprint import FINGERPRINT
+from stages.prepare_dataset.fingerprint import MEASURED
 from stages.prepare_dataset.store import PLACE, PixelStore
 from tests.images.trees import form
 from tests.prepare_dataset.samples import audit_params, found
@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> PixelStore:
     """Keep five images, each of one colour, two a pack."""
     store = PixelStore(tmp_path / "store", form(height_px=4, width_px=6), shard_bytes=2 * 72)
     images = np.broadcast_to(np.array(COLORS, dtype=np.uint8)[:, None, None], (5, 4, 6, 3))
-    store.append(np.zeros(5, dtype=FINGERPRINT), images)
+    store.append(np.zeros(5, dtype=MEASURED), images)
     store.finish_pack()
     return store
 

@@ -11,21 +11,27 @@ from hypothesis import strategies as st
 
 from stages.images.resize import Pixels
 from stages.prepare_dataset.fingerprint import (
-    FINGERPRINT,
+    MEASURED,
     Fingerprints,
-    fingerprint_images,
+    Measured,
+    measure_images,
     shrink,
     sum_channels,
 )
 from tests.images.trees import decode_whole, encode, flat, photograph, picture
 
 
-def fingerprint(*images: Pixels, data: bytes = b"") -> Fingerprints:
-    """Return the fingerprints of images that are all of colour, or all gray, decoded from the same bytes."""
+def measure(*images: Pixels, data: bytes = b"") -> Measured:
+    """Return what is known of images that are all of colour, or all gray, decoded from the same bytes."""
     digests = [hashlib.sha256(data).digest()] * len(images)
     sides = [(image.shape[0], image.shape[1]) for image in images]
     small = np.stack([shrink(image) for image in images])
-    return fingerprint_images(digests, small, sides, small.reshape(len(images), 32, 32, -1))
+    return measure_images(digests, small, sides, small.reshape(len(images), 32, 32, -1))
+
+
+def fingerprint(*images: Pixels, data: bytes = b"") -> Fingerprints:
+    """Return the part of it that is held in memory."""
+    return np.asarray(measure(*images, data=data)["fingerprint"])
 
 
 def bits_between(left: Fingerprints, right: Fingerprints) -> int:
@@ -43,12 +49,14 @@ def test_sha256_is_of_the_file() -> None:
 def test_frequencies_are_those_of_scipy(seed: int) -> None:
     """Hash and shape are the lowest frequencies of the cosine transform, as SciPy computes it."""
     gray = photograph(seed, height=32, width=32)[..., 1]
-    row = fingerprint(gray)
+    row = measure(gray)
     expected = scipy.fft.dctn(gray.astype(np.float64), norm="ortho")[:8, :8].ravel()
     expected[0] = 0
     median = np.sort(expected[1:])[31]
-    assert row["phash"][0].tobytes() == np.packbits(expected > median).tobytes()
-    np.testing.assert_allclose(row["shape"][0], 127 * expected / np.linalg.norm(expected), atol=0.51)
+    assert row["fingerprint"]["phash"][0].tobytes() == np.packbits(expected > median).tobytes()
+    np.testing.assert_allclose(
+        row["details"]["shape"][0], 127 * expected / np.linalg.norm(expected), atol=0.51
+    )
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -94,16 +102,16 @@ def test_noise_of_one_level_is_flat() -> None:
 
 def test_no_padding() -> None:
     """What is joined from bytes has no gaps."""
-    assert FINGERPRINT.itemsize == 32 + 8 + 64 + 1 + 3 * 4 + 6 * 8
-    assert fingerprint(flat(1, 2, 3)).nbytes == FINGERPRINT.itemsize
+    assert MEASURED.itemsize == 32 + 8 + 1 + 3 * 4 + 64 + 6 * 8
+    assert measure(flat(1, 2, 3)).nbytes == MEASURED.itemsize
 
 
 @pytest.mark.parametrize("number", [1, 2, 7, 300])
 def test_company_changes_nothing(number: int) -> None:
     """An image has the same fingerprint to the last bit beside any number of others."""
     images = [photograph(seed, height=40, width=50) for seed in range(number)]
-    together = fingerprint(*images)
-    assert together.tobytes() == b"".join(fingerprint(image).tobytes() for image in images)
+    together = measure(*images)
+    assert together.tobytes() == b"".join(measure(image).tobytes() for image in images)
 
 
 @given(st.integers(1, 5), st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]))

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from schemas.shared.image import ImageForm
 from stages.images.resize import Pixels
-from stages.prepare_dataset.fingerprint import FINGERPRINT, Fingerprints, sum_channels
+from stages.prepare_dataset.details import Details
+from stages.prepare_dataset.fingerprint import MEASURED, sum_channels
 from stages.prepare_dataset.pack import RowsWriter, mean_and_std, rows_per_shard, write_array
 from stages.shared.files import check_file
 from tests.images.trees import flat, form
+from tests.prepare_dataset.samples import details_of
 
 
 def random_images(num_images: int, *, height: int = 3, width: int = 2, channels: int = 3) -> Pixels:
@@ -27,11 +29,12 @@ def form_of(images: Pixels) -> ImageForm:
     return form(color="rgb" if channels == 3 else "grayscale", height_px=height, width_px=width)
 
 
-def sums_of(images: Pixels) -> Fingerprints:
-    fingerprints = np.zeros(len(images), dtype=FINGERPRINT)
+def sums_of(images: Pixels) -> Details:
+    measured = np.zeros(len(images), dtype=MEASURED)
     sums, squares = sum_channels(images)
-    fingerprints["sums"][:, : sums.shape[1]], fingerprints["squares"][:, : sums.shape[1]] = sums, squares
-    return fingerprints
+    measured["details"]["sums"][:, : sums.shape[1]] = sums
+    measured["details"]["squares"][:, : sums.shape[1]] = squares
+    return details_of(measured)
 
 
 @pytest.mark.parametrize("num_images", [0, 1, 7, 300])

@@ -19,7 +19,8 @@ from schemas.shared.manifest import SPLIT_NAMES, Manifest
 from stages.images.decode import decode_image
 from stages.images.resize import Pixels
 from stages.params.read import read_params
-from stages.prepare_dataset import __main__ as stage
+from stages.prepare_dataset import __main__ as command
+from stages.prepare_dataset import stage
 from stages.shared.errors import InputError, run_stage
 from stages.shared.files import check_file, read_json, read_sealed_json
 from stages.shared.index import read_used_rows
@@ -62,8 +63,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Manifest]:
             "split": Split.model_validate({**params.split.model_dump(), **(split or {})}),
             "audit": Audit.model_validate({**params.audit.model_dump(), **(audit or {})}),
         }
-        monkeypatch.setattr(stage, "read_params", lambda: params.model_copy(update=changed))
-        stage.main()
+        monkeypatch.setattr(command, "read_params", lambda: params.model_copy(update=changed))
+        command.main()
         return read_sealed_json(PREPARED / "manifest.json", Manifest, made_by="")
 
     return run_main
@@ -561,9 +562,9 @@ def test_refused_in_one_line_with_earlier_outputs_untouched(
     make()
     capsys.readouterr()
     source = next((name for name in ("raw.zip", "raw.tar") if Path(name).exists()), "raw")
-    monkeypatch.setattr(stage, "read_params", lambda: params_with(source=source))
+    monkeypatch.setattr(command, "read_params", lambda: params_with(source=source))
     with pytest.raises(SystemExit) as stopped:
-        run_stage(stage.main)
+        run_stage(command.main)
     assert stopped.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line

@@ -9,7 +9,7 @@ import pytest
 
 from stages.images.decode import DEFAULT_LIMITS
 from stages.images.resize import Pixels
-from stages.prepare_dataset.fingerprint import FINGERPRINT, Fingerprints
+from stages.prepare_dataset.fingerprint import MEASURED, Measured
 from stages.prepare_dataset.store import PixelStore, Places, open_store
 from stages.shared.files import check_file
 from tests.images.trees import form
@@ -37,11 +37,11 @@ def images(num_images: int, *, first: int = 0) -> Pixels:
     return np.broadcast_to(colours[:, None, None, None], (num_images, 2, 2, 3)).copy()
 
 
-def prints(num_images: int, *, first: int = 0) -> Fingerprints:
+def prints(num_images: int, *, first: int = 0) -> Measured:
     """Return fingerprints of images, each of another file."""
-    rows = np.zeros(num_images, dtype=FINGERPRINT)
-    rows["sha256"][:, 7] = np.arange(first, first + num_images)
-    rows["std"] = np.arange(first, first + num_images)
+    rows = np.zeros(num_images, dtype=MEASURED)
+    rows["fingerprint"]["sha256"][:, 7] = np.arange(first, first + num_images)
+    rows["fingerprint"]["std"] = np.arange(first, first + num_images)
     return rows
 
 
@@ -66,8 +66,15 @@ def keep_all(store: PixelStore, places: Places, folder: Path, *, left_out: int =
     """Publish all images but the last few, and keep them all."""
     used = len(places) - left_out
     shards = store.publish(folder, places[:used])
-    rows = prints(len(places))
-    store.keep(folder, shards, used=rows[:used], left_out=rows[used:], left_out_places=places[used:])
+    rows = np.arange(len(places))
+    store.keep(
+        folder,
+        shards,
+        measured=prints(len(places)).__getitem__,
+        used=rows[:used],
+        left_out=rows[used:],
+        left_out_places=places[used:],
+    )
 
 
 def test_images_are_where_they_were_put(store: Callable[[], PixelStore]) -> None:
@@ -90,7 +97,7 @@ def test_the_next_run_knows_all(store: Callable[[], PixelStore], published: Path
     shutil.rmtree(published)
     again = store()
     known = again.read_known()
-    assert known["fingerprint"]["std"].tolist() == list(range(11))
+    assert known["measured"]["fingerprint"]["std"].tolist() == list(range(11))
     assert (np.diff(known["key"].astype(np.int64)) > 0).all()
     assert colours(again, known["place"]) == list(range(11))
 
@@ -102,7 +109,7 @@ def test_a_killed_run_leaves_its_whole_packs(store: Callable[[], PixelStore]) ->
         opened.append(prints(2, first=start), images(2, first=start))
     opened.close()
     again = store()
-    assert again.read_known()["fingerprint"]["std"].tolist() == list(range(8))
+    assert again.read_known()["measured"]["fingerprint"]["std"].tolist() == list(range(8))
     assert colours(again, again.read_known()["place"]) == list(range(8))
 
 
@@ -123,7 +130,7 @@ def test_damaged_packs_are_not_used(
     again = store()
     known = again.read_known()
     assert len(known) == 4
-    assert colours(again, known["place"]) == known["fingerprint"]["std"].astype(int).tolist()
+    assert colours(again, known["place"]) == known["measured"]["fingerprint"]["std"].astype(int).tolist()
     assert len(list((tmp_path / "store").glob("*.npy"))) == 3  # pixels, table, known.npy
 
 
@@ -152,8 +159,15 @@ def test_what_is_no_longer_used_goes(
     opened = store()
     places = fill(opened, 11)
     shards = opened.publish(published, places[2:5])
-    opened.keep(published, shards, used=prints(3, first=2), left_out=prints(0), left_out_places=places[:0])
-    assert store().read_known()["fingerprint"]["std"].tolist() == [2, 3, 4]
+    opened.keep(
+        published,
+        shards,
+        measured=prints(11).__getitem__,
+        used=np.arange(2, 5),
+        left_out=np.arange(0),
+        left_out_places=places[:0],
+    )
+    assert store().read_known()["measured"]["fingerprint"]["std"].tolist() == [2, 3, 4]
 
 
 LIMITS = DEFAULT_LIMITS

@@ -1,26 +1,34 @@
 """What stays together: groups by name, copies, near duplicates, and all of them joined."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
+from schemas.prepare_dataset.split import Split
 from stages.prepare_dataset.duplicates import join_pairs
-from stages.prepare_dataset.fingerprint import FINGERPRINT, Fingerprints
+from stages.prepare_dataset.fingerprint import MEASURED, Measured
+from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.split import draw_side, split_images
 from stages.prepare_dataset.units import Units, find_groups, join_units
 from stages.shared.errors import InputError
-from tests.prepare_dataset.samples import found, in_columns, split_params
+from tests.prepare_dataset.samples import details_of, found, in_columns, split_params
 
 PATHS = ["cat/ann-1.png", "cat/ann-2.png", "dog/ann-3.png", "dog/bob-1.png", "dog/9.png"]
 
 
-def distinct(num_images: int) -> Fingerprints:
+def distinct(num_images: int) -> Measured:
     """Return fingerprints of images that have nothing in common."""
-    rows = np.zeros(num_images, dtype=FINGERPRINT)
+    rows = np.zeros(num_images, dtype=MEASURED)
     generator = np.random.default_rng(num_images)
-    rows["sha256"] = generator.integers(0, 256, (num_images, 32))
-    rows["phash"] = generator.integers(0, 2**63, num_images)
-    rows["shape"] = generator.integers(-30, 31, (num_images, 64))
+    rows["fingerprint"]["sha256"] = generator.integers(0, 256, (num_images, 32))
+    rows["fingerprint"]["phash"] = generator.integers(0, 2**63, num_images)
+    rows["details"]["shape"] = generator.integers(-30, 31, (num_images, 64))
     return rows
+
+
+def join(images: Sequence[FoundImage], rows: Measured, split: Split) -> Units:
+    return join_units(images, rows["fingerprint"], details_of(rows), split)
 
 
 @pytest.mark.parametrize(
@@ -51,12 +59,15 @@ def test_pattern_of_no_use(pattern: str, found_text: str) -> None:
 def test_units_join_groups_copies_and_near_duplicates() -> None:
     """A chain of all three kinds is one unit."""
     rows = distinct(6)
-    rows["sha256"][3] = rows["sha256"][1]
-    rows["phash"][5] = rows["phash"][3] ^ np.uint64(1)
-    rows["shape"][5] = rows["shape"][3]
+    rows["fingerprint"]["sha256"][3] = rows["fingerprint"]["sha256"][1]
+    rows["fingerprint"]["phash"][5] = rows["fingerprint"]["phash"][3] ^ np.uint64(1)
+    rows["details"]["shape"][5] = rows["details"]["shape"][3]
     images = [found(path) for path in (*PATHS, "dog/x.png")]
-    rows["phash"][1], rows["shape"][1] = rows["phash"][3], rows["shape"][3]
-    units = join_units(images, rows, split_params(group=r"/([a-z]+)-", near_duplicate_bits=2))
+    rows["fingerprint"]["phash"][1], rows["details"]["shape"][1] = (
+        rows["fingerprint"]["phash"][3],
+        rows["details"]["shape"][3],
+    )
+    units = join(images, rows, split_params(group=r"/([a-z]+)-", near_duplicate_bits=2))
     assert units.first.tolist() == [0, 0, 0, 0, 4, 0]
     assert units.copies.tolist() == [[1, 3]]
     assert units.near.tolist() == [[1, 5]]
@@ -66,10 +77,13 @@ def test_units_join_groups_copies_and_near_duplicates() -> None:
 def test_near_duplicates_can_be_left_alone() -> None:
     """With `none` only copies of a file stay together."""
     rows = distinct(3)
-    rows["phash"][:], rows["shape"][:] = rows["phash"][0], rows["shape"][0]
+    rows["fingerprint"]["phash"][:], rows["details"]["shape"][:] = (
+        rows["fingerprint"]["phash"][0],
+        rows["details"]["shape"][0],
+    )
     images = [found(path) for path in PATHS[:3]]
-    assert join_units(images, rows, split_params()).first.tolist() == [0, 1, 2]
-    assert join_units(images, rows, split_params(near_duplicate_bits=0)).first.tolist() == [0, 0, 0]
+    assert join(images, rows, split_params()).first.tolist() == [0, 1, 2]
+    assert join(images, rows, split_params(near_duplicate_bits=0)).first.tolist() == [0, 0, 0]
 
 
 def test_units_of_some_images() -> None:
@@ -91,7 +105,7 @@ def test_renaming_moves_no_image() -> None:
     split = split_params()
     sides = [
         split_images(
-            in_columns(some), join_units(some, order, split), split, classes="ab", given=frozenset()
+            in_columns(some), join(some, order, split), split, classes="ab", given=frozenset()
         ).splits
         for some, order in ((images, rows), (renamed, rows[::-1].copy()))
     ]
@@ -101,7 +115,7 @@ def test_renaming_moves_no_image() -> None:
 def test_a_group_draws_by_its_name() -> None:
     """More images in a group, or a near duplicate of one of them, move none of it."""
     split = split_params(group=r"/([a-z]+)-")
-    units = join_units([found(path) for path in PATHS], distinct(5), split)
+    units = join([found(path) for path in PATHS], distinct(5), split)
     assert list(units.keys)[:4] == ["group ann", "group ann", "group ann", "group bob"]
     assert units.keys[4].startswith("file ")
     assert draw_side("group ann", split, given=frozenset()) in ("train", "val", "test")

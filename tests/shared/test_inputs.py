@@ -60,7 +60,11 @@ EDITS: list[tuple[str, Callable[[], Any], str]] = [
         "networks/new.py: was added while",
     ),
     ("train", lambda: Path("schemas/train/loss.py").unlink(), "schemas/train/loss.py: was deleted while"),
-    ("evaluate", lambda: append("stages/evaluate/report.html.jinja"), "report.html.jinja: changed while"),
+    (
+        "evaluate",
+        lambda: append("stages/evaluate/report/summary.py"),
+        "report/summary.py: changed while",
+    ),
     ("train", lambda: append("data/prepared/labels.npy"), "data/prepared/labels.npy: changed while"),
     ("evaluate", lambda: append("data/model/best.safetensors"), "data/model/best.safetensors: changed while"),
     ("prepare-dataset", lambda: append("data/raw/cat/1.png"), "data/raw/cat/1.png: changed while"),

@@ -57,6 +57,9 @@ def list_facts(
                 "Arithmetic",
                 f"{checkpoint.numerics.precision}, {wording.plural(checkpoint.numerics.threads, 'thread')}",
             ),
+            ("Computed on", checkpoint.device),
+            ("Hash of the parameters", wording.short_hash(checkpoint.inputs.params)),
+            ("Hash of the code", wording.short_hash(checkpoint.inputs.code)),
             (
                 "Versions",
                 ", ".join(f"{name} {checkpoint.libraries[name]}" for name in sorted(checkpoint.libraries)),
