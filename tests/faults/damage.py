@@ -9,7 +9,7 @@ import torch
 
 from schemas.shared.image import ImageForm
 from schemas.vision.history import History
-from stages.prepare_dataset.fingerprint import FINGERPRINT
+from stages.prepare_dataset.fingerprint import MEASURED
 from stages.prepare_dataset.store import PixelStore
 from stages.shared.errors import InputError
 from stages.shared.files import read_sealed_json
@@ -77,8 +77,9 @@ def _list_artifacts(project: Path, scratch: Path) -> Iterator[tuple[str, Path, R
 
 def _list_packs(folder: Path) -> Iterator[tuple[str, Path, Reader]]:
     form = ImageForm(color="grayscale", height_px=6, width_px=5, resize="squish")
-    measured = np.zeros(40, dtype=FINGERPRINT)
-    measured["sha256"] = np.random.default_rng(0).integers(0, 256, measured["sha256"].shape)
+    measured = np.zeros(40, dtype=MEASURED)
+    digests = measured["fingerprint"]["sha256"]
+    digests[:] = np.random.default_rng(0).integers(0, 256, digests.shape)
     pixels = np.random.default_rng(1).integers(0, 256, (40, 6, 5, 1), dtype=np.uint8)
     store = PixelStore(folder, form)
     store.append(measured, pixels)
