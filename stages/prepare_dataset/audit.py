@@ -211,8 +211,9 @@ def refuse_findings(
                 lines.append(f"{source}: {len(found) - at_most:,} more of audit.{kind}")
     for class_kind, of_classes in findings.of_classes.items():
         if getattr(audit, class_kind) == "error":
+            needed = f"at least {audit.min_class_images:,}" if class_kind == "tiny_class" else "more"
             lines += [
-                f"{source}: class {finding.label}: {finding.detail}; give it more images, or set "
+                f"{source}: class {finding.label}: {finding.detail}; give it {needed} images, or set "
                 f"audit.{class_kind}: warn"
                 for finding in of_classes[:at_most]
             ]

@@ -14,6 +14,11 @@ MIN_LIKENESS = 0.95
 most 8 bits apart, the 823 above it are all of one class; of the 658 below it one in six is not."""
 
 
+_MAX_DISTANCE = 256
+"""How many others of its bucket an image is compared with. Of 10,000 frames of a film that stands still all
+are joined through their neighbours, and the pairs are not fifty million."""
+
+
 def find_copies(fingerprints: Fingerprints) -> Pairs:
     """Return each copy of a file together with its first occurrence, in the order of the copies."""
     starts = np.ascontiguousarray(fingerprints["sha256"][:, :8]).view("<u8").ravel()
@@ -32,7 +37,8 @@ def find_near_duplicates(fingerprints: Fingerprints, details: Details, *, max_bi
     """Return the pairs of images that look the same, sorted.
 
     Two hashes that differ in at most k bits agree in at least one of k + 1 bands, so only images that share a
-    band are compared. Copies of one file, and images without contrast, are left out.
+    band are compared, in the order of their rows and each with at most 256. Copies of one file, and images
+    without contrast, are left out.
 
     Args:
         fingerprints: Of all images.
@@ -52,7 +58,9 @@ def find_near_duplicates(fingerprints: Fingerprints, details: Details, *, max_bi
         # Places whose neighbour so many places further is in the same bucket; they only ever become fewer.
         places = np.arange(len(keys))
         distance = 1
-        while len(places := places[: np.searchsorted(places, len(keys) - distance)]):
+        while distance <= _MAX_DISTANCE and len(
+            places := places[: np.searchsorted(places, len(keys) - distance)]
+        ):
             places = places[keys[places] == keys[places + distance]]
             left, right = rows[order[places]], rows[order[places + distance]]
             near = np.bitwise_count(fingerprints["phash"][left] ^ fingerprints["phash"][right]) <= max_bits

@@ -134,4 +134,10 @@ def prepare(params: Params, inputs: StageInputs) -> None:
         fingerprint=inputs.describe(data_sha256=manifest.index.sha256).fingerprint,
     )
     write_json(METRICS / "prepare.json", metrics)
-    print_summary(metrics, name=name, num_read=len(collection.images), num_decoded=ingested.num_decoded)
+    print_summary(
+        metrics,
+        name=name,
+        num_read=len(collection.images),
+        num_decoded=ingested.num_decoded,
+        num_largest_unit=max(map(len, units.members.values()), default=0),
+    )

@@ -3,8 +3,13 @@
 from schemas.prepare_dataset.prepare_metrics import PrepareMetrics
 from stages.shared.paths import PREPARED
 
+_LARGE_UNIT_FRACTION = 0.1
+"""Of all images: what larger units do to the shares of the splits is worth a line."""
 
-def print_summary(metrics: PrepareMetrics, *, name: str, num_read: int, num_decoded: int) -> None:
+
+def print_summary(
+    metrics: PrepareMetrics, *, name: str, num_read: int, num_decoded: int, num_largest_unit: int
+) -> None:
     """Print what was prepared and what was left out.
 
     Args:
@@ -12,6 +17,7 @@ def print_summary(metrics: PrepareMetrics, *, name: str, num_read: int, num_deco
         name: The source.
         num_read: Images that were read.
         num_decoded: Those of them that no earlier run had decoded.
+        num_largest_unit: Images of the largest unit that the split keeps together.
     """
     num_images = metrics.num_train + metrics.num_val + metrics.num_test
     counts = f"{metrics.num_train:,} train, {metrics.num_val:,} val, {metrics.num_test:,} test"
@@ -34,8 +40,15 @@ def print_summary(metrics: PrepareMetrics, *, name: str, num_read: int, num_deco
         )
     if metrics.num_together:
         lines.append(
-            f"{metrics.num_together:,} stay on one side with another: "
-            f"{metrics.num_copies:,} copies, {metrics.num_near_duplicates:,} near duplicates, and groups"
+            f"{metrics.num_together:,} stay on one side of the split with another image, as copies "
+            f"({metrics.num_copies:,}), near duplicates ({metrics.num_near_duplicates:,}) or by split.group"
+        )
+    if num_largest_unit > _LARGE_UNIT_FRACTION * num_images:
+        lines.append(
+            f"warning: {num_largest_unit:,} images belong together, by split.group or as chains of near "
+            "duplicates, so one split has them all and the shares may be far from those asked for; "
+            f"{PREPARED / 'index.csv'} names them in column group; another split.group, or fewer "
+            "split.near_duplicate_bits or none, divides them"
         )
     if metrics.num_leaks:
         lines.append(f"{metrics.num_leaks:,} belong with an image in a split folder closer to the test")

@@ -1,14 +1,16 @@
-"""README.md and docs/architecture.md say what is so."""
+"""README.md and the pages of docs/ say what is so."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from schemas.params import Params
 from tests.architecture.imports import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
+LINKS = sorted({(page, link) for page in PAGES for link in re.findall(r"\]\(([^)#]+)\)", TEXT[page])})
 
 
 def named_paths(text: str) -> set[str]:
@@ -20,15 +22,32 @@ def named_paths(text: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("path", sorted(named_paths(README + ARCHITECTURE)))
+@pytest.mark.parametrize("path", sorted(named_paths("\n".join(TEXT.values()))))
 def test_named_files_exist(path: str) -> None:
     """What a page points to is there; files a reader is told to make are marked by their example name."""
     if "mlp" in path or "vignette" in path:
-        pytest.skip("one of the README's examples of a file to add")
+        pytest.skip("one of the examples of a file to add")
     assert (ROOT / path).exists()
 
 
 @pytest.mark.parametrize("section", Params.model_fields)
-def test_readme_leads_from_every_section_to_its_code(section: str) -> None:
+def test_code_page_leads_from_every_section_to_its_code(section: str) -> None:
     """The table has a row for every section of params.yaml."""
-    assert re.search(rf"^\| `{section}` \|.*schemas/.*stages/", README, re.MULTILINE)
+    assert re.search(rf"^\| `{section}` \|.*schemas/.*stages/", TEXT[ROOT / "docs/code.md"], re.MULTILINE)
+
+
+@pytest.mark.parametrize(("page", "link"), LINKS, ids=lambda value: getattr(value, "name", value))
+def test_links_lead_somewhere(page: Path, link: str) -> None:
+    """A link to another page or picture of the project is relative to the page it stands on, and not dead."""
+    assert link.startswith("https://") or (page.parent / link).exists()
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+def test_readme_links_to_every_page(page: Path) -> None:
+    """A newcomer finds each page of docs/ from README.md."""
+    assert f"(docs/{page.name})" in TEXT[ROOT / "README.md"]
+
+
+def test_readme_is_read_in_five_minutes() -> None:
+    """At 200 words a minute."""
+    assert len(TEXT[ROOT / "README.md"].split()) <= 1000

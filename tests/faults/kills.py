@@ -25,7 +25,7 @@ COMMANDS = {
     "repro": "dvc repro --force --single-item train",
     "exp run": "dvc exp run --force --single-item train",
     "--temp": "dvc exp run --temp --force --single-item train",
-    "queue": "dvc exp run --queue --force --single-item train && dvc queue start",
+    "queue": "dvc exp run --queue --force --single-item train && dvc queue start >/dev/null 2>&1",
 }
 _SECONDS_TO_END = 60.0
 

@@ -92,6 +92,14 @@ def test_no_images_and_one(max_bits: int) -> None:
         assert near_pairs(rows_of(hashes), max_bits=max_bits).shape == (0, 2)
 
 
+def test_a_film_that_stands_still() -> None:
+    """Thousands of frames that look alike are one unit, and their pairs stay few."""
+    rows = rows_of([3] * 4000)
+    pairs = near_pairs(rows, max_bits=2)
+    assert len(pairs) < 4000 * 256
+    assert (join_pairs(4000, pairs) == 0).all()
+
+
 def test_many_images_are_compared() -> None:
     """100,000 random hashes, with 4 bits of tolerance: all pairs would be five thousand million."""
     hashes = np.random.default_rng(0).integers(0, 2**63, 100_000, dtype=np.uint64)

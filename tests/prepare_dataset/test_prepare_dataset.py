@@ -413,8 +413,8 @@ def test_audit_stops_the_run(run: Callable[..., Manifest]) -> None:
         run(audit={"blank": "error", "tiny_class": "error", "extreme_size": "ignore"})
     assert str(caught.value).split("\n") == [
         "raw/cat/x.png: blank: deviates by 0.00 grey levels; remove it, or set audit.blank: exclude or warn",
-        "raw: class dog: 5 images; give it more images, or set audit.tiny_class: warn",
-        "raw: class cat: 6 images; give it more images, or set audit.tiny_class: warn",
+        "raw: class dog: 5 images; give it at least 20 images, or set audit.tiny_class: warn",
+        "raw: class cat: 6 images; give it at least 20 images, or set audit.tiny_class: warn",
     ]
     assert not PREPARED.exists()
     assert not Path("data/audit").exists()
