@@ -1,11 +1,11 @@
 """Answers for a folder of JPEG photographs: our command against a plain and a tuned script.
 
-    python -m benchmarks.predict [--images 1000] [--rounds 5]
+    python -m benchmarks.predict [--images 100 2000] [--rounds 5]
 
 All three are commands of their own, start-up included, with the same checkpoint. The plain script is what one
 writes first: PIL and torchvision's transforms, one image at a time. The tuned one decodes with OpenCV in
-threads, at reduced size where ours does, and answers in batches. Wanted: at least 2 times the plain script's
-speed, and at most 1.25 times the tuned one's seconds.
+threads, at reduced size where ours does, and answers in batches; a damaged file would end it. Wanted: at
+least 2 times the plain script's speed, and at most 1.25 times the tuned one's seconds.
 """
 
 import argparse
@@ -36,25 +36,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--images", type=int, nargs="+", default=[100, 2000], help="how many photographs")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         cnn = Cnn(channels=(16, 32, 64), kernel_size=3, dropout=0.0)
         write_project(folder, FORM, num_images=10, num_classes=10, threads=2, cnn=cnn)
-        num_bytes = write_photographs(folder / "photos", arguments.images)
-        print(f"{arguments.images:,} JPEG photographs, {num_bytes / arguments.images / 1024:.0f} KiB each:")
-        contestants = {label: partial(run, command, folder) for label, command in COMMANDS.items()}
-        seconds = measure_alternately(contestants, rounds=arguments.rounds)
-        print_table(seconds, base="tuned script")
-        compare_answers(folder)
+        for num_images in arguments.images:
+            photos = f"photos-{num_images}"
+            num_bytes = write_photographs(folder / photos, num_images)
+            print(f"{num_images:,} JPEG photographs, {num_bytes / num_images / 1024:.0f} KiB each:")
+            contestants = {
+                label: partial(run, [*command, photos], folder) for label, command in COMMANDS.items()
+            }
+            seconds = measure_alternately(contestants, rounds=arguments.rounds)
+            print_table(seconds, base="tuned script")
+            compare_answers(folder)
 
 
 def run(command: list[str], folder: Path) -> None:
-    """Run a module over the photographs; its answers go to a file of its last word."""
+    """Run a module over the photographs; its answers go to a file of the word before them."""
     subprocess.run(
-        [sys.executable, "-m", *command, "photos", "--output", f"{command[-1]}.csv"],
+        [sys.executable, "-m", *command, "--output", f"{command[-2]}.csv"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,

@@ -3,11 +3,7 @@
 docs/images.md says what becomes of each kind of image.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, NamedTuple
 
 import cv2
@@ -21,14 +17,7 @@ from stages.images.formats.gif import mend_gif
 from stages.images.formats.header import Header, Undecodable
 from stages.images.formats.jpeg import strip_jpeg
 from stages.images.resize import Pixels, resize_image
-from stages.images.source import UnreadableFile
 from stages.images.stored import render_stored
-
-Fingerprint = Callable[[bytes, "Decoded"], bytes]
-
-# Large enough that handing work to a thread costs little beside it, small enough to keep memory flat.
-_FILES_PER_TASK = 32
-_BYTES_PER_TASK = 4 * 2**20
 
 _MIN_SIDE_PX = 32
 """What images are compared at, to find those that look alike."""
@@ -113,7 +102,7 @@ class Decoder:
         if len(data) > self._limits.max_file_bytes:
             raise Undecodable(
                 f"has {len(data):,} bytes, more than the {self._limits.max_file_bytes:,} allowed "
-                "(dataset.max_file_bytes)"
+                "(max_file_bytes)"
             )
         header = read_header(data)
         refuse_large(header, self._limits)
@@ -168,10 +157,10 @@ def refuse_large(header: Header, limits: DecodeLimits) -> None:
     if num_pixels * max(BYTES_PER_PIXEL, header.bytes_per_pixel) > limits.max_pixels * BYTES_PER_PIXEL:
         claim = f"claims {header.width_px:,} x {header.height_px:,} pixels, more than"
         if num_pixels > limits.max_pixels:
-            raise Undecodable(f"{claim} the {limits.max_pixels:,} allowed (dataset.max_pixels)")
+            raise Undecodable(f"{claim} the {limits.max_pixels:,} allowed (max_pixels)")
         allowed = limits.max_pixels * BYTES_PER_PIXEL // header.bytes_per_pixel
         raise Undecodable(
-            f"{claim} the {allowed:,} that dataset.max_pixels allows of this kind of {header.format}, "
+            f"{claim} the {allowed:,} that max_pixels allows of this kind of {header.format}, "
             "which takes more memory"
         )
 
@@ -200,83 +189,6 @@ def _upright_sides(header: Header, pixels: Pixels, reduction: int) -> tuple[int,
     if pixels.shape[:2] == _reduced(header, reduction):
         return header.height_px, header.width_px
     return header.width_px, header.height_px
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFile:
-    """A file that may be an image."""
-
-    path: str
-    """What the file is called in tables and messages."""
-
-    read: Callable[[], bytes]
-    """Returns the whole file; called from another thread, may raise UnreadableFile."""
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedFile:
-    """What became of one file: its pixels, or the reason why there are none."""
-
-    path: str
-    pixels: Pixels | None
-    reason: str
-    fingerprint: bytes
-    """Empty where there are no pixels, or none was asked for."""
-
-
-def no_fingerprint(data: bytes, decoded: Decoded) -> bytes:
-    """Return no bytes: what an image is like is not asked for."""
-    return b""
-
-
-def decode_files(
-    files: Iterable[ImageFile],
-    form: ImageForm,
-    *,
-    workers: int,
-    limits: DecodeLimits = DEFAULT_LIMITS,
-    fingerprint: Fingerprint = no_fingerprint,
-) -> Iterator[DecodedFile]:
-    """Read and decode files in several threads; yield the results in the order of the files.
-
-    The threads are a bounded number of files ahead of what was yielded, so memory does not grow with the
-    number of files, and they go on while whoever asks for the results is busy with them.
-
-    Args:
-        files: What to read.
-        form: What the pixels are brought to.
-        workers: How many threads.
-        limits: What is too large.
-        fingerprint: Called there with each file's bytes and what they decode to.
-    """
-    cv2.setNumThreads(1)  # the threads are ours; OpenCV's own would only compete with them
-    decoder = Decoder(limits)
-    bytes_per_image = form.height_px * form.width_px * form.num_channels
-    num_files = max(1, min(_FILES_PER_TASK, _BYTES_PER_TASK // bytes_per_image))
-    waiting = iter(files)
-    pending: deque[Future[list[DecodedFile]]] = deque()
-    with ThreadPoolExecutor(workers) as threads:
-        while True:
-            while len(pending) < 4 * workers and (task := list(islice(waiting, num_files))):
-                pending.append(threads.submit(_decode_some, task, decoder, form, fingerprint))
-            if not pending:
-                return
-            yield from pending.popleft().result()
-
-
-def _decode_some(
-    files: list[ImageFile], decoder: Decoder, form: ImageForm, fingerprint: Fingerprint
-) -> list[DecodedFile]:
-    return [_decode_file(file, decoder, form, fingerprint) for file in files]
-
-
-def _decode_file(file: ImageFile, decoder: Decoder, form: ImageForm, fingerprint: Fingerprint) -> DecodedFile:
-    try:
-        data = file.read()
-        decoded = decoder.decode(data, form)
-        return DecodedFile(file.path, resize_image(decoded.pixels, form), "", fingerprint(data, decoded))
-    except (UnreadableFile, Undecodable) as error:
-        return DecodedFile(file.path, None, str(error), b"")
 
 
 def decode_image(data: bytes, form: ImageForm) -> Pixels:

@@ -5,14 +5,32 @@ from typing import Protocol
 from stages.shared.text import printable
 
 
-class Source(Protocol):
-    """Something that holds files.
+class FileReader(Protocol):
+    """Something that reads files by their paths.
+
+    It can be pickled. It is sent once to each process that reads, and opens its files anew there.
+    """
+
+    def read(self, path: str, *, max_bytes: int) -> bytes:
+        """Return the bytes of a file.
+
+        Args:
+            path: What names it here.
+            max_bytes: A larger file is refused, by its stated size and before it is read if it has one.
+
+        Raises:
+            UnreadableFile: The bytes cannot be had; the message says why.
+            InputError: The archive is no longer the one that was listed.
+        """
+        ...
+
+
+class Source(FileReader, Protocol):
+    """Something that holds files: those that are listed are read.
 
     Paths are relative, with forward slashes; one that ends in a slash is a folder. Nothing is unpacked to
     disk, but for a compressed tar. Links, pipes and devices are listed as files, so that none goes missing
     unseen; reading says what they are.
-
-    A source can be pickled. It is sent once to each process that reads, and opens its files anew there.
     """
 
     def list_entries(self) -> list[str]:
@@ -20,19 +38,6 @@ class Source(Protocol):
 
         Raises:
             InputError: A folder cannot be listed.
-        """
-        ...
-
-    def read(self, path: str, *, max_bytes: int) -> bytes:
-        """Return the bytes of a listed file.
-
-        Args:
-            path: One of `list_entries()`.
-            max_bytes: A larger file is refused by its stated size, before it is read.
-
-        Raises:
-            UnreadableFile: The bytes cannot be had; the message says why.
-            InputError: The archive is no longer the one that was listed.
         """
         ...
 
@@ -44,9 +49,7 @@ class UnreadableFile(Exception):
 def refuse_size(num_bytes: int, *, max_bytes: int) -> None:
     """Raise UnreadableFile for a file that is larger than allowed."""
     if num_bytes > max_bytes:
-        raise UnreadableFile(
-            f"has {num_bytes:,} bytes, more than the {max_bytes:,} allowed (dataset.max_file_bytes)"
-        )
+        raise UnreadableFile(f"has {num_bytes:,} bytes, more than the {max_bytes:,} allowed (max_file_bytes)")
 
 
 def reason_of(error: Exception) -> str:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from stages.shared.errors import InputError
+from stages.shared.stopping import follow_parent
 
 _TASKS_AHEAD = 2
 """What each process has at hand: the task it works on, and the next."""
@@ -31,6 +32,23 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 _ItemT_contra = TypeVar("_ItemT_contra", contravariant=True)
 _ResultT_co = TypeVar("_ResultT_co", covariant=True)
+
+
+class Task(NamedTuple, Generic[ItemT]):
+    """Some items that one process works on."""
+
+    items: Sequence[ItemT]
+
+    shared: Any = None
+    """What all of them need, such as the archive that they stand in. It may be large: it is pickled for a
+    process when this object is another one than that of the task before, and not with every task."""
+
+
+class NotYet(NamedTuple):
+    """Stands among tasks where there is none at the moment."""
+
+    descriptor: int
+    """Of a file that can be read from when it is worth asking again."""
 
 
 class Watch:
@@ -80,12 +98,19 @@ class Work(Protocol[_ItemT_contra, _ResultT_co]):
         ...
 
     def run(
-        self, items: Sequence[_ItemT_contra], *, failed: Mapping[int, str], watch: Watch, slot: Bytes
+        self,
+        items: Sequence[_ItemT_contra],
+        *,
+        shared: Any,
+        failed: Mapping[int, str],
+        watch: Watch,
+        slot: Bytes,
     ) -> tuple[_ResultT_co, int]:
         """Do one task and return its result and how many bytes of the slot are used.
 
         Args:
-            items: The task.
+            items: Those of the task.
+            shared: What the task says that all of them need.
             failed: Items that may not be touched again, with what became of the process that did.
             watch: To be told before each item.
             slot: uint8 array (slot_bytes,) to fill.
@@ -94,45 +119,66 @@ class Work(Protocol[_ItemT_contra, _ResultT_co]):
 
 
 def spread(
-    work: Work[ItemT, ResultT], tasks: Iterable[Sequence[ItemT]], *, workers: int
-) -> Generator[tuple[ResultT, Bytes], None, None]:
-    """Run tasks in several processes; yield their results and bytes in the order of the tasks.
+    work: Work[ItemT, ResultT], tasks: Iterable[Task[ItemT] | NotYet], *, workers: int
+) -> Generator[list[tuple[ResultT, Bytes]], None, None]:
+    """Run tasks in several processes; yield results and bytes in the order of the tasks, all that are there.
 
-    The processes are a bounded number of tasks ahead of what was yielded, and go on while whoever asks for
-    the results is busy with them.
+    The first list is empty: by then the processes are at work, and whoever asks for the results may do
+    something else first. They are a bounded number of tasks ahead of what was yielded, and go on while
+    whoever asks is busy with it.
 
     Args:
         work: What to do.
-        tasks: Its tasks.
+        tasks: Its tasks, asked for when there is a process for them.
         workers: How many processes.
+
+    Raises:
+        InputError: The work raised it; or processes end before they begin.
     """
     context = _choose_context(type(work).__module__)
-    crew = [_Process(context, work) for _ in range(workers)]
+    crew: list[_Process[ItemT, ResultT]] = []
     waiting = iter(tasks)
     done: dict[int, tuple[ResultT, Bytes]] = {}
     num_sent = num_yielded = 0
     try:
+        crew.extend(_Process(context, work) for _ in range(workers))
+        is_first = True
         while True:
+            num_done = len(done)
+            for process in crew:
+                done.update(process.collect())
+            has_news = len(done) > num_done
+            not_yet: list[int] = []
             for process in _least_busy(crew):
                 if num_sent - num_yielded >= 2 * _TASKS_AHEAD * workers:
                     break
-                if (task := next(waiting, None)) is None:
+                task = next(waiting, None)
+                if isinstance(task, NotYet):
+                    not_yet.append(task.descriptor)
+                if not isinstance(task, Task):
                     break
-                process.give(_Task(num_sent, task))
+                process.give(_Given(num_sent, task))
                 num_sent += 1
-            if num_yielded == num_sent:
+            ready = list(_take_next(done, num_yielded))
+            num_yielded += len(ready)
+            if ready or is_first:
+                is_first = False
+                yield ready
+            elif num_yielded == num_sent and not not_yet:
                 return
-            for process in crew:
-                done.update(process.collect())
-            while num_yielded in done:
-                yield done.pop(num_yielded)
-                num_yielded += 1
-            if num_yielded < num_sent:
+            elif not has_news:
                 busy = [process.connection for process in crew if process.tasks]
-                wait(busy, timeout=min(0.2, work.max_seconds / 4))
+                wait([*busy, *not_yet], timeout=min(0.2, work.max_seconds / 4))
     finally:
         for process in crew:
             process.end()
+
+
+def _take_next(done: dict[int, ResultT], number: int) -> Iterator[ResultT]:
+    """Take out what is done from a number on, up to the first gap."""
+    while number in done:
+        yield done.pop(number)
+        number += 1
 
 
 def start_early(module: str) -> None:
@@ -155,9 +201,11 @@ def _choose_context(module: str) -> ForkServerContext | SpawnContext:
 
 
 @dataclass
-class _Task(Generic[ItemT]):
+class _Given(Generic[ItemT]):
+    """A task that a process has."""
+
     number: int
-    items: Sequence[ItemT]
+    task: Task[ItemT]
     failed: dict[int, str] = field(default_factory=dict)
     num_starts: int = 0
 
@@ -168,7 +216,7 @@ class _Process(Generic[ItemT, ResultT]):
     def __init__(self, context: ForkServerContext | SpawnContext, work: Work[ItemT, ResultT]) -> None:
         self._context = context
         self._work = work
-        self.tasks: deque[_Task[ItemT]] = deque()
+        self.tasks: deque[_Given[ItemT]] = deque()
         self._start()
 
     def _start(self) -> None:
@@ -178,6 +226,7 @@ class _Process(Generic[ItemT, ResultT]):
         self._watch = Watch(notes)
         self._watch.rest()
         self._next_slot = 0
+        self._shared: Any = None
         self.connection, theirs = self._context.Pipe()
         self._process = self._context.Process(
             target=_serve, args=(theirs, self._work, memory, notes), daemon=True
@@ -185,15 +234,20 @@ class _Process(Generic[ItemT, ResultT]):
         self._process.start()
         theirs.close()
 
-    def give(self, task: _Task[ItemT]) -> None:
+    def give(self, given: _Given[ItemT]) -> None:
         """Add a task."""
-        self.tasks.append(task)
-        self._send(task)
+        self.tasks.append(given)
+        self._send(given)
 
-    def _send(self, task: _Task[ItemT]) -> None:
-        task.num_starts += 1
+    def _send(self, given: _Given[ItemT]) -> None:
+        given.num_starts += 1
+        items, shared = given.task
+        is_other = shared is not self._shared
         with suppress(OSError):  # it may just have died; that is seen when its results are asked for
-            self.connection.send((self._next_slot, task.items, task.failed))
+            self.connection.send(
+                (self._next_slot, items, given.failed, is_other, shared if is_other else None)
+            )
+        self._shared = shared
         self._next_slot = (self._next_slot + 1) % _TASKS_AHEAD
 
     def collect(self) -> Iterator[tuple[int, tuple[ResultT, Bytes]]]:
@@ -204,6 +258,8 @@ class _Process(Generic[ItemT, ResultT]):
             except (EOFError, OSError):
                 self._start_again(self._tell_crash())
                 return
+            if isinstance(answer, InputError):
+                raise answer
             if isinstance(answer, str):
                 raise RuntimeError(f"in a process that works on images:\n{answer}")
             slot, result, num_bytes = answer
@@ -221,14 +277,14 @@ class _Process(Generic[ItemT, ResultT]):
         return f"crashes the decoder ({name})"
 
     def _start_again(self, reason: str) -> None:
-        item, task = self._watch.item, self.tasks[0]
+        item, given = self._watch.item, self.tasks[0]
         self.end()
         if item >= 0:
-            task.failed[item] = reason
-            task.num_starts = 0
-        elif task.num_starts >= _MAX_STARTS:
+            given.failed[item] = reason
+            given.num_starts = 0
+        elif given.num_starts >= _MAX_STARTS:
             raise InputError(
-                "dataset.workers: a process that reads images ended before it read one "
+                "a process that reads images ended before it read one "
                 f"(status {self._process.exitcode}); run it again, with fewer workers if memory is short"
             )
         self._start()
@@ -252,19 +308,25 @@ def _least_busy(crew: Sequence[_Process[ItemT, ResultT]]) -> Iterator[_Process[I
 
 def _serve(connection: Connection, work: Work[Any, Any], memory: Any, notes: Any) -> None:
     """Be one of the processes: run tasks until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends its processes itself
+    follow_parent()
     slots = np.frombuffer(memory, dtype=np.uint8).reshape(_TASKS_AHEAD, -1)
     watch = Watch(notes)
     work.start()
     _limit_memory(work.max_memory_bytes)
+    shared: Any = None
     with suppress(EOFError, OSError):  # the parent has gone, or has had enough
         while True:
-            slot, items, failed = connection.recv()
+            slot, items, failed, is_other, other = connection.recv()
+            if is_other:
+                shared = other
+                _limit_memory(work.max_memory_bytes)  # an archive's table is not the items' fault
+            answer: Any
             try:
-                answer = slot, *work.run(items, failed=failed, watch=watch, slot=slots[slot])
+                answer = slot, *work.run(items, shared=shared, failed=failed, watch=watch, slot=slots[slot])
+            except InputError as error:
+                answer = error
             except Exception:  # a bug of ours: the parent is to fail by it
-                connection.send(traceback.format_exc())
-                return
+                answer = traceback.format_exc()
             watch.rest()
             connection.send(answer)
 

@@ -1,7 +1,6 @@
 """A checkpoint's network, and its answers for pixels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,19 +8,12 @@ from torch import Tensor, nn
 
 from schemas.vision.checkpoint import Checkpoint
 from stages.images.resize import Pixels
+from stages.predict.tables import Guess
 from stages.vision.calibration import compute_probabilities
 from stages.vision.checkpoint import restore_network
 from stages.vision.inference import answer_batch
 from stages.vision.runtime import make_deterministic
 from stages.vision.transforms import build_transforms
-
-
-@dataclass(frozen=True, slots=True)
-class Guess:
-    """A class, and how probable it is."""
-
-    label: str
-    probability: float
 
 
 class Predictor:

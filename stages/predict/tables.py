@@ -11,13 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
 
-from stages.predict.predictor import Guess
 from stages.shared.errors import InputError
 from stages.shared.files import publish_file
 
 UNKNOWN = "unknown"
 Form = Literal["csv", "jsonl"]
 Write = Callable[[Iterable["Answer"]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A class, and how probable it is."""
+
+    label: str
+    probability: float
 
 
 @dataclass(frozen=True, slots=True)

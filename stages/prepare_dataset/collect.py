@@ -4,14 +4,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import numpy as np
 
-from schemas.shared.index import IndexRow, Status
 from schemas.shared.manifest import SPLIT_NAMES, SplitName
 from stages.images.image_names import Clutter, find_clutter, has_image_suffix
 from stages.prepare_dataset.found_images import FoundImage, FoundImages
+from stages.prepare_dataset.unused_files import Unused, UnusedFiles
 from stages.shared.errors import InputError
 from stages.shared.text import printable
 
@@ -35,15 +34,11 @@ class Collection:
     given_splits: frozenset[SplitName]
     """Splits that have a folder of their own, or stand in the table."""
 
-    left_out: tuple[IndexRow, ...]
-    """Files that are not used, each with the reason."""
+    unused: UnusedFiles
+    """Files that are not read, each with the reason."""
 
     num_clutter: Mapping[Clutter, int]
     """Hidden files and those of operating systems, which make no line."""
-
-    def num_left_out(self, status: Status) -> int:
-        """Return how many files are not used for one reason."""
-        return sum(row.status == status for row in self.left_out)
 
 
 def collect_images(entries: Iterable[str], *, name: str, is_archive: bool) -> Collection:
@@ -67,27 +62,29 @@ def collect_images(entries: Iterable[str], *, name: str, is_archive: bool) -> Co
     split_folders = _find_split_folders(visible, wrapper, name=name)
     labels = _Labels(wrapper, depth=1 if split_folders else 0)
     classes = sorted(set(map(labels.of, visible)) - {""})
-    left_out: list[IndexRow] = []
 
     def images() -> Iterator[FoundImage]:
+        for path in visible:
+            if not path.endswith("/") and has_image_suffix(path) and (label := labels.of(path)):
+                key = path.removeprefix(wrapper)
+                split = split_folders.get(key.partition("/")[0]) if split_folders else None
+                yield FoundImage(path, key, label, split, None)
+
+    def others() -> Iterator[tuple[str, str, Unused]]:
         for path in visible:
             if path.endswith("/"):
                 continue
             label = labels.of(path)
             if not has_image_suffix(path):
-                left_out.append(describe_no_image(path, label))
+                yield path, label, "not_an_image"
             elif not label:
-                reason = "stands outside the class folders"
-                left_out.append(describe_left_out(path, "", status="outside_classes", reason=reason))
-            else:
-                key = path.removeprefix(wrapper)
-                split = split_folders.get(key.partition("/")[0]) if split_folders else None
-                yield FoundImage(path, key, label, split, None)
+                yield path, "", "outside_classes"
 
     found = FoundImages.pack(images(), classes=classes, wrapper=wrapper)
     _refuse_gaps(found, split_folders, name=name)
     refuse_similar_classes(classes, place=f"dataset.source: {name}")
-    return Collection(tuple(classes), found, frozenset(split_folders.values()), tuple(left_out), num_clutter)
+    unused = UnusedFiles(others(), classes=classes)
+    return Collection(tuple(classes), found, frozenset(split_folders.values()), unused, num_clutter)
 
 
 def take_out_clutter(entries: Iterable[str]) -> tuple[list[str], Counter[Clutter]]:
@@ -137,29 +134,6 @@ def refuse_similar_classes(classes: Sequence[str], *, place: str) -> None:
                 f"{place}: found the classes '{other}' and '{label}', which differ only in case or in spaces "
                 "around them; give both one name, or names that differ in more"
             )
-
-
-def describe_no_image(path: str, label: str) -> IndexRow:
-    """Return the index line of a file that is not called as images are."""
-    suffix = printable(PurePosixPath(path).suffix)
-    reason = f"{suffix} is no image suffix" if suffix else "has no suffix"
-    return describe_left_out(path, label, status="not_an_image", reason=reason)
-
-
-def describe_left_out(path: str, label: str, *, status: Status, reason: str) -> IndexRow:
-    """Return the index line of a file that was never decoded."""
-    return IndexRow(
-        path=printable(path),
-        label=label,
-        split="",
-        status=status,
-        reason=reason,
-        group="",
-        sha256="",
-        phash="",
-        height_px="",
-        width_px="",
-    )
 
 
 def _find_wrapper(entries: Sequence[str]) -> str:

@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 from schemas.shared.index import IndexRow, Status
 from schemas.shared.manifest import SPLIT_NAMES
-from stages.prepare_dataset.collect import describe_left_out
 from stages.prepare_dataset.fingerprint import Fingerprints
 from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.units import Units
+from stages.prepare_dataset.unused_files import describe_left_out
 from stages.shared.text import printable
 
 

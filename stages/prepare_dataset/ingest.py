@@ -4,7 +4,7 @@ import hashlib
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from schemas.shared.image import ImageForm
 from stages.images.decode import DecodeLimits, Decoder
-from stages.images.formats.header import Undecodable
+from stages.images.refusals import note_refusal
 from stages.images.resize import resize_image
-from stages.images.source import Source, UnreadableFile
-from stages.images.workers import Bytes, Watch, spread
+from stages.images.source import Source
+from stages.images.workers import Bytes, Task, Watch, spread
 from stages.prepare_dataset.details import Details
 from stages.prepare_dataset.fingerprint import (
     FINGERPRINT,
@@ -104,10 +104,11 @@ def ingest_images(
     fingerprints = np.zeros(len(images), dtype=FINGERPRINT)
     reasons: dict[int, str] = {}
     known = store.read_known()
-    work = _Ingestion(source, form, limits, store.known)
+    work = _Ingestion(form, limits, store.known)
     start = num_decoded = 0
     with store.details.open("wb") as details:
-        for result, pixels in spread(work, _cut_tasks(images, form), workers=workers):
+        done = spread(work, _cut_tasks(images, source, form), workers=workers)
+        for result, pixels in chain.from_iterable(done):
             measured = np.zeros(len(result.known), dtype=MEASURED)
             new, old = result.known == _NEW, result.known >= 0
             rows = slice(start, start + len(measured))
@@ -127,11 +128,11 @@ def ingest_images(
     )
 
 
-def _cut_tasks(images: Sequence[FoundImage], form: ImageForm) -> Iterator[list[str]]:
+def _cut_tasks(images: Sequence[FoundImage], source: Source, form: ImageForm) -> Iterator[Task[str]]:
     """Yield the paths of some images at a time."""
     paths = (image.path for image in images)
-    while task := list(islice(paths, _images_per_task(form))):
-        yield task
+    while some := list(islice(paths, _images_per_task(form))):
+        yield Task(some, source)
 
 
 def _images_per_task(form: ImageForm) -> int:
@@ -154,8 +155,7 @@ class TaskResult(NamedTuple):
 class _Ingestion:
     """What the processes do."""
 
-    def __init__(self, source: Source, form: ImageForm, limits: DecodeLimits, known: Path) -> None:
-        self._source = source
+    def __init__(self, form: ImageForm, limits: DecodeLimits, known: Path) -> None:
         self._form = form
         self._limits = limits
         self._known = known
@@ -174,7 +174,13 @@ class _Ingestion:
             self._small = self._small[..., 0]
 
     def run(
-        self, items: Sequence[str], *, failed: Mapping[int, str], watch: Watch, slot: Bytes
+        self,
+        items: Sequence[str],
+        *,
+        shared: Source,
+        failed: Mapping[int, str],
+        watch: Watch,
+        slot: Bytes,
     ) -> tuple[TaskResult, int]:
         known = np.full(len(items), _NONE, dtype=np.int64)
         packed = slot.reshape(-1, *shape_of(self._form))
@@ -185,8 +191,8 @@ class _Ingestion:
             if item in failed:
                 continue
             watch.begin(item)
-            try:
-                data = self._source.read(path, max_bytes=self._limits.max_file_bytes)
+            with note_refusal(reasons, item):
+                data = shared.read(path, max_bytes=self._limits.max_file_bytes)
                 digest = hashlib.sha256(data).digest()
                 if (row := self._find(digest)) is not None:
                     known[item] = row
@@ -195,15 +201,9 @@ class _Ingestion:
                 decoded = self._decoder.decode(data, self._form)
                 self._small[len(digests)] = shrink(decoded.pixels)
                 packed[len(digests)] = resize_image(decoded.pixels, self._form)
-            except (UnreadableFile, Undecodable) as error:
-                reasons[item] = str(error)
-                continue
-            except MemoryError:
-                reasons[item] = "takes more memory to decode than images of dataset.max_pixels do"
-                continue
-            known[item] = _NEW
-            digests.append(digest)
-            sides_px.append((decoded.height_px, decoded.width_px))
+                known[item] = _NEW
+                digests.append(digest)
+                sides_px.append((decoded.height_px, decoded.width_px))
         num_new = len(digests)
         measured = b""
         if num_new:

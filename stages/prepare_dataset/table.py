@@ -11,19 +11,17 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import NamedTuple
 
-from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SPLIT_NAMES, SplitName
 from stages.images.image_names import find_clutter, has_image_suffix
 from stages.prepare_dataset.collect import (
     SPLIT_FOLDERS,
     Collection,
-    describe_left_out,
-    describe_no_image,
     name_class,
     refuse_similar_classes,
     take_out_clutter,
 )
 from stages.prepare_dataset.found_images import FoundImage, FoundImages
+from stages.prepare_dataset.unused_files import Unused, UnusedFiles
 from stages.shared.errors import InputError
 from stages.shared.text import printable
 
@@ -105,11 +103,16 @@ def collect_from_table(
         entry for row, entry in enumerate(entries) if columns.labels[row] == _NOT_IN_TABLE and entry != table
     )
     visible, num_clutter = take_out_clutter(others)
+    unused: Iterator[tuple[str, str, Unused]] = (
+        (path, "", "not_in_table" if has_image_suffix(path) else "not_an_image")
+        for path in visible
+        if not path.endswith("/")
+    )
     return Collection(
         tuple(classes),
         FoundImages.pack(images(), classes=classes, wrapper=wrapper),
         frozenset(SPLIT_NAMES[code] for code in set(columns.splits) if code >= 0),
-        tuple(_describe_other(path) for path in visible if not path.endswith("/")),
+        UnusedFiles(unused, classes=()),
         num_clutter,
     )
 
@@ -300,10 +303,3 @@ def _refuse_gaps(columns: _Columns, *, place: str) -> None:
         raise InputError(
             f"{place}: split: found {', '.join(sorted(splits))}, but no train; mark the images to train on"
         )
-
-
-def _describe_other(path: str) -> IndexRow:
-    """Return the index line of a file that the table does not name."""
-    if not has_image_suffix(path):
-        return describe_no_image(path, "")
-    return describe_left_out(path, "", status="not_in_table", reason="is not in the table")

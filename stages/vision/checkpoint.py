@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as serialize_tensors
@@ -14,8 +13,9 @@ from torch import Tensor, nn
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.transforms import image_after
 from stages.shared.errors import InputError
-from stages.shared.files import first_problem, publish_file
+from stages.shared.files import publish_file
 from stages.shared.paths import MAKE_MODEL
+from stages.vision.checkpoint_document import read_document
 from stages.vision.networks import build_network
 
 
@@ -38,29 +38,23 @@ def read_checkpoint(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
     Raises:
         InputError: The file is missing, no darkroom checkpoint, damaged, or of another version.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such checkpoint; make it with: {MAKE_MODEL}") from None
+    checkpoint, data = read_document(path)
+    return checkpoint, take_weights(data, checkpoint, path=path)
+
+
+def take_weights(data: bytes, checkpoint: Checkpoint, *, path: Path) -> dict[str, Tensor]:
+    """Return the weights, on the processor, of the file that `read_document` gave.
+
+    Raises:
+        InputError: They are damaged.
+    """
     try:
         weights = parse_tensors(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        envelope = json.loads(header["__metadata__"]["darkroom"])
-        document, document_sha256 = envelope["document"], envelope["sha256"]
-        is_whole = hashlib.sha256(document.encode()).hexdigest() == document_sha256
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except SafetensorError as error:
         raise InputError(f"{path}: is no darkroom checkpoint, or is damaged ({error})") from None
-    if not is_whole:
-        raise InputError(f"{path}: is damaged (its document does not have its recorded SHA-256)")
-    try:
-        checkpoint = Checkpoint.model_validate_json(document)
-    except ValidationError as error:
-        raise InputError(
-            f"{path}: was written by another version of darkroom ({first_problem(error)})"
-        ) from None
     if hash_weights(weights) != checkpoint.weights_sha256:
         raise InputError(f"{path}: is damaged (its weights do not have their recorded SHA-256)")
-    return checkpoint, weights
+    return weights
 
 
 def restore_network(checkpoint: Checkpoint, weights: dict[str, Tensor]) -> nn.Module:

@@ -1,11 +1,7 @@
 """Bytes become pixels of the wanted form, whatever kind of image they hold."""
 
 import io
-from collections.abc import Iterator, Mapping
-from functools import partial
-from itertools import islice, repeat
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -14,10 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from schemas.shared.image import ImageForm, ResizeMode
-from stages.images.decode import Decoded, DecodedFile, ImageFile, decode_files, decode_image
+from stages.images.decode import decode_image
 from stages.images.formats.header import Undecodable
 from stages.images.resize import Pixels, resize_image
-from stages.images.source import UnreadableFile
 from tests.images.trees import encode, flat, form, picture
 
 ORANGE = (200, 100, 50)
@@ -281,98 +276,3 @@ def test_enlarging_interpolates() -> None:
     grown = resize_image(np.array([[0, 200]], np.uint8), gray_form(1, 8, "squish"))[0, :, 0].astype(int)
     assert (np.diff(grown) >= 0).all()
     assert 0 < grown[3] < grown[4] < 200
-
-
-# Many files.
-
-
-class Memory:
-    """Files in memory; no bytes for one that cannot be read."""
-
-    def __init__(self, files: Mapping[str, bytes | None]) -> None:
-        self._files = files
-        self.num_reads = 0
-
-    def files(self) -> Iterator[ImageFile]:
-        return (ImageFile(path, partial(self._read, path)) for path in sorted(self._files))
-
-    def _read(self, path: str) -> bytes:
-        self.num_reads += 1
-        data = self._files[path]
-        if data is None:
-            raise UnreadableFile("is out of reach")
-        return data
-
-
-def decode_all(
-    files: Mapping[str, bytes | None], *, workers: int = 2, wanted: ImageForm | None = None
-) -> list[DecodedFile]:
-    return list(decode_files(Memory(files).files(), wanted or form(), workers=workers))
-
-
-@pytest.mark.parametrize("workers", [1, 2, 4])
-@pytest.mark.parametrize("num_files", [0, 1, 31, 32, 33, 300])
-def test_results_come_in_order(num_files: int, workers: int) -> None:
-    """However many threads there are, result i is that of file i."""
-    files = {f"{i:04}": encode(flat(i % 256, i // 256, 0, height=4, width=4)) for i in range(num_files)}
-    results = decode_all(files, workers=workers)
-    values = [None if result.pixels is None else result.pixels[0, 0].tolist() for result in results]
-    assert values == [[i % 256, i // 256, 0] for i in range(num_files)]
-    assert [result.path for result in results] == list(files)
-
-
-def test_files_that_cannot_be_decoded() -> None:
-    """Each has its reason, and the others are decoded."""
-    results = decode_all({"a": picture(), "b": b"", "c": None, "d": b"junk", "e": picture()})
-    assert [result.reason for result in results] == [
-        "",
-        "the file is empty",
-        "is out of reach",
-        "is text; supported are JPEG, PNG, BMP, WebP, GIF, TIFF, JPEG 2000, PBM, PGM and PPM",
-        "",
-    ]
-    assert [result.pixels is None for result in results] == [False, True, True, True, False]
-
-
-def shape_of(data: bytes, decoded: Decoded) -> bytes:
-    return data + bytes(decoded.pixels.shape)
-
-
-def test_fingerprints_are_of_the_file_as_it_is() -> None:
-    """It is taken from the bytes and the pixels before they are resized, and empty if not asked for."""
-    data = picture(height=40, width=30)
-    files = Memory({"a": data, "b": b"junk"})
-    asked = decode_files(files.files(), form(), workers=1, fingerprint=shape_of)
-    assert [result.fingerprint for result in asked] == [data + bytes((40, 30, 3)), b""]
-    assert [result.fingerprint for result in decode_files(files.files(), form(), workers=1)] == [b"", b""]
-
-
-def test_large_forms_wait_in_small_numbers() -> None:
-    """Decoded images that wait to be packed take a bounded amount of memory, whatever their size."""
-    source = Memory({f"{i:03}": picture() for i in range(100)})
-    results = decode_files(source.files(), form(height_px=1024, width_px=1024), workers=1)
-    next(results)
-    del results  # waits for what was begun
-    assert source.num_reads <= 8
-
-
-def test_files_are_listed_as_they_are_needed() -> None:
-    """A list without end can be decoded: the threads are a bounded number of files ahead of the results."""
-    source = Memory({"a": picture()})
-    [file] = source.files()
-    results = decode_files(repeat(file), form(), workers=1)
-    assert [result.reason for result in islice(results, 40)] == [""] * 40
-    del results  # waits for what was begun
-    assert source.num_reads <= 40 + 5 * 32
-
-
-def test_opencv_is_quiet(capfd: pytest.CaptureFixture[str]) -> None:
-    """OpenCV's own lines name no file, and would drown ours."""
-    decode_all({"text": b"hello", "flipped": flipped_png()})
-    assert capfd.readouterr().err == ""
-
-
-def test_opencv_leaves_the_threads_to_us() -> None:
-    """Its own would compete with ours."""
-    decode_all({"a": picture()})
-    assert cv2.getNumThreads() == 1

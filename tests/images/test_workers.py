@@ -1,24 +1,29 @@
 """Work spread over processes comes back whole and in order, whatever happens to the processes."""
 
 import os
+import select
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
-from stages.images.workers import spread
+from stages.images.workers import NotYet, Task, spread
 from stages.shared.errors import InputError
 from tests.architecture.imports import ROOT
-from tests.images.troubled_work import NotingWork, StillbornWork, TroubledWork
+from tests.images.troubled_work import Ballast, NotingWork, SharingWork, StillbornWork, TroubledWork
 
-CRASH, HANG, EXIT, HUNGRY, BUG = -1, -2, -3, -4, -5
+CRASH, HANG, EXIT, HUNGRY, BUG, SLEEP, SPIN, REFUSE = -1, -2, -3, -4, -5, -6, -7, -8
 
 
 def run(tasks: list[list[int]], *, workers: int = 2) -> list[tuple[list[str], list[int]]]:
     """Return the fates and the bytes of each task."""
-    return [(fates, pixels.tolist()) for fates, pixels in spread(TroubledWork(), tasks, workers=workers)]
+    done = chain.from_iterable(spread(TroubledWork(), map(Task, tasks), workers=workers))
+    return [(fates, pixels.tolist()) for fates, pixels in done]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -71,10 +76,54 @@ def test_a_bug_is_not_hidden() -> None:
         run([[1], [BUG], [2]])
 
 
+def test_bad_input_stays_bad_input() -> None:
+    """What the work refuses for good stops the run with the very error, which a stage ends by in one line."""
+    with pytest.raises(InputError, match=r"^photos.zip: was changed$"):
+        run([[1], [REFUSE], [2]])
+
+
+def test_results_come_while_the_next_task_is_awaited() -> None:
+    """Whoever writes task after task by hand gets every answer before writing the next."""
+    reader, writer = os.pipe()
+
+    def tasks() -> Iterator[Task[int] | NotYet]:
+        while True:
+            while not select.select([reader], [], [], 0)[0]:
+                yield NotYet(reader)
+            if not (data := os.read(reader, 1)):
+                return
+            yield Task(list(data))
+
+    results = spread(TroubledWork(), tasks(), workers=2)
+    assert next(results) == []
+    for number in (1, 2, 3):
+        later = threading.Timer(0.3, os.write, (writer, bytes([number])))
+        later.start()
+        [(fates, pixels)] = next(results)
+        assert (fates, pixels.tolist()) == (["done"], [number])
+    os.close(writer)
+    assert list(results) == []
+    os.close(reader)
+
+
+def test_what_tasks_share_travels_once() -> None:
+    """It comes with the first task of a row that shares it, and again to a process that takes one's place."""
+    first, second = Ballast(b"first"), Ballast(b"second")
+    tasks = [
+        *(Task([1], first) for _ in range(20)),
+        Task([CRASH], first),
+        *(Task([1], second) for _ in range(20)),
+    ]
+    done = list(chain.from_iterable(spread(SharingWork(), tasks, workers=2)))
+    assert [shared for shared, _ in done] == [b"first"] * 21 + [b"second"] * 20
+    assert first.num_pickled <= 4
+    assert second.num_pickled <= 4
+
+
 def test_processes_that_cannot_start() -> None:
     """It is refused after a few tries, in words."""
     with pytest.raises(InputError, match=r"ended before it read one .*fewer workers"):
-        list(spread(StillbornWork(), [[1]], workers=2))
+        list(spread(StillbornWork(), [Task([1])], workers=2))
 
 
 def is_alive(pid: int) -> bool:
@@ -87,21 +136,23 @@ def is_alive(pid: int) -> bool:
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_processes_end_with_the_results(tmp_path: Path) -> None:
     """Whoever stops asking, for an error or otherwise, leaves no process behind."""
-    results = spread(NotingWork(tmp_path), ([i] for i in range(1000)), workers=2)
-    next(results)
+    results = spread(NotingWork(tmp_path), (Task([i]) for i in range(1000)), workers=2)
+    assert next(results) == []
+    assert next(results)
     results.close()
     assert len(list(tmp_path.iterdir())) == 2
     assert not [path for path in tmp_path.iterdir() if is_alive(int(path.name))]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_processes_end_with_their_parent(tmp_path: Path) -> None:
-    """A run that is killed leaves no process behind."""
+@pytest.mark.parametrize("item", [1, SLEEP, SPIN])
+def test_processes_end_with_their_parent(tmp_path: Path, item: int) -> None:
+    """A run that is killed leaves no process behind, also none that is at work for a minute."""
     program = (
-        "from pathlib import Path\nfrom stages.images.workers import spread\n"
+        "from pathlib import Path\nfrom stages.images.workers import Task, spread\n"
         "from tests.images.troubled_work import NotingWork\n"
         f"work = NotingWork(Path({str(tmp_path)!r}))\n"
-        "for _ in spread(work, ([1] for _ in range(9**9)), workers=2): pass\n"
+        f"for _ in spread(work, (Task([{item}]) for _ in range(9**9)), workers=2): pass\n"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", program], cwd=ROOT, env={**os.environ, "PYTHONPATH": "."}

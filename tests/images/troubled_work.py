@@ -5,10 +5,12 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from stages.images.workers import Bytes, Watch
+from stages.shared.errors import InputError
 
 
 class TroubledWork:
@@ -18,13 +20,13 @@ class TroubledWork:
     max_seconds = 0.5
     max_memory_bytes = 2**28
 
-    CRASH, HANG, EXIT, HUNGRY, BUG = -1, -2, -3, -4, -5
+    CRASH, HANG, EXIT, HUNGRY, BUG, SLEEP, SPIN, REFUSE = -1, -2, -3, -4, -5, -6, -7, -8
 
     def start(self) -> None:
         pass
 
     def run(
-        self, items: Sequence[int], *, failed: Mapping[int, str], watch: Watch, slot: Bytes
+        self, items: Sequence[int], *, shared: Any, failed: Mapping[int, str], watch: Watch, slot: Bytes
     ) -> tuple[list[str], int]:
         fates = []
         num_bytes = 0
@@ -33,6 +35,12 @@ class TroubledWork:
                 fates.append(failed[i])
                 continue
             watch.begin(i)
+            if item == self.SLEEP:  # before there is a time limit, as in reading from a slow disk
+                time.sleep(60)
+            while item == self.SPIN:
+                pass
+            if item == self.REFUSE:
+                raise InputError("photos.zip: was changed")
             watch.start_clock()
             if item == self.CRASH:
                 os.kill(os.getpid(), signal.SIGSEGV)
@@ -71,7 +79,29 @@ class NotingWork(TroubledWork):
         (self._folder / str(os.getpid())).touch()
 
     def run(
-        self, items: Sequence[int], *, failed: Mapping[int, str], watch: Watch, slot: Bytes
+        self, items: Sequence[int], *, shared: Any, failed: Mapping[int, str], watch: Watch, slot: Bytes
     ) -> tuple[list[str], int]:
         time.sleep(0.05)
-        return super().run(items, failed=failed, watch=watch, slot=slot)
+        return super().run(items, shared=shared, failed=failed, watch=watch, slot=slot)
+
+
+class Ballast:
+    """Something that tasks share; counts how often it is pickled."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.num_pickled = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.num_pickled += 1
+        return self.__dict__
+
+
+class SharingWork(TroubledWork):
+    """Takes what the task shares for the fate of its items."""
+
+    def run(
+        self, items: Sequence[int], *, shared: Ballast, failed: Mapping[int, str], watch: Watch, slot: Bytes
+    ) -> tuple[Any, int]:
+        super().run(items, shared=shared, failed=failed, watch=watch, slot=slot)
+        return shared.data, 0

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stages.images.source import UnreadableFile
+from stages.images.workers import NotYet
 from stages.predict.inputs import Inputs
 from tests.images.trees import write_compressed, write_folder, write_tar, write_zip
 
@@ -30,10 +31,11 @@ def look_up(*arguments: str, stdin: bytes = b"", separator: bytes = b"\n") -> di
 def contents(inputs: Inputs) -> Sequence[tuple[str, str]]:
     found = []
     for file in inputs:
+        assert not isinstance(file, NotYet)
         try:
-            found.append((file.path, file.read().decode()))
+            found.append((file.name, file.reader.read(file.path, max_bytes=10**6).decode()))
         except UnreadableFile as error:
-            found.append((file.path, str(error)))
+            found.append((file.name, str(error)))
     return found
 
 

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,7 +18,8 @@ import yaml
 from schemas.vision.calibration import Threshold
 from stages.evaluate.__main__ import main as evaluate
 from stages.images.decode import decode_image
-from stages.predict.__main__ import main, parse_arguments
+from stages.predict.__main__ import main
+from stages.predict.arguments import parse_arguments
 from stages.predict.predictor import Predictor
 from stages.prepare_dataset.__main__ import main as prepare
 from stages.shared.errors import InputError
@@ -27,6 +27,7 @@ from stages.shared.paths import MODEL, REPORT
 from stages.train.__main__ import main as train
 from stages.vision.checkpoint import read_checkpoint, write_checkpoint
 from tests.images.trees import encode, write_folder, write_zip
+from tests.predict.troubled_reading import CRASH, HANG, TroubledReading
 from tests.train.project import write_params
 from tests.vision.completeness import ROOT
 from tests.vision.torch_state import keep_torch_settings
@@ -207,6 +208,22 @@ def test_unreadable_files_have_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("alone")
+def test_files_that_crash_or_hang_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have a line that says so, as other unreadable files do, and cost no other file its answer."""
+    _, sound = predict(monkeypatch, "raw/bee")
+    write_folder(Path("raw/bee"), {"00a.png": CRASH, "00b.png": HANG})
+    monkeypatch.setattr("stages.predict.reading.Reading", TroubledReading)
+    status, printed = predict(monkeypatch, "raw/bee")
+    rows = read_csv(printed)
+    assert status == 3
+    assert [row["error"] for row in rows if row["error"]] == [
+        "crashes the decoder (SIGSEGV)",
+        "takes more than 1 s to decode",
+    ]
+    assert [row for row in rows if not row["error"]] == read_csv(sound)
+
+
+@pytest.mark.usefixtures("alone")
 def test_nothing_but_unreadable_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table has its header and a line for each."""
     status, printed = predict(monkeypatch, "a", "b")
@@ -327,4 +344,3 @@ def test_decoding_is_that_of_prepare(project: Path) -> None:
     for row, pixels in zip(rows, packed, strict=True):
         data = (project / "raw" / row["path"]).read_bytes()
         assert np.array_equal(decode_image(data, checkpoint.image), pixels)
-    assert cv2.getNumThreads() == 1

@@ -32,7 +32,7 @@ def labels_of(collection: Collection) -> dict[str, str]:
 
 
 def reasons_of(collection: Collection) -> dict[str, str]:
-    return {row.path: row.reason for row in collection.left_out}
+    return {row.path: row.reason for row in collection.unused}
 
 
 def contents(collection: Collection) -> object:
@@ -41,7 +41,7 @@ def contents(collection: Collection) -> object:
         collection.classes,
         list(collection.images),
         collection.given_splits,
-        collection.left_out,
+        list(collection.unused),
     )
 
 
@@ -104,7 +104,7 @@ def test_files_left_out(path: str, reason: str) -> None:
     """A file that is no image is listed with the reason."""
     collection = collect(*CATS_AND_DOGS, path)
     assert reasons_of(collection) == {path: reason}
-    (row,) = collection.left_out
+    (row,) = collection.unused
     status = "outside_classes" if path == "stray.png" else "not_an_image"
     assert (row.label, row.split, row.status) == ("cat" if "/" in path else "", "", status)
 
@@ -306,7 +306,7 @@ def test_nothing_is_lost(paths: set[str], above: str) -> None:
     entries = [above + path for path in {*paths, *CATS_AND_DOGS}]
     collection = collect(*entries, is_archive=above.startswith("wrapper"))
     images = {image.path for image in collection.images}
-    left_out = [row.path for row in collection.left_out]
+    left_out = [row.path for row in collection.unused]
     clutter = {
         entry
         for entry in entries

@@ -52,7 +52,7 @@ def look_at(path: Path, *, labels: str = "folders") -> Read | str:
             reasons.append(str(error))
     assert all(reason.isprintable() for reason in reasons)
     left_out: dict[str, int] = {
-        **Counter(row.status for row in found.left_out),
+        **Counter(row.status for row in found.unused),
         **{str(kind): number for kind, number in found.num_clutter.items()},
     }
     splits = " ".join(sorted(found.given_splits))

@@ -66,7 +66,7 @@ def test_other_files_are_left_out() -> None:
     """What the table does not name has a line and a reason; clutter is counted; what it names is taken."""
     entries = [*ENTRIES, "note.txt", ".hidden", "Thumbs.db", ".named.png", "odd.dat"]
     collection = read(f"{GOOD}.named.png,cat\nodd.dat,dog\n", entries=entries)
-    assert {(row.path, row.status) for row in collection.left_out} == {
+    assert {(row.path, row.status) for row in collection.unused} == {
         ("c.png", "not_in_table"),
         ("deep/d.png", "not_in_table"),
         ("note.txt", "not_an_image"),

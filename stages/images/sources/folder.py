@@ -40,18 +40,9 @@ class FolderSource:
             if stat.S_ISLNK(status.st_mode):
                 self._refuse_link_out(file)
                 status = os.stat(file)  # noqa: PTH116 - a Path would cost more than the call
-            # Opening a pipe that nobody writes to would wait for ever.
-            if not stat.S_ISREG(status.st_mode):
-                raise UnreadableFile("is a pipe, socket or device, not a file")
-            refuse_size(status.st_size, max_bytes=max_bytes)
-            with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - as above
-                data = opened.read(status.st_size + 1) or b""
-                if len(data) != status.st_size:
-                    data += opened.read(max_bytes) or b""
-            refuse_size(len(data), max_bytes=max_bytes)
-            return data
         except OSError as error:
             raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
+        return read_regular_file(file, status, max_bytes=max_bytes)
 
     def _refuse_link_out(self, file: str) -> None:
         target = os.path.realpath(file, strict=True)
@@ -65,3 +56,24 @@ class FolderSource:
             f"{self._prefix}{printable(str(error.filename))}: cannot be listed: {reason_of(error)}; "
             "make it readable, or move it out of the source"
         )
+
+
+def read_regular_file(path: str, status: os.stat_result, *, max_bytes: int) -> bytes:
+    """Return the bytes of a file of which the system says that.
+
+    Raises:
+        UnreadableFile: It is no regular file, too large, or cannot be read.
+    """
+    # Opening a pipe that nobody writes to would wait for ever.
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableFile("is a pipe, socket or device, not a file")
+    refuse_size(status.st_size, max_bytes=max_bytes)
+    try:
+        with open(path, "rb", buffering=0) as opened:  # noqa: PTH123 - a Path would cost more than the call
+            data = opened.read(status.st_size + 1) or b""
+            if len(data) != status.st_size:
+                data += opened.read(max_bytes) or b""
+    except OSError as error:
+        raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
+    refuse_size(len(data), max_bytes=max_bytes)
+    return data

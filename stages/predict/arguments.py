@@ -1,0 +1,106 @@
+"""Answer for images: a line for each file, with its most probable classes.
+
+PATH is an image file of any name, a folder or an archive (.zip, .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz,
+.tar.zst), in which files with an image's suffix are taken, a quoted pattern such as 'photos/**/*.jpg', or -
+for a list of paths on standard input, one a line. For an image on standard input name /dev/stdin. Network,
+classes and preprocessing come from the checkpoint; params.yaml and data/ are not looked at.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from stages.images.decode import DEFAULT_LIMITS
+from stages.predict.tables import UNKNOWN
+from stages.shared.paths import MODEL
+
+SOME_FILES_FAILED = 3
+"""Exit status."""
+
+_EPILOG = f"""not read, as by prepare-dataset with the params.yaml that comes with darkroom:
+  more than {DEFAULT_LIMITS.max_file_bytes:,} bytes (max_file_bytes), or
+  {DEFAULT_LIMITS.max_pixels:,} pixels (max_pixels), and what takes more than {DEFAULT_LIMITS.max_seconds:g} s
+
+exit status:
+  0    every file was answered
+  1    nothing was: no usable checkpoint, device or output
+  2    the command line is wrong
+  {SOME_FILES_FAILED}    some files could not be read; their lines say why in the column error
+
+  find photos -name '*.jpg' -print0 | python -m stages.predict -0 - --output answers.csv
+  python -m stages.predict photos.zip --format jsonl | jq -r 'select(.probability < 0.9) | .path'
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.predict",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="file, folder, archive, pattern, or -")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        default=MODEL / "best.safetensors",
+        help="default: %(default)s",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write there, whole or not at all")
+    parser.add_argument("--format", choices=("csv", "jsonl"), help="default: by --output's suffix, else csv")
+    parser.add_argument(
+        "--top-k", type=_positive, metavar="K", default=3, help="classes to list; default: %(default)s"
+    )
+    parser.add_argument(
+        "--target-accuracy",
+        type=_fraction,
+        metavar="SHARE",
+        default=0.99,
+        help="share of the answers that should be right, as measured on the validation split: those too "
+        f"improbable for it become {UNKNOWN}, with the classes they may be beside it; 0: none does; "
+        "default: %(default)s",
+    )
+    parser.add_argument("-0", "--null", action="store_true", help="paths on standard input end in null bytes")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: %(default)s"
+    )
+    parser.add_argument("--batch-size", type=_positive, metavar="N", default=256, help="default: %(default)s")
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="N",
+        default=count_cores(),
+        help="processes that read and decode; default: the cores there are, %(default)s",
+    )
+    arguments = parser.parse_args()
+    if arguments.format is None:
+        is_jsonl = arguments.output is not None and arguments.output.suffix.lower() in {".jsonl", ".ndjson"}
+        arguments.format = "jsonl" if is_jsonl else "csv"
+    return arguments
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {text}; allowed: a whole number of at least 1")
+    return number
+
+
+def _fraction(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"found {text}; allowed: a number from 0 to 1")
+    return number
+
+
+def count_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
