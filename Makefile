@@ -63,7 +63,7 @@ test: env ## environment, then lint, types and all tests
 	@echo '== pytest'
 	@$(IN_ENV) pytest -n 2 --dist loadgroup $(ARGS)
 
-faults: env ## stop training in hundreds of ways and compare how it ends (some hours; ARGS='--kills 20': fewer)
+faults: env ## stop, damage and edit runs in hundreds of ways, and count what ends wrong (hours; ARGS='--kills 20': fewer)
 	@$(IN_ENV) python -m tests.faults $(ARGS)
 
 # One version of everything for all Pythons, so that they compute the same.

@@ -32,6 +32,7 @@ from stages.evaluate.slices import measure_slices
 from stages.evaluate.sources import number_units, read_columns
 from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, read_sealed_json, sha256_of, write_json, write_text
+from stages.shared.free_space import refuse_full_disk
 from stages.shared.inputs import StageInputs, hash_json
 from stages.shared.paths import AUDIT, MAKE_MODEL, METRICS, MODEL, PREPARED, REPORT, list_tested
 from stages.vision.checkpoint import read_checkpoint, restore_network
@@ -39,6 +40,12 @@ from stages.vision.dataset import PreparedImages, build_loader, read_manifest
 from stages.vision.inference import compute_logits
 from stages.vision.runtime import choose_device, make_deterministic
 from stages.vision.transforms import build_transforms, only_form
+
+_REPORT_BYTES = 8 * 2**20
+"""The report, at most, and the small tables."""
+
+_BYTES_PER_ANSWER = 24
+"""Of a field of predictions.csv, at most; paths may be longer, probabilities are shorter."""
 
 
 def evaluate(params: Params, inputs: StageInputs) -> None:
@@ -49,6 +56,9 @@ def evaluate(params: Params, inputs: StageInputs) -> None:
     checkpoint, weights = read_checkpoint(checkpoint_path)
     refuse_other_data(checkpoint, manifest)
     history = read_sealed_json(MODEL / "history.json", History, made_by=MAKE_MODEL)
+
+    num_answers = sum(manifest.counts.test) * (len(manifest.classes) + 2)
+    refuse_full_disk(REPORT, num_bytes=_REPORT_BYTES + num_answers * _BYTES_PER_ANSWER)
 
     device = choose_device(evaluation.device, place="params.yaml: evaluation.device")
     make_deterministic(checkpoint.numerics)

@@ -4,15 +4,19 @@ List, decode once, check, find what belongs together, audit, split, pack, measur
 as `python -m stages.prepare_dataset`. The stage itself is stage.py.
 """
 
-from stages.images.workers import start_early
-from stages.params.read import read_params
 from stages.shared.errors import run_stage
-from stages.shared.inputs import take_inputs
 
 
 def main() -> None:
     """Check params.yaml, then run the stage."""
+    # Imported here, so that Ctrl-C ends in one line from the first moment on, and in this order: a wrong file
+    # is refused before OpenCV is imported.
+    from stages.params.read import read_params
+    from stages.shared.inputs import take_inputs
+
     params = read_params()
+    from stages.images.workers import start_early
+
     # What the processes need is loaded while this one loads what it needs.
     start_early("stages.prepare_dataset.ingest")
     from stages.prepare_dataset.stage import prepare

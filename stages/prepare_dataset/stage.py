@@ -1,5 +1,6 @@
 """The prepare-dataset stage, top to bottom."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from stages.prepare_dataset.index_rows import LeftOut, describe_images, describe
 from stages.prepare_dataset.ingest import ingest_images
 from stages.prepare_dataset.leaks import find_leaks, take_out_leaks
 from stages.prepare_dataset.listing import list_images
+from stages.prepare_dataset.pack import shape_of
 from stages.prepare_dataset.prepared import write_prepared
 from stages.prepare_dataset.source import open_source
 from stages.prepare_dataset.split import refuse_small_classes, split_images
@@ -23,6 +25,7 @@ from stages.prepare_dataset.summary import print_summary
 from stages.prepare_dataset.undecodable import report_undecodable
 from stages.prepare_dataset.units import join_units, refuse_group_without_use
 from stages.shared.files import publish_folder, write_json
+from stages.shared.free_space import refuse_full_disk
 from stages.shared.inputs import StageInputs
 from stages.shared.paths import AUDIT, METRICS, PREPARED
 
@@ -46,6 +49,7 @@ def prepare(params: Params, inputs: StageInputs) -> None:
         width_px=params.dataset.width_px,
         resize=params.dataset.resize,
     )
+    refuse_full_disk(PREPARED, num_bytes=len(collection.images) * math.prod(shape_of(form)))
     limits = DecodeLimits(
         max_pixels=params.dataset.max_pixels,
         max_file_bytes=params.dataset.max_file_bytes,

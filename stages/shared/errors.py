@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from stages.shared.stopping import STOPPED, Stopped, watch_for_stops
+from stages.shared.stopping import STOPPED, Stopped, is_asked_to_stop, watch_for_stops
 from stages.shared.text import printable
 
 
@@ -27,7 +27,7 @@ def run_stage(main: Callable[[], None]) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: a class may be called café
     try:
         with watch_for_stops():
-            main()
+            _run(main)
     except InputError as error:
         _stop(str(error))
     except OSError as error:
@@ -36,6 +36,16 @@ def run_stage(main: Callable[[], None]) -> None:
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(STOPPED)
+
+
+def _run(main: Callable[[], None]) -> None:
+    """Run a stage; whatever a request to stop becomes on its way up through others' code, it is one."""
+    try:
+        main()
+    except Exception:
+        if not is_asked_to_stop():
+            raise
+        raise Stopped("stopped; nothing was published") from None
 
 
 def _stop(message: str) -> None:

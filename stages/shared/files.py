@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,12 +25,14 @@ def publish_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
-        yield partial
-        _sync(partial)
-        partial.replace(path)
-        _sync(path.parent)
+        with _naming(path):
+            yield partial
+            _sync(partial)
+            partial.replace(path)
+            _sync(path.parent)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # it says less than what went wrong before
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -44,16 +46,33 @@ def publish_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        yield partial
-        for file in (*sorted(partial.rglob("*")), partial):
-            _sync(file)
-        if path.exists():
-            path.rename(replaced)
-        partial.rename(path)
-        _sync(path.parent)
+        with _naming(path):
+            yield partial
+            for file in (*sorted(partial.rglob("*")), partial):
+                _sync(file)
+            if path.exists():
+                path.rename(replaced)
+            try:
+                partial.rename(path)
+            except OSError:
+                if replaced.exists():
+                    replaced.rename(path)
+                raise
+            _sync(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Have an error of the operating system that names no file, as that of a full disk, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -123,7 +123,15 @@ def take_inputs(stage: str, params: Schema, read_params: ReadParams) -> StageInp
         stage: Its name in dvc.yaml.
         params: All parameters, as the stage uses them.
         read_params: Reads them anew.
+
+    Raises:
+        InputError: DVC runs this in another folder than the code is from.
     """
+    if "DVC_STAGE" in os.environ and CODE_ROOT.resolve() != Path.cwd().resolve():
+        raise InputError(
+            f"{CODE_ROOT}: the code is imported from there, and DVC would note that of {Path.cwd()} beside "
+            "the result; python -m stages.doctor says what is wrong"
+        )
     description = yaml.safe_load((CODE_ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
     sections, deps = tuple(description["params"]), tuple(description["deps"])
     every_value = flatten(params, sections=tuple(type(params).model_fields))

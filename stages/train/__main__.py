@@ -3,15 +3,17 @@
 Run by `dvc repro`, or as `python -m stages.train`. The stage itself is stage.py.
 """
 
-from stages.params.read import read_params
 from stages.shared.errors import run_stage
-from stages.shared.inputs import take_inputs
 
 
 def main() -> None:
     """Check params.yaml, then run the stage."""
+    # Imported here, so that Ctrl-C ends in one line from the first moment on, and in this order: a wrong file
+    # is refused before torch is imported.
+    from stages.params.read import read_params
+    from stages.shared.inputs import take_inputs
+
     params = read_params()
-    # Torch takes seconds to import; a wrong file is refused before that.
     from stages.train.stage import train
 
     train(params, take_inputs("train", params, read_params))

@@ -1,5 +1,6 @@
 """Learning curves for DVC, epoch by epoch."""
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +18,16 @@ def open_curves(folder: Path) -> Iterator[Live]:
     """Yield the DVCLive folder that `dvc plots` and `dvc exp show` read.
 
     Raises:
-        InputError: The Git repository has no commit, without which DVCLive does not start.
+        InputError: The Git repository has no commit, without which DVCLive does not start, or DVC
+            cannot write.
     """
     try:
         # DVCLive would rewrite dvc.yaml while the stage runs. The pipeline saves the experiment itself.
         live = Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
     except SCMError as error:
         raise InputError(f"train: git: {error}; make a first commit: git add -A && git commit") from None
+    except sqlite3.Error as error:  # of DVC's notes, on a disk that is full or read-only
+        raise InputError(f"train: DVC cannot write its notes ({error}); is the disk full?") from None
     with live:
         yield live
 

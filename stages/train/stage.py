@@ -18,6 +18,7 @@ from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Transforms, image_after
 from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json
+from stages.shared.free_space import refuse_full_disk
 from stages.shared.inputs import NEUTRAL, StageInputs
 from stages.shared.paths import DVCLIVE, MAKE_PREPARED, METRICS, MODEL, PREPARED, find_scratch
 from stages.shared.stopping import defer_stops, orphans_leave
@@ -85,11 +86,15 @@ def train(params: Params, inputs: StageInputs) -> None:
     refuse_missing_commit()
     transforms = fill_in_statistics(params.transforms, mean=manifest.mean, std=manifest.std)
     training, state = build_training(params, manifest, transforms)
+    refuse_small_disk(training)
     # Features repeat from epoch to epoch where no random transform changes the images.
     repeats = not any(transform.random for transform in transforms)
     phases = Phases(training, state.network, params.transfer, folder=PREPARED.parent if repeats else None)
     with (
-        open_saved_state(describe_run(inputs, training), params.training) as saved,
+        open_saved_state(
+            describe_run(inputs, training, libraries=list_libraries(params.network.name, transforms)),
+            params.training,
+        ) as saved,
         defer_stops(),
         training.progress,
     ):
@@ -106,14 +111,27 @@ def train(params: Params, inputs: StageInputs) -> None:
         saved.note_result((MODEL, DVCLIVE))
 
 
-def describe_run(inputs: StageInputs, training: Training) -> dict[str, object]:
+def refuse_small_disk(training: Training) -> None:
+    """Refuse to train where two checkpoints and two saved states do not fit.
+
+    Raises:
+        InputError: The disk is too full.
+    """
+    weights = sum(tensor.nbytes for tensor in training.network.state_dict().values())
+    # A state: weights, at most two values of the optimizer for each, the average, and the best so far.
+    refuse_full_disk(MODEL, num_bytes=2 * weights, kept_bytes=2 * 5 * weights)
+
+
+def describe_run(
+    inputs: StageInputs, training: Training, *, libraries: Mapping[str, str]
+) -> dict[str, object]:
     """Return all that a result depends on, and what a saved state belongs to."""
     return {
         "params": dict(inputs.values),
         "code": dict(inputs.code),
         "data": sha256_of(PREPARED / "manifest.json"),
         "initial_weights": training.initial_weights.sha256 if training.initial_weights else "none",
-        "libraries": list_libraries(),
+        "libraries": dict(libraries),
         "machine": describe_machine(training.device),
         "numerics": training.numerics.model_dump(),
         "compiler": describe_compiler() if training.is_compiled else "none",
@@ -225,7 +243,8 @@ def build_training(
         raise InputError(
             f"{Path.cwd()}: is in no DVC repository, where training keeps its state; run: dvc init"
         )
-    machine = {**list_libraries(), **describe_machine(device)}
+    libraries = list_libraries(params.network.name, transforms)
+    machine = {**libraries, **describe_machine(device)}
     precision = choose_precision(
         params.training.precision,
         network,
@@ -361,7 +380,7 @@ def describe_checkpoints(
             weights_sha256=hash_weights(kept.weights),
             inputs=inputs.describe(data_sha256=dataset_sha256),
             device=describe_device(training.device),
-            libraries=list_libraries(),
+            libraries=list_libraries(params.network.name, transforms),
             parameters=Params.model_dump(params, mode="json", include=_KEPT_SECTIONS, exclude=_NOT_KEPT),
         )
         checkpoints[name] = (checkpoint, kept.weights)

@@ -21,12 +21,19 @@ class DamagedState(ValueError):
 
 
 def write_state(path: Path, state: StateDict) -> None:
-    """Write a state whole: it is there with all its bytes on the disk, or not at all."""
+    """Write a state whole: it is there with all its bytes on the disk, or not at all.
+
+    Raises:
+        OSError: The disk does not take it.
+    """
     tensors: dict[str, Tensor] = {}
     document = json.dumps(_flatten(state, tensors))
     envelope = {"document": document, "sha256": _hash(document, tensors)}
     with publish_file(path) as partial:
-        save_file(tensors, partial, metadata={"darkroom": json.dumps(envelope)})
+        try:
+            save_file(tensors, partial, metadata={"darkroom": json.dumps(envelope)})
+        except SafetensorError as error:  # as it tells of a full disk, too
+            raise OSError(str(error)) from None
 
 
 def read_state(path: Path) -> StateDict:

@@ -7,9 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from stages.params.yaml12 import read_document
+from stages.params.yaml12 import parse_yaml, read_document
 from stages.shared.dvc_cache import find_object, hash_for_dvc
 from stages.shared.errors import InputError
 from stages.shared.inputs import leaves
@@ -28,12 +26,7 @@ def check_lock() -> tuple[list[str], int]:
     Raises:
         InputError: There is no dvc.lock, or it cannot be read.
     """
-    try:
-        stages = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"]
-    except FileNotFoundError:
-        raise InputError("dvc.lock: there is no such file; make it with: dvc repro") from None
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
-        raise InputError("dvc.lock: is damaged; bring it back with: git checkout dvc.lock") from None
+    stages = read_lock()
     dvc_folder = find_dvc_folder()
     if dvc_folder is None:
         raise InputError(f"{Path.cwd()}: is in no DVC repository; run this at the top of the project")
@@ -50,6 +43,47 @@ def check_lock() -> tuple[list[str], int]:
             problems += [f"{stage}: {problem}" for problem in _check_files(entry)]
             problems += [f"{stage}: {problem}" for problem in _check_objects(entry, dvc_folder=dvc_folder)]
     return problems, num_files
+
+
+def read_lock() -> Mapping[str, Entry]:
+    """Return what dvc.lock notes of each stage.
+
+    Raises:
+        InputError: There is no dvc.lock, or it cannot be read.
+    """
+    try:
+        # By the rules of YAML 1.2, as DVC writes it: PyYAML takes `compile: off` for false.
+        document = parse_yaml(Path("dvc.lock").read_text(encoding="utf-8"))
+        stages = None if document.problems else document.data["stages"]
+    except FileNotFoundError:
+        raise InputError("dvc.lock: there is no such file; make it with: dvc repro") from None
+    except (UnicodeDecodeError, KeyError, TypeError):
+        stages = None
+    if not isinstance(stages, dict):
+        raise InputError("dvc.lock: is damaged; bring it back with: git checkout dvc.lock")
+    return stages
+
+
+def list_objects(entry: Entry, *, dvc_folder: Path) -> dict[str, str]:
+    """Return the cache objects of an output: the file that each is, by its MD5; a folder's list is first."""
+    wanted = {entry["md5"]: entry["path"]}
+    listing = find_object(entry["md5"], dvc_folder=dvc_folder)
+    if entry["md5"].endswith(".dir") and listing.is_file():
+        with suppress(ValueError, KeyError, TypeError):  # damaged, as its own hash tells
+            files = json.loads(listing.read_bytes())
+            wanted |= {file["md5"]: f"{entry['path']}/{file['relpath']}" for file in files}
+    return wanted
+
+
+def describe_folder(path: Path) -> tuple[str, str]:
+    """Return DVC's name for a folder, and the list of its files that the cache keeps under that name."""
+    files = [
+        {"md5": hash_for_dvc(file), "relpath": file.relative_to(path).as_posix()}
+        for file in _list_files(path)
+    ]
+    files.sort(key=lambda file: file["relpath"])
+    text = json.dumps(files, sort_keys=True)
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir", text
 
 
 def _check_params(stage: str, noted: Entry, values: Entry) -> Iterator[str]:
@@ -77,13 +111,7 @@ def _check_files(entry: Entry) -> Iterator[str]:
 
 def _check_objects(entry: Entry, *, dvc_folder: Path) -> Iterator[str]:
     """Rehash what the cache holds of an output."""
-    wanted = {entry["md5"]: entry["path"]}
-    listing = find_object(entry["md5"], dvc_folder=dvc_folder)
-    if entry["md5"].endswith(".dir") and listing.is_file():
-        with suppress(ValueError, KeyError, TypeError):  # damaged, as its own hash tells below
-            files = json.loads(listing.read_bytes())
-            wanted |= {file["md5"]: f"{entry['path']}/{file['relpath']}" for file in files}
-    for md5, name in wanted.items():
+    for md5, name in list_objects(entry, dvc_folder=dvc_folder).items():
         path = find_object(md5, dvc_folder=dvc_folder)
         if not path.is_file():
             yield f"{printable(name)}: the cache does not have it; put it there with: dvc commit"
@@ -96,14 +124,7 @@ def _check_objects(entry: Entry, *, dvc_folder: Path) -> Iterator[str]:
 
 def _hash(path: Path) -> str:
     """Return DVC's name for a file, or for a folder with all that is in it."""
-    if path.is_file():
-        return hash_for_dvc(path)
-    files = [
-        {"md5": hash_for_dvc(file), "relpath": file.relative_to(path).as_posix()}
-        for file in _list_files(path)
-    ]
-    files.sort(key=lambda file: file["relpath"])
-    return hashlib.md5(json.dumps(files, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    return hash_for_dvc(path) if path.is_file() else describe_folder(path)[0]
 
 
 def _list_files(path: Path) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from stages.shared.inputs import hash_json, take_inputs
 from stages.shared.paths import METRICS, MODEL, PREPARED, list_tested
 from stages.vision.checkpoint import read_checkpoint
 from stages.vision.dataset import read_manifest
-from stages.vision.runtime import list_libraries
+from stages.vision.runtime import find_version
 
 
 def check_records(params: Params) -> list[str]:
@@ -57,9 +57,8 @@ def _check_checkpoint(params: Params) -> list[str]:
                 problems.append(
                     f"{path}: was trained by other {part} than are here; train anew with: dvc repro"
                 )
-        for library, now in list_libraries().items():
-            before = checkpoint.libraries.get(library)
-            if before != now:
+        for library, before in checkpoint.libraries.items():
+            if before != (now := find_version(library)):
                 problems.append(
                     f"{path}: was trained with {library} {before}, here is {now}; "
                     "train anew with: dvc repro --force train"

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import sys
 from contextlib import AbstractContextManager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import torch
 
 from schemas.vision.runtime import Device, Numerics
+from schemas.vision.transforms import Transforms
+from schemas.vision.transforms.torchvision_by_name import TorchvisionTransform
 from stages.shared.errors import InputError
 
 _ARITHMETIC = ("ATEN_", "DNNL_", "KMP_", "MKL_", "NVIDIA_", "ONEDNN_", "OPENBLAS_")
@@ -61,16 +62,28 @@ def autocast(device: torch.device, numerics: Numerics) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype, enabled=numerics.precision != "float32")
 
 
-def list_libraries() -> dict[str, str]:
-    """Return the versions of what decides the bits of a result; torchvision and timm if they are in use."""
-    in_use = [name for name in ("timm", "torchvision") if name in sys.modules]
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": version("numpy"),
-        "opencv": _version_of_opencv(),
-        **{name: version(name) for name in in_use},
-    }
+def list_libraries(network: str, transforms: Transforms) -> dict[str, str]:
+    """Return the versions of what decides the bits of a result.
+
+    Args:
+        network: The kind of network, `network.name`; one of torchvision or timm needs that library.
+        transforms: What may need torchvision.
+    """
+    names = ["python", "torch", "numpy", "opencv"]
+    if network == "timm":
+        names.append("timm")  # which imports torchvision
+    if network in ("timm", "torchvision") or any(isinstance(t, TorchvisionTransform) for t in transforms):
+        names.append("torchvision")
+    return {name: find_version(name) for name in names}
+
+
+def find_version(library: str) -> str:
+    """Return the version of a library as `list_libraries` names it; "none" if it is not installed."""
+    if library == "python":
+        return platform.python_version()
+    if library == "torch":
+        return torch.__version__
+    return _version_of_opencv() if library == "opencv" else _version_of(library)
 
 
 def describe_device(device: torch.device) -> str:
@@ -91,12 +104,15 @@ def describe_machine(device: torch.device) -> dict[str, str]:
 
 
 def _version_of_opencv() -> str:
-    for name in ("opencv-python", "opencv-python-headless"):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return "none"
+    found = map(_version_of, ("opencv-python", "opencv-python-headless"))
+    return next((number for number in found if number != "none"), "none")
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
 
 
 def _describe_processor() -> str:

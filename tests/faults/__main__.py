@@ -1,4 +1,4 @@
-"""The fault suite: stops training in every way and counts what does not end as if nothing had been.
+"""The fault suite: stops, damages and edits runs in every way, and counts what does not end as it must.
 
     python -m tests.faults --kills 500
 
@@ -9,47 +9,77 @@ import argparse
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+from tests.faults.broken_disk import break_files
+from tests.faults.damage import damage_artifacts
+from tests.faults.edits import change_every_input, edit_while_running
 from tests.faults.kills import COMMANDS, draw_faults, inject, list_outputs
 from tests.faults.small_project import make_small_project
+from tests.faults.tally import Tally
+from tests.faults.wrong_files import give_wrong_files
+from tests.pipeline.project import Project
 
 NUM_FILE_EVENTS = 60
 """Files that a run of the small project touches, about: two states and the outputs."""
 
 
 def main() -> None:
-    """Inject, print a table, and every problem below it."""
+    """Run all parts, print a line of the table as each ends, and every problem below it."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.split("\n")[0])
-    parser.add_argument("--kills", type=int, default=500, help="how many runs to stop (500)")
+    parser.add_argument("--kills", type=int, default=500, help="runs to stop (500)")
+    parser.add_argument("--edits", type=int, default=100, help="edits while a stage runs (100)")
+    parser.add_argument(
+        "--flips", type=int, default=1000, help="bytes to flip in each kind of artifact (1000)"
+    )
+    parser.add_argument("--cuts", type=int, default=200, help="cuts of each kind of artifact (200)")
+    parser.add_argument("--wrong-files", type=int, default=300, help="wrong parameter files (300)")
+    parser.add_argument("--failing-files", type=int, default=300, help="files that fail (300)")
     parser.add_argument("--seed", type=int, default=0, help="of the random times and ways (0)")
     arguments = parser.parse_args()
-    counts: dict[str, Counter[str]] = {command: Counter() for command in COMMANDS}
     problems = []
+    print(f"{'what':<40}{'tried':>8}{'wrong':>8}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        project = make_small_project(Path(folder) / "project", num_epochs=6)
-        expected = list_outputs(project)
-        start = time.monotonic()
-        project.run("dvc repro --force --single-item train")
-        seconds = time.monotonic() - start
-        faults = draw_faults(
-            arguments.kills, seed=arguments.seed, num_file_events=NUM_FILE_EVENTS, num_seconds=0.7 * seconds
-        )
-        for fault in faults:
-            outcome = inject(project, fault, expected)
-            count = counts[fault.command]
-            count["runs"] += 1
-            count["stopped"] += outcome.was_stopped
-            count["resumed"] += outcome.was_resumed
-            count["wrong"] += bool(outcome.problems)
-            problems += [f"{fault}: {problem}" for problem in outcome.problems]
-    columns = ("runs", "stopped", "resumed", "wrong")
-    print(f"{'command':<10}", *(f"{column:>8}" for column in columns))
-    for command, count in counts.items():
-        print(f"{command:<10}", *(f"{count[column]:>8}" for column in columns))
+        for tally in run_all(Path(folder), arguments):
+            print(f"{tally.name:<40}{tally.tried:>8}{len(tally.wrong):>8}  {tally.note}".rstrip(), flush=True)
+            problems += tally.wrong
     print(*problems, sep="\n")
     sys.exit(bool(problems))
+
+
+def run_all(folder: Path, arguments: argparse.Namespace) -> Iterator[Tally]:
+    """Yield what came of each part, the quick ones first."""
+    project = make_small_project(folder / "project", num_epochs=6)
+    project.run("dvc repro && git add -A && git commit -qm evaluated")
+    (folder / "scratch").mkdir()
+    yield from damage_artifacts(
+        project.root, folder / "scratch", flips=arguments.flips, cuts=arguments.cuts, seed=arguments.seed
+    )
+    yield edit_while_running(project.root, count=arguments.edits, seed=arguments.seed)
+    yield change_every_input(project.root)
+    yield give_wrong_files(project.root, count=arguments.wrong_files, seed=arguments.seed)
+    yield break_files(project, count=arguments.failing_files, seed=arguments.seed)
+    yield from kill_runs(project, count=arguments.kills, seed=arguments.seed)
+
+
+def kill_runs(project: Project, *, count: int, seed: int) -> Iterator[Tally]:
+    """Stop so many runs of train, and yield what came of those of each command."""
+    project.run("git checkout --quiet . && dvc checkout --quiet")
+    expected = list_outputs(project)
+    start = time.monotonic()
+    project.run(COMMANDS["repro"])
+    seconds = time.monotonic() - start
+    tallies = {command: Tally(f"kills in {command}") for command in COMMANDS}
+    stopped, resumed = dict.fromkeys(COMMANDS, 0), dict.fromkeys(COMMANDS, 0)
+    for fault in draw_faults(count, seed=seed, num_file_events=NUM_FILE_EVENTS, num_seconds=0.7 * seconds):
+        outcome = inject(project, fault, expected)
+        tallies[fault.command].count(not outcome.problems, f"{fault}: {'; '.join(outcome.problems)}")
+        stopped[fault.command] += outcome.was_stopped
+        resumed[fault.command] += outcome.was_resumed
+    for command, tally in tallies.items():
+        tally.note = f"{stopped[command]} stopped, {resumed[command]} went on from a saved state"
+        yield tally
 
 
 if __name__ == "__main__":

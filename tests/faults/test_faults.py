@@ -1,11 +1,16 @@
 """A short form of the fault suite: `make faults` stops many more runs."""
 
 import signal
+from pathlib import Path
 
 import pytest
 
+from tests.faults.broken_disk import break_files
+from tests.faults.damage import damage_artifacts
+from tests.faults.edits import change_every_input, edit_while_running
 from tests.faults.kills import Fault, inject, list_outputs
 from tests.faults.small_project import make_small_project
+from tests.faults.wrong_files import give_wrong_files
 from tests.pipeline.project import Project
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
@@ -15,6 +20,7 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, str]]:
     """A small project, trained once and committed, and the hashes of what that gave."""
     project = make_small_project(tmp_path_factory.mktemp("faults") / "project", num_epochs=4)
+    project.run("dvc repro && git add -A && git commit -qm evaluated")
     return project, list_outputs(project)
 
 
@@ -37,3 +43,32 @@ def test_a_stopped_run_ends_as_if_nothing_had_been(
     assert outcome.problems == ()
     if fault.target == "file event":  # which comes after the first save on any machine
         assert outcome.was_resumed
+
+
+def test_damage_is_found_before_use(undisturbed: tuple[Project, dict[str, str]], tmp_path: Path) -> None:
+    """A changed byte and a cut, in each kind of artifact."""
+    tallies = list(damage_artifacts(undisturbed[0].root, tmp_path, flips=40, cuts=10, seed=0))
+    assert len(tallies) == 11
+    assert [line for tally in tallies for line in tally.wrong] == []
+
+
+def test_edits_while_a_stage_runs_are_refused(undisturbed: tuple[Project, dict[str, str]]) -> None:
+    """Of params, code and data, in each stage."""
+    assert edit_while_running(undisturbed[0].root, count=27, seed=0).wrong == []
+
+
+def test_no_state_is_reused_for_other_inputs(undisturbed: tuple[Project, dict[str, str]]) -> None:
+    """Each parameter and code file of train in turn."""
+    assert change_every_input(undisturbed[0].root).wrong == []
+
+
+def test_wrong_files_are_refused_before_anything_is_touched(
+    undisturbed: tuple[Project, dict[str, str]],
+) -> None:
+    """By each stage, soon, and with the key's name."""
+    assert give_wrong_files(undisturbed[0].root, count=6, seed=1).wrong == []
+
+
+def test_a_disk_that_fails_leaves_whole_outputs(undisturbed: tuple[Project, dict[str, str]]) -> None:
+    """A full disk, an I/O error, a read-only or a vanished file, in each stage: one line."""
+    assert break_files(undisturbed[0], count=6, seed=2).wrong == []

@@ -63,7 +63,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Manifest]:
             "split": Split.model_validate({**params.split.model_dump(), **(split or {})}),
             "audit": Audit.model_validate({**params.audit.model_dump(), **(audit or {})}),
         }
-        monkeypatch.setattr(command, "read_params", lambda: params.model_copy(update=changed))
+        monkeypatch.setattr("stages.params.read.read_params", lambda: params.model_copy(update=changed))
         command.main()
         return read_sealed_json(PREPARED / "manifest.json", Manifest, made_by="")
 
@@ -562,7 +562,7 @@ def test_refused_in_one_line_with_earlier_outputs_untouched(
     make()
     capsys.readouterr()
     source = next((name for name in ("raw.zip", "raw.tar") if Path(name).exists()), "raw")
-    monkeypatch.setattr(command, "read_params", lambda: params_with(source=source))
+    monkeypatch.setattr("stages.params.read.read_params", lambda: params_with(source=source))
     with pytest.raises(SystemExit) as stopped:
         run_stage(command.main)
     assert stopped.value.code == 1

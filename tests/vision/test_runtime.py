@@ -1,16 +1,21 @@
 """Device, threads and precision."""
 
 import os
-import sys
 from collections.abc import Iterator
-from types import ModuleType
 
 import pytest
 import torch
 
 from schemas.vision.runtime import Device, Numerics
+from schemas.vision.transforms import TRANSFORMS, Transforms
 from stages.shared.errors import InputError
-from stages.vision.runtime import autocast, choose_device, list_libraries, make_deterministic
+from stages.vision.runtime import (
+    autocast,
+    choose_device,
+    find_version,
+    list_libraries,
+    make_deterministic,
+)
 from tests.vision.torch_state import keep_torch_settings
 
 CPU = torch.device("cpu")
@@ -83,10 +88,25 @@ def test_matrix_products_have_the_wanted_precision(precision: str, dtype: torch.
     assert (matrix @ matrix).dtype == torch.float32
 
 
-def test_versions_are_those_of_libraries_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Libraries are named where a network comes from them, for they decide its layers."""
-    for name in ("torchvision", "timm"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    assert not {"torchvision", "timm"} & set(list_libraries())
-    monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
-    assert set(list_libraries()) == {"python", "torch", "numpy", "opencv", "torchvision"}
+INVERT = next(schema for schema in TRANSFORMS if schema.__name__ == "RandomInvert").model_validate(
+    {"name": "RandomInvert"}
+)
+
+
+@pytest.mark.parametrize(
+    ("network", "transforms", "more"),
+    [
+        ("cnn", (), set()),
+        ("torchvision", (), {"torchvision"}),
+        ("timm", (), {"timm", "torchvision"}),
+        ("cnn", (INVERT,), {"torchvision"}),
+    ],
+)
+def test_versions_are_those_of_libraries_in_use(network: str, transforms: Transforms, more: set[str]) -> None:
+    """Libraries are named where layers or transforms come from them, whatever else is imported."""
+    assert set(list_libraries(network, transforms)) == {"python", "torch", "numpy", "opencv"} | more
+
+
+def test_a_library_that_is_not_there() -> None:
+    """It has no version."""
+    assert find_version("timm-that-nobody-has") == "none"

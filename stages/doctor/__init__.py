@@ -1,0 +1,1 @@
+"""`python -m stages.doctor`: what stopped runs left behind, and how to be rid of it."""

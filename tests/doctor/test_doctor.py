@@ -1,0 +1,171 @@
+"""`python -m stages.doctor` finds what killed runs leave, made for real with DVC, and mends it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.kills import find_stages
+from tests.faults.small_project import make_small_project
+from tests.pipeline.project import Project
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
+
+LONG = ("num_epochs: 1", "num_epochs: 5000")
+WELL = "doctor: nothing stands in the way"
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = make_small_project(tmp_path_factory.mktemp("doctor") / "project", num_epochs=1)
+    project.set("num_epochs: 1", "num_epochs: 5000")
+    project.run("git commit -qam long")
+    return project
+
+
+@pytest.fixture
+def project(reproduced: Project, tmp_path: Path) -> Project:
+    """A small project in which train ran, committed with parameters that would train for minutes."""
+    shutil.copytree(reproduced.root, tmp_path / "copy", symlinks=True)
+    return Project(tmp_path / "copy")
+
+
+def start_and_kill(project: Project, command: str) -> None:
+    """Start something that trains, and kill all of it once it does."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DVC_")}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    started = subprocess.Popen(
+        command.split(),
+        cwd=project.root,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not find_stages(project):
+        assert time.monotonic() < deadline, "it never trained"
+        time.sleep(0.05)
+    for process in find_processes(project):
+        os.kill(process, signal.SIGKILL)
+    started.wait()
+
+
+def find_processes(project: Project) -> list[int]:
+    """Return dvc, its queue workers and stages, wherever below the project they work."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            is_below = (folder / "cwd").readlink().is_relative_to(project.root.resolve())
+        except OSError:
+            continue
+        if is_below and int(folder.name) != os.getpid():
+            found.append(int(folder.name))
+    return found
+
+
+def examine(project: Project, *expected: str) -> None:
+    """Check that the doctor names just this, mends it, and then has nothing to say."""
+    found = project.run("python -m stages.doctor", status=1).splitlines()
+    assert len(found) == len(expected)
+    for line, part in zip(found, expected, strict=True):
+        assert part in line
+    mended = project.run("python -m stages.doctor --fix").splitlines()
+    assert mended == [*(f"mended: {line}" for line in found), "doctor: all is mended"]
+    assert project.run("python -m stages.doctor").splitlines() == [WELL]
+
+
+def test_a_healthy_project_is_left_alone(project: Project) -> None:
+    assert project.run("python -m stages.doctor --fix").splitlines() == [WELL]
+    assert project.run("git status --porcelain") == ""
+
+
+def test_parameters_that_a_killed_experiment_left(project: Project) -> None:
+    """Git diff shows nothing of them; the committed ones come back, and the branch."""
+    start_and_kill(project, "dvc exp run -S optimizer.lr=0.001")
+    assert project.run("git diff") == ""
+    examine(project, "killed left optimizer.lr 0.001 for 0.004", "HEAD: is on no branch")
+    assert project.run("git status --porcelain") == ""
+    assert project.run("git branch --show-current") != "\n"
+    assert "lr: 0.001" in (project.root / ".dvc/tmp/darkroom/params.left.yaml").read_text()
+
+
+def test_parameters_that_a_person_staged_are_no_finding(project: Project) -> None:
+    project.set("lr: 0.004", "lr: 0.002")
+    project.run("git add params.yaml")
+    assert project.run("python -m stages.doctor").splitlines() == [WELL]
+
+
+def test_parameters_that_git_was_told_to_overlook(project: Project) -> None:
+    project.run("git update-index --assume-unchanged params.yaml")
+    project.set("lr: 0.004", "lr: 0.002")
+    assert project.run("git status --porcelain") == ""
+    examine(project, "killed left optimizer.lr 0.002 for 0.004")
+
+
+def test_a_folder_that_a_killed_experiment_left(project: Project) -> None:
+    start_and_kill(project, "dvc exp run --temp -S optimizer.lr=0.001")
+    examine(project, "is the folder of an experiment that was killed")
+    assert not list((project.root / ".dvc/tmp/exps/standalone").glob("tmp*"))
+
+
+def test_a_task_whose_worker_is_gone(project: Project) -> None:
+    """It is marked failed, so that the queue goes on, and its folder is removed."""
+    project.run("dvc exp run --queue -S optimizer.lr=0.001")
+    start_and_kill(project, "dvc queue start")
+    assert "Running" in project.run("dvc queue status")
+    examine(project, "is marked running, but its worker is gone", "is the folder of an experiment")
+    status = project.run("dvc queue status")
+    assert "Failed" in status
+    assert "Running" not in status
+
+
+@pytest.mark.parametrize("garbage", ["", "{", "[]", '{"read": {"a": {}}}'])
+def test_a_garbage_rwlock(project: Project, garbage: str) -> None:
+    """With it, dvc refuses every command."""
+    path = project.root / ".dvc/tmp/rwlock"
+    path.write_text(garbage)
+    project.run("dvc repro train", status=None)
+    examine(project, "tmp/rwlock: is damaged")
+    project.run("dvc repro --dry")
+
+
+def test_missing_and_damaged_cache_objects(project: Project) -> None:
+    """Files and lists of folders are put back from the working folder."""
+    objects = sorted(path for path in (project.root / ".dvc/cache/files").rglob("*") if path.is_file())
+    lists = [path for path in objects if path.suffix == ".dir"]
+    files = [path for path in objects if path.suffix != ".dir"]
+    before = {path: path.read_bytes() for path in (lists[0], files[0], files[1])}
+    lists[0].unlink()
+    files[0].unlink()
+    files[1].chmod(0o644)
+    files[1].write_bytes(b"other")
+    found = project.run("python -m stages.doctor", status=1)
+    assert found.count("does not have it") >= 1
+    project.run("python -m stages.doctor --fix")
+    assert project.run("python -m stages.doctor").splitlines() == [WELL]
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_what_is_lost_is_named(project: Project) -> None:
+    """With the working file gone too, a damaged object is deleted, and the line says how to make it anew."""
+    lock = json.loads((project.root / "data/model/history.json").read_bytes())
+    assert lock["epochs"]
+    shutil.rmtree(project.root / "data/model")
+    for path in (project.root / ".dvc/cache/files").rglob("*"):
+        if path.is_file() and path.suffix != ".dir" and b'"best_epoch"' in path.read_bytes()[:300]:
+            path.chmod(0o644)
+            path.write_bytes(b"other")
+    assert "dvc repro --force --single-item train" in project.run("python -m stages.doctor --fix", status=1)
+
+
+def test_code_from_elsewhere_is_named(project: Project) -> None:
+    """Which no command can mend: it is how the person's shell is set up."""
+    command = f"PYTHONSAFEPATH=1 PYTHONPATH={project.root} python -m stages.doctor --fix"
+    assert f"{project.root}/stages: is imported from there" in project.run(command, status=1)
