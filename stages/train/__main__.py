@@ -12,8 +12,10 @@ def main() -> None:
     # is refused before torch is imported.
     from stages.params.read import read_params
     from stages.shared.inputs import take_inputs
+    from stages.shared.threads import spin_briefly
 
     params = read_params()
+    spin_briefly()
     from stages.train.stage import train
 
     train(params, take_inputs("train", params, read_params))
