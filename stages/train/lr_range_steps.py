@@ -7,8 +7,9 @@ from torch import optim
 
 from schemas.params import Params
 from stages.shared.paths import PREPARED
+from stages.train.build import build_training
 from stages.train.loop import train_steps
-from stages.train.stage import build_training, refuse_other_form
+from stages.train.stage import refuse_other_form
 from stages.train.state import TrainingState
 from stages.train.transfer import Phases
 from stages.vision.dataset import read_manifest

@@ -1,10 +1,8 @@
 """The train stage, top to bottom."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from schemas.params import Params
@@ -14,48 +12,32 @@ from schemas.train.train_metrics import TrainMetrics
 from schemas.train.training import Training as TrainingParams
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import EndedBy, History
-from schemas.vision.runtime import Numerics
-from schemas.vision.transforms import Transforms, image_after
+from schemas.vision.transforms import Transforms
 from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json
 from stages.shared.free_space import refuse_full_disk
 from stages.shared.inputs import NEUTRAL, StageInputs
-from stages.shared.paths import DVCLIVE, MAKE_PREPARED, METRICS, MODEL, PREPARED, find_scratch
+from stages.shared.paths import DVCLIVE, MAKE_PREPARED, METRICS, MODEL, PREPARED
 from stages.shared.stopping import defer_stops, orphans_leave
-from stages.train.average import WeightAverage
+from stages.train.build import build_training, number_or_none
 from stages.train.calibration import calibrate
-from stages.train.compiling import Steps, choose_compile, describe_compiler
+from stages.train.compiling import describe_compiler
 from stages.train.curves import refuse_missing_commit, write_curves
 from stages.train.ending import explain_end
-from stages.train.first_weights import fit_to_images, refuse_lone_image, start_from_weights
-from stages.train.loop import Training, copy_weights, run_epoch, smallest_part
-from stages.train.losses import build_loss
-from stages.train.lr_scheduler import build_lr_scheduler
-from stages.train.optimizer import build_optimizer
-from stages.train.order import EpochOrder
-from stages.train.plateau import Plateau
-from stages.train.precision import choose_precision
-from stages.train.progress import TrainingProgress
+from stages.train.loop import Training, copy_weights, run_epoch
 from stages.train.resume import open_saved_state
-from stages.train.state import Best, TrainingState, begin_state
-from stages.train.transfer import Phases, build_parameter_groups
+from stages.train.state import Best, TrainingState
+from stages.train.transfer import Phases
 from stages.vision.checkpoint import hash_weights, write_checkpoint
-from stages.vision.dataset import PreparedImages, build_loader, read_manifest
-from stages.vision.head import refuse_headless
+from stages.vision.dataset import read_manifest
 from stages.vision.inference import compute_logits
-from stages.vision.networks import build_network
 from stages.vision.runtime import (
-    choose_device,
     describe_device,
     describe_machine,
     list_libraries,
-    make_deterministic,
 )
 from stages.vision.transforms import (
-    build_mixing,
-    build_transforms,
     fill_in_statistics,
-    for_training,
     without_random,
 )
 
@@ -197,136 +179,6 @@ def refuse_other_form(found: ImageForm, params: Params) -> None:
         )
 
 
-def refuse_float16(device: torch.device, params: Params) -> None:
-    """Refuse to train in float16 where small gradients cannot be kept from vanishing.
-
-    Raises:
-        InputError: The device is another one than cuda.
-    """
-    if params.training.precision == "float16" and device.type != "cuda":
-        raise InputError(
-            f"params.yaml: training.precision: found float16, which trains on cuda only, not on "
-            f"{device.type}; allowed: float32, bfloat16"
-        )
-
-
-def build_training(
-    params: Params, manifest: Manifest, transforms: Transforms
-) -> tuple[Training, TrainingState]:
-    """Return all that trains, and the network before its first step, from parameters and prepared data."""
-    device = choose_device(params.training.device, place="params.yaml: training.device")
-    refuse_float16(device, params)
-    numerics = Numerics(threads=params.training.threads, precision="float32")
-    make_deterministic(numerics)
-    torch.manual_seed(params.training.seed)
-    image = image_after(manifest.image, transforms)
-    network = build_network(params.network.chosen(), image=image, num_classes=len(manifest.classes))
-    limit = number_or_none(params.training.limit_images)
-    fixed_transforms = build_transforms(without_random(transforms))
-    fit_to_images(
-        network,
-        PreparedImages(PREPARED, manifest, "train", transform=fixed_transforms),
-        seed=params.training.seed,
-    )
-    initial_weights = start_from_weights(network, params.network, image=image)
-    num_images = min(sum(manifest.counts.train), limit or sum(manifest.counts.train))
-    refuse_lone_image(
-        network,
-        image=image,
-        smallest=smallest_part(
-            num_images, batch_size=params.loader.batch_size, num_parts=params.training.accumulation_steps
-        ),
-    )
-    network = network.to(device).to(memory_format=torch.channels_last)
-    scratch = find_scratch()
-    if scratch is None:
-        raise InputError(
-            f"{Path.cwd()}: is in no DVC repository, where training keeps its state; run: dvc init"
-        )
-    libraries = list_libraries(params.network.name, transforms)
-    machine = {**libraries, **describe_machine(device)}
-    precision = choose_precision(
-        params.training.precision,
-        network,
-        image=image,
-        device=device,
-        threads=params.training.threads,
-        machine=machine,
-        memory=scratch / "precision.json",
-    )
-    numerics = numerics.model_copy(update={"precision": precision})
-    if params.transfer.freeze == "backbone":
-        refuse_headless(network, image=image, device=device)
-    criterion = build_loss(params.loss, class_counts=manifest.counts.train).to(device)
-    optimizer = build_optimizer(
-        params.optimizer, build_parameter_groups(network, params.transfer, lr=params.optimizer.lr)
-    )
-
-    random_transforms = build_transforms(for_training(transforms), seed=params.training.seed)
-    train_images = PreparedImages(PREPARED, manifest, "train", transform=random_transforms, limit=limit)
-    val_images = PreparedImages(PREPARED, manifest, "val", transform=fixed_transforms, limit=limit)
-    order = EpochOrder(
-        train_images.labels,
-        shuffle=params.loader.shuffle,
-        seed=params.training.seed,
-        sampling=params.loader.sampling,
-        batch_size=params.loader.batch_size,
-    )
-    loader = params.loader.model_dump(exclude={"shuffle", "sampling"})
-    train_batches = build_loader(train_images, sampler=order, device=device, **loader)
-    num_epochs, steps_per_epoch = params.training.num_epochs, len(train_batches)
-    num_parts = params.training.accumulation_steps
-    is_compiled = choose_compile(
-        params.training.compile,
-        network,
-        image=image,
-        device=device,
-        numerics=numerics,
-        steps=Steps(
-            batch_size=-(-min(params.loader.batch_size, num_images) // num_parts),
-            num_steps=num_epochs * steps_per_epoch * num_parts,
-        ),
-        machine=machine,
-        memory=scratch / "compile.json",
-    )
-    plateau = Plateau(params.lr_scheduler.plateau, metric=params.training.best_metric)
-    lr_scheduler = build_lr_scheduler(
-        params.lr_scheduler,
-        optimizer,
-        num_epochs=num_epochs,
-        steps_per_epoch=steps_per_epoch,
-        plateau=plateau,
-    )
-    training = Training(
-        network=network,
-        initial_weights=initial_weights,
-        criterion=criterion,
-        mixing=build_mixing(transforms, num_classes=len(manifest.classes), seed=params.training.seed),
-        train_images=train_images,
-        train_order=order,
-        train_batches=train_batches,
-        val_images=val_images,
-        val_batches=build_loader(val_images, device=device, **loader),
-        batch_size=params.loader.batch_size,
-        num_classes=len(manifest.classes),
-        best_metric=params.training.best_metric,
-        max_grad_norm=number_or_none(params.training.max_grad_norm),
-        accumulation_steps=params.training.accumulation_steps,
-        device=device,
-        numerics=numerics,
-        seed=params.training.seed,
-        progress=TrainingProgress(num_epochs=num_epochs, images_per_epoch=len(train_images)),
-        is_compiled=is_compiled,
-    )
-    state = begin_state(network, optimizer, lr_scheduler, steps_per_epoch=steps_per_epoch, device=device)
-    if params.lr_scheduler.name == "plateau":
-        state.plateau = plateau
-    if params.training.ema_decay != "none":
-        state.average = WeightAverage(network, decay=params.training.ema_decay)
-    state.scaler = torch.amp.GradScaler(device.type, enabled=numerics.precision == "float16")
-    return training, state
-
-
 def find_end(state: TrainingState, training: TrainingParams) -> EndedBy | None:
     """Return why training ends where it is, or None if another epoch follows."""
     max_minutes = number_or_none(training.max_minutes)
@@ -338,11 +190,6 @@ def find_end(state: TrainingState, training: TrainingParams) -> EndedBy | None:
         seconds=state.clock.seconds,
         max_seconds=None if max_minutes is None else 60 * max_minutes,
     )
-
-
-def number_or_none(value: Literal["none"] | Number) -> Number | None:
-    """Return a parameter as Python has it."""
-    return None if value == "none" else value
 
 
 def describe_checkpoints(
