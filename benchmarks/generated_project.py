@@ -17,7 +17,7 @@ from schemas.vision.history import EpochRecord, History, Scores
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
-from stages.shared.files import record_of, sha256_of, write_json
+from stages.shared.files import record_of, sha256_of, write_sealed_json
 from stages.shared.index import write_index
 from stages.vision.checkpoint import hash_weights, write_checkpoint
 from stages.vision.networks import build_network
@@ -76,7 +76,7 @@ def write_project(
     history = History(
         best_metric="loss", best_epoch=1, ended_by="num_epochs", is_repeatable=True, epochs=(epoch,)
     )
-    write_json(folder / "data" / "model" / "history.json", history)
+    write_sealed_json(folder / "data" / "model" / "history.json", history)
 
 
 def _write_prepared(folder: Path, form: ImageForm, classes: Sequence[str], *, num_test: int) -> Manifest:
@@ -99,7 +99,7 @@ def _write_prepared(folder: Path, form: ImageForm, classes: Sequence[str], *, nu
         splits=_write_array(folder / "splits.npy", splits),
         index=write_index(folder / "index.csv", _list_rows(classes, labels.tolist(), splits.tolist())),
     )
-    write_json(folder / "manifest.json", manifest)
+    write_sealed_json(folder / "manifest.json", manifest)
     return manifest
 
 

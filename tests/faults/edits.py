@@ -87,6 +87,7 @@ def _key_of(taken: StageInputs) -> str:
         initial_weights=None,
         device=torch.device("cpu"),
         numerics=Numerics(threads=1, precision="float32"),
+        is_compiled=False,
     )
     return hash_json(describe_run(taken, training, libraries={}))
 
