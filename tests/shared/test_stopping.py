@@ -59,6 +59,12 @@ if __name__ == "__main__":
 """
 
 
+def heed_all() -> None:
+    """Ignore no request, as a process does that nohup or a shell's & started these tests in."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(code: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start a stage in a process group of its own and return it when it is at work."""
     (folder / "stage.py").write_text(code)
@@ -70,6 +76,7 @@ def start(code: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_all,
     )
     wait_for(folder / "ready")
     return process
