@@ -76,7 +76,7 @@ def start(code: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=heed_all,
+        preexec_fn=heed_all,  # noqa: PLW1509 - these tests start no threads
     )
     wait_for(folder / "ready")
     return process
