@@ -31,18 +31,10 @@ from schemas.shared.manifest import FileRecord
 from stages.images.decode import DecodeLimits
 from stages.images.resize import Pixels
 from stages.prepare_dataset.fingerprint import MEASURED, Measured
+from stages.prepare_dataset.known import PLACE, Known, Places, write_known
 from stages.prepare_dataset.pack import SHARD_BYTES, RowsWriter, rows_per_shard, shape_of
 from stages.shared.files import record_of, sha256_of
 from stages.shared.paths import find_scratch
-
-PLACE = np.dtype([("pack", "<i4"), ("row", "<i4")])
-"""Where an image's pixels are; pack is -1 for one that has none."""
-
-Places = npt.NDArray[np.void]
-"""Array of PLACE."""
-
-KNOWN = np.dtype([("key", "<u8"), ("measured", MEASURED), ("place", PLACE)])
-"""An image that need not be decoded; key: the first bytes of its SHA-256, as a number."""
 
 Rows = npt.NDArray[np.int64]
 
@@ -101,11 +93,14 @@ class PixelStore:
         self._written: list[Measured] = []
         self.known = folder / "known.npy"
         """Array of KNOWN, in the order of their keys, for the processes that decode to look up."""
-        _write_known(self.known, tables)
+        write_known(self.known, tables)
+        self.seen = folder / "seen"
+        """Where it is noted which files need not be read."""
+
         self.details = folder / "details.partial"
         """Where this run keeps what it only asks for now and then."""
 
-    def read_known(self) -> npt.NDArray[np.void]:
+    def read_known(self) -> Known:
         """Return the images that need not be decoded."""
         return np.asarray(np.load(self.known, mmap_mode="r"))
 
@@ -289,31 +284,6 @@ def _is_whole(pixels: Path, table: Path, form: ImageForm) -> bool:
         return bool(images.shape == (len(rows), *shape_of(form)) and rows.dtype == MEASURED)
     except (OSError, ValueError):
         return False
-
-
-def _write_known(path: Path, tables: list[Path]) -> None:
-    """Write what all tables hold, in the order of their keys, without holding it all in memory."""
-    lengths = [len(np.load(table, mmap_mode="r")) for table in tables]
-    keys = np.empty(sum(lengths), dtype=np.uint64)
-    starts = np.cumsum([0, *lengths])
-    for start, table in zip(starts.tolist(), tables, strict=False):
-        digests = np.load(table, mmap_mode="r")["fingerprint"]["sha256"][:, :8]
-        keys[start : start + len(digests)] = np.ascontiguousarray(digests).view(">u8").ravel()
-    position = np.empty(len(keys), dtype=np.int64)
-    position[np.argsort(keys, kind="stable")] = np.arange(len(keys))
-    if not len(keys):
-        np.save(path, np.empty(0, dtype=KNOWN))
-        return
-    known = npy.open_memmap(path, mode="w+", dtype=KNOWN, shape=(len(keys),))
-    for pack, (start, table) in enumerate(zip(starts.tolist(), tables, strict=False)):
-        measured = np.load(table)
-        rows = np.empty(len(measured), dtype=KNOWN)
-        rows["key"] = keys[start : start + len(measured)]
-        rows["measured"] = measured
-        rows["place"]["pack"] = pack
-        rows["place"]["row"] = np.arange(len(measured))
-        known[position[start : start + len(measured)]] = rows
-    known.flush()
 
 
 def _link(source: Path, path: Path) -> None:
