@@ -32,8 +32,9 @@ from stages.images.decode import DecodeLimits
 from stages.images.resize import Pixels
 from stages.prepare_dataset.fingerprint import MEASURED, Measured
 from stages.prepare_dataset.known import PLACE, Known, Places, write_known
-from stages.prepare_dataset.pack import SHARD_BYTES, RowsWriter, rows_per_shard, shape_of
-from stages.shared.files import record_of, sha256_of
+from stages.prepare_dataset.open_packs import THREADS, open_packs
+from stages.prepare_dataset.pack import SHARD_BYTES, RowsReader, RowsWriter, rows_per_shard, shape_of
+from stages.shared.files import sha256_of
 from stages.shared.paths import find_scratch
 
 Rows = npt.NDArray[np.int64]
@@ -88,7 +89,7 @@ class PixelStore:
         self._form = form
         self._per_shard = rows_per_shard(form, shard_bytes=shard_bytes)
         folder.mkdir(parents=True, exist_ok=True)
-        self._packs, tables = _open_packs(folder, form)
+        self._packs, tables = open_packs(folder, form)
         self._writer: RowsWriter | None = None
         self._written: list[Measured] = []
         self.known = folder / "known.npy"
@@ -110,7 +111,9 @@ class PixelStore:
         start = 0
         while start < len(images):
             if self._writer is None:
-                self._writer = RowsWriter(self._folder / "pixels.partial", self._form)
+                self._writer = RowsWriter(
+                    self._folder / "pixels.partial", self._form, num_rows=self._per_shard
+                )
             room = self._per_shard - self._writer.num_rows
             end = min(len(images), start + room)
             places["pack"][start:end] = len(self._packs)
@@ -133,9 +136,9 @@ class PixelStore:
         if self._writer is None:
             return
         self._writer.close()
+        name = self._writer.describe().sha256
         self._writer = None
         pixels = self._folder / "pixels.partial"
-        name = sha256_of(pixels)
         path = self._folder / f"{name}.npy"
         pixels.replace(path)
         written = np.concatenate(self._written)
@@ -151,9 +154,13 @@ class PixelStore:
             wanted = places[start : start + num_rows]
             block = np.empty((len(wanted), *shape), dtype=np.uint8)
             for pack in np.unique(wanted["pack"]).tolist():
-                chosen = wanted["pack"] == pack
-                # Mapped anew for each block: pages that stay mapped count as memory of ours.
-                block[chosen] = np.load(self._packs[pack], mmap_mode="r")[wanted["row"][chosen]]
+                chosen = np.flatnonzero(wanted["pack"] == pack)
+                rows = wanted["row"][chosen]
+                breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(chosen) != 1)) + 1
+                with RowsReader(self._packs[pack]) as reader:
+                    for run in np.split(np.arange(len(rows)), breaks):
+                        first, last = chosen.item(run[0]), chosen.item(run[-1])
+                        reader.read_into(block[first : last + 1], first=rows.item(run[0]))
             yield block
 
     def publish(self, folder: Path, places: Places) -> tuple[FileRecord, ...]:
@@ -163,17 +170,17 @@ class PixelStore:
             folder: Where the shards go.
             places: Of the images, in their order.
         """
-        records: list[FileRecord] = []
-        for start in range(0, len(places), self._per_shard):
-            wanted = places[start : start + self._per_shard]
-            path = folder / f"images-{len(records):05}.npy"
-            if (pack := self._find_whole_pack(wanted)) is not None:
-                _link(pack, path)
-                records.append(FileRecord(name=path.name, num_bytes=path.stat().st_size, sha256=pack.stem))
-            else:
-                self._write_rows(path, wanted)
-                records.append(record_of(path))
-        return tuple(records)
+
+        def publish_shard(number: int) -> FileRecord:
+            wanted = places[number * self._per_shard : (number + 1) * self._per_shard]
+            path = folder / f"images-{number:05}.npy"
+            if (pack := self._find_whole_pack(wanted)) is None:
+                return self._write_rows(path, wanted)
+            _link(pack, path)
+            return FileRecord(name=path.name, num_bytes=path.stat().st_size, sha256=pack.stem)
+
+        with ThreadPoolExecutor(THREADS) as threads:
+            return tuple(threads.map(publish_shard, range(-(-len(places) // self._per_shard))))
 
     def keep(
         self,
@@ -206,8 +213,7 @@ class PixelStore:
             start += num_rows
         if len(left_out):
             partial = self._folder / "pixels.partial"
-            self._write_rows(partial, left_out_places)
-            path = self._folder / f"{sha256_of(partial)}.npy"
+            path = self._folder / f"{self._write_rows(partial, left_out_places).sha256}.npy"
             partial.replace(path)
             kept |= {path, self._write_table(path.stem, measured, left_out)}
         for path in {*self._folder.glob("*.npy"), *self._folder.glob("*.partial")} - kept:
@@ -231,10 +237,11 @@ class PixelStore:
         is_all = np.load(self._packs[pack], mmap_mode="r").shape[0] == len(places)
         return self._packs[pack] if is_all else None
 
-    def _write_rows(self, path: Path, places: Places) -> None:
-        with RowsWriter(path, self._form) as writer:
+    def _write_rows(self, path: Path, places: Places) -> FileRecord:
+        with RowsWriter(path, self._form, num_rows=len(places)) as writer:
             for block in self.gather(places):
                 writer.append(block)
+        return writer.describe()
 
 
 def _name_version(form: ImageForm, limits: DecodeLimits) -> str:
@@ -260,30 +267,6 @@ def _remove_old_stores(folder: Path) -> None:
 
 def _last_used(path: Path) -> float:
     return path.stat().st_mtime
-
-
-def _open_packs(folder: Path, form: ImageForm) -> tuple[list[Path], list[Path]]:
-    """Return the packs whose bytes are those that were written, and their tables; remove all else."""
-    tables = sorted(folder.glob("*.table.npy"))
-    names = {path: path.name.split(".")[0] for path in tables}
-    with ThreadPoolExecutor(2) as threads:
-        whole = list(threads.map(lambda path: _is_whole(folder / f"{names[path]}.npy", path, form), tables))
-    kept = [path for path, is_whole in zip(tables, whole, strict=True) if is_whole]
-    packs = [folder / f"{names[path]}.npy" for path in kept]
-    for path in folder.iterdir():
-        if path not in {*kept, *packs} and path.suffix in (".npy", ".partial"):
-            path.unlink()
-    return packs, kept
-
-
-def _is_whole(pixels: Path, table: Path, form: ImageForm) -> bool:
-    try:
-        if sha256_of(table) != table.name.split(".")[1] or sha256_of(pixels) != pixels.stem:
-            return False
-        images, rows = np.load(pixels, mmap_mode="r"), np.load(table, mmap_mode="r")
-        return bool(images.shape == (len(rows), *shape_of(form)) and rows.dtype == MEASURED)
-    except (OSError, ValueError):
-        return False
 
 
 def _link(source: Path, path: Path) -> None:

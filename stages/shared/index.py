@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable
+from operator import attrgetter
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -19,7 +20,7 @@ def write_index(path: Path, rows: Iterable[IndexRow]) -> FileRecord:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(IndexRow.model_fields)
-        writer.writerows([value for _, value in row] for row in rows)
+        writer.writerows(map(attrgetter(*IndexRow.model_fields), rows))
     return record_of(path)
 
 
