@@ -2,12 +2,12 @@
 
 `python -m benchmarks.prepare` compares, in turns:
 
-- from the CIFAR-10 archive to packed pixels: one pass of torchvision's ImageFolder under a DataLoader over the
-  same files unpacked, and bare cv2.imdecode on the same bytes in as many processes;
+- from the CIFAR-10 archive to packed pixels: one pass of torchvision's ImageFolder under a DataLoader over
+  the same files unpacked, and bare cv2.imdecode on the same bytes in as many processes;
 - photographs of 500 x 375, generated, to 224 and to 64 pixels: Pillow's and torchvision's ways;
 - a run after one image in a hundred changed, beside a run from nothing;
-- 10,000 and 100,000 small images in an archive: seconds an image, and peak memory of the stage, of each worker, and
-  of all processes together (PSS: what they share counts once).
+- 10,000 and 100,000 small images in an archive: seconds an image, and peak memory of the stage, of each
+  worker, and of all processes together (PSS: what they share counts once).
 """
 
 import argparse

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from schemas.shared.image import ImageForm
 from stages.images.decode import DecodeLimits
 from stages.images.source import Source
-from stages.images.workers import Bytes, Task, spread
+from stages.images.work import Bytes, Task
+from stages.images.workers import spread
 from stages.prepare_dataset.details import Details
 from stages.prepare_dataset.fingerprint import DETAILS, FINGERPRINT, MEASURED, Fingerprints, Measured
 from stages.prepare_dataset.found_images import FoundImages
@@ -90,9 +91,10 @@ def ingest_images(
     seen = SeenFiles(store.seen)
     states = seen.look_at(source, images.paths)
     known = store.read_known()
-    is_same, digests = seen.find(states)
     known_rows = np.full(len(images), NONE)
-    known_rows[is_same] = find_known(known, digests[is_same])
+    same, digests = seen.find(states)
+    known_rows[same] = find_known(known, digests)
+    del same, digests  # as large as what is kept of the images
     with store.details.open("wb") as details:
         record = _Record(len(images), known, store, details, shape_of(form))
         for start in range(0, len(images), _ROWS_PER_BLOCK):

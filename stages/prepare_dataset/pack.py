@@ -58,6 +58,8 @@ class RowsWriter:
 
     def close(self) -> None:
         """Finish the file."""
+        if self._file.closed:
+            return
         if self.num_rows != self._num_expected:
             self._file.seek(0)
             self._file.write(_header_of(self.num_rows, self._shape))  # NumPy leaves room for any number

@@ -15,7 +15,7 @@ from stages.images.decode import DecodeLimits, Decoder
 from stages.images.refusals import note_refusal
 from stages.images.resize import resize_image
 from stages.images.source import Source
-from stages.images.workers import Bytes, Watch
+from stages.images.work import Bytes, Watch
 from stages.prepare_dataset.fingerprint import SIDE_PX, measure_images, shrink
 from stages.prepare_dataset.pack import shape_of
 

@@ -26,6 +26,7 @@ _SEEN = np.dtype([("state", "<u8", (2,)), ("sha256", "u1", (32,))])
 
 _FACTS = struct.Struct("<2Q3q")
 _SEAL_BYTES = 32
+_ROWS_PER_BLOCK = 4096
 
 States = npt.NDArray[np.uint64]
 """Array (num_files, 2); noughts for a file whose state is in doubt."""
@@ -66,26 +67,36 @@ class SeenFiles:
             states += hashlib.blake2b(facts + name, digest_size=16).digest()
         return np.frombuffer(states, dtype="<u8").reshape(-1, 2)
 
-    def find(self, states: States) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint8]]:
-        """Return which of the files are as they were when they were read, and the SHA-256 (N, 32) of each."""
+    def find(self, states: States) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        """Return the places of the files that are as they were when they were read, and the SHA-256 of each.
+
+        Returns:
+            int64 array (num_same,), ascending, and uint8 array (num_same, 32).
+        """
         if not len(self._seen):
-            return np.zeros(len(states), dtype=np.bool_), np.zeros((len(states), 32), dtype=np.uint8)
+            return np.empty(0, dtype=np.int64), np.empty((0, 32), dtype=np.uint8)
         rows = np.searchsorted(self._seen["state"][:, 0], states[:, 0])
         rows = np.minimum(rows, len(self._seen) - 1)
-        is_same = (self._seen["state"][rows] == states).all(axis=1) & states.any(axis=1)
-        return is_same, self._seen["sha256"][rows]
+        same = np.flatnonzero((self._seen["state"][rows] == states).all(axis=1) & states.any(axis=1))
+        return same, self._seen["sha256"][rows[same]]
 
     def write(self, states: States, digests: npt.NDArray[np.uint8]) -> None:
         """Note the SHA-256 (N, 32) of the files that were in the given states, and forget all others."""
-        sure = states.any(axis=1)
-        seen = np.empty(np.count_nonzero(sure), dtype=_SEEN)
-        seen["state"], seen["sha256"] = states[sure], digests[sure]
-        seen = seen[np.argsort(seen["state"][:, 0], kind="stable")]
+        order = np.argsort(states[:, 0], kind="stable")
+        order = order[states[order].any(axis=1)]
         partial = self._path.with_suffix(".partial")
+        seal = hashlib.sha256()
         # Not synced: what a power cut leaves of it is not sealed.
         with partial.open("wb") as file:
-            file.write(hashlib.sha256(seen.data).digest())
-            file.write(seen.data)
+            file.write(bytes(_SEAL_BYTES))
+            for start in range(0, len(order), _ROWS_PER_BLOCK):
+                some = order[start : start + _ROWS_PER_BLOCK]
+                rows = np.empty(len(some), dtype=_SEEN)
+                rows["state"], rows["sha256"] = states[some], digests[some]
+                seal.update(rows.data)
+                file.write(rows.data)
+            file.seek(0)
+            file.write(seal.digest())
         partial.replace(self._path)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -91,7 +92,7 @@ class PixelStore:
         folder.mkdir(parents=True, exist_ok=True)
         self._packs, tables = open_packs(folder, form)
         self._writer: RowsWriter | None = None
-        self._written: list[Measured] = []
+        self._rows: BinaryIO | None = None
         self.known = folder / "known.npy"
         """Array of KNOWN, in the order of their keys, for the processes that decode to look up."""
         write_known(self.known, tables)
@@ -110,16 +111,17 @@ class PixelStore:
         places = np.empty(len(images), dtype=PLACE)
         start = 0
         while start < len(images):
-            if self._writer is None:
+            if self._writer is None or self._rows is None:
                 self._writer = RowsWriter(
                     self._folder / "pixels.partial", self._form, num_rows=self._per_shard
                 )
+                self._rows = (self._folder / "measured.partial").open("w+b")
             room = self._per_shard - self._writer.num_rows
             end = min(len(images), start + room)
             places["pack"][start:end] = len(self._packs)
             places["row"][start:end] = np.arange(end - start) + self._writer.num_rows
             self._writer.append(images[start:end])
-            self._written.append(measured[start:end])
+            self._rows.write(measured[start:end].tobytes())
             if end - start == room:
                 self.finish_pack()
             start = end
@@ -130,29 +132,36 @@ class PixelStore:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        if self._rows is not None:
+            self._rows.close()
+            self._rows = None
 
     def finish_pack(self) -> None:
         """Give the pack that is being written its name; all that was appended can be read afterwards."""
-        if self._writer is None:
+        if self._writer is None or self._rows is None:
             return
         self._writer.close()
         name = self._writer.describe().sha256
-        self._writer = None
         pixels = self._folder / "pixels.partial"
         path = self._folder / f"{name}.npy"
         pixels.replace(path)
-        written = np.concatenate(self._written)
-        self._written.clear()
-        self._write_table(name, written.__getitem__, np.arange(len(written)))
+        self._rows.flush()
+        measured = np.memmap(self._rows, dtype=MEASURED, mode="r")
+        self._write_table(name, measured.__getitem__, np.arange(self._writer.num_rows))
         self._packs.append(path)
+        self.close()
 
     def gather(self, places: Places) -> Iterator[Pixels]:
-        """Yield the images at some places, in blocks (N, height, width, channels) of bounded size."""
+        """Yield the images at some places, in blocks (N, height, width, channels) of bounded size.
+
+        A block holds until the next one is asked for.
+        """
         shape = shape_of(self._form)
         num_rows = max(1, _GATHER_BYTES // int(np.prod(shape)))
+        room = np.empty((min(num_rows, len(places)), *shape), dtype=np.uint8)
         for start in range(0, len(places), num_rows):
             wanted = places[start : start + num_rows]
-            block = np.empty((len(wanted), *shape), dtype=np.uint8)
+            block = room[: len(wanted)]
             for pack in np.unique(wanted["pack"]).tolist():
                 chosen = np.flatnonzero(wanted["pack"] == pack)
                 rows = wanted["row"][chosen]

@@ -14,7 +14,7 @@ import pytest
 
 from schemas.shared.image import ImageForm
 from stages.images.decode import decode_image
-from stages.images.workers import NotYet
+from stages.images.work import NotYet
 from stages.predict.inputs import AskedFile, Inputs
 from stages.predict.readers import Contents, Nothing
 from stages.predict.reading import ReadFile, read_files
