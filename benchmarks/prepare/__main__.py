@@ -141,17 +141,19 @@ def compare_incremental(folder: Path, arguments: argparse.Namespace) -> None:
 
 def measure_scale(folder: Path, arguments: argparse.Namespace) -> None:
     """Print time and memory by the number of images."""
-    print(f"{'images':>9}  {'seconds':>8}  {'us an image':>11}  {'stage':>8}  {'a worker':>8}")
+    print(
+        f"{'images':>9}  {'seconds':>8}  {'us an image':>11}  {'stage':>8}  {'a worker':>8}  {'together':>8}"
+    )
     for number in arguments.num_small:
         archive = folder / f"{number}.zip"
         write_small_images(archive, number)
         project = make_project(folder / str(number), source=archive, side_px=28)
         start = time.perf_counter()
-        stage, worker = watch_memory(project)
+        stage, worker, together = watch_memory(project)
         seconds = time.perf_counter() - start
         print(
             f"{number:9,}  {seconds:8.2f}  {seconds / number * 1e6:11.1f}  "
-            f"{stage / 2**20:5.0f} MB  {worker / 2**20:5.0f} MB"
+            f"{stage / 2**20:5.0f} MB  {worker / 2**20:5.0f} MB  {together / 2**20:5.0f} MB"
         )
         archive.unlink()
 
