@@ -145,9 +145,11 @@ def test_processes_end_with_the_results(tmp_path: Path) -> None:
     """Whoever stops asking, for an error or otherwise, leaves no process behind."""
     results = spread(NotingWork(tmp_path), (Task([i]) for i in range(1000)), workers=2)
     assert next(results) == []
-    assert next(results)
+    while (
+        len(list(tmp_path.iterdir())) < 2
+    ):  # on a busy machine one is done with tasks before the other begins
+        assert next(results)
     results.close()
-    assert len(list(tmp_path.iterdir())) == 2
     assert not [path for path in tmp_path.iterdir() if is_alive(int(path.name))]
 
 
