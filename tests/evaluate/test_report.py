@@ -37,7 +37,7 @@ from tests.evaluate.report_content import (
 from tests.vision.documents import CALIBRATION
 
 DASH = "\N{EN DASH}"
-VOID = {"meta", "img", "input", "br", "link"}
+VOID = {"meta", "img", "input", "br", "link", "wbr"}
 HOSTILE = (
     "<script>alert(1)</script>",
     "\"onload='x'",
