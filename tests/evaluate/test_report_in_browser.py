@@ -75,7 +75,6 @@ def test_opens_without_complaint(chromium: Chromium, tmp_path: Path, kind: str, 
     assert chromium.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
 
 
-
 # Words in tables that stand on more than one line.
 BROKEN_WORDS = """
 (() => {
