@@ -36,6 +36,9 @@ class _Stage(BaseModel):
 
 _STAGES = TypeAdapter(dict[str, _Stage])
 
+_UNSEEN = frozenset({".git", ".hg", "__pycache__"})
+"""What DVC passes over in a folder: the last by .dvcignore, as *.pyc, the others always."""
+
 
 def check_lock() -> tuple[list[str], int]:
     """Compare parameters, dependencies, outputs and the cache objects behind these with dvc.lock.
@@ -149,6 +152,10 @@ def _hash(path: Path) -> str:
 
 
 def _list_files(path: Path) -> Iterator[Path]:
-    """Yield the files that DVC sees: .dvcignore leaves compiled Python out."""
+    """Yield the files that DVC sees."""
     files = [path] if path.is_file() else sorted(path.rglob("*"))
-    return (file for file in files if file.is_file() and file.suffix != ".pyc")
+    return (
+        file
+        for file in files
+        if file.is_file() and file.suffix != ".pyc" and _UNSEEN.isdisjoint(file.relative_to(path).parts)
+    )
