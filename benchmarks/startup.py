@@ -2,10 +2,10 @@
 
     python -m benchmarks.startup
 
-Runs `python -m stages.train` on the sample in a temporary copy, up to the end of its first training step, and
-a Python that imports torch alone, in turns. Both leave without clearing away. Counted is the processor's time,
-which others on the machine change little, and beside it the clock's. Hashing the prepared images grows with
-them, and is told by itself.
+Runs `python -m stages.train` on the sample in a temporary copy, up to the end of its first training step,
+and a Python that imports torch alone, in turns. Both leave without clearing away. Counted is the
+processor's time, which others on the machine change little, and beside it the clock's. Hashing the prepared
+images grows with them, and is told by itself.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ _MARKED_BY = {"torch": "parameters", "schemas": "torch", "stages": "torch"}
 def main() -> None:
     """Measure and print; or be what is measured."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.startup", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.startup",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--rounds", type=int, default=9, help="default: %(default)s")
     parser.add_argument("--marked", action="store_true", help=argparse.SUPPRESS)
@@ -107,7 +110,7 @@ class _Marks:
         """End the process after the first step, and print the seconds of each part."""
         self.end("first step")
         times = list(self.times.items())
-        seconds = {part: end - start for (_, start), (part, end) in zip(times, times[1:], strict=False)}
+        seconds = {part: end - start for (_, start), (part, end) in pairwise(times)}
         print(json.dumps(seconds), flush=True)
         os._exit(0)
 

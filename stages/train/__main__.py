@@ -11,7 +11,9 @@ def main() -> None:
     # Imported here, so that Ctrl-C ends in one line from the first moment on, and in this order: a wrong file
     # is refused before torch is imported.
     from stages.shared.importing import import_for_good
+    from stages.shared.memory import keep_freed_memory
 
+    keep_freed_memory()
     with import_for_good():
         from stages.params.read import read_params
         from stages.shared.inputs import take_inputs

@@ -17,7 +17,7 @@ _HOOKED = ("step", "zero_grad", "add_param_group", "state_dict", "load_state_dic
 
 
 def make_eager(optimizer: type[OptimizerT]) -> type[OptimizerT]:
-    """Return a class like an optimizer's that computes the same, its methods bare of the compiler's wrappers."""
+    """Return a class that computes the same, its methods bare of what torch wraps around them."""
     methods = {name: inspect.unwrap(getattr(optimizer, name)) for name in _HOOKED}
     # The wrapper of step turned gradients off, too.
     methods["step"] = torch.no_grad()(methods["step"])

@@ -47,7 +47,9 @@ def split_groups(optimizer: Optimizer, groups: Iterable[Group]) -> list[Group]:
 def _build_sgd(optimizer: Optimizer, groups: Sequence[Group]) -> optim.Optimizer:
     momentum, nesterov = optimizer.sgd.momentum, optimizer.sgd.nesterov
     parameters = _without_muon(groups)
-    return make_eager(optim.SGD)(parameters, lr=optimizer.lr, momentum=momentum, nesterov=nesterov, fused=True)
+    return make_eager(optim.SGD)(
+        parameters, lr=optimizer.lr, momentum=momentum, nesterov=nesterov, fused=True
+    )
 
 
 def _build_adam(optimizer: Optimizer, groups: Sequence[Group]) -> optim.Optimizer:
