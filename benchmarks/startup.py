@@ -117,7 +117,7 @@ class _Marks:
 
 def run_to_first_step() -> None:
     """Run the stage in this process, as `python -m stages.train` does."""
-    sys.meta_path.insert(0, _Marks())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Marks())
     runpy.run_module("stages.train", run_name="__main__", alter_sys=True)
 
 
