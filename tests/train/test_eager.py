@@ -18,10 +18,10 @@ def test_steps_are_those_of_torch(optimizer: type[optim.Optimizer]) -> None:
     for built in (optimizer, make_eager(optimizer)):
         torch.manual_seed(0)
         network = nn.Linear(3, 2)
-        chosen = built(network.parameters(), lr=0.1, weight_decay=0.1)
+        chosen = built(network.parameters(), lr=0.1, weight_decay=0.1)  # type: ignore[call-arg]
         for _ in range(3):
             chosen.zero_grad()
-            network(torch.randn(5, 3)).square().sum().backward()  # type: ignore[no-untyped-call]
+            network(torch.randn(5, 3)).square().sum().backward()
             chosen.step()
         assert all(weights.grad_fn is None for weights in network.parameters())
         found.append((list(network.parameters()), chosen.state_dict()))
