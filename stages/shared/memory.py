@@ -13,8 +13,9 @@ def keep_freed_memory() -> None:
 
     The GNU allocator gives them back to the system, which clears every page when they are wanted again, as
     they are in every step: 16,000 pages a step of a small network, a tenth to a quarter of its time. It
-    changes no result, and hardly what a process takes at most. Whoever sets the allocator by the environment
-    has the last word; other allocators than GNU's are left alone.
+    changes no result. The price is room between blocks: measured for a small network, 354 MB at most instead
+    of 336. Whoever sets the allocator by the environment has the last word; other allocators than GNU's are
+    left alone.
     """
     if sys.platform != "linux" or any(name in os.environ for name in _SETTINGS):
         return
