@@ -103,8 +103,9 @@ def _count(outcomes: list[Outcome], broken: list[str]) -> Iterator[Tally]:
         num_mended = sum(outcome.was_mended for outcome in of_it)
         num_whole = sum(outcome.fault is None for outcome in of_it)
         tally.note = (
-            f"{num_stopped} stopped, {len(of_it) - num_stopped - num_whole} ended before, {num_whole} left alone; "
-            f"{num_resumed} said they went on from a state, {num_mended} after doctor --fix"
+            f"{num_stopped} stopped, {len(of_it) - num_stopped - num_whole} ended all the same, "
+            f"{num_whole} left alone; {num_resumed} said they went on from a state, "
+            f"{num_mended} needed doctor --fix"
         )
         yield tally
     ways = Counter(

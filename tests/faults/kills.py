@@ -1,7 +1,7 @@
 """Runs that are stopped in every way, and what must be true of them afterwards.
 
-Runs are stopped again and again, each going on from what the one before left, by whatever command; then one is
-left alone, and must end in the bits of a run that nobody ever stopped. Nothing is mended between them.
+Runs are stopped again and again, each going on from what the one before left, by whatever command; then one
+is left alone, and must end in the bits of a run that nobody ever stopped. Nothing is mended between them.
 """
 
 import json
@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +42,9 @@ _MAX_STOPS = 4
 
 _SECONDS_TO_END = 240.0
 _SECONDS_TO_LEAVE = 30.0
+_NUM_LINES = 8
+"""Of what dvc printed, in a complaint."""
+
 _OUTPUTS = ("data/model/", "data/dvclive/", "data/metrics/train.json")
 
 
@@ -57,7 +60,7 @@ class Fault:
     """Who gets the signal."""
 
     when: str
-    """`file`: at a file event; `run`: from the start of dvc; `training`: from the end of the stage's imports."""
+    """`file`: at a file event; `run`: in all of dvc's time; `training`: in the stage's, after its imports."""
 
     at: float
     """The number of the file event, or the part of that time that has passed."""
@@ -115,16 +118,19 @@ class Rig:
         return self.project.root.parent / f"{self.project.root.name}.events"
 
 
-def set_up(project: Project) -> Rig:
-    """Return what runs are compared with, from one undisturbed run of each command but the queue.
+def describe(project: Project) -> Rig:
+    """Return what runs are compared with, from a project that is prepared, trained and committed."""
+    return Rig(
+        project,
+        expected=project.hashes(),
+        lock=(project.root / "dvc.lock").read_text(),
+        head=project.run("git rev-parse --abbrev-ref HEAD").strip(),
+    )
 
-    Args:
-        project: Prepared, trained and committed; nothing else may run in it.
-    """
-    rig = Rig(project)
-    rig.expected = project.hashes()
-    rig.lock = (project.root / "dvc.lock").read_text()
-    rig.head = project.run("git rev-parse --abbrev-ref HEAD").strip()
+
+def set_up(project: Project) -> Rig:
+    """Return the same with times and file events, from one undisturbed run of each command but the queue."""
+    rig = describe(project)
     modules = rig.log.with_suffix(".modules")
     for command in ("repro", "exp run", "--temp"):
         outcome = run(rig, command, None, variables={"DARKROOM_LIST_MODULES": str(modules)})
@@ -134,6 +140,15 @@ def set_up(project: Project) -> Rig:
     rig.run_seconds["queue"] = 2 * rig.run_seconds["--temp"]
     clean(rig)
     return rig
+
+
+def stop_in_turn(root: Path, faults: Sequence[Fault]) -> list[Outcome]:
+    """Stop a run in each of these ways, then leave one alone, and return what came of all."""
+    rig = describe(Project(root))
+    outcomes = [run(rig, fault.command, fault) for fault in faults]
+    outcomes.append(run(rig, "repro", None))
+    clean(rig)
+    return outcomes
 
 
 def stop_runs(
@@ -203,11 +218,11 @@ def run(rig: Rig, command: str, fault: Fault | None, *, variables: dict[str, str
         was_mended = True
         status, was_sent = _run_once(rig, command, fault, variables or {}, problems)
         if status != 0 and not was_sent:
-            problems.append(f"does not run: {_last_line(before)}; mended: {_last_line(_printed(rig))}")
+            problems.append(f"does not run: {_last_lines(before)}; mended: {_last_lines(_printed(rig))}")
     printed = _printed(rig)
     was_resumed = "train: goes on" in printed
     if "Traceback" in printed and "/stages/" in printed:
-        problems.append(f"a traceback: {_last_line(printed)}")
+        problems.append(f"a traceback: {_last_lines(printed)}")
     problems += look(rig, command, state=state, refs=refs, is_whole=status == 0)
     if status == 0 and state and not was_resumed:
         problems.append("a saved state was not gone on from")
@@ -240,9 +255,8 @@ def look(rig: Rig, command: str, *, state: int, refs: set[str], is_whole: bool) 
     if (project.root / "dvc.lock").read_text() != rig.lock:
         problems.append("dvc.lock has another result")
     new = list_experiments(project) - refs
-    for ref in new:
-        if project.run(f"git show {ref}:dvc.lock") != rig.lock:
-            problems.append("an experiment has another result")
+    if any(project.run(f"git show {ref}:dvc.lock") != rig.lock for ref in new):
+        problems.append("an experiment has another result")
     if is_whole and command != "repro" and not new:
         problems.append("there is no experiment")
     if not is_whole and state and not (find_state(project) >= state or has_result(project)):
@@ -452,5 +466,5 @@ def _printed(rig: Rig) -> str:
     return rig.log.read_text(errors="replace")
 
 
-def _last_line(text: str) -> str:
-    return next(reversed(text.strip().splitlines()), "")
+def _last_lines(text: str) -> str:
+    return " | ".join(text.strip().splitlines()[-_NUM_LINES:])

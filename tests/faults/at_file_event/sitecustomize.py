@@ -1,8 +1,8 @@
 """Stops a run at one of the files its stage touches, or has that fail; Python imports this from PYTHONPATH.
 
 DARKROOM_FAULT names what happens, the number of the file event, and for a signal who gets it: `9:17:dvc` is
-SIGKILL to dvc at the 17th, `ENOSPC:17` a full disk there, `0:0:stage` nothing. Events are what Python's audit
-hooks tell of, each before it happens: opening, renaming and removing, below what a stage writes and what is kept
+SIGKILL to dvc at the 17th, `ENOSPC:17` a full disk there, `0:0` nothing. Events are what Python's audit hooks
+tell of, each before it happens: opening, renaming and removing, below what a stage writes and what is kept
 from run to run. DARKROOM_FILE_EVENTS names a file that gets a line for each, and `sent` for the signal.
 """
 
@@ -71,5 +71,5 @@ _log: int | None = None
 if "DARKROOM_FAULT" in os.environ and any(argument.startswith("stages.") for argument in sys.orig_argv):
     if "DARKROOM_FILE_EVENTS" in os.environ:
         _log = os.open(os.environ["DARKROOM_FILE_EVENTS"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    _fault, _countdown, *_target = os.environ["DARKROOM_FAULT"].split(":")
-    _install(_fault, int(_countdown), *(_target or ["stage"]))
+    _fault, _countdown, _target = f"{os.environ['DARKROOM_FAULT']}:stage".split(":")[:3]
+    _install(_fault, int(_countdown), _target)
