@@ -41,7 +41,7 @@ def kill_runs(folder: Path, *, count: int, seed: int, jobs: int) -> Iterator[Tal
             target=_stop_runs_in,
             args=(folder / f"{job}", reports),
             kwargs={"count": len(range(job, count, jobs)), "seed": seed, "job": job, "jobs": jobs},
-            daemon=True,
+            daemon=False,  # a daemon must not start processes with multiprocessing, as DVC's queue does
         )
         for job in range(jobs)
     ]
@@ -53,6 +53,10 @@ def kill_runs(folder: Path, *, count: int, seed: int, jobs: int) -> Iterator[Tal
         _collect(reports, outcomes, broken, jobs=jobs)
     except KeyboardInterrupt:
         print("stopped: the table is of what was done", file=sys.stderr)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
     yield from _count(outcomes, broken)
 
 

@@ -25,7 +25,7 @@ def _install(fault: str, countdown: int, target: str) -> None:
         if event not in _EVENTS:
             return
         paths = [os.fspath(path) for path in arguments[:2] if isinstance(path, str | os.PathLike)]
-        watched = _WRITTEN
+        watched: tuple[str, ...] = _WRITTEN
         if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & 3):
             watched = _SYNCED if fault.isdecimal() else ()
         if not any(part in str(path) for path in paths for part in watched):
@@ -71,5 +71,5 @@ _log: int | None = None
 if "DARKROOM_FAULT" in os.environ and any(argument.startswith("stages.") for argument in sys.orig_argv):
     if "DARKROOM_FILE_EVENTS" in os.environ:
         _log = os.open(os.environ["DARKROOM_FILE_EVENTS"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    _fault, _countdown, _target = f"{os.environ['DARKROOM_FAULT']}:stage".split(":")[:3]
-    _install(_fault, int(_countdown), _target)
+    _what = f"{os.environ['DARKROOM_FAULT']}:stage".split(":")
+    _install(_what[0], int(_what[1]), _what[2])
