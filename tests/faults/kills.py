@@ -42,6 +42,7 @@ _MAX_STOPS = 4
 
 _SECONDS_TO_END = 240.0
 _SECONDS_TO_LEAVE = 30.0
+_SECONDS_TO_SHOW = 10.0
 _NUM_LINES = 8
 """Of what dvc printed, in a complaint."""
 
@@ -441,11 +442,16 @@ def _await_stages(rig: Rig, problems: list[str]) -> None:
 def _end_queue(rig: Rig, problems: list[str]) -> int:
     """Wait until the queue's task is done with, end its worker, which would wait for more, and empty it."""
     experiments = rig.project.root / ".dvc/tmp/exps"
+    last_seen = time.monotonic()
 
     def is_done() -> bool:
+        nonlocal last_seen
         if any((experiments / "celery/result").glob("celery-task-meta-*")):
             return True
-        return not find_dvc_processes(rig.project.root)
+        if find_dvc_processes(rig.project.root):
+            last_seen = time.monotonic()
+        # A worker and its task take a moment to show: each is a process of another name before it is dvc.
+        return time.monotonic() > last_seen + _SECONDS_TO_SHOW
 
     if not _wait_until(is_done, _SECONDS_TO_END, pause=0.1):
         problems.append(f"the queue's task did not end within {_SECONDS_TO_END:.0f} s")
