@@ -65,7 +65,7 @@ def _be_dvc(arguments: Sequence[str], folder: Path, environment: Mapping[str, st
     os.environ.update(environment)
     for descriptor, path, flags in (
         (0, os.devnull, os.O_RDONLY),
-        (1, str(output), os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+        (1, str(output), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND),
     ):
         opened = os.open(path, flags, 0o666)
         os.dup2(opened, descriptor)

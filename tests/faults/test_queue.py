@@ -39,7 +39,8 @@ def test_two_workers_give_what_one_after_the_other_gives(tmp_path: Path) -> None
         queue.run(f"dvc exp run --queue -S {change} train")
     queue.run("dvc queue start -j 2 >/dev/null 2>&1")  # workers hold on to what they may print to
     deadline = time.monotonic() + 600
-    while (status := queue.run("dvc queue status")).count("Success") < len(CHANGES):
+    # DVC fails, after the table, when it reads what a worker is just writing.
+    while (status := queue.run("dvc queue status || true")).count("Success") < len(CHANGES):
         assert "Failed" not in status, queue.run("cat .dvc/tmp/exps/run/*/*.out")
         assert time.monotonic() < deadline, status
         time.sleep(1)
