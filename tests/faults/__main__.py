@@ -8,27 +8,27 @@ Works in a temporary clone of the working folder, with the real DVC. Exit status
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.faults.broken_disk import break_files
 from tests.faults.damage import damage_artifacts
 from tests.faults.edits import change_every_input, edit_while_running
-from tests.faults.kills import COMMANDS, draw_faults, inject, list_outputs
+from tests.faults.kill_jobs import kill_runs
 from tests.faults.small_project import make_small_project
 from tests.faults.tally import Tally
 from tests.faults.wrong_files import give_wrong_files
-from tests.pipeline.project import Project
-
-NUM_FILE_EVENTS = 60
-"""Files that a run of the small project touches, about: two states and the outputs."""
 
 
 def main() -> None:
     """Run all parts, print a line of the table as each ends, and every problem below it."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.split("\n")[0])
-    parser.add_argument("--kills", type=int, default=500, help="runs to stop (500)")
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=500,
+        help="runs to stop (500); of this and what follows 0 leaves the part out",
+    )
     parser.add_argument("--edits", type=int, default=100, help="edits while a stage runs (100)")
     parser.add_argument(
         "--flips", type=int, default=1000, help="bytes to flip in each kind of artifact (1000)"
@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--cuts", type=int, default=200, help="cuts of each kind of artifact (200)")
     parser.add_argument("--wrong-files", type=int, default=300, help="wrong parameter files (300)")
     parser.add_argument("--failing-files", type=int, default=300, help="files that fail (300)")
+    parser.add_argument("--jobs", type=int, default=2, help="projects side by side to stop runs in (2)")
     parser.add_argument("--seed", type=int, default=0, help="of the random times and ways (0)")
     arguments = parser.parse_args()
     problems = []
@@ -49,37 +50,24 @@ def main() -> None:
 
 
 def run_all(folder: Path, arguments: argparse.Namespace) -> Iterator[Tally]:
-    """Yield what came of each part, the quick ones first."""
-    project = make_small_project(folder / "project", num_epochs=6)
-    project.run("dvc repro && git add -A && git commit -qm evaluated")
-    (folder / "scratch").mkdir()
-    yield from damage_artifacts(
-        project.root, folder / "scratch", flips=arguments.flips, cuts=arguments.cuts, seed=arguments.seed
-    )
-    yield edit_while_running(project.root, count=arguments.edits, seed=arguments.seed)
-    yield change_every_input(project.root)
-    yield give_wrong_files(project.root, count=arguments.wrong_files, seed=arguments.seed)
-    yield break_files(project, count=arguments.failing_files, seed=arguments.seed)
-    yield from kill_runs(project, count=arguments.kills, seed=arguments.seed)
-
-
-def kill_runs(project: Project, *, count: int, seed: int) -> Iterator[Tally]:
-    """Stop so many runs of train, and yield what came of those of each command."""
-    project.run("git checkout --quiet . && dvc checkout --quiet")
-    expected = list_outputs(project)
-    start = time.monotonic()
-    project.run(COMMANDS["repro"])
-    seconds = time.monotonic() - start
-    tallies = {command: Tally(f"kills in {command}") for command in COMMANDS}
-    stopped, resumed = dict.fromkeys(COMMANDS, 0), dict.fromkeys(COMMANDS, 0)
-    for fault in draw_faults(count, seed=seed, num_file_events=NUM_FILE_EVENTS, num_seconds=0.7 * seconds):
-        outcome = inject(project, fault, expected)
-        tallies[fault.command].count(not outcome.problems, f"{fault}: {'; '.join(outcome.problems)}")
-        stopped[fault.command] += outcome.was_stopped
-        resumed[fault.command] += outcome.was_resumed
-    for command, tally in tallies.items():
-        tally.note = f"{stopped[command]} stopped, {resumed[command]} went on from a saved state"
-        yield tally
+    """Yield what came of each part that is asked for, the quick ones first."""
+    seed = arguments.seed
+    if arguments.flips + arguments.cuts + arguments.edits + arguments.wrong_files + arguments.failing_files:
+        project = make_small_project(folder / "project", num_epochs=6, last_stage="evaluate")
+        (folder / "scratch").mkdir()
+        if arguments.flips + arguments.cuts:
+            yield from damage_artifacts(
+                project.root, folder / "scratch", flips=arguments.flips, cuts=arguments.cuts, seed=seed
+            )
+        if arguments.edits:
+            yield edit_while_running(project.root, count=arguments.edits, seed=seed)
+            yield change_every_input(project.root)
+        if arguments.wrong_files:
+            yield give_wrong_files(project.root, count=arguments.wrong_files, seed=seed)
+        if arguments.failing_files:
+            yield break_files(project, count=arguments.failing_files, seed=seed)
+    if arguments.kills:
+        yield from kill_runs(folder / "kills", count=arguments.kills, seed=seed, jobs=arguments.jobs)
 
 
 if __name__ == "__main__":

@@ -55,15 +55,14 @@ def change_every_input(project: Path) -> Tally:
     tally = Tally("reuse of a state")
     with _code_of(project):
         params = read_params()
-        before = _key_of(take_inputs("train", params, read_params))
-        sections = take_inputs("train", params, read_params).sections
+        taken = take_inputs("train", params, read_params)
+        before = _key_of(taken)
         document = params.model_dump(mode="json")
-        for section in sections:
+        for section in taken.sections:
             for key, value in leaves(section, document[section]):
-                taken = take_inputs("train", params, read_params)
                 changed = StageInputs(**{**vars(taken), "values": {**taken.values, key: _other(value)}})
                 tally.count(_key_of(changed) != before, f"{key} may change")
-        for name in take_inputs("train", params, read_params).code:
+        for name in taken.code:
             path = project / name
             whole = path.read_bytes()
             path.write_bytes(whole + b"\n")
@@ -73,7 +72,6 @@ def change_every_input(project: Path) -> Tally:
         whole = manifest.read_bytes()
         for place in range(0, len(whole), max(1, len(whole) // 200)):
             manifest.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-            taken = take_inputs("train", params, read_params)
             tally.count(_key_of(taken) != before, f"byte {place} of the manifest may change")
         manifest.write_bytes(whole)
         tally.count(

@@ -14,22 +14,37 @@ _SMALLER = (
     ("width_px: 28", "width_px: 12"),
     ("batch_size: 64", "batch_size: 8"),
     ("channels: [16, 32, 64]", "channels: [8, 8]"),
-    ("save_every_steps: none", "save_every_steps: 20"),
 )
 
 
-def make_small_project(destination: Path, *, num_epochs: int) -> Project:
-    """Return a clone in which train ran undisturbed; dvc.lock is committed."""
+def make_small_project(
+    destination: Path,
+    *,
+    num_epochs: int,
+    num_each: int = 100,
+    save_every_steps: int = 20,
+    last_stage: str = "train",
+) -> Project:
+    """Return a clone in which all up to a stage ran undisturbed; dvc.lock is committed.
+
+    Args:
+        destination: A folder that is not there yet.
+        num_epochs: Epochs to train for.
+        num_each: Images of each of three classes.
+        save_every_steps: When to save the state.
+        last_stage: By its name.
+    """
     project = clone_project(destination, num_epochs=num_epochs)
     for old, new in _SMALLER:
         project.set(old, new)
-    write_small_archive(project.root / "data/small.zip")
-    project.run("dvc repro train")
-    project.run("git add -A && git commit -qm trained")
+    project.set("save_every_steps: none", f"save_every_steps: {save_every_steps}")
+    write_small_archive(project.root / "data/small.zip", num_each=num_each)
+    project.run(f"dvc repro {last_stage}")
+    project.run("git add -A && git commit -qm results")
     return project
 
 
-def write_small_archive(path: Path, *, num_each: int = 100) -> None:
+def write_small_archive(path: Path, *, num_each: int) -> None:
     """Write images of three classes, each a bright column on noise."""
     generator = np.random.default_rng(0)
     with zipfile.ZipFile(path, "w") as archive:

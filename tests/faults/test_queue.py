@@ -28,17 +28,19 @@ def list_results(project: Project) -> list[tuple[str, str]]:
     return sorted(results)
 
 
+@pytest.mark.timeout(900)
 def test_two_workers_give_what_one_after_the_other_gives(tmp_path: Path) -> None:
     """Four experiments in `dvc queue start -j 2` share pixels and locks, and end in the same bytes."""
-    alone = make_small_project(tmp_path / "alone", num_epochs=2)
+    alone = make_small_project(tmp_path / "alone", num_epochs=2, num_each=30)
     shutil.copytree(alone.root, tmp_path / "queue", symlinks=True)
     queue = Project(tmp_path / "queue")
     for change in CHANGES:
         alone.run(f"dvc exp run --temp -S {change} train")
         queue.run(f"dvc exp run --queue -S {change} train")
     queue.run("dvc queue start -j 2 >/dev/null 2>&1")  # workers hold on to what they may print to
-    deadline = time.monotonic() + 200
-    while (status := queue.run("dvc queue status")).count("Success") < len(CHANGES):
+    deadline = time.monotonic() + 600
+    # DVC fails, after the table, when it reads what a worker is just writing.
+    while (status := queue.run("dvc queue status || true")).count("Success") < len(CHANGES):
         assert "Failed" not in status, queue.run("cat .dvc/tmp/exps/run/*/*.out")
         assert time.monotonic() < deadline, status
         time.sleep(1)
