@@ -55,7 +55,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="saves of each state; default: %(default)s")
-    parser.add_argument("--folder", type=Path, default=Path(".dvc/tmp"), help="default: %(default)s")
+    parser.add_argument("--folder", type=Path, default=Path(".dvc"), help="default: %(default)s")
     arguments = parser.parse_args()
     params = read_params()
     torch.set_num_threads(params.training.threads)

@@ -304,7 +304,8 @@ def _write_known(path: Path, tables: list[Path]) -> None:
     if not len(keys):
         np.save(path, np.empty(0, dtype=KNOWN))
         return
-    known = npy.open_memmap(path, mode="w+", dtype=KNOWN, shape=(len(keys),))
+    _write_zeros(path, num_rows=len(keys))
+    known = npy.open_memmap(path, mode="r+")
     for pack, (start, table) in enumerate(zip(starts.tolist(), tables, strict=False)):
         measured = np.load(table)
         rows = np.empty(len(measured), dtype=KNOWN)
@@ -314,6 +315,19 @@ def _write_known(path: Path, tables: list[Path]) -> None:
         rows["place"]["row"] = np.arange(len(measured))
         known[position[start : start + len(measured)]] = rows
     known.flush()
+
+
+def _write_zeros(path: Path, *, num_rows: int) -> None:
+    """Write an array of KNOWN that is to be filled in through a map of it.
+
+    On a full disk this fails as any write does. NumPy's own new maps are files with holes: filling one in, the
+    process would be killed.
+    """
+    with path.open("wb") as file:
+        header = {"descr": npy.dtype_to_descr(KNOWN), "fortran_order": False, "shape": (num_rows,)}
+        npy.write_array_header_1_0(file, header)
+        for start in range(0, num_rows, _ROWS_PER_BLOCK):
+            file.write(bytes(min(_ROWS_PER_BLOCK, num_rows - start) * KNOWN.itemsize))
 
 
 def _link(source: Path, path: Path) -> None:
