@@ -3,9 +3,9 @@
     python -m benchmarks.saving
     python -m benchmarks.saving --rounds 2 --folder /tmp
 
-Saves the state of the sample's network, and of torchvision's resnet18 under SGD with momentum and under Adam, each
-after a step and with a best epoch in it, as `stages/train` does between two steps: copied, hashed, written, synced
-and renamed. Training waits for all of that. The share is that of a save and the interval before it.
+Saves the state of the sample's network, and of torchvision's resnet18 under SGD with momentum and under Adam,
+each after a step and with a best epoch in it, as training does between two steps: copied, hashed, written,
+synced and renamed. Training waits for all of that. The share is that of a save and the interval before it.
 """
 
 import argparse
@@ -61,7 +61,9 @@ def main() -> None:
     torch.set_num_threads(params.training.threads)
     asked = params.training.save_every_seconds
     assert asked != "none", "params.yaml has an interval"
-    print(f"{'state':<28}{'size':>9}{'save':>9}{'(max)':>9}{'processor':>11}{'sync':>8}{'every':>9}{'share':>8}")
+    print(
+        f"{'state':<28}{'size':>9}{'save':>9}{'(max)':>9}{'processor':>11}{'sync':>8}{'every':>9}{'share':>8}"
+    )
     for name, state in build_states(params):
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
             costs, num_bytes = measure(state, Path(folder), params, rounds=arguments.rounds)
@@ -69,8 +71,8 @@ def main() -> None:
         slowest = max(cost.wall for cost in costs)
         interval = max(asked, wall / MAX_SHARE)
         print(
-            f"{name:<28}{num_bytes / 1e6:>6.1f} MB{wall:>7.3f} s{slowest:>7.3f} s{processor:>9.3f} s{sync:>6.3f} s"
-            f"{interval:>7.0f} s{wall / (interval + wall):>8.2%}"
+            f"{name:<28}{num_bytes / 1e6:>6.1f} MB{wall:>7.3f} s{slowest:>7.3f} s{processor:>9.3f} s"
+            f"{sync:>6.3f} s{interval:>7.0f} s{wall / (interval + wall):>8.2%}"
         )
 
 
@@ -102,9 +104,7 @@ def begin(network: nn.Module, optimizer: optim.Optimizer, form: ImageForm) -> Tr
     return state
 
 
-def measure(
-    state: TrainingState, folder: Path, params: Params, *, rounds: int
-) -> tuple[list[Cost], int]:
+def measure(state: TrainingState, folder: Path, params: Params, *, rounds: int) -> tuple[list[Cost], int]:
     """Return what each of some saves took, the first one left out, and the bytes of a state."""
     saved = SavedState(folder, params.training)
     costs = []
@@ -113,9 +113,7 @@ def measure(
         with _time_syncs() as syncs:
             wall, processor = time.perf_counter(), time.process_time()
             saved.save(state)
-            costs.append(
-                Cost(time.perf_counter() - wall, time.process_time() - processor, sum(syncs))
-            )
+            costs.append(Cost(time.perf_counter() - wall, time.process_time() - processor, sum(syncs)))
         assert syncs, "a save is synced"
     return costs[1:], max(path.stat().st_size for path in folder.iterdir())
 

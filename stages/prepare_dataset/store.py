@@ -320,8 +320,8 @@ def _write_known(path: Path, tables: list[Path]) -> None:
 def _write_zeros(path: Path, *, num_rows: int) -> None:
     """Write an array of KNOWN that is to be filled in through a map of it.
 
-    On a full disk this fails as any write does. NumPy's own new maps are files with holes: filling one in, the
-    process would be killed.
+    On a full disk this fails as any write does. NumPy's own new maps are files with holes: the process that
+    fills one in would be killed.
     """
     with path.open("wb") as file:
         header = {"descr": npy.dtype_to_descr(KNOWN), "fortran_order": False, "shape": (num_rows,)}

@@ -27,15 +27,19 @@ def recall(memory: Path, question: Mapping[str, object], *, measure: Callable[[]
         known = _read(memory)
         if key not in known:
             known[key] = measure()
-            write_text(memory, json.dumps({"answers": known, "sha256": hash_json(known)}, indent=1))
+            write_text(memory, _format(known))
         return known[key]
 
 
 def _read(memory: Path) -> dict[str, str]:
     """Return what was measured before; nothing if there is nothing, or it is damaged."""
     try:
-        record = json.loads(memory.read_text(encoding="utf-8"))
-        known: dict[str, str] = record["answers"]
-        return known if hash_json(known) == record["sha256"] else {}
+        text = memory.read_text(encoding="utf-8")
+        known: dict[str, str] = json.loads(text)["answers"]
+        return known if _format(known) == text else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def _format(known: Mapping[str, str]) -> str:
+    return json.dumps({"answers": known, "sha256": hash_json(known)}, indent=1)

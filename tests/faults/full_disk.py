@@ -50,7 +50,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 def fill_disks(project: Project, disk: Path, *, count: int, seed: int) -> Tally:
-    """Run stages that pause at a file event, until the disk is full; whatever happens, all outputs stay whole.
+    """Run stages that pause at a file event until the disk is full; whatever comes, all outputs stay whole.
 
     Args:
         project: In which all stages ran; it is copied, with its cache and all.

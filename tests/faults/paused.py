@@ -15,9 +15,7 @@ _SECONDS_TO_PAUSE = 120.0
 
 def environment_to_pause(at_event: int) -> dict[str, str]:
     """Return the environment in which stages stop, as by Ctrl-Z, at the file event of a number."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_"))
-    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     fault = f"{int(signal.SIGSTOP)}:{at_event}"
     return environment | {"PATH": path, "PYTHONPATH": str(AT_FILE_EVENT), "DARKROOM_FAULT": fault}

@@ -10,17 +10,15 @@ import os
 import sys
 
 _EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
+_OUTPUTS = ("data/prepared", "data/audit", "data/model", "data/dvclive", "data/report", "data/metrics")
+_WRITTEN = ("/data/", *_OUTPUTS, "resume/", "decoded/")
 
 
 def _install(fault: str, countdown: int) -> None:
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal countdown
         if event in _EVENTS and any(
-            isinstance(path, str | os.PathLike)
-            and any(
-                part in os.fspath(path)
-                for part in ("/data/", "data/model", "data/dvclive", "resume/", "decoded/")
-            )
+            isinstance(path, str | os.PathLike) and any(part in os.fspath(path) for part in _WRITTEN)
             for path in arguments[:2]
         ):
             if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & 3):
