@@ -15,6 +15,8 @@ from pathlib import Path
 from tests.faults.broken_disk import break_files
 from tests.faults.damage import damage_artifacts
 from tests.faults.edits import change_every_input, edit_while_running
+from tests.faults.edits_under_dvc import EDITS, edit_under_dvc
+from tests.faults.full_disk import NoSmallDisk, fill_disks, small_disk
 from tests.faults.kills import COMMANDS, draw_faults, inject, list_outputs
 from tests.faults.small_project import make_small_project
 from tests.faults.tally import Tally
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("--cuts", type=int, default=200, help="cuts of each kind of artifact (200)")
     parser.add_argument("--wrong-files", type=int, default=300, help="wrong parameter files (300)")
     parser.add_argument("--failing-files", type=int, default=300, help="files that fail (300)")
+    parser.add_argument("--full-disks", type=int, default=100, help="disks that fill up (100)")
     parser.add_argument("--seed", type=int, default=0, help="of the random times and ways (0)")
     arguments = parser.parse_args()
     problems = []
@@ -60,6 +63,12 @@ def run_all(folder: Path, arguments: argparse.Namespace) -> Iterator[Tally]:
     yield change_every_input(project.root)
     yield give_wrong_files(project.root, count=arguments.wrong_files, seed=arguments.seed)
     yield break_files(project, count=arguments.failing_files, seed=arguments.seed)
+    yield edit_under_dvc(project, EDITS)
+    try:
+        with small_disk(folder / "disk") as disk:
+            yield fill_disks(project, disk, count=arguments.full_disks, seed=arguments.seed)
+    except NoSmallDisk as reason:
+        print(f"full disks: left out, for this machine makes no small one: {reason}")
     yield from kill_runs(project, count=arguments.kills, seed=arguments.seed)
 
 

@@ -1,7 +1,7 @@
 """Edits under the real DVC: made while it runs a stage, refused by the stage, and not in dvc.lock."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import psutil
 
@@ -62,7 +62,7 @@ EDITS: dict[tuple[str, str], Edit] = {
 }
 
 
-def edit_under_dvc(project: Project, edits: Iterator[tuple[str, str]]) -> Tally:
+def edit_under_dvc(project: Project, edits: Iterable[tuple[str, str]]) -> Tally:
     """Run `dvc repro`, edit while a stage is at work, and run it again.
 
     Args:
