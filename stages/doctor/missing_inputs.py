@@ -20,14 +20,15 @@ _ADVICE = {
 def check_missing_inputs() -> Iterator[Finding]:
     """Yield the parameters that name a file or folder which is not there."""
     try:
-        values = read_document("params.yaml").data
+        data = read_document("params.yaml").data
     except InputError:
         return  # as `python -m schemas` says in full
     for (section, key), advice in _ADVICE.items():
-        found = values.get(section, {}).get(key) if isinstance(values.get(section), dict) else None
+        values = data.get(section) if isinstance(data, dict) else None
+        found = values.get(key) if isinstance(values, dict) else None
         if isinstance(found, str) and not Path(found).exists():
             is_tracked = Path(f"{found.rstrip('/')}.dvc").exists()
             yield Finding(
-                f"{section}.{key}: {printable(found)}: there is no such file or folder, and DVC starts nothing "
-                f"without it; {'bring it back with: dvc checkout, or dvc pull' if is_tracked else advice}"
+                f"{section}.{key}: {printable(found)}: there is no such file or folder, and DVC starts "
+                f"nothing without it; {'bring it back with: dvc checkout, or dvc pull' if is_tracked else advice}"
             )
