@@ -23,12 +23,14 @@ def check_missing_inputs() -> Iterator[Finding]:
         data = read_document("params.yaml").data
     except InputError:
         return  # as `python -m schemas` says in full
-    for (section, key), advice in _ADVICE.items():
+    for (section, key), default in _ADVICE.items():
         values = data.get(section) if isinstance(data, dict) else None
         found = values.get(key) if isinstance(values, dict) else None
         if isinstance(found, str) and not Path(found).exists():
-            is_tracked = Path(f"{found.rstrip('/')}.dvc").exists()
+            advice = default
+            if Path(f"{found.rstrip('/')}.dvc").exists():
+                advice = "bring it back with: dvc checkout, or dvc pull"
             yield Finding(
                 f"{section}.{key}: {printable(found)}: there is no such file or folder, and DVC starts "
-                f"nothing without it; {'bring it back with: dvc checkout, or dvc pull' if is_tracked else advice}"
+                f"nothing without it; {advice}"
             )
