@@ -13,7 +13,7 @@ from tests.pipeline.project import Project
 Edit = Callable[[Project], str]
 """Changes something a stage depends on, and returns what the refusal must name."""
 
-_SECONDS_TO_END = 200.0
+_SECONDS_TO_END = 600.0
 
 
 def _set(old: str, new: str, *, key: str) -> Edit:

@@ -20,7 +20,7 @@ ROOM_KIB = (0, 4, 16, 64, 256)
 """What is left: other writes fail."""
 
 _DISK_MIB = 96
-_SECONDS_TO_END = 120.0
+_SECONDS_TO_END = 600.0
 
 
 class NoSmallDisk(Exception):
