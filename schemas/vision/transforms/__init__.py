@@ -1,8 +1,8 @@
 """The `transforms` section: what happens to an image on its way to the network, in order.
 
 Names, arguments and defaults are torchvision's, but for its `size`, which is `height_px` and `width_px` here:
-DVC does not see a key of that name. An entry is a bare name (`- ToTensor`) or a name with its arguments
-(`- RandomCrop: {padding: 4}`).
+DVC does not see a key of that name; and but for AlternatingHorizontalFlip, which torchvision has not. An
+entry is a bare name (`- ToTensor`) or a name with its arguments (`- RandomCrop: {padding: 4}`).
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,11 @@ from schemas.vision.transforms.blur import GaussianBlur
 from schemas.vision.transforms.color import ColorJitter, RandomGrayscale
 from schemas.vision.transforms.crop import CenterCrop, RandomCrop, RandomResizedCrop, Resize
 from schemas.vision.transforms.erasing import RandomErasing
-from schemas.vision.transforms.flip import RandomHorizontalFlip, RandomVerticalFlip
+from schemas.vision.transforms.flip import (
+    AlternatingHorizontalFlip,
+    RandomHorizontalFlip,
+    RandomVerticalFlip,
+)
 from schemas.vision.transforms.mixing import CutMix, MixUp
 from schemas.vision.transforms.tensor import Normalize, ToTensor
 from schemas.vision.transforms.torchvision_by_name import REFUSED
@@ -28,6 +32,7 @@ from schemas.vision.transforms.trivial_augment import TrivialAugmentWide
 
 __all__ = [
     "TRANSFORMS",
+    "AlternatingHorizontalFlip",
     "CenterCrop",
     "ColorJitter",
     "CutMix",

@@ -15,7 +15,8 @@ class BatchTransform(Protocol):
     """One step on a batch."""
 
     num_draws: int
-    """Random numbers each image needs; 0 for a transform that is not random."""
+    """Random numbers each image needs; 0 for a transform that is not random. With a true `is_alternating`
+    they are those of the first epoch in all even epochs, and 1 less them in the odd ones."""
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
         """Return images (N, C, H, W) changed; draws is float64 (N, num_draws) in [0, 1)."""
@@ -46,11 +47,25 @@ class Compose:
             draws = torch.empty(len(images), 0, dtype=torch.float64)
             if transform.num_draws:
                 assert samples is not None, "a random transform draws by sample"
-                draws = torch.from_numpy(
-                    draw_uniform(self._seed, epoch, place, samples=samples, num_draws=transform.num_draws)
-                )
+                draws = self._draw(transform, place, samples=samples, epoch=epoch)
             images = transform(images, draws)
         return images.contiguous(memory_format=torch.channels_last)
+
+    def _draw(
+        self, transform: BatchTransform, place: int, *, samples: npt.NDArray[np.int64], epoch: int
+    ) -> Tensor:
+        """Return new numbers for each epoch, or those of the first and their opposites in turn."""
+        is_alternating = getattr(transform, "is_alternating", False)
+        draws = torch.from_numpy(
+            draw_uniform(
+                self._seed,
+                0 if is_alternating else epoch,
+                place,
+                samples=samples,
+                num_draws=transform.num_draws,
+            )
+        )
+        return 1 - draws if is_alternating and epoch % 2 else draws
 
 
 def seed_from(draw: float) -> int:

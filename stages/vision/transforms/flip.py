@@ -3,6 +3,16 @@
 from torch import Tensor
 
 
+class AlternatingHorizontalFlip:
+    """Mirror left and right in every other epoch, a random half of the images in the first."""
+
+    num_draws = 1
+    is_alternating = True
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        return _mirror(images, draws[:, 0] < 0.5, dim=3)
+
+
 class RandomHorizontalFlip:
     """Mirror left and right with probability p."""
 

@@ -1,10 +1,12 @@
 """Mirroring does to a batch what torchvision does to each of its images."""
 
+import numpy as np
 import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from stages.vision.transforms.flip import RandomHorizontalFlip, RandomVerticalFlip
+from stages.vision.transforms.compose import Compose
+from stages.vision.transforms.flip import AlternatingHorizontalFlip, RandomHorizontalFlip, RandomVerticalFlip
 from tests.vision.transforms.samples import draw_images, spread_evenly
 
 SHAPES = [(1, 8, 8), (3, 5, 9), (3, 9, 4), (1, 1, 7)]
@@ -29,3 +31,18 @@ def test_flips_leave_out_their_limit(p: float) -> None:
     images, draws = draw_images(1), torch.tensor([[p]], dtype=torch.float64)
     assert torch.equal(RandomHorizontalFlip(p=p)(images, draws), images)
     assert torch.equal(RandomVerticalFlip(p=p)(images, draws), images)
+
+
+def test_alternating_flips_mirror_every_image_in_every_other_epoch() -> None:
+    """The first epoch mirrors about half of the images, the next one all others, and so on."""
+    images = draw_images(200, (1, 2, 9))
+    alternate = Compose([AlternatingHorizontalFlip()], seed=3)
+
+    def find_mirrored(epoch: int) -> list[bool]:
+        changed = alternate(images, samples=np.arange(200), epoch=epoch)
+        return [torch.equal(after, before.flip(2)) for after, before in zip(changed, images, strict=True)]
+
+    first, second, third = (find_mirrored(epoch) for epoch in range(3))
+    assert 70 < sum(first) < 130
+    assert second == [not is_mirrored for is_mirrored in first]
+    assert third == first
