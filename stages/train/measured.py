@@ -34,9 +34,9 @@ def recall(memory: Path, question: Mapping[str, object], *, measure: Callable[[]
 def _read(memory: Path) -> dict[str, str]:
     """Return what was measured before; nothing if there is nothing, or it is damaged."""
     try:
-        text = memory.read_text(encoding="utf-8")
-        known: dict[str, str] = json.loads(text)["answers"]
-        return known if _format(known) == text else {}
+        data = memory.read_bytes()
+        known: dict[str, str] = json.loads(data)["answers"]
+        return known if _format(known).encode() == data else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
