@@ -91,7 +91,7 @@ def build_states(params: Params) -> Iterator[tuple[str, TrainingState]]:
 
 def begin(network: nn.Module, optimizer: optim.Optimizer, form: ImageForm) -> TrainingState:
     """Return a state after one step, with a best epoch in it."""
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     images = torch.zeros(2, form.num_channels, form.height_px, form.width_px)
     network(images.contiguous(memory_format=torch.channels_last)).square().mean().backward()
     optimizer.step()
