@@ -43,3 +43,28 @@ def write_photographs(folder: Path, number: int, *, num_classes: int = 4, qualit
         _, data = cv2.imencode(".jpg", make_photograph(i), [cv2.IMWRITE_JPEG_QUALITY, quality])
         num_bytes += path.write_bytes(data.tobytes())
     return num_bytes
+
+
+def write_many_photographs(
+    folder: Path, number: int, *, num_classes: int = 4, num_distinct: int = 200, quality: int = 88
+) -> int:
+    """Write photographs as `write_photographs` does, in a tenth of the time; return how many bytes they take.
+
+    Each is two of a few hundred laid over each other, one of them shifted, the other one turned over: no two
+    look alike.
+    """
+    distinct = [make_photograph(seed) for seed in range(num_distinct)]
+    generator = np.random.default_rng(0)
+    num_bytes = 0
+    for i in range(number):
+        first, second = generator.choice(num_distinct, 2, replace=False)
+        shift = tuple(generator.integers(0, distinct[0].shape[:2]).tolist())
+        shifted = np.roll(distinct[first], shift, axis=(0, 1))
+        turned = distinct[second][:: -1 if i % 2 else 1, :: 1 if i % 2 else -1]
+        share = float(generator.uniform(0.35, 0.65))
+        mixed = cv2.addWeighted(shifted, 1.35 * share, turned, 1.35 * (1 - share), -44)
+        path = folder / f"class-{i % num_classes}" / f"{i:06}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _, data = cv2.imencode(".jpg", mixed, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        num_bytes += path.write_bytes(data.tobytes())
+    return num_bytes

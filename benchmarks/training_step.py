@@ -5,24 +5,29 @@
 `plain` is what people write: float32, NCHW. `hand-tuned` is what is commonly advised for a processor:
 channels_last, bfloat16 autocast, a fused optimizer. Both pool after ReLU, as is customary; `hand-tuned, pools
 first` pools before it, as darkroom does: the same values from a quarter of the work. Same AdamW,
-cross-entropy and batch in memory. darkroom alone computes deterministically.
+cross-entropy and batch in memory. darkroom alone computes deterministically, and keeps memory that it frees.
+Each has a process of its own, and they take turns.
 """
 
 import argparse
 import os
+import statistics
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
-from benchmarks.timing import measure_alternately, print_table
+from benchmarks.timing import Seconds, in_own_process, print_table
 from schemas.shared.image import ImageForm
 from schemas.train.optimizer import Optimizer
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from stages.params.read import read_params
+from stages.shared.memory import keep_freed_memory
 from stages.train.loop import Training, train_steps
 from stages.train.losses.cross_entropy import CrossEntropy
 from stages.train.optimizer import build_optimizer
@@ -34,38 +39,47 @@ from stages.vision.runtime import make_deterministic
 
 SIDE_PX, NUM_CLASSES = 32, 10
 CHANNELS = (32, 64, 128)
+WANTED = {"plain": 2.5, "hand-tuned": 1.1, "hand-tuned, pools first": None}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training_step", description=__doc__)
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=10, help="steps of each measurement")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=5, help="steps of each measurement")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
-    torch.set_num_threads(os.cpu_count() or 1)
+    settings = (arguments.batch_size, arguments.steps, arguments.threads)
+    seconds: dict[str, list[Seconds]] = {name: [] for name in CONTESTANTS}
+    with ExitStack() as processes:
+        calls = {
+            name: processes.enter_context(in_own_process(partial(build, name, *settings)))
+            for name in CONTESTANTS
+        }
+        for round_number in range(arguments.rounds + 1):
+            for name, call in calls.items():
+                taken = call()
+                if round_number:  # the first one prepares what the others use
+                    seconds[name].append(taken)
+    print(f"{arguments.steps} steps of {arguments.batch_size} images, {arguments.threads} threads")
+    for kind in Seconds._fields:
+        of_kind = {name: [getattr(each, kind) for each in values] for name, values in seconds.items()}
+        print(f"\nby the {kind}:")
+        print_table(of_kind, base="darkroom")
+        for base, wanted in WANTED.items():
+            ratios = [slow / fast for slow, fast in zip(of_kind[base], of_kind["darkroom"], strict=True)]
+            line = f"darkroom is {statistics.median(ratios):.2f} times as fast as {base}"
+            print(line + (f" (wanted: {wanted})" if wanted else ""))
+
+
+def build(name: str, batch_size: int, num_steps: int, threads: int) -> Callable[[], None]:
+    """Return a contestant's loop over a batch in memory, in the process that it is to run in."""
+    torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(arguments.batch_size, 3, SIDE_PX, SIDE_PX, generator=generator)
-    labels = torch.randint(NUM_CLASSES, (arguments.batch_size,), generator=generator)
-    contestants: dict[str, Callable[[], object]] = {
-        "plain": build_plain(images, labels, num_steps=arguments.steps),
-        "hand-tuned": build_hand_tuned(images, labels, num_steps=arguments.steps),
-        "hand-tuned, pools first": build_hand_tuned(
-            images, labels, num_steps=arguments.steps, pools_first=True
-        ),
-        "darkroom": build_ours(images, labels, num_steps=arguments.steps),
-    }
-    seconds = measure_alternately(contestants, rounds=arguments.rounds)
-    print(f"{arguments.steps} steps of {arguments.batch_size} images, {torch.get_num_threads()} threads")
-    for base in ("plain", "hand-tuned"):
-        print_table(seconds, base=base)
-        print()
-    for base, wanted in (("plain", 2.5), ("hand-tuned", 1.1), ("hand-tuned, pools first", None)):
-        ratios = [slow / fast for slow, fast in zip(seconds[base], seconds["darkroom"], strict=True)]
-        middle = sorted(ratios)[len(ratios) // 2]
-        print(
-            f"darkroom is {middle:.2f} times as fast as {base}" + (f" (wanted: {wanted})" if wanted else "")
-        )
+    images = torch.randn(batch_size, 3, SIDE_PX, SIDE_PX, generator=generator)
+    labels = torch.randint(NUM_CLASSES, (batch_size,), generator=generator)
+    return CONTESTANTS[name](images, labels, num_steps=num_steps)
 
 
 def build_layers(*, pools_first: bool = False) -> nn.Sequential:
@@ -119,6 +133,7 @@ def build_hand_tuned(
 
 def build_ours(images: Tensor, labels: Tensor, *, num_steps: int) -> Callable[[], None]:
     """Return darkroom's own loop over the same batch: all that its steps do, sums and schedule too."""
+    keep_freed_memory()  # as the stage does when it starts
     numerics = Numerics(threads=torch.get_num_threads(), precision="bfloat16")
     torch.manual_seed(0)
     network = build_network(
@@ -173,6 +188,14 @@ class _NoImages:
 
     def set_epoch(self, epoch: int) -> None:
         """Take note of nothing."""
+
+
+CONTESTANTS: dict[str, Callable[..., Callable[[], None]]] = {
+    "plain": build_plain,
+    "hand-tuned": build_hand_tuned,
+    "hand-tuned, pools first": partial(build_hand_tuned, pools_first=True),
+    "darkroom": build_ours,
+}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from hypothesis import settings
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 # What worker processes import, loaded once for all tests, from here: tests run in other folders.
-multiprocessing.get_context("forkserver").set_forkserver_preload(["stages.prepare_dataset.ingest"])
+multiprocessing.get_context("forkserver").set_forkserver_preload(["stages.prepare_dataset.reading"])
 multiprocessing.forkserver.ensure_running()
 
 settings.register_profile("darkroom", deadline=None)  # how long an example takes says how busy the machine is

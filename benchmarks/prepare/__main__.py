@@ -3,11 +3,11 @@
 `python -m benchmarks.prepare` compares, in turns:
 
 - from the CIFAR-10 archive to packed pixels: one pass of torchvision's ImageFolder under a DataLoader over
-the same
-  files unpacked, and bare cv2.imdecode on the same bytes in as many processes;
-- photographs of 500 x 375, generated, to 224 and to 64 pixels: Pillow's and torchvision's ways; - a run
-after one image in a hundred changed, beside a run from nothing; - 10,000 and 100,000 small images in an
-archive: seconds an image, and peak memory of the stage and of each worker.
+  the same files unpacked, and bare cv2.imdecode on the same bytes in as many processes;
+- photographs of 500 x 375, generated, to 224 and to 64 pixels: Pillow's and torchvision's ways;
+- a run after one image in a hundred changed, beside a run from nothing;
+- 10,000 and 100,000 small images in an archive: seconds an image, and peak memory of the stage, of each
+  worker, and of all processes together (PSS: what they share counts once).
 """
 
 import argparse
@@ -24,7 +24,7 @@ from torchvision import io as torch_io
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import InterpolationMode, v2
 
-from benchmarks.photographs import write_photographs
+from benchmarks.photographs import write_many_photographs, write_photographs
 from benchmarks.prepare.contestants import (
     ROOT,
     WORKERS,
@@ -54,6 +54,13 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*parts, []], help="default: all")
     parser.add_argument("--archive", type=Path, default=ROOT.parent / "shared/data/cifar10.zip")
     parser.add_argument("--num-photos", type=int, default=2000, help="default: %(default)s")
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=20_000,
+        help="photographs of which one in a hundred changes (default: %(default)s: of fewer, starting Python "
+        "takes longer than decoding)",
+    )
     parser.add_argument("--num-small", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     arguments = parser.parse_args()
@@ -109,8 +116,9 @@ def compare_photographs(folder: Path, arguments: argparse.Namespace) -> None:
 def compare_incremental(folder: Path, arguments: argparse.Namespace) -> None:
     """Compare a run after 1 % of the photographs changed with one from nothing."""
     source = folder / "photographs"
-    write_photographs(source, arguments.num_photos)
+    num_bytes = write_many_photographs(source, arguments.images)
     files = sorted(source.rglob("*.jpg"))
+    print(f"{len(files):,} photographs of 500 x 375, {num_bytes // len(files):,} bytes each")
     changes = iter(range(10**6))
 
     def change() -> None:
@@ -133,17 +141,19 @@ def compare_incremental(folder: Path, arguments: argparse.Namespace) -> None:
 
 def measure_scale(folder: Path, arguments: argparse.Namespace) -> None:
     """Print time and memory by the number of images."""
-    print(f"{'images':>9}  {'seconds':>8}  {'us an image':>11}  {'stage':>8}  {'a worker':>8}")
+    print(
+        f"{'images':>9}  {'seconds':>8}  {'us an image':>11}  {'stage':>8}  {'a worker':>8}  {'together':>8}"
+    )
     for number in arguments.num_small:
         archive = folder / f"{number}.zip"
         write_small_images(archive, number)
         project = make_project(folder / str(number), source=archive, side_px=28)
         start = time.perf_counter()
-        stage, worker = watch_memory(project)
+        stage, worker, together = watch_memory(project)
         seconds = time.perf_counter() - start
         print(
             f"{number:9,}  {seconds:8.2f}  {seconds / number * 1e6:11.1f}  "
-            f"{stage / 2**20:5.0f} MB  {worker / 2**20:5.0f} MB"
+            f"{stage / 2**20:5.0f} MB  {worker / 2**20:5.0f} MB  {together / 2**20:5.0f} MB"
         )
         archive.unlink()
 

@@ -54,7 +54,7 @@ def run_stage(project: Path, *, fresh: bool = True) -> None:
 
 def pack(source_path: Path, folder: Path, color: Color, side_px: int) -> None:
     """Read, decode, measure and pack all images of a source."""
-    start_early("stages.prepare_dataset.ingest")
+    start_early("stages.prepare_dataset.reading")
     shutil.rmtree(folder, ignore_errors=True)
     source = open_source(source_path)
     collection = collect_images(source.list_entries(), name="", is_archive=source_path.is_file())

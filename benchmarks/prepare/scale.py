@@ -25,8 +25,11 @@ def write_small_images(path: Path, number: int) -> None:
             archive.writestr(f"class-{i % 10}/{i:07}.jpg", data.tobytes())
 
 
-def watch_memory(project: Path) -> tuple[int, int]:
-    """Run the stage, and return the most memory in bytes that it and that any of its workers held."""
+def watch_memory(project: Path) -> tuple[int, int, int]:
+    """Run the stage, and return the most memory in bytes that it, any of its workers and all together held.
+
+    All together: the sum of what each has of its own and its share of what several have (PSS).
+    """
     shutil.rmtree(project / "data", ignore_errors=True)
     stage = subprocess.Popen(
         [sys.executable, "-m", "stages.prepare_dataset"],
@@ -36,12 +39,16 @@ def watch_memory(project: Path) -> tuple[int, int]:
         start_new_session=True,
     )
     peaks: dict[int, int] = {}
+    most_together = 0
     while stage.poll() is None:
-        for pid in _members(stage.pid):
-            peaks[pid] = max(peaks.get(pid, 0), _peak_bytes(pid))
+        members = _members(stage.pid)
+        for pid in members:
+            peaks[pid] = max(peaks.get(pid, 0), _read_bytes(pid, "status", "VmHWM:"))
+        together = sum(_read_bytes(pid, "smaps_rollup", "Pss:") for pid in members)
+        most_together = max(most_together, together)
         time.sleep(0.02)
     assert stage.returncode == 0
-    return peaks.pop(stage.pid), max(peaks.values())
+    return peaks.pop(stage.pid), max(peaks.values()), most_together
 
 
 def _members(session: int) -> list[int]:
@@ -57,9 +64,10 @@ def _members(session: int) -> list[int]:
     return members
 
 
-def _peak_bytes(pid: int) -> int:
+def _read_bytes(pid: int, file: str, field: str) -> int:
+    """Return what the system says of a process; 0 of one that has just ended."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0)

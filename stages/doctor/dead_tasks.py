@@ -12,6 +12,7 @@ from typing import Any
 from stages.doctor.finding import Finding
 from stages.doctor.processes import is_alive
 from stages.shared.errors import InputError
+from stages.shared.text import printable
 
 _TASK = "dvc.repo.experiments.queue.tasks.run_exp"
 
@@ -51,7 +52,8 @@ def _kill(name: str) -> None:
         check=False,
     )
     if done.returncode:
-        raise InputError(f"queue: {name}: dvc queue kill failed: {done.stderr.strip().splitlines()[-1:]}")
+        reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        raise InputError(f"queue: {name}: dvc queue kill failed: {printable(reason)}")
 
 
 def _read(path: Path) -> dict[str, Any]:

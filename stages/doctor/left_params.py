@@ -50,10 +50,11 @@ def _is_clean_to_git(found: str | None) -> bool:
 
 def _describe_difference() -> str:
     """Name some parameters that differ from the committed ones."""
-    text = ask_git("show", f"HEAD:./{_PARAMS}")
-    before, now = (
-        dict(leaves("", document.data)) for document in (parse_yaml(text or ""), read_document(_PARAMS))
-    )
+    found = read_document(_PARAMS)
+    if found.problems or not isinstance(found.data, dict):
+        return "it damaged"
+    committed = parse_yaml(ask_git("show", f"HEAD:./{_PARAMS}") or "")
+    before, now = (dict(leaves("", document.data)) for document in (committed, found))
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     named = [f"{key.lstrip('.')} {now.get(key)} for {before.get(key)}" for key in changed[:_NUM_NAMED]]
     more = [f"{len(changed) - _NUM_NAMED} more"] if len(changed) > _NUM_NAMED else []

@@ -1,5 +1,6 @@
 """What images come from: something that lists files and reads them. Its kinds stand in `sources/`."""
 
+import os
 from typing import Protocol
 
 from stages.shared.text import printable
@@ -38,6 +39,14 @@ class Source(FileReader, Protocol):
 
         Raises:
             InputError: A folder cannot be listed.
+        """
+        ...
+
+    def look_at(self, path: str) -> os.stat_result | None:
+        """Return what the file system says of a file, or of the archive it is in, without reading it.
+
+        None where that does not say whether its bytes are still the same: it is a link, no regular file, not
+        there, or in an archive that was unpacked.
         """
         ...
 

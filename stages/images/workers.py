@@ -2,120 +2,24 @@
 
 import multiprocessing
 import signal
-import sys
-import time
-import traceback
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, SpawnContext
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic
 
 import numpy as np
-import numpy.typing as npt
 
+from stages.images.messages import send_large
+from stages.images.serving import TASKS_AHEAD, serve
+from stages.images.work import Bytes, ItemT, NotYet, ResultT, Task, Watch, Work
 from stages.shared.errors import InputError
-from stages.shared.stopping import follow_parent
-
-_TASKS_AHEAD = 2
-"""What each process has at hand: the task it works on, and the next."""
 
 _MAX_STARTS = 3
 """How often a task that ends its process without touching an item is tried."""
-
-Bytes = npt.NDArray[np.uint8]
-
-ItemT = TypeVar("ItemT")
-ResultT = TypeVar("ResultT")
-_ItemT_contra = TypeVar("_ItemT_contra", contravariant=True)
-_ResultT_co = TypeVar("_ResultT_co", covariant=True)
-
-
-class Task(NamedTuple, Generic[ItemT]):
-    """Some items that one process works on."""
-
-    items: Sequence[ItemT]
-
-    shared: Any = None
-    """What all of them need, such as the archive that they stand in. It may be large: it is pickled for a
-    process when this object is another one than that of the task before, and not with every task."""
-
-
-class NotYet(NamedTuple):
-    """Stands among tasks where there is none at the moment."""
-
-    descriptor: int
-    """Of a file that can be read from when it is worth asking again."""
-
-
-class Watch:
-    """Where a process notes what it is at, for its parent to see when it crashes or hangs."""
-
-    def __init__(self, notes: Any) -> None:
-        self._notes = notes  # a shared array of [item, since when]
-
-    def begin(self, item: int) -> None:
-        """Note that an item of the task is begun; there is no time limit yet."""
-        self._notes[1] = np.inf
-        self._notes[0] = item
-
-    def start_clock(self) -> None:
-        """Have the time limit count from now on."""
-        self._notes[1] = time.monotonic()
-
-    def rest(self) -> None:
-        """Note that no item is at work."""
-        self._notes[0] = -1
-        self._notes[1] = np.inf
-
-    @property
-    def item(self) -> int:
-        """Return the item that is at work, -1 for none."""
-        return int(self._notes[0])
-
-    def has_exceeded(self, max_seconds: float) -> bool:
-        """Return whether the item at work takes longer than it may."""
-        return time.monotonic() - float(self._notes[1]) > max_seconds
-
-
-class Work(Protocol[_ItemT_contra, _ResultT_co]):
-    """What the processes do. It is sent to each of them once, so it must be possible to pickle it."""
-
-    slot_bytes: int
-    """Room for the bytes that a task gives back."""
-
-    max_seconds: float
-    """How long one item may take once its clock is started."""
-
-    max_memory_bytes: int
-    """How much more memory than at its start a process may ask for; kept on Linux only."""
-
-    def start(self) -> None:
-        """Make ready, in the process."""
-        ...
-
-    def run(
-        self,
-        items: Sequence[_ItemT_contra],
-        *,
-        shared: Any,
-        failed: Mapping[int, str],
-        watch: Watch,
-        slot: Bytes,
-    ) -> tuple[_ResultT_co, int]:
-        """Do one task and return its result and how many bytes of the slot are used.
-
-        Args:
-            items: Those of the task.
-            shared: What the task says that all of them need.
-            failed: Items that may not be touched again, with what became of the process that did.
-            watch: To be told before each item.
-            slot: uint8 array (slot_bytes,) to fill.
-        """
-        ...
 
 
 def spread(
@@ -150,7 +54,7 @@ def spread(
             has_news = len(done) > num_done
             not_yet: list[int] = []
             for process in _least_busy(crew):
-                if num_sent - num_yielded >= 2 * _TASKS_AHEAD * workers:
+                if num_sent - num_yielded >= 2 * TASKS_AHEAD * workers:
                     break
                 task = next(waiting, None)
                 if isinstance(task, NotYet):
@@ -220,8 +124,8 @@ class _Process(Generic[ItemT, ResultT]):
         self._start()
 
     def _start(self) -> None:
-        memory = self._context.RawArray("B", _TASKS_AHEAD * self._work.slot_bytes)
-        self._slots = np.frombuffer(memory, dtype=np.uint8).reshape(_TASKS_AHEAD, -1)
+        memory = self._context.RawArray("B", TASKS_AHEAD * self._work.slot_bytes)
+        self._slots = np.frombuffer(memory, dtype=np.uint8).reshape(TASKS_AHEAD, -1)
         notes = self._context.RawArray("d", 2)
         self._watch = Watch(notes)
         self._watch.rest()
@@ -229,7 +133,7 @@ class _Process(Generic[ItemT, ResultT]):
         self._shared: Any = None
         self.connection, theirs = self._context.Pipe()
         self._process = self._context.Process(
-            target=_serve, args=(theirs, self._work, memory, notes), daemon=True
+            target=serve, args=(theirs, self._work, memory, notes), daemon=True
         )
         self._process.start()
         theirs.close()
@@ -244,11 +148,11 @@ class _Process(Generic[ItemT, ResultT]):
         items, shared = given.task
         is_other = shared is not self._shared
         with suppress(OSError):  # it may just have died; that is seen when its results are asked for
-            self.connection.send(
-                (self._next_slot, items, given.failed, is_other, shared if is_other else None)
-            )
+            self.connection.send((self._next_slot, items, given.failed, is_other))
+            if is_other:
+                send_large(self.connection, shared)
         self._shared = shared
-        self._next_slot = (self._next_slot + 1) % _TASKS_AHEAD
+        self._next_slot = (self._next_slot + 1) % TASKS_AHEAD
 
     def collect(self) -> Iterator[tuple[int, tuple[ResultT, Bytes]]]:
         """Yield the results that are there, by the numbers of their tasks; start it anew if it is gone."""
@@ -306,45 +210,7 @@ class _Process(Generic[ItemT, ResultT]):
 
 def _least_busy(crew: Sequence[_Process[ItemT, ResultT]]) -> Iterator[_Process[ItemT, ResultT]]:
     """Yield a process for each task that can be given, evenly."""
-    for num_tasks in range(_TASKS_AHEAD):
+    for num_tasks in range(TASKS_AHEAD):
         for process in crew:
             if len(process.tasks) == num_tasks:
                 yield process
-
-
-def _serve(connection: Connection, work: Work[Any, Any], memory: Any, notes: Any) -> None:
-    """Be one of the processes: run tasks until the parent is gone."""
-    follow_parent()
-    slots = np.frombuffer(memory, dtype=np.uint8).reshape(_TASKS_AHEAD, -1)
-    watch = Watch(notes)
-    work.start()
-    _limit_memory(work.max_memory_bytes)
-    shared: Any = None
-    with suppress(EOFError, OSError):  # the parent has gone, or has had enough
-        while True:
-            slot, items, failed, is_other, other = connection.recv()
-            if is_other:
-                shared = other
-                _limit_memory(work.max_memory_bytes)  # an archive's table is not the items' fault
-            answer: Any
-            try:
-                answer = slot, *work.run(items, shared=shared, failed=failed, watch=watch, slot=slots[slot])
-            except InputError as error:
-                answer = error
-            except Exception:  # a bug of ours: the parent is to fail by it
-                answer = traceback.format_exc()
-            watch.rest()
-            connection.send(answer)
-
-
-def _limit_memory(num_bytes: int) -> None:
-    """Have every request for more memory than that fail, instead of the whole machine running out of it."""
-    if sys.platform != "linux":
-        return
-    import resource
-    from pathlib import Path
-
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + num_bytes
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (limit if hard < 0 else min(limit, hard), hard))

@@ -25,7 +25,7 @@ exit status:
   0    every file was answered
   1    nothing was: no usable checkpoint, device or output
   2    the command line is wrong
-  {SOME_FILES_FAILED}    some files could not be read; their lines say why in the column error
+  {SOME_FILES_FAILED}    some files could not be read; each one's `error` says why
 
   find photos -name '*.jpg' -print0 | python -m stages.predict -0 - --output answers.csv
   python -m stages.predict photos.zip --format jsonl | jq -r 'select(.probability < 0.9) | .path'

@@ -14,7 +14,7 @@ from stages.images.image_names import find_clutter, has_image_suffix
 from stages.images.source import FileReader, Source
 from stages.images.sources import is_archive, open_archive
 from stages.images.sources.folder import FolderSource
-from stages.images.workers import NotYet
+from stages.images.work import NotYet
 from stages.predict.readers import NamedFiles, Nothing, explain_missing, read_here
 from stages.shared.errors import InputError
 from stages.shared.text import printable

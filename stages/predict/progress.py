@@ -4,10 +4,11 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 _SECONDS_BETWEEN_LINES = 30.0
 
@@ -16,20 +17,18 @@ class PredictProgress:
     """Counts files; shows how many there are, as far as is known, files per second and the time left."""
 
     def __init__(
-        self, num_files: Callable[[], int | None], *, shares_terminal: bool, console: Console | None = None
+        self, num_files: Callable[[], int | None], *, shares_terminal: bool, console: "Console | None" = None
     ) -> None:
         """Take what tells how many files there are, and whether the answers go to the same terminal."""
         self._num_files = num_files
         self.num_done = 0
         self._started = self._last_line = time.perf_counter()
-        self._console = console or Console(file=sys.stderr)
         self._bar: Progress | None = None
-        self._task = TaskID(0)
+        self._task: TaskID
         self._is_quiet = shares_terminal
-        if self._console.is_terminal and not shares_terminal:
-            self._bar = Progress(
-                BarColumn(), TextColumn("{task.description}"), console=self._console, transient=True
-            )
+        is_terminal = console.is_terminal if console else sys.stderr.isatty()
+        if is_terminal and not shares_terminal:
+            self._bar = _build_bar(console)
             self._task = self._bar.add_task("", total=None)
 
     def __enter__(self) -> Self:
@@ -71,3 +70,13 @@ class PredictProgress:
             f"{self.num_done:,} of {total:,} files  {self.speed:,.0f} a second  "
             f"{seconds // 60}:{seconds % 60:02} left"
         )
+
+
+def _build_bar(console: "Console | None") -> "Progress":
+    """Return the bar for a terminal."""
+    # Only where there is one: rich takes a quarter of a second to import.
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = console or Console(file=sys.stderr)
+    return Progress(BarColumn(), TextColumn("{task.description}"), console=console, transient=True)

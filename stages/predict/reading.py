@@ -12,7 +12,8 @@ from stages.images.decode import DEFAULT_LIMITS, Decoder
 from stages.images.refusals import note_refusal
 from stages.images.resize import Pixels, resize_image
 from stages.images.source import FileReader
-from stages.images.workers import Bytes, NotYet, Task, Watch, spread
+from stages.images.work import Bytes, NotYet, Task, Watch
+from stages.images.workers import spread
 from stages.predict.inputs import AskedFile
 
 # Large enough that handing over a task costs little beside it, small enough to keep memory flat.

@@ -116,6 +116,8 @@ def report(
         file=sys.stderr,
     )
     if num_failed:
-        print(f"predict: files without an answer: {num_failed:,}; the column error says why", file=sys.stderr)
+        print(
+            f"predict: files without an answer: {num_failed:,}; each one's `error` says why", file=sys.stderr
+        )
     if num_passed_over:
         print(f"predict: files without an image's suffix, passed over: {num_passed_over:,}", file=sys.stderr)

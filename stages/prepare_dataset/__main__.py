@@ -18,7 +18,7 @@ def main() -> None:
     from stages.images.workers import start_early
 
     # What the processes need is loaded while this one loads what it needs.
-    start_early("stages.prepare_dataset.ingest")
+    start_early("stages.prepare_dataset.reading")
     from stages.prepare_dataset.stage import prepare
 
     prepare(params, take_inputs("prepare-dataset", params, read_params))

@@ -12,7 +12,8 @@ from schemas.prepare_dataset.audit import Audit
 from stages.images.resize import Pixels
 from stages.prepare_dataset.audit import IMAGE_KINDS, Finding, Findings
 from stages.prepare_dataset.found_images import FoundImage
-from stages.prepare_dataset.store import PixelStore, Places
+from stages.prepare_dataset.known import Places
+from stages.prepare_dataset.store import PixelStore
 
 _TILE_PX = 112
 _GAP_PX = 10

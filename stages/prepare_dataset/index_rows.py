@@ -24,6 +24,8 @@ class LeftOut(NamedTuple):
 
 _USED = LeftOut("used", "")
 
+_ROWS_PER_BLOCK = 4096
+
 
 def describe_images(
     images: Sequence[FoundImage],
@@ -42,23 +44,28 @@ def describe_images(
         splits: Of the images that are used, in their order: places in SPLIT_NAMES.
         left_out: The rows of those that are not.
     """
-    remaining = iter(splits)
-    for row, image in enumerate(images):
-        measured = fingerprints[row]
-        status, reason = left_out.get(row, _USED)
-        first = int(units.first[row])
-        yield IndexRow(
-            path=printable(image.path),
-            label=image.label,
-            split=SPLIT_NAMES[next(remaining)] if status == "used" else "",
-            status=status,
-            reason=reason,
-            group=printable(images[first].path) if first in units.members else "",
-            sha256=measured["sha256"].tobytes().hex(),
-            phash=f"{int(measured['phash']):016x}",
-            height_px=str(measured["height_px"]),
-            width_px=str(measured["width_px"]),
-        )
+    remaining = map(SPLIT_NAMES.__getitem__, splits)
+    for start in range(0, len(images), _ROWS_PER_BLOCK):
+        rows = slice(start, start + _ROWS_PER_BLOCK)
+        measured = fingerprints[rows]
+        columns = (measured[name].tolist() for name in ("phash", "height_px", "width_px"))
+        hashes = measured["sha256"].tobytes().hex()
+        firsts = units.first[rows].tolist()
+        for place, (first, phash, height_px, width_px) in enumerate(zip(firsts, *columns, strict=True)):
+            image = images[start + place]
+            status, reason = left_out.get(start + place, _USED)
+            yield IndexRow(
+                path=printable(image.path),
+                label=image.label,
+                split=next(remaining) if status == "used" else "",
+                status=status,
+                reason=reason,
+                group=printable(images[first].path) if first in units.members else "",
+                sha256=hashes[64 * place : 64 * place + 64],
+                phash=f"{phash:016x}",
+                height_px=str(height_px),
+                width_px=str(width_px),
+            )
 
 
 def describe_undecodable(images: Sequence[FoundImage], reasons: Mapping[int, str]) -> Iterator[IndexRow]:

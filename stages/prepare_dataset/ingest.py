@@ -1,45 +1,33 @@
-"""Every image read, decoded unless an earlier run did, and measured; spread over processes."""
+"""What is known of every image: by its unchanged file, by its bytes, or by decoding it."""
 
-import hashlib
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
-from pathlib import Path
-from typing import NamedTuple
+from itertools import chain
+from typing import BinaryIO
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from schemas.shared.image import ImageForm
-from stages.images.decode import DecodeLimits, Decoder
-from stages.images.refusals import note_refusal
-from stages.images.resize import resize_image
+from stages.images.decode import DecodeLimits
 from stages.images.source import Source
-from stages.images.workers import Bytes, Task, Watch, spread
+from stages.images.work import Bytes, Task
+from stages.images.workers import spread
 from stages.prepare_dataset.details import Details
-from stages.prepare_dataset.fingerprint import (
-    FINGERPRINT,
-    MEASURED,
-    SIDE_PX,
-    Fingerprints,
-    Measured,
-    measure_images,
-    shrink,
-)
-from stages.prepare_dataset.found_images import FoundImage
+from stages.prepare_dataset.fingerprint import DETAILS, FINGERPRINT, MEASURED, Fingerprints, Measured
+from stages.prepare_dataset.found_images import FoundImages
+from stages.prepare_dataset.known import PLACE, Known, Places, find_known
 from stages.prepare_dataset.pack import shape_of
-from stages.prepare_dataset.store import PLACE, PixelStore, Places
+from stages.prepare_dataset.reading import NEW, NONE, Reading, TaskResult, most_per_task
+from stages.prepare_dataset.seen import SeenFiles
+from stages.prepare_dataset.store import PixelStore
 
-# Large enough that handing over a task costs little beside it, small enough to keep memory flat.
-_IMAGES_PER_TASK = 256
-_BYTES_PER_TASK = 4 * 2**20
+_TASKS_PER_WORKER = 4
+"""At least, where few images are read, so that all processes have some of them."""
 
-_NONE = -1
-"""In `TaskResult.known`: there are no pixels."""
-_NEW = -2
-"""In `TaskResult.known`: the pixels are the next ones of the task."""
+_ROWS_PER_BLOCK = 4096
+
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -82,7 +70,7 @@ class Ingested:
 
 
 def ingest_images(
-    images: Sequence[FoundImage],
+    images: FoundImages,
     source: Source,
     store: PixelStore,
     *,
@@ -90,7 +78,7 @@ def ingest_images(
     limits: DecodeLimits,
     workers: int,
 ) -> Ingested:
-    """Read every image, and put the pixels of those that are not there yet into the store.
+    """Learn of every image, and put the pixels of those that are not there yet into the store.
 
     Args:
         images: What to read.
@@ -98,124 +86,87 @@ def ingest_images(
         store: Where pixels are kept.
         form: What the pixels are brought to.
         limits: What is not decoded.
-        workers: How many processes.
+        workers: How many processes, at most.
     """
-    places = np.empty(len(images), dtype=PLACE)
-    fingerprints = np.zeros(len(images), dtype=FINGERPRINT)
-    reasons: dict[int, str] = {}
+    seen = SeenFiles(store.seen)
+    states = seen.look_at(source, images.paths)
     known = store.read_known()
-    work = _Ingestion(form, limits, store.known)
-    start = num_decoded = 0
+    known_rows = np.full(len(images), NONE)
+    same, digests = seen.find(states)
+    known_rows[same] = find_known(known, digests)
+    del same, digests  # as large as what is kept of the images
     with store.details.open("wb") as details:
-        done = spread(work, _cut_tasks(images, source, form), workers=workers)
-        for result, pixels in chain.from_iterable(done):
-            measured = np.zeros(len(result.known), dtype=MEASURED)
-            new, old = result.known == _NEW, result.known >= 0
-            rows = slice(start, start + len(measured))
-            places[rows]["pack"][result.known == _NONE] = -1
-            places[rows][old] = known["place"][result.known[old]]
-            measured[old] = known["measured"][result.known[old]]
-            measured[new] = np.frombuffer(result.measured, dtype=MEASURED)
-            places[rows][new] = store.append(measured[new], pixels.reshape(-1, *shape_of(form)))
-            fingerprints[rows] = measured["fingerprint"]
-            details.write(measured["details"].tobytes())
-            reasons |= {start + item: reason for item, reason in result.reasons.items()}
-            start = rows.stop
-            num_decoded += int(new.sum())
+        record = _Record(len(images), known, store, details, shape_of(form))
+        for start in range(0, len(images), _ROWS_PER_BLOCK):
+            rows = start + np.flatnonzero(known_rows[start : start + _ROWS_PER_BLOCK] >= 0)
+            record.take_over(rows, known_rows[rows])
+        unread = np.flatnonzero(known_rows < 0)
+        num_per_task = min(most_per_task(form), -(-len(unread) // (_TASKS_PER_WORKER * workers)))
+        if len(unread):
+            tasks = _cut_tasks(images, unread, source, num_per_task=num_per_task)
+            num_tasks = -(-len(unread) // num_per_task)
+            done = spread(Reading(form, limits, store.known), tasks, workers=min(workers, num_tasks))
+            start = 0
+            for result, pixels in chain.from_iterable(done):
+                record.add(unread[start : start + len(result.known)], result, pixels)
+                start += len(result.known)
     store.finish_pack()
+    places, fingerprints = record.places, record.fingerprints
+    states[places["pack"] < 0] = 0
+    seen.write(states, fingerprints["sha256"])
     return Ingested(
-        places, fingerprints, Details(store.details, np.arange(len(images))), reasons, num_decoded
+        places,
+        fingerprints,
+        Details(store.details, np.arange(len(images))),
+        record.reasons,
+        record.num_decoded,
     )
 
 
-def _cut_tasks(images: Sequence[FoundImage], source: Source, form: ImageForm) -> Iterator[Task[str]]:
+def _cut_tasks(images: FoundImages, rows: Rows, source: Source, *, num_per_task: int) -> Iterator[Task[str]]:
     """Yield the paths of some images at a time."""
-    paths = (image.path for image in images)
-    while some := list(islice(paths, _images_per_task(form))):
-        yield Task(some, source)
+    for start in range(0, len(rows), num_per_task):
+        yield Task(list(images.paths.take(rows[start : start + num_per_task])), source)
 
 
-def _images_per_task(form: ImageForm) -> int:
-    return max(1, min(_IMAGES_PER_TASK, _BYTES_PER_TASK // int(np.prod(shape_of(form)))))
+class _Record:
+    """What is known of the images so far."""
 
-
-class TaskResult(NamedTuple):
-    """What became of the images of a task."""
-
-    known: npt.NDArray[np.int64]
-    """For each: its row in the table of known images, _NEW or _NONE."""
-
-    measured: bytes
-    """MEASURED of those that are new."""
-
-    reasons: dict[int, str]
-    """Why those without pixels have none."""
-
-
-class _Ingestion:
-    """What the processes do."""
-
-    def __init__(self, form: ImageForm, limits: DecodeLimits, known: Path) -> None:
-        self._form = form
-        self._limits = limits
+    def __init__(
+        self, num_images: int, known: Known, store: PixelStore, details: BinaryIO, shape: tuple[int, int, int]
+    ) -> None:
+        self.places = np.empty(num_images, dtype=PLACE)
+        self.fingerprints = np.zeros(num_images, dtype=FINGERPRINT)
+        self.reasons: dict[int, str] = {}
+        self.num_decoded = 0
         self._known = known
-        self.slot_bytes = _images_per_task(form) * int(np.prod(shape_of(form)))
-        self.max_seconds = limits.max_seconds
-        self.max_memory_bytes = limits.max_memory_bytes
+        self._store = store
+        self._details = details
+        self._shape = shape
 
-    def start(self) -> None:
-        cv2.setNumThreads(1)  # the processes are ours; OpenCV's threads would only compete with them
-        self._decoder = Decoder(self._limits, takes_stderr=True)
-        self._table = np.load(self._known, mmap_mode="r")
-        keys = np.ascontiguousarray(self._table["key"])
-        self._keys = memoryview(keys.data)  # gives Python's own numbers, faster than an array
-        self._small = np.empty((_images_per_task(self._form), SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
-        if self._form.num_channels == 1:
-            self._small = self._small[..., 0]
+    def take_over(self, rows: Rows, known_rows: Rows) -> None:
+        """Note images whose files need not be read, by their rows in the table of known images."""
+        known = self._known[known_rows]
+        self.places[rows] = known["place"]
+        self._note(rows, known["measured"])
 
-    def run(
-        self,
-        items: Sequence[str],
-        *,
-        shared: Source,
-        failed: Mapping[int, str],
-        watch: Watch,
-        slot: Bytes,
-    ) -> tuple[TaskResult, int]:
-        known = np.full(len(items), _NONE, dtype=np.int64)
-        packed = slot.reshape(-1, *shape_of(self._form))
-        digests: list[bytes] = []
-        sides_px: list[tuple[int, int]] = []
-        reasons = dict(failed)
-        for item, path in enumerate(items):
-            if item in failed:
-                continue
-            watch.begin(item)
-            with note_refusal(reasons, item):
-                data = shared.read(path, max_bytes=self._limits.max_file_bytes)
-                digest = hashlib.sha256(data).digest()
-                if (row := self._find(digest)) is not None:
-                    known[item] = row
-                    continue
-                watch.start_clock()
-                decoded = self._decoder.decode(data, self._form)
-                self._small[len(digests)] = shrink(decoded.pixels)
-                packed[len(digests)] = resize_image(decoded.pixels, self._form)
-                known[item] = _NEW
-                digests.append(digest)
-                sides_px.append((decoded.height_px, decoded.width_px))
-        num_new = len(digests)
-        measured = b""
-        if num_new:
-            measured = measure_images(digests, self._small[:num_new], sides_px, packed[:num_new]).tobytes()
-        return TaskResult(known, measured, reasons), num_new * packed[0].nbytes
+    def add(self, rows: Rows, result: TaskResult, pixels: Bytes) -> None:
+        """Note what became of the images of a task."""
+        measured = np.zeros(len(rows), dtype=MEASURED)
+        new, old = result.known == NEW, result.known >= 0
+        self.places["pack"][rows[result.known == NONE]] = -1
+        known = self._known[result.known[old]]
+        self.places[rows[old]], measured[old] = known["place"], known["measured"]
+        measured[new] = np.frombuffer(result.measured, dtype=MEASURED)
+        self.places[rows[new]] = self._store.append(measured[new], pixels.reshape(-1, *self._shape))
+        self._note(rows, measured)
+        self.reasons |= {rows.item(item): reason for item, reason in result.reasons.items()}
+        self.num_decoded += int(new.sum())
 
-    def _find(self, digest: bytes) -> int | None:
-        """Return the row of a file in the table of known images."""
-        key = int.from_bytes(digest[:8], "big")
-        row = bisect_left(self._keys, key)
-        while row < len(self._keys) and self._keys[row] == key:
-            if self._table["measured"]["fingerprint"]["sha256"][row].tobytes() == digest:
-                return row
-            row += 1
-        return None
+    def _note(self, rows: Rows, measured: Measured) -> None:
+        self.fingerprints[rows] = measured["fingerprint"]
+        details = measured["details"]
+        for some in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
+            if len(some):
+                self._details.seek(rows.item(some[0]) * DETAILS.itemsize)
+                self._details.write(details[some].tobytes())

@@ -1,5 +1,9 @@
 """Packed pixels: uint8 .npy shards of bounded size, written as images arrive."""
 
+import errno
+import hashlib
+import io
+import math
 from pathlib import Path
 from types import TracebackType
 
@@ -30,27 +34,50 @@ def rows_per_shard(form: ImageForm, *, shard_bytes: int) -> int:
 class RowsWriter:
     """Writes one .npy file of images, block by block, as NumPy would write all at once."""
 
-    def __init__(self, path: Path, form: ImageForm) -> None:
+    def __init__(self, path: Path, form: ImageForm, *, num_rows: int) -> None:
+        """Begin the file.
+
+        Args:
+            path: Where it goes.
+            form: Of the images.
+            num_rows: How many there will be: the file is hashed while it is written. If they are fewer in
+                the end, it is read once more for that.
+        """
         self._path = path
         self._shape = shape_of(form)
-        self._file = path.open("wb")
+        self._file = path.open("wb", buffering=0)
+        self._digest = hashlib.sha256()
+        self._num_expected = num_rows
         self.num_rows = 0
-        self._write_header()
+        self._write(_header_of(num_rows, self._shape))
 
     def append(self, images: Pixels) -> None:
         """Add images (N, height, width, channels)."""
-        self._file.write(np.ascontiguousarray(images).data)
+        self._write(np.ascontiguousarray(images).data)
         self.num_rows += len(images)
 
     def close(self) -> None:
         """Finish the file."""
-        self._file.seek(0)
-        self._write_header()  # NumPy leaves room in it for any number of rows
+        if self._file.closed:
+            return
+        if self.num_rows != self._num_expected:
+            self._file.seek(0)
+            self._file.write(_header_of(self.num_rows, self._shape))  # NumPy leaves room for any number
         self._file.close()
 
-    def _write_header(self) -> None:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (self.num_rows, *self._shape)}
-        npy.write_array_header_1_0(self._file, header)
+    def describe(self) -> FileRecord:
+        """Describe the file, once it is finished."""
+        if self.num_rows != self._num_expected:
+            return record_of(self._path)
+        return FileRecord(
+            name=self._path.name, num_bytes=self._path.stat().st_size, sha256=self._digest.hexdigest()
+        )
+
+    def _write(self, data: bytes | memoryview) -> None:
+        view = memoryview(data).cast("B")
+        self._digest.update(view)
+        while len(view):  # the system may write less than all of it
+            view = view[self._file.write(view) :]
 
     def __enter__(self) -> "RowsWriter":
         return self
@@ -59,6 +86,44 @@ class RowsWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class RowsReader:
+    """Reads rows of one .npy file of images. Not mapped: pages that stay mapped count as memory of ours."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb", buffering=0)
+        npy.read_magic(self._file)
+        shape, _, _ = npy.read_array_header_1_0(self._file)
+        self._num_rows, self._row_bytes = shape[0], math.prod(shape[1:])
+        self._start = self._file.tell()
+
+    def read_into(self, images: Pixels, *, first: int) -> None:
+        """Fill an array with as many rows (N, height, width, channels), from one on."""
+        assert first + len(images) <= self._num_rows, "there are fewer rows"
+        view = images.data.cast("B")
+        self._file.seek(self._start + first * self._row_bytes)
+        while len(view):  # the system may read less than all of it
+            num_bytes = self._file.readinto(view)
+            if not num_bytes:
+                raise OSError(errno.EIO, "ends before its last row", self._file.name)
+            view = view[num_bytes:]
+
+    def __enter__(self) -> "RowsReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def _header_of(num_rows: int, shape: tuple[int, int, int]) -> bytes:
+    """Return what stands before the pixels of an .npy file."""
+    file = io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": (num_rows, *shape)}
+    npy.write_array_header_1_0(file, header)
+    return file.getvalue()
 
 
 def write_array(path: Path, values: npt.NDArray[np.generic]) -> FileRecord:

@@ -63,6 +63,7 @@ def prepare(params: Params, inputs: StageInputs) -> None:
         ingested = ingest_images(
             collection.images, source, store, form=form, limits=limits, workers=params.dataset.workers
         )
+        del source  # an archive's table is as large as all that is known of its images
         report_undecodable(collection.images, ingested.reasons, params.dataset)
         images, known = collection.images.take(ingested.decoded), ingested.of(ingested.decoded)
         units = join_units(images, known.fingerprints, known.details, params.split)

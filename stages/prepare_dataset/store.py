@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -31,18 +32,11 @@ from schemas.shared.manifest import FileRecord
 from stages.images.decode import DecodeLimits
 from stages.images.resize import Pixels
 from stages.prepare_dataset.fingerprint import MEASURED, Measured
-from stages.prepare_dataset.pack import SHARD_BYTES, RowsWriter, rows_per_shard, shape_of
-from stages.shared.files import record_of, sha256_of
+from stages.prepare_dataset.known import PLACE, Known, Places, write_known
+from stages.prepare_dataset.open_packs import THREADS, open_packs
+from stages.prepare_dataset.pack import SHARD_BYTES, RowsReader, RowsWriter, rows_per_shard, shape_of
+from stages.shared.files import sha256_of
 from stages.shared.paths import find_scratch
-
-PLACE = np.dtype([("pack", "<i4"), ("row", "<i4")])
-"""Where an image's pixels are; pack is -1 for one that has none."""
-
-Places = npt.NDArray[np.void]
-"""Array of PLACE."""
-
-KNOWN = np.dtype([("key", "<u8"), ("measured", MEASURED), ("place", PLACE)])
-"""An image that need not be decoded; key: the first bytes of its SHA-256, as a number."""
 
 Rows = npt.NDArray[np.int64]
 
@@ -96,16 +90,19 @@ class PixelStore:
         self._form = form
         self._per_shard = rows_per_shard(form, shard_bytes=shard_bytes)
         folder.mkdir(parents=True, exist_ok=True)
-        self._packs, tables = _open_packs(folder, form)
+        self._packs, tables = open_packs(folder, form)
         self._writer: RowsWriter | None = None
-        self._written: list[Measured] = []
+        self._rows: BinaryIO | None = None
         self.known = folder / "known.npy"
         """Array of KNOWN, in the order of their keys, for the processes that decode to look up."""
-        _write_known(self.known, tables)
+        write_known(self.known, tables)
+        self.seen = folder / "seen"
+        """Where it is noted which files need not be read."""
+
         self.details = folder / "details.partial"
         """Where this run keeps what it only asks for now and then."""
 
-    def read_known(self) -> npt.NDArray[np.void]:
+    def read_known(self) -> Known:
         """Return the images that need not be decoded."""
         return np.asarray(np.load(self.known, mmap_mode="r"))
 
@@ -114,14 +111,17 @@ class PixelStore:
         places = np.empty(len(images), dtype=PLACE)
         start = 0
         while start < len(images):
-            if self._writer is None:
-                self._writer = RowsWriter(self._folder / "pixels.partial", self._form)
+            if self._writer is None or self._rows is None:
+                self._writer = RowsWriter(
+                    self._folder / "pixels.partial", self._form, num_rows=self._per_shard
+                )
+                self._rows = (self._folder / "measured.partial").open("w+b")
             room = self._per_shard - self._writer.num_rows
             end = min(len(images), start + room)
             places["pack"][start:end] = len(self._packs)
             places["row"][start:end] = np.arange(end - start) + self._writer.num_rows
             self._writer.append(images[start:end])
-            self._written.append(measured[start:end])
+            self._rows.write(measured[start:end].tobytes())
             if end - start == room:
                 self.finish_pack()
             start = end
@@ -132,33 +132,44 @@ class PixelStore:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        if self._rows is not None:
+            self._rows.close()
+            self._rows = None
 
     def finish_pack(self) -> None:
         """Give the pack that is being written its name; all that was appended can be read afterwards."""
-        if self._writer is None:
+        if self._writer is None or self._rows is None:
             return
         self._writer.close()
-        self._writer = None
+        name = self._writer.describe().sha256
         pixels = self._folder / "pixels.partial"
-        name = sha256_of(pixels)
         path = self._folder / f"{name}.npy"
         pixels.replace(path)
-        written = np.concatenate(self._written)
-        self._written.clear()
-        self._write_table(name, written.__getitem__, np.arange(len(written)))
+        self._rows.flush()
+        measured = np.memmap(self._rows, dtype=MEASURED, mode="r")
+        self._write_table(name, measured.__getitem__, np.arange(self._writer.num_rows))
         self._packs.append(path)
+        self.close()
 
     def gather(self, places: Places) -> Iterator[Pixels]:
-        """Yield the images at some places, in blocks (N, height, width, channels) of bounded size."""
+        """Yield the images at some places, in blocks (N, height, width, channels) of bounded size.
+
+        A block holds until the next one is asked for.
+        """
         shape = shape_of(self._form)
         num_rows = max(1, _GATHER_BYTES // int(np.prod(shape)))
+        room = np.empty((min(num_rows, len(places)), *shape), dtype=np.uint8)
         for start in range(0, len(places), num_rows):
             wanted = places[start : start + num_rows]
-            block = np.empty((len(wanted), *shape), dtype=np.uint8)
+            block = room[: len(wanted)]
             for pack in np.unique(wanted["pack"]).tolist():
-                chosen = wanted["pack"] == pack
-                # Mapped anew for each block: pages that stay mapped count as memory of ours.
-                block[chosen] = np.load(self._packs[pack], mmap_mode="r")[wanted["row"][chosen]]
+                chosen = np.flatnonzero(wanted["pack"] == pack)
+                rows = wanted["row"][chosen]
+                breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(chosen) != 1)) + 1
+                with RowsReader(self._packs[pack]) as reader:
+                    for run in np.split(np.arange(len(rows)), breaks):
+                        first, last = chosen.item(run[0]), chosen.item(run[-1])
+                        reader.read_into(block[first : last + 1], first=rows.item(run[0]))
             yield block
 
     def publish(self, folder: Path, places: Places) -> tuple[FileRecord, ...]:
@@ -168,17 +179,17 @@ class PixelStore:
             folder: Where the shards go.
             places: Of the images, in their order.
         """
-        records: list[FileRecord] = []
-        for start in range(0, len(places), self._per_shard):
-            wanted = places[start : start + self._per_shard]
-            path = folder / f"images-{len(records):05}.npy"
-            if (pack := self._find_whole_pack(wanted)) is not None:
-                _link(pack, path)
-                records.append(FileRecord(name=path.name, num_bytes=path.stat().st_size, sha256=pack.stem))
-            else:
-                self._write_rows(path, wanted)
-                records.append(record_of(path))
-        return tuple(records)
+
+        def publish_shard(number: int) -> FileRecord:
+            wanted = places[number * self._per_shard : (number + 1) * self._per_shard]
+            path = folder / f"images-{number:05}.npy"
+            if (pack := self._find_whole_pack(wanted)) is None:
+                return self._write_rows(path, wanted)
+            _link(pack, path)
+            return FileRecord(name=path.name, num_bytes=path.stat().st_size, sha256=pack.stem)
+
+        with ThreadPoolExecutor(THREADS) as threads:
+            return tuple(threads.map(publish_shard, range(-(-len(places) // self._per_shard))))
 
     def keep(
         self,
@@ -211,8 +222,7 @@ class PixelStore:
             start += num_rows
         if len(left_out):
             partial = self._folder / "pixels.partial"
-            self._write_rows(partial, left_out_places)
-            path = self._folder / f"{sha256_of(partial)}.npy"
+            path = self._folder / f"{self._write_rows(partial, left_out_places).sha256}.npy"
             partial.replace(path)
             kept |= {path, self._write_table(path.stem, measured, left_out)}
         for path in {*self._folder.glob("*.npy"), *self._folder.glob("*.partial")} - kept:
@@ -236,10 +246,11 @@ class PixelStore:
         is_all = np.load(self._packs[pack], mmap_mode="r").shape[0] == len(places)
         return self._packs[pack] if is_all else None
 
-    def _write_rows(self, path: Path, places: Places) -> None:
-        with RowsWriter(path, self._form) as writer:
+    def _write_rows(self, path: Path, places: Places) -> FileRecord:
+        with RowsWriter(path, self._form, num_rows=len(places)) as writer:
             for block in self.gather(places):
                 writer.append(block)
+        return writer.describe()
 
 
 def _name_version(form: ImageForm, limits: DecodeLimits) -> str:
@@ -265,69 +276,6 @@ def _remove_old_stores(folder: Path) -> None:
 
 def _last_used(path: Path) -> float:
     return path.stat().st_mtime
-
-
-def _open_packs(folder: Path, form: ImageForm) -> tuple[list[Path], list[Path]]:
-    """Return the packs whose bytes are those that were written, and their tables; remove all else."""
-    tables = sorted(folder.glob("*.table.npy"))
-    names = {path: path.name.split(".")[0] for path in tables}
-    with ThreadPoolExecutor(2) as threads:
-        whole = list(threads.map(lambda path: _is_whole(folder / f"{names[path]}.npy", path, form), tables))
-    kept = [path for path, is_whole in zip(tables, whole, strict=True) if is_whole]
-    packs = [folder / f"{names[path]}.npy" for path in kept]
-    for path in folder.iterdir():
-        if path not in {*kept, *packs} and path.suffix in (".npy", ".partial"):
-            path.unlink()
-    return packs, kept
-
-
-def _is_whole(pixels: Path, table: Path, form: ImageForm) -> bool:
-    try:
-        if sha256_of(table) != table.name.split(".")[1] or sha256_of(pixels) != pixels.stem:
-            return False
-        images, rows = np.load(pixels, mmap_mode="r"), np.load(table, mmap_mode="r")
-        return bool(images.shape == (len(rows), *shape_of(form)) and rows.dtype == MEASURED)
-    except (OSError, ValueError):
-        return False
-
-
-def _write_known(path: Path, tables: list[Path]) -> None:
-    """Write what all tables hold, in the order of their keys, without holding it all in memory."""
-    lengths = [len(np.load(table, mmap_mode="r")) for table in tables]
-    keys = np.empty(sum(lengths), dtype=np.uint64)
-    starts = np.cumsum([0, *lengths])
-    for start, table in zip(starts.tolist(), tables, strict=False):
-        digests = np.load(table, mmap_mode="r")["fingerprint"]["sha256"][:, :8]
-        keys[start : start + len(digests)] = np.ascontiguousarray(digests).view(">u8").ravel()
-    position = np.empty(len(keys), dtype=np.int64)
-    position[np.argsort(keys, kind="stable")] = np.arange(len(keys))
-    if not len(keys):
-        np.save(path, np.empty(0, dtype=KNOWN))
-        return
-    _write_zeros(path, num_rows=len(keys))
-    known = npy.open_memmap(path, mode="r+")
-    for pack, (start, table) in enumerate(zip(starts.tolist(), tables, strict=False)):
-        measured = np.load(table)
-        rows = np.empty(len(measured), dtype=KNOWN)
-        rows["key"] = keys[start : start + len(measured)]
-        rows["measured"] = measured
-        rows["place"]["pack"] = pack
-        rows["place"]["row"] = np.arange(len(measured))
-        known[position[start : start + len(measured)]] = rows
-    known.flush()
-
-
-def _write_zeros(path: Path, *, num_rows: int) -> None:
-    """Write an array of KNOWN that is to be filled in through a map of it.
-
-    On a full disk this fails as any write does. NumPy's own new maps are files with holes: the process that
-    fills one in would be killed.
-    """
-    with path.open("wb") as file:
-        header = {"descr": npy.dtype_to_descr(KNOWN), "fortran_order": False, "shape": (num_rows,)}
-        npy.write_array_header_1_0(file, header)
-        for start in range(0, num_rows, _ROWS_PER_BLOCK):
-            file.write(bytes(min(_ROWS_PER_BLOCK, num_rows - start) * KNOWN.itemsize))
 
 
 def _link(source: Path, path: Path) -> None:

@@ -121,29 +121,6 @@ def _seal_of(text: str) -> str:
     return f'"sha256": "{hashlib.sha256(text.encode()).hexdigest()}",\n  '
 
 
-def read_json(path: Path, schema: type[_SchemaT], *, made_by: str) -> _SchemaT:
-    """Read a record and check it.
-
-    Args:
-        path: A file that `write_json` wrote.
-        schema: What it must look like.
-        made_by: The command that makes the file anew, for the message.
-
-    Raises:
-        InputError: The file is missing, or is not such a record.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; make it with: {made_by}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is damaged (not UTF-8 text); make it anew with: {made_by}") from None
-    try:
-        return schema.model_validate_json(text)
-    except ValidationError as error:
-        raise InputError(f"{path}: {first_problem(error)}; make it anew with: {made_by}") from None
-
-
 def first_problem(error: ValidationError) -> str:
     """Return where the first of a record's problems is, and what it is."""
     problem = error.errors(include_url=False, include_input=False)[0]

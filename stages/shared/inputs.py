@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,17 +193,18 @@ def hash_json(record: object) -> str:
 
 def _state_of(folder: Path) -> FolderState:
     with os.scandir(folder) as entries:
-        return _digest(
-            sorted((entry.name, entry.stat(follow_symlinks=True)) for entry in entries if entry.is_file())
-        )
+        return _digest([(entry.name, entry.stat()) for entry in entries if entry.is_file()])
 
 
 def _digest(files: list[tuple[str, os.stat_result]]) -> FolderState:
-    digest = hashlib.sha256()
-    for name, status in files:
-        # repr: a name may hold anything, also bytes that are no text.
-        digest.update(repr((name, status.st_size, status.st_ino, status.st_mtime_ns)).encode())
-    return FolderState(digest.hexdigest(), max((status.st_mtime_ns for _, status in files), default=0))
+    facts = sorted((name, status.st_size, status.st_ino, status.st_mtime_ns) for name, status in files)
+    if not facts:
+        return FolderState("", 0)
+    names, sizes, inodes, times = zip(*facts, strict=True)
+    digest = hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass"))
+    for code, column in (("q", sizes), ("Q", inodes), ("q", times)):
+        digest.update(array(code, column))
+    return FolderState(digest.hexdigest(), max(times))
 
 
 def _last_written(path: Path, *, since: FolderState | None) -> Path | None:

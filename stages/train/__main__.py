@@ -10,13 +10,18 @@ def main() -> None:
     """Check params.yaml, then run the stage."""
     # Imported here, so that Ctrl-C ends in one line from the first moment on, and in this order: a wrong file
     # is refused before torch is imported.
-    from stages.params.read import read_params
-    from stages.shared.inputs import take_inputs
-    from stages.shared.threads import spin_briefly
+    from stages.shared.importing import import_for_good
+    from stages.shared.memory import keep_freed_memory
 
-    params = read_params()
-    spin_briefly()
-    from stages.train.stage import train
+    keep_freed_memory()
+    with import_for_good():
+        from stages.params.read import read_params
+        from stages.shared.inputs import take_inputs
+        from stages.shared.threads import spin_briefly
+
+        params = read_params()
+        spin_briefly()
+        from stages.train.stage import train
 
     train(params, take_inputs("train", params, read_params))
 

@@ -26,7 +26,7 @@ from stages.train.plateau import Plateau
 from stages.train.precision import choose_precision
 from stages.train.progress import TrainingProgress
 from stages.train.state import TrainingState, begin_state
-from stages.train.transfer import build_parameter_groups
+from stages.train.transfer import build_parameter_groups, is_frozen
 from stages.vision.dataset import PreparedImages, build_loader
 from stages.vision.head import refuse_headless
 from stages.vision.networks import build_network
@@ -184,7 +184,13 @@ def _begin_network(
     smallest = smallest_part(
         num_images, batch_size=params.loader.batch_size, num_parts=params.training.accumulation_steps
     )
-    refuse_lone_image(network, image=image, smallest=smallest)
+    transfer = params.transfer
+    refuse_lone_image(
+        network,
+        image=image,
+        smallest=smallest,
+        is_always_frozen=all(is_frozen(transfer, epoch=epoch) for epoch in range(params.training.num_epochs)),
+    )
     return network, initial_weights
 
 

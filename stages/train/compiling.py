@@ -4,11 +4,9 @@ import os
 import shutil
 import statistics
 import subprocess
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -20,8 +18,8 @@ from schemas.shared.image import ImageForm
 from schemas.vision.runtime import Numerics
 from stages.shared.errors import InputError
 from stages.train.measured import recall
+from stages.train.trial_steps import try_steps
 from stages.vision.dropout import find_dropouts
-from stages.vision.runtime import autocast
 
 _MIN_SECONDS = 300.0
 """A run whose steps take less has no time to save: compiling alone takes from 10 seconds to minutes."""
@@ -165,29 +163,13 @@ def measure_cost(
 
     Without rounds it is only compiled. `min_eager` is in seconds a step.
     """
-    copy = deepcopy(network).train()
-    images = torch.zeros(batch_size, image.num_channels, image.height_px, image.width_px, device=device)
-    images = images.contiguous(memory_format=torch.channels_last)
-    random = torch.get_rng_state()
-
-    def seconds(forward: Callable[[torch.Tensor], torch.Tensor]) -> float:
-        start = time.perf_counter()
-        with autocast(device, numerics):
-            logits = forward(images)
-        torch.autograd.backward(logits.float().square().mean())
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - start
-
-    try:
-        eager = [seconds(copy) for _ in range(rounds + 1)][1:]
+    with try_steps(network, image=image, device=device, batch_size=batch_size) as (copy, time_step):
+        eager = [time_step(copy, numerics) for _ in range(rounds + 1)][1:]
         if rounds and statistics.median(eager) < min_eager:
             return Cost(statistics.median(eager), statistics.median(eager), 0.0)
         compiled = compile_steps(copy)
-        compiling = seconds(compiled)
-        pairs = [(seconds(copy), seconds(compiled)) for _ in range(rounds)]
-    finally:
-        torch.set_rng_state(random)
+        compiling = time_step(compiled, numerics)
+        pairs = [(time_step(copy, numerics), time_step(compiled, numerics)) for _ in range(rounds)]
     if not pairs:
         return Cost(0.0, 0.0, compiling)
     before, after = (statistics.median(times) for times in zip(*pairs, strict=True))

@@ -15,6 +15,7 @@ from stages.shared.files import sha256_of
 from stages.vision.checkpoint import hash_weights
 from stages.vision.dataset import PreparedImages
 from stages.vision.draws import derive_seed
+from stages.vision.head import FrozenBackbone
 from stages.vision.networks import fetch_weights
 from stages.vision.weights import lay_over, read_weights
 
@@ -91,23 +92,25 @@ def describe(found: InitialWeights) -> list[str]:
     return lines
 
 
-def refuse_lone_image(network: nn.Module, *, image: ImageForm, smallest: int) -> None:
+def refuse_lone_image(network: nn.Module, *, image: ImageForm, smallest: int, is_always_frozen: bool) -> None:
     """Try whether one image alone can be trained on, if there is such a step: batch norm of one pixel cannot.
 
     Args:
         network: On the processor.
         image: The form of its images.
         smallest: Images of the smallest batch, or part of one.
+        is_always_frozen: Whether the backbone is in every epoch: its batch norm then needs no batch.
 
     Raises:
         InputError: It cannot.
     """
     if smallest > 1:
         return
+    as_trained = FrozenBackbone(network) if is_always_frozen else network
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     try:
         with torch.no_grad():
-            network.train()(torch.zeros(1, image.num_channels, image.height_px, image.width_px))
+            as_trained.train()(torch.zeros(1, image.num_channels, image.height_px, image.width_px))
     except ValueError:
         raise InputError(
             "params.yaml: loader.batch_size: leaves a single image for the last batch or a part of one, and "

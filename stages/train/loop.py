@@ -25,7 +25,7 @@ from stages.vision.dataset import PreparedImages
 from stages.vision.draws import derive_seed
 from stages.vision.dropout import draw_dropout, find_dropouts
 from stages.vision.inference import compute_logits
-from stages.vision.runtime import autocast
+from stages.vision.runtime import autocast, seed_torch
 from stages.vision.transforms import Mixing
 
 Batches = DataLoader[tuple[Tensor, Tensor]]
@@ -130,7 +130,7 @@ def train_steps(training: Training, state: TrainingState, *, save_point: SavePoi
         # What is dropped depends on seed, epoch and sample; in torchvision's and timm's own layers, which
         # draw from torch's global numbers, on seed, epoch and step.
         samples = order.samples_of(state.step, batch_size=training.batch_size)
-        torch.manual_seed(derive_seed(training.seed, state.epoch, state.step))
+        seed_torch(derive_seed(training.seed, state.epoch, state.step), training.device)
         images = images.to(training.device, non_blocking=True, memory_format=torch.channels_last)
         targets = targets.to(training.device, non_blocking=True)
         if training.mixing is not None:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, optim
 
+from stages.train.eager import make_eager
+
 # A quintic that takes singular values from (0, 1] to about 1 in few steps; from Jordan's post.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
@@ -43,11 +45,12 @@ class Muon(optim.Optimizer):
         betas: tuple[float, float],
     ) -> None:
         # AdamW's defaults stand in every group, for its step to find them.
-        defaults = optim.AdamW([torch.zeros(())], lr=lr, betas=betas, weight_decay=weight_decay).defaults
+        adamw = make_eager(optim.AdamW)
+        defaults = adamw([torch.zeros(())], lr=lr, betas=betas, weight_decay=weight_decay).defaults
         muon = {"momentum": momentum, "nesterov": nesterov, "num_iterations": num_iterations}
         super().__init__(groups, {**defaults, **muon, "use_muon": False})
         others = [group for group in self.param_groups if not group["use_muon"]]
-        self._adamw = optim.AdamW(others, lr=lr, betas=betas, weight_decay=weight_decay) if others else None
+        self._adamw = adamw(others, lr=lr, betas=betas, weight_decay=weight_decay) if others else None
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn, optim
 
 from schemas.train.optimizer import Optimizer
+from stages.train.eager import make_eager
 from stages.train.muon import Muon
 
 Group = dict[str, Any]
@@ -46,20 +47,25 @@ def split_groups(optimizer: Optimizer, groups: Iterable[Group]) -> list[Group]:
 def _build_sgd(optimizer: Optimizer, groups: Sequence[Group]) -> optim.Optimizer:
     momentum, nesterov = optimizer.sgd.momentum, optimizer.sgd.nesterov
     parameters = _without_muon(groups)
-    return optim.SGD(parameters, lr=optimizer.lr, momentum=momentum, nesterov=nesterov, fused=True)
+    return make_eager(optim.SGD)(
+        parameters, lr=optimizer.lr, momentum=momentum, nesterov=nesterov, fused=True
+    )
 
 
 def _build_adam(optimizer: Optimizer, groups: Sequence[Group]) -> optim.Optimizer:
-    return optim.Adam(_without_muon(groups), lr=optimizer.lr, betas=optimizer.adam.betas, fused=True)
+    adam = make_eager(optim.Adam)
+    return adam(_without_muon(groups), lr=optimizer.lr, betas=optimizer.adam.betas, fused=True)
 
 
 def _build_adamw(optimizer: Optimizer, groups: Sequence[Group]) -> optim.Optimizer:
-    return optim.AdamW(_without_muon(groups), lr=optimizer.lr, betas=optimizer.adamw.betas, fused=True)
+    adamw = make_eager(optim.AdamW)
+    return adamw(_without_muon(groups), lr=optimizer.lr, betas=optimizer.adamw.betas, fused=True)
 
 
 def _build_rmsprop(optimizer: Optimizer, groups: Sequence[Group]) -> optim.Optimizer:
     alpha, momentum = optimizer.rmsprop.alpha, optimizer.rmsprop.momentum
-    return optim.RMSprop(_without_muon(groups), lr=optimizer.lr, alpha=alpha, momentum=momentum)
+    rmsprop = make_eager(optim.RMSprop)
+    return rmsprop(_without_muon(groups), lr=optimizer.lr, alpha=alpha, momentum=momentum)
 
 
 def _build_muon(optimizer: Optimizer, groups: Sequence[Group]) -> optim.Optimizer:
@@ -67,7 +73,7 @@ def _build_muon(optimizer: Optimizer, groups: Sequence[Group]) -> optim.Optimize
     for group in groups:
         if not group["use_muon"]:
             group["lr"] = group.get("lr", optimizer.lr) * muon.adamw_lr_factor
-    return Muon(
+    return make_eager(Muon)(
         groups,
         lr=optimizer.lr,
         weight_decay=optimizer.weight_decay,

@@ -13,6 +13,8 @@ from stages.vision.draws import derive_seed
 
 Sampling = Literal["uniform", "balanced", "one_batch"]
 
+_NUM_AT_ONCE = 4096
+
 
 class EpochOrder(Sampler[int]):
     """The images of an epoch, as many as there are, in an order that depends on seed and epoch alone.
@@ -53,7 +55,9 @@ class EpochOrder(Sampler[int]):
         return len(self._labels)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._samples[self._start :].tolist())
+        # A list of all would take four times the memory of the array.
+        for start in range(self._start, len(self), _NUM_AT_ONCE):
+            yield from self._samples[start : start + _NUM_AT_ONCE].tolist()
 
     def _whole_epoch(self) -> Tensor:
         if self._sampling == "one_batch":

@@ -1,9 +1,7 @@
 """The precision of `training.precision: auto`, measured on this machine once and remembered."""
 
 import statistics
-import time
 from collections.abc import Mapping
-from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +12,13 @@ from schemas.shared.image import ImageForm
 from schemas.train.training import PrecisionChoice
 from schemas.vision.runtime import Numerics, Precision
 from stages.train.measured import recall
-from stages.vision.runtime import autocast
+from stages.train.trial_steps import try_steps
 
 _MIN_SPEEDUP = 1.2
 """bfloat16 costs a little accuracy, and must be worth it."""
 
 _ROUNDS = 3
-_MAX_IMAGES = 64
+_BATCH_SIZE = 64
 
 
 def choose_precision(
@@ -67,26 +65,11 @@ def _measure(network: nn.Module, *, image: ImageForm, device: torch.device, thre
 
 def measure_speedup(network: nn.Module, *, image: ImageForm, device: torch.device, threads: int) -> float:
     """Return how many times as fast a training step is in bfloat16; 0 if it does not work at all."""
-    copy = deepcopy(network).train()
-    images = torch.zeros(_MAX_IMAGES, image.num_channels, image.height_px, image.width_px, device=device)
-    images = images.contiguous(memory_format=torch.channels_last)
-    precisions: tuple[Precision, Precision] = ("float32", "bfloat16")
-    seconds: dict[Precision, list[float]] = {precision: [] for precision in precisions}
-    random = torch.get_rng_state()
+    both = [Numerics(threads=threads, precision=precision) for precision in ("float32", "bfloat16")]
     try:
-        for _ in range(_ROUNDS + 1):
-            for precision in precisions:
-                start = time.perf_counter()
-                with autocast(device, Numerics(threads=threads, precision=precision)):
-                    logits = copy(images)
-                logits.float().square().mean().backward()
-                if device.type == "cuda":
-                    torch.cuda.synchronize(device)
-                seconds[precision].append(time.perf_counter() - start)
+        with try_steps(network, image=image, device=device, batch_size=_BATCH_SIZE) as (copy, time_step):
+            rounds = [[time_step(copy, numerics) for numerics in both] for _ in range(_ROUNDS + 1)]
     except RuntimeError:
         return 0.0
-    finally:
-        torch.set_rng_state(random)
     # The first round prepares what the others use.
-    ratios: list[float] = [slow / fast for slow, fast in zip(*seconds.values(), strict=True)]
-    return statistics.median(ratios[1:])
+    return statistics.median(slow / fast for slow, fast in rounds[1:])

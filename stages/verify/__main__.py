@@ -25,7 +25,7 @@ def main() -> None:
     problems, num_files = check_lock()
     problems += check_records(params)
     if rerun:
-        problems += check_rerun()
+        problems += check_rerun(params)
     if problems:
         raise InputError("\n".join(problems))
     again = ", and training again gave the same bytes" if rerun else ""

@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, TypeAdapter
+
 from stages.params.yaml12 import parse_yaml, read_document
 from stages.shared.dvc_cache import find_object, hash_for_dvc
 from stages.shared.errors import InputError
@@ -15,6 +17,27 @@ from stages.shared.paths import find_dvc_folder
 from stages.shared.text import printable
 
 Entry = Mapping[str, Any]
+
+
+class _File(BaseModel):
+    """A file or folder that a stage depends on or makes."""
+
+    path: str
+    md5: str
+
+
+class _Stage(BaseModel):
+    """What DVC notes of a stage, as far as it is looked at."""
+
+    params: dict[str, dict[str, Any]] = {}
+    deps: list[_File] = []
+    outs: list[_File] = []
+
+
+_STAGES = TypeAdapter(dict[str, _Stage])
+
+_UNSEEN = frozenset({".git", ".hg", "__pycache__"})
+"""What DVC passes over in a folder: the last by .dvcignore, as *.pyc, the others always."""
 
 
 def check_lock() -> tuple[list[str], int]:
@@ -54,14 +77,15 @@ def read_lock() -> Mapping[str, Entry]:
     try:
         # By the rules of YAML 1.2, as DVC writes it: PyYAML takes `compile: off` for false.
         document = parse_yaml(Path("dvc.lock").read_text(encoding="utf-8"))
-        stages = None if document.problems else document.data["stages"]
+        if not document.problems:
+            stages: Mapping[str, Entry] = document.data["stages"]
+            _STAGES.validate_python(stages)
+            return stages
     except FileNotFoundError:
         raise InputError("dvc.lock: there is no such file; make it with: dvc repro") from None
-    except (UnicodeDecodeError, KeyError, TypeError):
-        stages = None
-    if not isinstance(stages, dict):
-        raise InputError("dvc.lock: is damaged; bring it back with: git checkout dvc.lock")
-    return stages
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise InputError("dvc.lock: is damaged; bring it back with: git checkout dvc.lock")
 
 
 def list_objects(entry: Entry, *, dvc_folder: Path) -> dict[str, str]:
@@ -128,6 +152,10 @@ def _hash(path: Path) -> str:
 
 
 def _list_files(path: Path) -> Iterator[Path]:
-    """Yield the files that DVC sees: .dvcignore leaves compiled Python out."""
+    """Yield the files that DVC sees."""
     files = [path] if path.is_file() else sorted(path.rglob("*"))
-    return (file for file in files if file.is_file() and file.suffix != ".pyc")
+    return (
+        file
+        for file in files
+        if file.is_file() and file.suffix != ".pyc" and _UNSEEN.isdisjoint(file.relative_to(path).parts)
+    )

@@ -7,20 +7,20 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from schemas.params import Params
 from stages.shared.files import sha256_of
 from stages.shared.inputs import CODE_ROOT
-from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED
+from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED, find_scratch
 from stages.shared.text import printable
 
 
-def check_rerun() -> list[str]:
+def check_rerun(params: Params) -> list[str]:
     """Train from the first step, elsewhere, and return a line for each file that came out otherwise."""
+    weights = Path(params.network.weights_file)
     with TemporaryDirectory(prefix="darkroom-verify-") as name:
-        folder = Path(name)
-        (folder / ".dvc").mkdir()  # so that no saved state is found
-        (folder / PREPARED).parent.mkdir(parents=True)
-        (folder / PREPARED).symlink_to(PREPARED.absolute(), target_is_directory=True)
-        shutil.copyfile("params.yaml", folder / "params.yaml")
+        # So deep that weights beside the project are beside this one too, not out of the temporary folder.
+        folder = Path(name, *["deeper"] * weights.parts.count(".."), "project")
+        _lay_out(folder, weights)
         done = subprocess.run(
             [sys.executable, "-m", "stages.train"],
             cwd=folder,
@@ -41,6 +41,21 @@ def check_rerun() -> list[str]:
             for file in sorted(_list_files(output) | _list_files(output, below=folder))
             if _hash(file) != _hash(folder / file)
         ]
+
+
+def _lay_out(folder: Path, weights: Path) -> None:
+    """Make a folder in which train finds all that it found here, but no saved state."""
+    scratch = folder / ".dvc" / "tmp" / "darkroom"
+    scratch.mkdir(parents=True)
+    # What was measured of this machine decides bits, and another measurement may go the other way.
+    for measured in (find_scratch() or scratch).glob("*.json"):
+        shutil.copy(measured, scratch)
+    shutil.copyfile("params.yaml", folder / "params.yaml")
+    for path in (PREPARED, weights):
+        if not path.is_absolute():
+            place = Path(os.path.normpath(folder / path))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(path.absolute())
 
 
 def _list_files(path: Path, *, below: Path = Path()) -> set[Path]:

@@ -56,6 +56,18 @@ def make_deterministic(numerics: Numerics) -> None:
     torch.backends.cudnn.benchmark = False
 
 
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Set torch's global random numbers, as torch.manual_seed does.
+
+    On a processor without what that does beside it: it notes its callers for a GPU that may yet come, which
+    takes half a millisecond.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
 def autocast(device: torch.device, numerics: Numerics) -> AbstractContextManager[None]:
     """Return the context in which forward passes run at the wanted precision."""
     dtype = torch.float16 if numerics.precision == "float16" else torch.bfloat16

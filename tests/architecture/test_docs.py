@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from schemas.params import Params
+from stages.params.read import read_params
+from stages.shared.errors import InputError
 from tests.architecture.imports import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -46,6 +48,19 @@ def test_links_lead_somewhere(page: Path, link: str) -> None:
 def test_readme_links_to_every_page(page: Path) -> None:
     """A newcomer finds each page of docs/ from README.md."""
     assert f"(docs/{page.name})" in TEXT[ROOT / "README.md"]
+
+
+def test_readme_shows_what_a_wrong_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines it quotes are those that the two mistakes get, down to their numbers."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    wrong = re.sub(r"(  focal:\n    )gamma:", r"\1gama:", text)
+    wrong = re.sub(r"(\noptimizer:\n(?:  .*\n)*?  lr: )\S+", r"\1fast", wrong)
+    (tmp_path / "params.yaml").write_text(wrong, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        read_params()
+    quoted = re.findall(r"^    (params\.yaml:.*)$", TEXT[ROOT / "README.md"], re.MULTILINE)
+    assert str(caught.value).splitlines() == quoted
 
 
 def test_readme_is_read_in_five_minutes() -> None:

@@ -22,7 +22,7 @@ from stages.evaluate import stage
 from stages.evaluate.__main__ import main
 from stages.evaluate.exhibits import Exhibits, gather_exhibits
 from stages.shared.errors import InputError
-from stages.shared.files import read_json, read_sealed_json
+from stages.shared.files import read_sealed_json
 from stages.shared.paths import METRICS, MODEL, PREPARED, REPORT
 from stages.train.__main__ import main as train
 from stages.vision.checkpoint import hash_weights, read_checkpoint, write_checkpoint
@@ -99,7 +99,7 @@ def test_two_runs_write_the_same_bytes(folder: Path) -> None:
 def test_metrics_are_those_of_the_predictions(folder: Path) -> None:
     """The headline figures follow from predictions.csv, which lists every test image under its path."""
     evaluate(folder, evaluation__top_k=2)
-    metrics = read_json(METRICS / "test.json", TestRecord, made_by="")
+    metrics = TestRecord.model_validate_json((METRICS / "test.json").read_bytes())
     rows = read_predictions()
     labels, predicted = [row["label"] for row in rows], [row["predicted"] for row in rows]
     classes = ["ant", "bee", "cat"]
@@ -185,7 +185,7 @@ def test_evaluation_parameters_keep_the_answers(folder: Path, changes: dict[str,
     expected = [row["predicted"] for row in read_predictions()]
     evaluate(folder, **{f"evaluation__{name}": value for name, value in changes.items()})
     assert [row["predicted"] for row in read_predictions()] == expected
-    top = read_json(METRICS / "test.json", TestRecord, made_by="").top_k_accuracy
+    top = TestRecord.model_validate_json((METRICS / "test.json").read_bytes()).top_k_accuracy
     assert top == 1.0  # there are three classes, and params.yaml says 3
 
 
@@ -288,7 +288,7 @@ def test_one_image_of_each_class_is_tested(tmp_path: Path, monkeypatch: pytest.M
         write_params(tmp_path, dataset__color="rgb", training__num_epochs=1)
         train()
         evaluate(tmp_path, dataset__color="rgb")
-    assert read_json(METRICS / "test.json", TestRecord, made_by="").num_images == 2
+    assert TestRecord.model_validate_json((METRICS / "test.json").read_bytes()).num_images == 2
 
 
 SCRIPT = """

@@ -37,7 +37,7 @@ from tests.evaluate.report_content import (
 from tests.vision.documents import CALIBRATION
 
 DASH = "\N{EN DASH}"
-VOID = {"meta", "img", "input", "br", "link"}
+VOID = {"meta", "img", "input", "br", "link", "wbr"}
 HOSTILE = (
     "<script>alert(1)</script>",
     "\"onload='x'",
@@ -369,6 +369,20 @@ def test_explanations_that_cannot_be_are_explained() -> None:
     assert not [element for element in page.all("fieldset") if element.get("class") == "switch"]
     empty = make_exhibit(heat=np.zeros((2, 2), dtype=np.float32))
     assert "Grad-CAM finds no place" in read(make_content(worst=[empty])).text
+
+
+@pytest.mark.parametrize("not_explained", ["", "it ends in attention"])
+def test_heat_maps_are_explained_once(not_explained: str) -> None:
+    """Below the first heading with pictures: without mistakes that is the one of the least certain."""
+    heat = None if not_explained else np.eye(2, dtype=np.float32)
+    shown = [make_exhibit(heat=heat)]
+    said = "What the answers rest on cannot be shown" if not_explained else "The glow marks the places"
+    for worst, confusion in (([], np.diag((4, 5, 6))), (shown, ((7, 2, 1), (0, 20, 0), (0, 3, 2)))):
+        text = read(
+            make_content(worst=worst, uncertain=shown, confusion=confusion, not_explained=not_explained)
+        ).text
+        assert text.count(said) == 1
+        assert "The 1 test image whose answer had the lowest probability" in text
 
 
 def test_heat_is_denser_where_it_is_hotter() -> None:

@@ -75,6 +75,35 @@ def test_opens_without_complaint(chromium: Chromium, tmp_path: Path, kind: str, 
     assert chromium.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
 
 
+# Words in tables that stand on more than one line.
+BROKEN_WORDS = """
+(() => {
+  document.querySelectorAll("details").forEach(part => { part.open = true; });
+  const broken = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode;
+    if (!text.parentElement.closest("tr")) continue;
+    for (const word of text.data.matchAll(/[^\\s-]+/g)) {
+      const range = document.createRange();
+      range.setStart(text, word.index);
+      range.setEnd(text, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map(part => part.top)).size > 1) broken.push(word[0]);
+    }
+  }
+  return broken;
+})()
+"""
+
+
+@pytest.mark.parametrize("width_px", [1280, 390])
+def test_no_word_of_a_table_is_broken(chromium: Chromium, tmp_path: Path, width_px: int) -> None:
+    """Not on a phone either: a column keeps the width of its longest word, and the table can be scrolled."""
+    classes = ("golden retriever", "Straßenbahn", "Staffordshire bullterrier")
+    parts = [Slice("label", name, None, 20, 0.5, 0.3, 0.7) for name in classes]
+    chromium.open(write(make_content(classes=classes, slices=parts), tmp_path), width_px=width_px)
+    assert chromium.evaluate(BROKEN_WORDS) == []
+
+
 def test_table_sorts_by_click(chromium: Chromium, tmp_path: Path) -> None:
     """The first click on a heading sorts up, the second down; the heading says so."""
     chromium.open(write(CONTENT["plain"], tmp_path))

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.images.workers import NotYet, Task, spread
+from stages.images.work import NotYet, Task
+from stages.images.workers import spread
 from stages.shared.errors import InputError
 from tests.architecture.imports import ROOT
 from tests.images.troubled_work import Ballast, NotingWork, SharingWork, StillbornWork, TroubledWork
@@ -144,9 +145,11 @@ def test_processes_end_with_the_results(tmp_path: Path) -> None:
     """Whoever stops asking, for an error or otherwise, leaves no process behind."""
     results = spread(NotingWork(tmp_path), (Task([i]) for i in range(1000)), workers=2)
     assert next(results) == []
-    assert next(results)
+    while (
+        len(list(tmp_path.iterdir())) < 2
+    ):  # on a busy machine one is done with tasks before the other begins
+        assert next(results)
     results.close()
-    assert len(list(tmp_path.iterdir())) == 2
     assert not [path for path in tmp_path.iterdir() if is_alive(int(path.name))]
 
 
@@ -155,7 +158,8 @@ def test_processes_end_with_the_results(tmp_path: Path) -> None:
 def test_processes_end_with_their_parent(tmp_path: Path, item: int) -> None:
     """A run that is killed leaves no process behind, also none that is at work for a minute."""
     program = (
-        "from pathlib import Path\nfrom stages.images.workers import Task, spread\n"
+        "from pathlib import Path\nfrom stages.images.work import Task\n"
+        "from stages.images.workers import spread\n"
         "from tests.images.troubled_work import NotingWork\n"
         f"work = NotingWork(Path({str(tmp_path)!r}))\n"
         f"for _ in spread(work, (Task([{item}]) for _ in range(9**9)), workers=2): pass\n"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.images.workers import Bytes, Watch
+from stages.images.work import Bytes, Watch
 from stages.shared.errors import InputError
 
 

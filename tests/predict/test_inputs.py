@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stages.images.source import UnreadableFile
-from stages.images.workers import NotYet
+from stages.images.work import NotYet
 from stages.predict.inputs import Inputs
 from tests.images.trees import write_compressed, write_folder, write_tar, write_zip
 

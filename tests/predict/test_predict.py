@@ -311,6 +311,7 @@ def test_as_a_person_runs_it(alone: Path) -> None:
     done = run("-", "--checkpoint", "net.safetensors", folder=alone, input=b"raw/ant\nno\n")
     assert done.returncode == 3
     assert len(read_csv(done.stdout.decode())) == 21
+    assert b"files without an answer: 1; each one's `error` says why" in done.stderr
 
     done = run("raw", folder=alone)
     assert done.returncode == 1

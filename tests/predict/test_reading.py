@@ -14,7 +14,7 @@ import pytest
 
 from schemas.shared.image import ImageForm
 from stages.images.decode import decode_image
-from stages.images.workers import NotYet
+from stages.images.work import NotYet
 from stages.predict.inputs import AskedFile, Inputs
 from stages.predict.readers import Contents, Nothing
 from stages.predict.reading import ReadFile, read_files
@@ -141,38 +141,35 @@ def test_an_archive_that_changes_stops_the_run(tmp_path: Path) -> None:
         read_all(iter(files))
 
 
-def test_files_are_asked_for_as_they_are_needed() -> None:
-    """A list without end can be read: the processes are a bounded number of files ahead of the results."""
-    num_asked = 0
+class EndlessFiles:
+    """A list without end, which counts what is taken from it."""
 
-    def endless() -> Iterator[AskedFile]:
-        nonlocal num_asked
+    def __init__(self) -> None:
+        self.num_asked = 0
+
+    def __iter__(self) -> Iterator[AskedFile]:
         contents = Contents(picture())
         while True:
-            num_asked += 1
+            self.num_asked += 1
             yield AskedFile("x", contents, "")
 
-    results = read_files(endless(), form(), workers=1)
+
+def test_files_are_asked_for_as_they_are_needed() -> None:
+    """A list without end can be read: the processes are a bounded number of files ahead of the results."""
+    asked = EndlessFiles()
+    results = read_files(asked, form(), workers=1)
     num_read = 0
     while num_read < 100:
         num_read += len(next(results))
-    assert num_asked <= num_read + 6 * 32
+    assert asked.num_asked <= num_read + 6 * 32
 
 
 def test_large_forms_wait_in_small_numbers() -> None:
     """Decoded images that wait take a bounded amount of memory, whatever their size."""
-    num_asked = 0
-
-    def endless() -> Iterator[AskedFile]:
-        nonlocal num_asked
-        contents = Contents(picture())
-        while True:
-            num_asked += 1
-            yield AskedFile("x", contents, "")
-
-    results = read_files(endless(), form(height_px=1024, width_px=1024), workers=1)
+    asked = EndlessFiles()
+    results = read_files(asked, form(height_px=1024, width_px=1024), workers=1)
     num_read = sum(len(next(results)) for _ in range(2))
-    assert num_asked <= num_read + 6
+    assert asked.num_asked <= num_read + 6
 
 
 def test_answers_while_a_list_is_being_written(tmp_path: Path) -> None:

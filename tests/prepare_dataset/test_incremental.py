@@ -80,6 +80,49 @@ def test_some_changed(project: Path) -> None:
     assert prepare_from_nothing() == changed
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_random_edits(project: Path, seed: int) -> None:
+    """Whatever is done to the files between runs, the outputs are those of a run from nothing."""
+    generator = random.Random(seed)
+    prepare()
+    for number in range(2):
+        for step in range(12):
+            edit_one(generator, picture(1000 * seed + 100 * number + step))
+        prepare()
+        incremental = hashes()
+        Path(".dvc/tmp").rename(".dvc/aside")
+        assert prepare_from_nothing() == incremental
+        shutil.rmtree(".dvc/tmp")
+        Path(".dvc/aside").rename(".dvc/tmp")
+
+
+def edit_one(generator: random.Random, data: bytes) -> None:
+    """Change, add, remove, copy, rename or exchange a file, often so that size and time of writing stay."""
+    path, other = generator.sample(sorted(Path("raw").rglob("*.png")), 2)
+    status = path.stat()
+    kind = generator.choice(["write", "same size", "add", "remove", "copy", "rename", "exchange", "damage"])
+    if kind == "write":
+        path.write_bytes(data)
+    elif kind == "same size":
+        path.write_bytes(data[: status.st_size].ljust(status.st_size, b"\0"))
+    elif kind == "add":
+        path.with_name(f"new-{generator.random()}.png").write_bytes(data)
+    elif kind == "remove":
+        path.unlink()
+    elif kind == "copy":
+        shutil.copy2(path, other)
+    elif kind == "rename":
+        path.rename(path.with_name(f"renamed-{generator.random()}.png"))
+    elif kind == "exchange":
+        path.rename("raw/aside")
+        other.rename(path)
+        Path("raw/aside").rename(other)
+    else:
+        path.write_bytes(path.read_bytes()[: status.st_size // 2])
+    if path.exists():
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 def test_what_is_left_out_is_remembered(project: Path) -> None:
     """Images that a policy leaves out are not decoded again either."""
     text = Path("params.yaml").read_text(encoding="utf-8")

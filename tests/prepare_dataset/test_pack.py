@@ -12,8 +12,8 @@ from schemas.shared.image import ImageForm
 from stages.images.resize import Pixels
 from stages.prepare_dataset.details import Details
 from stages.prepare_dataset.fingerprint import MEASURED, sum_channels
-from stages.prepare_dataset.pack import RowsWriter, mean_and_std, rows_per_shard, write_array
-from stages.shared.files import check_file
+from stages.prepare_dataset.pack import RowsReader, RowsWriter, mean_and_std, rows_per_shard, write_array
+from stages.shared.files import check_file, record_of
 from tests.images.trees import flat, form
 from tests.prepare_dataset.samples import details_of
 
@@ -38,22 +38,44 @@ def sums_of(images: Pixels) -> Details:
 
 
 @pytest.mark.parametrize("num_images", [0, 1, 7, 300])
+@pytest.mark.parametrize("num_expected", [0, 7, 10**6])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_file_is_numpys_own(num_images: int, channels: int, tmp_path: Path) -> None:
-    """However many rows there are, the file is byte for byte what NumPy saves of all at once."""
+def test_file_is_numpys_own(num_images: int, num_expected: int, channels: int, tmp_path: Path) -> None:
+    """However many rows come or were expected, the file is what NumPy saves, and is described as it is."""
     images = random_images(num_images, channels=channels)
-    with RowsWriter(tmp_path / "rows.npy", form_of(images)) as writer:
+    with RowsWriter(tmp_path / "rows.npy", form_of(images), num_rows=num_expected) as writer:
         for start in range(0, num_images, 4):
             writer.append(images[start : start + 4])
     expected = io.BytesIO()
     np.save(expected, images)
     assert (tmp_path / "rows.npy").read_bytes() == expected.getvalue()
+    assert writer.describe() == record_of(tmp_path / "rows.npy")
+
+
+def test_rows_are_read_from_anywhere(tmp_path: Path) -> None:
+    """Any run of rows, also the first and the last ones."""
+    images = random_images(9)
+    np.save(tmp_path / "rows.npy", images)
+    with RowsReader(tmp_path / "rows.npy") as reader:
+        for first, last in ((0, 9), (0, 1), (8, 9), (3, 7)):
+            read = np.zeros_like(images[first:last])
+            reader.read_into(read, first=first)
+            np.testing.assert_array_equal(read, images[first:last])
+
+
+def test_cut_file_is_noticed(tmp_path: Path) -> None:
+    """What is cut off while it is in use is an error of the disk, never a wait without end."""
+    np.save(tmp_path / "rows.npy", random_images(9))
+    with (tmp_path / "rows.npy").open("r+b") as file:
+        file.truncate(140)
+    with RowsReader(tmp_path / "rows.npy") as reader, pytest.raises(OSError, match="before its last row"):
+        reader.read_into(random_images(9), first=0)
 
 
 def test_images_may_be_reused(tmp_path: Path) -> None:
     """The writer keeps no reference to what it was given."""
     pixels = flat(1, 2, 3, height=1, width=1)[None]
-    with RowsWriter(tmp_path / "rows.npy", form(height_px=1, width_px=1)) as writer:
+    with RowsWriter(tmp_path / "rows.npy", form(height_px=1, width_px=1), num_rows=2) as writer:
         writer.append(pixels)
         pixels[:] = 9
         writer.append(pixels)

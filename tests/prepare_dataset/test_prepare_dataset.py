@@ -22,8 +22,7 @@ from stages.params.read import read_params
 from stages.prepare_dataset import __main__ as command
 from stages.prepare_dataset import stage
 from stages.shared.errors import InputError, run_stage
-from stages.shared.files import check_file, read_json, read_sealed_json
-from stages.shared.index import read_used_rows
+from stages.shared.files import check_file, read_sealed_json
 from tests.images.trees import (
     class_folders,
     encode,
@@ -35,6 +34,7 @@ from tests.images.trees import (
     write_tar,
     write_zip,
 )
+from tests.shared.index_rows import read_used_rows
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = read_params(ROOT / "params.yaml")
@@ -98,7 +98,7 @@ def index_rows() -> dict[str, IndexRow]:
 
 
 def read_metrics() -> PrepareMetrics:
-    return read_json(Path("data/metrics/prepare.json"), PrepareMetrics, made_by="")
+    return PrepareMetrics.model_validate_json(Path("data/metrics/prepare.json").read_bytes())
 
 
 def packed(manifest: Manifest) -> Pixels:

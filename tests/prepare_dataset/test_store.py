@@ -12,7 +12,8 @@ import pytest
 from stages.images.decode import DEFAULT_LIMITS
 from stages.images.resize import Pixels
 from stages.prepare_dataset.fingerprint import MEASURED, Measured
-from stages.prepare_dataset.store import PixelStore, Places, open_store
+from stages.prepare_dataset.known import Places
+from stages.prepare_dataset.store import PixelStore, open_store
 from stages.shared.files import check_file
 from tests.faults.full_disk import NoSmallDisk, fill_up, small_disk
 from tests.images.trees import form

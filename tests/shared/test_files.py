@@ -18,10 +18,11 @@ from stages.shared.files import (
     first_problem,
     publish_file,
     publish_folder,
-    read_json,
+    read_sealed_json,
     record_of,
     sha256_of,
     write_json,
+    write_sealed_json,
     write_text,
 )
 
@@ -147,8 +148,8 @@ def test_record_round_trip(name: str, lives: int) -> None:
     """What is written is what is read."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cat.json"
-        write_json(path, Cat(name=name, lives=lives))
-        assert read_json(path, Cat, made_by="") == Cat(name=name, lives=lives)
+        write_sealed_json(path, Cat(name=name, lives=lives))
+        assert read_sealed_json(path, Cat, made_by="") == Cat(name=name, lives=lives)
 
 
 def test_record_is_readable(tmp_path: Path) -> None:
@@ -161,27 +162,52 @@ def test_record_is_readable(tmp_path: Path) -> None:
     ("data", "problem"),
     [
         (None, "there is no such file"),
-        (b"", "Invalid JSON"),
-        (b"{", "Invalid JSON"),
-        (b"[]", "Input should be"),
-        (b'{"name": "Tom"}', "lives: Field required"),
-        (b'{"name": "Tom", "lives": "9"}', "lives: Input should be a valid integer"),
-        (b'{"name": "Tom", "lives": 9, "a\\nb": 1}', "a\\nb: Extra inputs are not permitted"),
-        (b"\xff", "is damaged (not UTF-8 text)"),
+        (b"", "is damaged"),
+        (b"{", "is damaged"),
+        (b"[]", "is damaged"),
+        (b'{\n  "name": "Tom",\n  "lives": 9\n}\n', "is damaged"),
+        (b"\xff", "is damaged"),
     ],
 )
 def test_bad_record(data: bytes | None, problem: str, tmp_path: Path) -> None:
-    """A record that is missing or damaged is told in one line, with the command that makes it."""
+    """A record that is missing or that nobody sealed is told in one line, with the command that makes it."""
     path = tmp_path / "cat.json"
     if data is not None:
         path.write_bytes(data)
+    assert problem in refusal_of(path, Cat)
+
+
+def test_every_flipped_bit_of_a_record_is_found(tmp_path: Path) -> None:
+    """Also one in the seal itself."""
+    path = tmp_path / "cat.json"
+    write_sealed_json(path, Cat(name="Zoë", lives=9))
+    sound = path.read_bytes()
+    for place in range(8 * len(sound)):
+        data = bytearray(sound)
+        data[place // 8] ^= 1 << place % 8
+        path.write_bytes(data)
+        assert "is damaged" in refusal_of(path, Cat)
+
+
+def test_record_of_another_schema(tmp_path: Path) -> None:
+    """One that is whole, but of another version, is told by its first problem."""
+
+    class Lion(Schema):
+        name: str
+
+    write_sealed_json(tmp_path / "cat.json", Lion(name="Leo"))
+    assert "cat.json: lives: Field required; " in refusal_of(tmp_path / "cat.json", Cat)
+
+
+def refusal_of(path: Path, schema: type[Schema]) -> str:
+    """Return the one line by which a record is refused."""
     with pytest.raises(InputError) as caught:
-        read_json(path, Cat, made_by="make cats")
+        read_sealed_json(path, schema, made_by="make cats")
     message = str(caught.value)
     assert message.isprintable()
     assert message.startswith(f"{path}: ")
-    assert problem in message
     assert message.endswith("with: make cats")
+    return message
 
 
 def test_first_problem() -> None:

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from schemas.vision.transforms import Normalize, ToTensor
-from stages.show.__main__ import has_display, name_shares, parse_arguments, unnormalize, write_picture
+from stages.show.__main__ import parse_arguments
+from stages.show.display import has_display, write_picture
+from stages.show.images import name_shares, unnormalize
 from stages.vision.transforms import build_transforms
 
 

@@ -18,7 +18,7 @@ from schemas.vision.history import History, Scores
 from schemas.vision.network import Network
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.shared.errors import InputError
-from stages.shared.files import read_json, read_sealed_json, sha256_of, write_sealed_json
+from stages.shared.files import read_sealed_json, sha256_of, write_sealed_json
 from stages.shared.paths import METRICS, MODEL, PREPARED
 from stages.train.__main__ import main
 from stages.train.best import is_better
@@ -128,7 +128,7 @@ def test_checkpoints_are_of_the_best_and_the_last_epoch(
         loss, accuracy = score(MODEL / f"{name}.safetensors", manifest)
         assert loss == pytest.approx(checkpoint.epoch.val.loss, rel=1e-4)
         assert accuracy == pytest.approx(checkpoint.epoch.val.accuracy)
-    metrics = read_json(METRICS / "train.json", TrainMetrics, made_by="")
+    metrics = TrainMetrics.model_validate_json((METRICS / "train.json").read_bytes())
     assert (metrics.best_epoch, metrics.val) == (best_epoch, history.epochs[best_epoch - 1].val)
 
 
@@ -161,7 +161,7 @@ def test_checkpoint_stands_alone(tmp_path: Path, manifest: Manifest) -> None:
     assert (checkpoint.numerics.threads, checkpoint.numerics.precision) == (1, "bfloat16")
     assert (checkpoint.num_epochs, checkpoint.seed) == (3, 3)
     assert checkpoint.dataset_sha256 == sha256_of(PREPARED / "manifest.json")
-    metrics = read_json(METRICS / "train.json", TrainMetrics, made_by="")
+    metrics = TrainMetrics.model_validate_json((METRICS / "train.json").read_bytes())
     assert metrics.num_parameters == sum(weight.numel() for weight in weights.values())
 
 

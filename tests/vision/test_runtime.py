@@ -15,6 +15,7 @@ from stages.vision.runtime import (
     find_version,
     list_libraries,
     make_deterministic,
+    seed_torch,
 )
 from tests.vision.torch_state import keep_torch_settings
 
@@ -110,3 +111,12 @@ def test_versions_are_those_of_libraries_in_use(network: str, transforms: Transf
 def test_a_library_that_is_not_there() -> None:
     """It has no version."""
     assert find_version("timm-that-nobody-has") == "none"
+
+
+def test_seed_is_that_of_torch() -> None:
+    """After seed_torch come the numbers that come after torch.manual_seed, also of the largest seed."""
+    for seed in (0, 2**63 - 1):
+        torch.manual_seed(seed)
+        expected = torch.rand(4)
+        seed_torch(seed, CPU)
+        assert torch.equal(torch.rand(4), expected)

@@ -27,6 +27,10 @@ class ArchiveFile:
         """Return how many bytes there were when it was first opened."""
         return self._stamp[0]
 
+    def look_at(self) -> os.stat_result | None:
+        """Return what the file system says of the archive."""
+        return None if self._descriptor is None else os.fstat(self._descriptor)
+
     def read_at(self, start: int, num_bytes: int) -> bytes:
         """Return so many bytes from a place on, fewer where the archive ends before."""
         if self._descriptor is None:
@@ -49,6 +53,9 @@ class UnpackedFile:
 
     def __init__(self, descriptor: int) -> None:
         self._take_over(descriptor)
+
+    def look_at(self) -> None:
+        """Return nothing: the file is another one in every run."""
 
     def _take_over(self, descriptor: int) -> None:
         self._descriptor = descriptor

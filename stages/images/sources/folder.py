@@ -44,6 +44,13 @@ class FolderSource:
             raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
         return read_regular_file(file, status, max_bytes=max_bytes)
 
+    def look_at(self, path: str) -> os.stat_result | None:
+        try:
+            status = os.lstat(f"{self._root}/{path}")
+        except OSError:
+            return None
+        return status if stat.S_ISREG(status.st_mode) else None
+
     def _refuse_link_out(self, file: str) -> None:
         target = os.path.realpath(file, strict=True)
         if not (target.startswith(os.path.realpath(self._root) + os.sep) or _DVC_OBJECT.search(target)):

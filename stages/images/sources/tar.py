@@ -102,6 +102,9 @@ class TarSource:
     def list_entries(self) -> list[str]:
         return list(self._names)
 
+    def look_at(self, path: str) -> os.stat_result | None:
+        return self._file.look_at()
+
     def read(self, path: str, *, max_bytes: int) -> bytes:
         start, num_bytes, is_plain = self._members[self._names.find(path)].item()
         if not is_plain:

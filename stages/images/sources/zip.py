@@ -6,6 +6,7 @@ Layout: PKWARE, APPNOTE.TXT 6.3.10.
 
 import bz2
 import lzma
+import os
 import stat
 import struct
 import sys
@@ -67,6 +68,9 @@ class ZipSource:
 
     def list_entries(self) -> list[str]:
         return list(self._names)
+
+    def look_at(self, path: str) -> os.stat_result | None:
+        return self._file.look_at()
 
     def read(self, path: str, *, max_bytes: int) -> bytes:
         header, num_packed, num_bytes, crc, method, odd = self._members[self._names.find(path)].item()

@@ -4,8 +4,8 @@ One draw serves a whole batch, as in torchvision: it is a function of seed, epoc
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -14,17 +14,23 @@ from torch.nn import functional
 from stages.vision.draws import derive_seed
 
 
-class BatchMixer(Protocol):
-    """One way to mix the images of a batch."""
+class BatchMixer(ABC):
+    """One way to mix the images of a batch.
 
-    p: float
-    """Share of the batches that are mixed."""
+    Args:
+        alpha: Shares are drawn by Beta(alpha, alpha).
+        p: Share of the batches that are mixed.
+    """
 
+    def __init__(self, *, alpha: float = 1.0, p: float = 1.0) -> None:
+        self.alpha = alpha
+        self.p = p
+
+    @abstractmethod
     def __call__(
         self, images: Tensor, partners: Tensor, *, generator: np.random.Generator
     ) -> tuple[Tensor, float]:
         """Return images (N, C, H, W) mixed with their partners, and the share of their own."""
-        ...
 
 
 class Mixing:
@@ -58,38 +64,30 @@ class Mixing:
         return images, targets
 
 
-class MixUp:
+class MixUp(BatchMixer):
     """Average images with their partners.
 
     Source: Zhang et al. 2017, arXiv:1710.09412.
     """
 
-    def __init__(self, *, alpha: float = 1.0, p: float = 1.0) -> None:
-        self._alpha = alpha
-        self.p = p
-
     def __call__(
         self, images: Tensor, partners: Tensor, *, generator: np.random.Generator
     ) -> tuple[Tensor, float]:
-        share = generator.beta(self._alpha, self._alpha)
+        share = generator.beta(self.alpha, self.alpha)
         return partners.lerp(images, share), share
 
 
-class CutMix:
+class CutMix(BatchMixer):
     """Paste a rectangle of the partners into images.
 
     Source: Yun et al. 2019, arXiv:1905.04899.
     """
 
-    def __init__(self, *, alpha: float = 1.0, p: float = 1.0) -> None:
-        self._alpha = alpha
-        self.p = p
-
     def __call__(
         self, images: Tensor, partners: Tensor, *, generator: np.random.Generator
     ) -> tuple[Tensor, float]:
         height, width = images.shape[2:]
-        half = 0.5 * math.sqrt(1 - generator.beta(self._alpha, self._alpha))
+        half = 0.5 * math.sqrt(1 - generator.beta(self.alpha, self.alpha))
         rows, columns = (
             _cut(int(generator.integers(side)), half=int(half * side), side=side) for side in (height, width)
         )

@@ -1,0 +1,53 @@
+"""A dvc.lock that DVC did not write so is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from stages.shared.errors import InputError
+from stages.verify.lock import describe_folder, read_lock
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "stages:",
+        "stages: [train]",
+        "stages: {train: }",
+        "stages: {train: {deps: }}",
+        "stages: {train: {outs: [data/model]}}",
+        "stages: {train: {outs: [{path: data/model}]}}",
+        "stages: {train: {outs: [{path: data/model, md5: 1}]}}",
+        "stages: {train: {params: {params.yaml: }}}",
+        "<<<<<<< HEAD\nstages: {}\n=======\nstages: {}\n>>>>>>> other",
+    ],
+)
+def test_a_damaged_lock_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """As after a merge, in one line that says how to be rid of it."""
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.lock").write_text(text)
+    with pytest.raises(
+        InputError, match=r"^dvc\.lock: is damaged; bring it back with: git checkout dvc\.lock$"
+    ):
+        read_lock()
+
+
+def test_the_committed_lock_is_read() -> None:
+    """Every stage with its parameters, dependencies and outputs."""
+    stages = read_lock()
+    assert stages.keys() == {"prepare-dataset", "train", "evaluate"}
+    assert all(stage.keys() >= {"params", "deps", "outs"} for stage in stages.values())
+
+
+def test_a_folder_is_what_dvc_sees_of_it(tmp_path: Path) -> None:
+    """Images that came as a Git repository are named by DVC without its files or compiled Python."""
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.png").write_bytes(b"a cat")
+    name, listed = describe_folder(tmp_path)
+    # As `dvc add` named this very folder.
+    assert name == "bd65c196c9eb82b1d7eac99a6411dd1f.dir"
+    for unseen in (".git/HEAD", "cat/.git", "cat/__pycache__/1.png", "cat/code.pyc"):
+        (tmp_path / unseen).parent.mkdir(exist_ok=True)
+        (tmp_path / unseen).touch()
+    assert describe_folder(tmp_path) == (name, listed)
