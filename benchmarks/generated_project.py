@@ -17,7 +17,7 @@ from schemas.vision.history import EpochRecord, History, Scores
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
-from stages.shared.files import record_of, sha256_of, write_sealed_json
+from stages.shared.files import record_of, sha256_of, write_checksum, write_sealed_json
 from stages.shared.index import write_index
 from stages.vision.checkpoint import hash_weights, write_checkpoint
 from stages.vision.networks import build_network
@@ -32,7 +32,9 @@ def write_project(
     classes = tuple(f"class {number:04}" for number in range(num_classes))
     manifest = _write_prepared(folder / "data" / "prepared", form, classes, num_test=num_images)
     (folder / "data" / "audit").mkdir()
-    (folder / "data" / "audit" / "findings.csv").write_text(",".join(FindingRow.model_fields) + "\n")
+    findings = folder / "data" / "audit" / "findings.csv"
+    findings.write_text(",".join(FindingRow.model_fields) + "\n")
+    write_checksum(findings)
     epoch = EpochRecord(
         epoch=1,
         lr=0.1,

@@ -62,4 +62,5 @@ class Training(Schema):
 
     save_every_seconds: Literal["none"] | Positive
     """Save it after so many seconds. A run that is killed loses at most the work of one interval; one that is
-    asked to stop saves first."""
+    asked to stop saves first. A state so large that this would take more than 2 % of the time is saved less
+    often."""

@@ -14,6 +14,7 @@ from stages.doctor.experiment_folders import check_experiment_folders
 from stages.doctor.finding import Finding
 from stages.doctor.imported_code import check_imported_code
 from stages.doctor.left_params import check_left_params
+from stages.doctor.missing_inputs import check_missing_inputs
 from stages.doctor.processes import find_dvc_processes
 from stages.doctor.rwlock import check_rwlock
 from stages.shared.errors import InputError, run_stage
@@ -48,6 +49,7 @@ def main() -> None:
 
 def find_all(dvc_folder: Path) -> Iterator[Finding]:
     """Yield everything; what dvc keeps while it runs is looked at only while it does not."""
+    yield from check_missing_inputs()
     yield from check_imported_code()
     yield from check_cache(dvc_folder)
     if processes := find_dvc_processes(dvc_folder.parent):

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from schemas.audit.finding import ClassKind, FindingRow, ImageKind
 from stages.shared.errors import InputError
-from stages.shared.files import first_problem
+from stages.shared.files import check_checksum, first_problem
 from stages.shared.paths import MAKE_PREPARED
 from stages.shared.text import printable
 
@@ -42,8 +42,9 @@ def read_findings(path: Path, *, tested: Collection[str]) -> list[KindOfFinding]
         tested: Paths of the test images in the source.
 
     Raises:
-        InputError: The file is missing, or is no such table.
+        InputError: The file is missing or damaged, or is no such table.
     """
+    check_checksum(path, made_by=MAKE_PREPARED)
     printed = {printable(name) for name in tested}
     kinds: dict[str, KindOfFinding] = {}
     try:
@@ -58,8 +59,6 @@ def read_findings(path: Path, *, tested: Collection[str]) -> list[KindOfFinding]
                 if len(kind.examples) < MAX_EXAMPLES:
                     kind.examples.append(row)
             header = reader.fieldnames
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; {_ADVICE}") from None
     except ValidationError as error:
         raise InputError(f"{path}: {first_problem(error)}; {_ADVICE}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -24,7 +24,7 @@ from stages.prepare_dataset.store import open_store
 from stages.prepare_dataset.summary import print_summary
 from stages.prepare_dataset.undecodable import report_undecodable
 from stages.prepare_dataset.units import join_units, refuse_group_without_use
-from stages.shared.files import publish_folder, write_json
+from stages.shared.files import publish_folder, write_checksum, write_json
 from stages.shared.free_space import refuse_full_disk
 from stages.shared.inputs import StageInputs
 from stages.shared.paths import AUDIT, METRICS, PREPARED
@@ -80,6 +80,7 @@ def prepare(params: Params, inputs: StageInputs) -> None:
             audit_folder / "worst.png", findings, images, params.audit, store=store, places=known.places
         )
         write_findings(audit_folder / "findings.csv", findings, images, params.audit)
+        write_checksum(audit_folder / "findings.csv")
         for line in describe_findings(findings, images, params.audit):
             print(f"prepare-dataset: {line}")
         division = split_images(

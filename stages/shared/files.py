@@ -155,6 +155,36 @@ def check_file(folder: Path, record: FileRecord, *, made_by: str) -> Path:
     return path
 
 
+def write_checksum(path: Path) -> None:
+    """Write the SHA-256 of a file beside it, for `check_checksum` and for `sha256sum --check`."""
+    _checksum_of(path).write_text(_checksum_line(path), encoding="utf-8", newline="")
+
+
+def check_checksum(path: Path, *, made_by: str) -> None:
+    """Compare a file with the SHA-256 beside it.
+
+    Raises:
+        InputError: One of the two is missing, or not as it was written.
+    """
+    try:
+        is_whole = _checksum_line(path).encode() == _checksum_of(path).read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename}: there is no such file; make it with: {made_by}") from None
+    if not is_whole:
+        raise InputError(
+            f"{path}: is damaged (its SHA-256 is not the one in {_checksum_of(path).name}); "
+            f"make it anew with: {made_by}"
+        )
+
+
+def _checksum_of(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _checksum_line(path: Path) -> str:
+    return f"{sha256_of(path)}  {path.name}\n"
+
+
 def _sync(path: Path) -> None:
     """Have the file or folder on the disk, not only in memory, before it gets its name."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 _SECONDS_BETWEEN_TRIES = 0.1
@@ -33,8 +34,8 @@ def hold(folder: Path, *, patience_seconds: float = 0.0) -> Iterator[None]:
             raise Taken(_describe_owner(path))
         time.sleep(_SECONDS_BETWEEN_TRIES)
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps([os.getpid(), socket.gethostname(), str(Path.cwd())]).encode(), 0)
+        with suppress(OSError):  # of a full disk: who it is matters less than that it is held
+            _sign(descriptor)
         yield
     finally:
         with suppress(OSError):  # someone removed it, or put something into it just now
@@ -62,9 +63,16 @@ def _try_to_take(path: Path) -> int | None:
     return None
 
 
+def _sign(descriptor: int) -> None:
+    """Write down who has the folder, since when, and where it works."""
+    owner = [os.getpid(), socket.gethostname(), f"{datetime.now():%Y-%m-%d %H:%M}", str(Path.cwd())]
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+
+
 def _describe_owner(path: Path) -> str:
     try:
-        process, host, folder = json.loads(path.read_text())
-    except (OSError, ValueError):
+        process, host, since, folder = json.loads(path.read_text())
+    except (OSError, ValueError, TypeError):
         return "another process"
-    return f"process {process} on {host}, begun in {folder},"
+    return f"process {process} on {host}, begun {since} in {folder},"

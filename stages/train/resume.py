@@ -8,6 +8,7 @@ goes on only from what it would have computed itself.
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -30,6 +31,9 @@ MAX_AGE_SECONDS = 14 * 24 * 3600.0
 MAX_BYTES = 20 * 2**30
 """Of all states together; the oldest go first."""
 
+MAX_SHARE = 0.02
+"""Of the time that saving may take: a state that takes long to write is saved less often than asked."""
+
 _PATIENCE_SECONDS = 5.0
 """A run that was told to stop needs a moment to let go of its state."""
 
@@ -46,6 +50,8 @@ class SavedState:
         self._every_seconds = training.save_every_seconds
         self._steps_since = 0
         self._saved_at = time.monotonic()
+        self._took_seconds: list[float] = []
+        """What the last two saves took, of which the shorter counts: a disk may stall now and then."""
 
     def restore(self, state: TrainingState) -> bool:
         """Go on from the newest state that is whole, if there is one."""
@@ -68,17 +74,17 @@ class SavedState:
         self._steps_since += 1
         if is_asked_to_stop():
             self.save(state)
-            stop(
-                f"train: stopped in epoch {state.epoch + 1}, after step {state.step} of {len(state.losses)}; "
-                "the same command goes on from there"
-            )
+            stop(f"train: stopped {state.describe_place()}; the same command goes on from there")
         if self._is_due():
             self.save(state)
 
     def _is_due(self) -> bool:
         if self._every_steps != "none" and self._steps_since >= self._every_steps:
             return True
-        return self._every_seconds != "none" and time.monotonic() - self._saved_at >= self._every_seconds
+        if self._every_seconds == "none":
+            return False
+        interval = max(self._every_seconds, min(self._took_seconds, default=0.0) / MAX_SHARE)
+        return time.monotonic() - self._saved_at >= interval
 
     def save(self, state: TrainingState) -> None:
         """Write the state beside the one before, and remove older ones.
@@ -90,6 +96,7 @@ class SavedState:
             InputError: The loss is no longer a finite number: such a state is not worth going on from.
         """
         state.refuse_non_finite_loss()
+        start = time.monotonic()
         number = state.epoch * (len(state.losses) + 1) + state.step
         try:
             write_state(self._folder / f"state-{number:012}.safetensors", state.state_dict())
@@ -98,6 +105,7 @@ class SavedState:
         except OSError as error:
             print(f"train: cannot save its state: {error.strerror or error}; if stopped, it loses more work")
         self._steps_since, self._saved_at = 0, time.monotonic()
+        self._took_seconds = [*self._took_seconds[-1:], self._saved_at - start]
 
     def note_result(self, folders: Sequence[Path]) -> None:
         """Remember what was published. The state stays until DVC has that: its disk may be full just then."""
@@ -150,7 +158,7 @@ def prune(
     max_bytes: int = MAX_BYTES,
 ) -> None:
     """Remove states whose result DVC has, that are too old or too much; none in use, and not `keep`."""
-    ages = {folder: _seconds_since_use(folder) for folder in parent.iterdir() if folder != keep}
+    ages = {path: _seconds_since_use(path) for path in parent.iterdir() if path != keep and path.is_dir()}
     num_bytes = 0
     for folder in sorted(ages, key=ages.__getitem__):
         with suppress(Taken), hold(folder):
@@ -164,14 +172,21 @@ def _remove_if_done(folder: Path, dvc_folder: Path) -> None:
     """Remove a state that led to a result, once DVC has all of that; also one that was left half written."""
     for leftover in folder.glob("*.partial"):
         leftover.unlink(missing_ok=True)
-    result = folder / _RESULT
-    if result.exists():
-        try:
-            hashes = json.loads(result.read_text())
-        except ValueError:
-            hashes = []
-        if all(is_in_dvc_cache(md5, dvc_folder=dvc_folder) for md5 in hashes):
-            _clear(folder)
+    hashes = _read_result(folder / _RESULT)
+    if hashes and all(is_in_dvc_cache(md5, dvc_folder=dvc_folder) for md5 in hashes):
+        _clear(folder)
+
+
+def _read_result(path: Path) -> list[str]:
+    """Return the MD5 of every file that was published; none if nothing was, or the note of it is damaged."""
+    try:
+        hashes = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return []
+    is_whole = isinstance(hashes, list) and all(
+        isinstance(md5, str) and re.fullmatch("[0-9a-f]{32}", md5) for md5 in hashes
+    )
+    return hashes if is_whole else []
 
 
 def _clear(folder: Path) -> None:
@@ -181,5 +196,8 @@ def _clear(folder: Path) -> None:
 
 
 def _seconds_since_use(folder: Path) -> float:
-    times = [path.stat().st_mtime for path in (*folder.glob(_STATES), *folder.glob(_RESULT))]
-    return time.time() - max(times, default=0.0)
+    times = [0.0]
+    for path in (*folder.glob(_STATES), *folder.glob(_RESULT)):
+        with suppress(FileNotFoundError):  # its own run, or another that prunes, removed it just now
+            times.append(path.stat().st_mtime)
+    return time.time() - max(times)

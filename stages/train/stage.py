@@ -82,9 +82,7 @@ def train(params: Params, inputs: StageInputs) -> None:
     ):
         if saved.restore(state):
             training.progress.skip(state.epoch * len(training.train_images) + state.num_images)
-            print(
-                f"train: goes on in epoch {state.epoch + 1}, after step {state.step} of {len(state.losses)}"
-            )
+            print(f"train: goes on {state.describe_place()}")
         while find_end(state, params.training) is None:
             run_epoch(phases.at(state.epoch), state, save_point=saved.save_point)
         checkpoints = describe_checkpoints(training, state, params, manifest, transforms, inputs)

@@ -98,6 +98,12 @@ class TrainingState:
         }
         return {name: part for name, part in parts.items() if part is not None}
 
+    def describe_place(self) -> str:
+        """Return in words how far the run has come."""
+        if self.step == 0:
+            return f"after epoch {self.epoch}"
+        return f"in epoch {self.epoch + 1}, after step {self.step} of {len(self.losses)}"
+
     def start_next_epoch(self) -> None:
         """Leave a finished epoch behind."""
         self.epoch += 1

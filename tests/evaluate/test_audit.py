@@ -10,6 +10,7 @@ from schemas.audit.finding import ClassKind, FindingRow, ImageKind
 from stages.evaluate.audit import MAX_EXAMPLES, read_findings
 from stages.evaluate.report.audit import MEANINGS
 from stages.shared.errors import InputError
+from stages.shared.files import write_checksum
 
 
 def write(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] | None = None) -> Path:
@@ -17,6 +18,7 @@ def write(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] | Non
         writer = csv.writer(file)
         writer.writerow(header or tuple(FindingRow.model_fields))
         writer.writerows(rows)
+    write_checksum(path)
     return path
 
 
@@ -37,6 +39,14 @@ def test_nothing_found_is_nothing(tmp_path: Path) -> None:
     assert read_findings(write(tmp_path / "f.csv", []), tested=[]) == []
 
 
+def test_a_table_without_its_checksum_is_refused(tmp_path: Path) -> None:
+    """It may be half of what it was, and no line of it would tell."""
+    path = write(tmp_path / "findings.csv", [])
+    path.with_name("findings.csv.sha256").unlink()
+    with pytest.raises(InputError, match=r"csv\.sha256: there is no such file; make it with: dvc repro"):
+        read_findings(path, tested=[])
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -52,9 +62,10 @@ def test_another_file_is_refused_in_one_line(tmp_path: Path, content: bytes | No
     path = tmp_path / "findings.csv"
     if content is not None:
         path.write_bytes(content)
+        write_checksum(path)
     with pytest.raises(InputError, match=message) as caught:
         read_findings(path, tested=[])
-    assert str(caught.value).endswith("make it anew with: dvc repro prepare-dataset")
+    assert str(caught.value).endswith("with: dvc repro prepare-dataset")
     assert "\n" not in str(caught.value)
 
 

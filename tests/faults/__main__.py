@@ -14,6 +14,8 @@ from pathlib import Path
 from tests.faults.broken_disk import break_files
 from tests.faults.damage import damage_artifacts
 from tests.faults.edits import change_every_input, edit_while_running
+from tests.faults.edits_under_dvc import EDITS, edit_under_dvc
+from tests.faults.full_disk import NoSmallDisk, fill_disks, small_disk
 from tests.faults.kill_jobs import kill_runs
 from tests.faults.small_project import make_small_project
 from tests.faults.tally import Tally
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("--cuts", type=int, default=200, help="cuts of each kind of artifact (200)")
     parser.add_argument("--wrong-files", type=int, default=300, help="wrong parameter files (300)")
     parser.add_argument("--failing-files", type=int, default=300, help="files that fail (300)")
+    parser.add_argument("--full-disks", type=int, default=100, help="disks that fill up (100)")
     parser.add_argument("--jobs", type=int, default=2, help="projects side by side to stop runs in (2)")
     parser.add_argument("--seed", type=int, default=0, help="of the random times and ways (0)")
     arguments = parser.parse_args()
@@ -52,7 +55,8 @@ def main() -> None:
 def run_all(folder: Path, arguments: argparse.Namespace) -> Iterator[Tally]:
     """Yield what came of each part that is asked for, the quick ones first."""
     seed = arguments.seed
-    if arguments.flips + arguments.cuts + arguments.edits + arguments.wrong_files + arguments.failing_files:
+    counts = vars(arguments).items()
+    if any(count for name, count in counts if name not in ("kills", "jobs", "seed")):
         project = make_small_project(folder / "project", num_epochs=6, last_stage="evaluate")
         (folder / "scratch").mkdir()
         if arguments.flips + arguments.cuts:
@@ -66,6 +70,14 @@ def run_all(folder: Path, arguments: argparse.Namespace) -> Iterator[Tally]:
             yield give_wrong_files(project.root, count=arguments.wrong_files, seed=seed)
         if arguments.failing_files:
             yield break_files(project, count=arguments.failing_files, seed=seed)
+        if arguments.edits:
+            yield edit_under_dvc(project, EDITS)
+        if arguments.full_disks:
+            try:
+                with small_disk(folder / "disk") as disk:
+                    yield fill_disks(project, disk, count=arguments.full_disks, seed=seed)
+            except NoSmallDisk as reason:
+                print(f"full disks: left out, for this machine makes no small one: {reason}")
     if arguments.kills:
         yield from kill_runs(folder / "kills", count=arguments.kills, seed=seed, jobs=arguments.jobs)
 

@@ -12,7 +12,7 @@ from tests.pipeline.project import Project
 
 STAGES = ("prepare_dataset", "train", "evaluate")
 ERRORS = ("ENOSPC", "EIO", "EROFS", "ENOENT")
-NUM_EVENTS = {"prepare_dataset": 24, "train": 60, "evaluate": 34}
+NUM_EVENTS = {"prepare_dataset": 34, "train": 100, "evaluate": 25}
 """File events of each stage on the small project, about."""
 
 

@@ -1,5 +1,6 @@
 """Flipped bytes and cuts, in every kind of artifact: found before it is used."""
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,16 +10,26 @@ import torch
 
 from schemas.shared.image import ImageForm
 from schemas.vision.history import History
+from stages.evaluate.audit import read_findings
 from stages.prepare_dataset.fingerprint import MEASURED
 from stages.prepare_dataset.store import PixelStore
 from stages.shared.errors import InputError
 from stages.shared.files import read_sealed_json
+from stages.train.measured import recall
 from stages.train.state_file import DamagedState, read_state, write_state
+from stages.verify.lock import check_lock
 from stages.vision.checkpoint import read_checkpoint
 from stages.vision.dataset import read_manifest
 from tests.faults.tally import Tally
 
 Reader = Callable[[], object]
+
+READ_BY_NO_STAGE = (
+    "data/dvclive/plots/metrics/val/loss.tsv",
+    "data/metrics/test.json",
+    "data/report/predictions.csv",
+)
+"""Of each output that only people, DVC and `python -m stages.verify` read, a file."""
 
 
 def damage_artifacts(project: Path, scratch: Path, *, flips: int, cuts: int, seed: int) -> Iterator[Tally]:
@@ -69,10 +80,24 @@ def _list_artifacts(project: Path, scratch: Path) -> Iterator[tuple[str, Path, R
         yield name, path, lambda path=path: read_checkpoint(path)  # type: ignore[misc]
     history = model / "history.json"
     yield "history.json", history, lambda: read_sealed_json(history, History, made_by="dvc repro train")
+    findings = project / "data/audit/findings.csv"
+    for path in (findings, findings.with_name("findings.csv.sha256")):
+        yield path.name, path, lambda: read_findings(findings, tested=[])
+    for name in READ_BY_NO_STAGE:
+        yield f"{Path(name).name}, by verify", project / name, lambda: _agrees_with_lock(project)
+    memory = scratch / "precision.json"
+    recall(memory, {"threads": 1}, measure=lambda: "float32")
+    yield "measured precision", memory, lambda: recall(memory, {"threads": 1}, measure=lambda: "") != ""
     state = scratch / "state.safetensors"
     write_state(state, {"weights": torch.arange(600.0).reshape(20, 30), "epoch": 3, "history": [{"a": 0.5}]})
     yield "resume state", state, lambda: read_state(state)
     yield from _list_packs(scratch / "store")
+
+
+def _agrees_with_lock(project: Path) -> bool:
+    with contextlib.chdir(project):
+        problems, _ = check_lock()
+    return not problems
 
 
 def _list_packs(folder: Path) -> Iterator[tuple[str, Path, Reader]]:

@@ -10,6 +10,8 @@ import pytest
 from tests.faults.broken_disk import break_files
 from tests.faults.damage import damage_artifacts
 from tests.faults.edits import change_every_input, edit_while_running
+from tests.faults.edits_under_dvc import edit_under_dvc
+from tests.faults.full_disk import NoSmallDisk, fill_disks, small_disk
 from tests.faults.kills import Fault, stop_in_turn
 from tests.faults.small_project import make_small_project
 from tests.faults.wrong_files import give_wrong_files
@@ -47,14 +49,30 @@ def test_stopped_runs_end_as_if_nothing_had_been(undisturbed: Project) -> None:
 
 def test_damage_is_found_before_use(undisturbed: Project, tmp_path: Path) -> None:
     """A changed byte and a cut, in each kind of artifact."""
-    tallies = list(damage_artifacts(undisturbed.root, tmp_path, flips=40, cuts=10, seed=0))
-    assert len(tallies) == 11
+    tallies = list(damage_artifacts(undisturbed.root, tmp_path, flips=12, cuts=4, seed=0))
+    assert len(tallies) == 17
     assert [line for tally in tallies for line in tally.wrong] == []
 
 
 def test_edits_while_a_stage_runs_are_refused(undisturbed: Project) -> None:
     """Of params, code and data, in each stage."""
     assert edit_while_running(undisturbed.root, count=27, seed=0).wrong == []
+
+
+def test_edits_under_dvc_are_refused_and_not_recorded(undisturbed: Project) -> None:
+    """`dvc repro` fails and names the change, dvc.lock stays, and the next run and `verify` end well."""
+    edits = [("train", "code"), ("evaluate", "params")]
+    assert edit_under_dvc(undisturbed, edits).wrong == []
+
+
+def test_a_disk_that_fills_up_leaves_whole_outputs(undisturbed: Project, tmp_path: Path) -> None:
+    """A small file system, full from a moment on while a stage runs: one line, and no signal."""
+    try:
+        with small_disk(tmp_path / "disk") as disk:
+            tally = fill_disks(undisturbed, disk, count=3, seed=1)
+    except NoSmallDisk as reason:
+        pytest.skip(f"cannot make a small disk: {reason}")
+    assert tally.wrong == []
 
 
 def test_no_state_is_reused_for_other_inputs(undisturbed: Project) -> None:

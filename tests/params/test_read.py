@@ -17,6 +17,7 @@ from schemas.params import Params
 from schemas.vision import transforms
 from stages.params.problems import MAX_LINES, KeyPath, Problem, format_path
 from stages.params.read import check_params, read_params
+from stages.params.unknown_keys import explain_unknown
 from stages.params.yaml12 import parse_yaml, read_document
 from stages.params.yaml12_document import Document
 from stages.params.yaml12_scalars import format_yaml
@@ -493,10 +494,11 @@ def test_no_parameters_at_all(text: str, expected: str, tmp_path: Path) -> None:
 
 
 def typos(word: str) -> Iterator[str]:
-    """Yield a word with one letter left out, doubled into another, replaced, or swapped with the next one."""
+    """Yield a word with one letter left out, doubled, added, replaced, or swapped with the next one."""
     for place, letter in enumerate(word):
         other = chr((ord(letter) - ord("a") + 7) % 26 + ord("a"))
         yield word[:place] + word[place + 1 :]
+        yield word[:place] + letter + word[place:]
         yield word[:place] + other + word[place:]
         yield word[:place] + other + word[place + 1 :]
         if word[place : place + 2] != word[place : place + 2][::-1]:
@@ -525,6 +527,24 @@ def test_suggestions_for_typos_in_keys() -> None:
             if problems != [(old, f"unknown key; did you mean {format_path(path)}?")]:
                 wrong.append((format_path(old), problems))
     print(f"{tried} typos in keys, {len(wrong)} without the right suggestion: {wrong}")
+    assert len(wrong) <= 0.05 * tried
+
+
+def test_suggestions_for_typos_in_arguments_of_transforms() -> None:
+    """The same for the arguments of every transform there is, also of those that the file does not use."""
+    tried, wrong = 0, []
+    for transform in transforms.TRANSFORMS:
+        name = transform.__name__
+        for key in transform.model_fields.keys() - {"name"}:
+            for typo in typos(key):
+                if typo in transform.model_fields:
+                    continue
+                tried += 1
+                old, new = (("transforms", 0, name, one) for one in (typo, key))
+                if explain_unknown(old) != f"unknown key; did you mean {format_path(new)}?":
+                    wrong.append(format_path(old))
+    print(f"{tried} typos in arguments, {len(wrong)} without the right suggestion: {wrong}")
+    assert tried > 1000
     assert len(wrong) <= 0.05 * tried
 
 

@@ -1,6 +1,8 @@
 """Decoded pixels come back as they were, whatever happened to the folder meanwhile."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from stages.prepare_dataset.fingerprint import MEASURED, Measured
 from stages.prepare_dataset.known import Places
 from stages.prepare_dataset.store import PixelStore, open_store
 from stages.shared.files import check_file
+from tests.faults.full_disk import NoSmallDisk, fill_up, small_disk
 from tests.images.trees import form
 
 FORM = form(height_px=2, width_px=2)
@@ -210,3 +213,30 @@ def test_without_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with open_store(FORM, LIMITS, private=tmp_path / "private") as store:
         assert colours(store, fill(store, 5)) == list(range(5))
     assert list(tmp_path.iterdir()) == []
+
+
+FULL = """
+import errno, sys
+from pathlib import Path
+from tests.prepare_dataset.test_store import FORM, PER_SHARD
+from stages.prepare_dataset.store import PixelStore
+try:
+    PixelStore(Path(sys.argv[1]), FORM, shard_bytes=PER_SHARD * 12)
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
+
+
+def test_a_full_disk_is_an_error_and_not_a_kill(tmp_path: Path) -> None:
+    """On a disk that is really full the list of known images ends the stage in words, not by a signal."""
+    try:
+        with small_disk(tmp_path / "disk") as disk:
+            store = PixelStore(disk / "store", FORM, shard_bytes=PER_SHARD * 12)
+            keep_all(store, fill(store, 200), disk)
+            fill_up(disk / "filler", room_kib=16)
+            done = subprocess.run(
+                [sys.executable, "-c", FULL, str(disk / "store")], capture_output=True, text=True, check=False
+            )
+    except NoSmallDisk as reason:
+        pytest.skip(f"cannot make a small disk: {reason}")
+    assert (done.returncode, done.stdout) == (0, "ENOSPC\n"), done.stderr

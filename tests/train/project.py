@@ -9,6 +9,7 @@ import pytest
 
 from schemas.audit.finding import FindingRow
 from schemas.shared.manifest import Manifest
+from stages.shared.files import write_checksum
 from tests.vision.completeness import read_params_file
 from tests.vision.prepared import write_prepared
 
@@ -33,7 +34,9 @@ def make_project(folder: Path, monkeypatch: pytest.MonkeyPatch, **prepared: Any)
     (folder / ".dvc").mkdir(exist_ok=True)
     write_params(folder)
     (folder / "data" / "audit").mkdir(parents=True)
-    (folder / "data" / "audit" / "findings.csv").write_text(",".join(FindingRow.model_fields) + "\n")
+    findings = folder / "data" / "audit" / "findings.csv"
+    findings.write_text(",".join(FindingRow.model_fields) + "\n")
+    write_checksum(findings)
     return write_prepared(folder / "data" / "prepared", **prepared)
 
 

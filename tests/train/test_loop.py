@@ -191,7 +191,9 @@ def test_two_runs_are_the_same(folder: Path, manifest: Manifest, precision: str)
     assert hashed_run(1) != first
 
 
-@pytest.mark.parametrize(("num_workers", "prefetch_factor"), [(1, 1), (2, 2), (2, 5)])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
+@pytest.mark.parametrize("prefetch_factor", [2, 4])
+@pytest.mark.parametrize("num_workers", [0, 1, 2, 4])
 def test_workers_change_nothing(
     folder: Path, manifest: Manifest, num_workers: int, prefetch_factor: int
 ) -> None:

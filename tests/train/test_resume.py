@@ -168,6 +168,40 @@ def test_saving_by_the_clock(
 
 
 @pytest.mark.usefixtures("dvc")
+def test_saving_takes_a_bounded_share_of_the_time(
+    folder: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state that takes long to write is saved less often; one stall of the disk is forgotten soon."""
+    now = 0.0
+    begun: list[float] = []
+
+    def write(path: Path, _: object) -> None:
+        nonlocal now
+        begun.append(now)
+        now += 100.0 if len(begun) == 2 else 1.0
+
+    monkeypatch.setattr("stages.train.resume.time.monotonic", lambda: now)
+    monkeypatch.setattr("stages.train.lock.time.monotonic", lambda: now)
+    monkeypatch.setattr(resume, "write_state", write)
+    toy = Toy(folder, manifest)
+    with open_saved_state({}, section(save_every_seconds=10.0)) as saved:
+        while now < 300:
+            now += 1.0
+            saved.save_point(toy.state)
+    assert begun == [10.0, 61.0, 211.0, 262.0]
+
+
+@pytest.mark.usefixtures("dvc")
+def test_the_place_is_said_as_a_person_would(folder: Path, manifest: Manifest) -> None:
+    """Between two epochs the one that ended is named, else the step of the one that is at work."""
+    _, state = make_training(folder, manifest)
+    state.epoch, state.step = 2, 3
+    assert state.describe_place() == "in epoch 3, after step 3 of 5"
+    state.start_next_epoch()
+    assert state.describe_place() == "after epoch 3"
+
+
+@pytest.mark.usefixtures("dvc")
 def test_a_broken_state_is_not_saved(folder: Path, manifest: Manifest) -> None:
     """Nobody could go on from it: the run ends there, naming the first step whose loss was no number."""
     _, state = make_training(folder, manifest)
@@ -233,8 +267,9 @@ def test_a_second_run_says_who_has_the_state(dvc: Path, monkeypatch: pytest.Monk
     )
     assert holder.stdout is not None
     holder.stdout.readline()
+    who = rf"process {holder.pid} on .*, begun 2\d+-\d+-\d+ \d+:\d+ in {Path.cwd()}, trains just this"
     with (
-        pytest.raises(InputError, match=rf"process {holder.pid} on .*, begun in .* trains just this already"),
+        pytest.raises(InputError, match=who),
         open_saved_state({}, section()),
     ):
         pass
@@ -262,6 +297,22 @@ def test_a_state_stays_until_dvc_has_the_result(dvc: Path, folder: Path, manifes
     with open_saved_state({}, section()) as saved:
         assert not saved.restore(toy.state)
     assert not list((dvc / "tmp/darkroom/resume").iterdir())
+
+
+@pytest.mark.parametrize(
+    "note", [b"", b"[]", b"[", b"3", b"{}", b"null", b"[3]", b'["../x"]', b"\xff", b'"text"', b"[[]]"]
+)
+def test_a_damaged_note_of_the_result_loses_no_state(
+    dvc: Path, folder: Path, manifest: Manifest, note: bytes
+) -> None:
+    """What does not say that DVC has the result is no reason to remove what a run can go on from."""
+    toy = Toy(folder, manifest)
+    with open_saved_state({}, section()) as saved:
+        saved.save(toy.state)
+    [state] = dvc.rglob("state-*")
+    state.with_name("result.json").write_bytes(note)
+    with open_saved_state({}, section()) as saved:
+        assert saved.restore(toy.state)
 
 
 def test_old_and_large_states_are_removed(dvc: Path, folder: Path, manifest: Manifest) -> None:

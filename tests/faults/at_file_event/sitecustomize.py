@@ -8,18 +8,22 @@ from run to run. DARKROOM_FILE_EVENTS names a file that gets a line for each, an
 
 import errno
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
 _EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
-_WRITTEN = ("/data/", "data/model", "data/dvclive", "data/metrics", "resume/", "decoded/")
+_OUTPUTS = ("data/prepared", "data/audit", "data/model", "data/dvclive", "data/report", "data/metrics")
+_WRITTEN = ("/data/", *_OUTPUTS, "resume/", "decoded/")
 _SYNCED = ("data/model", "data/dvclive", "data/metrics", "resume/")  # opened to be synced, or read again
 _SHELLS = {"sh", "dash", "bash"}
 _SECONDS_TO_DIE = 0.05
 
 
 def _install(fault: str, countdown: int, target: str) -> None:
+    kills = fault.isdecimal() and int(fault) != signal.SIGSTOP
+
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal countdown
         if event not in _EVENTS:
@@ -27,7 +31,7 @@ def _install(fault: str, countdown: int, target: str) -> None:
         paths = [os.fspath(path) for path in arguments[:2] if isinstance(path, str | os.PathLike)]
         watched: tuple[str, ...] = _WRITTEN
         if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & 3):
-            watched = _SYNCED if fault.isdecimal() else ()
+            watched = _SYNCED if kills else ()
         if not any(part in str(path) for path in paths for part in watched):
             return
         countdown -= 1
