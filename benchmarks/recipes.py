@@ -48,8 +48,9 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("recipes"), help="writes OUTPUT.csv and OUTPUT.png"
     )
+    parser.add_argument("--add", action="store_true", help="keep the runs that OUTPUT.csv has")
     arguments = parser.parse_args()
-    runs: list[Run] = []
+    runs = read_csv(arguments.output.with_suffix(".csv")) if arguments.add else []
     # Seeds outside: what slows the machine down for a while slows all recipes down.
     for seed in arguments.seeds:
         for recipe in arguments.recipes:
@@ -57,8 +58,8 @@ def main() -> None:
             print(describe(runs[-1:]), flush=True)
             write_csv(arguments.output.with_suffix(".csv"), runs)
     print()
-    for recipe in arguments.recipes:
-        print(describe([run for run in runs if run.recipe == recipe.stem]))
+    for recipe in dict.fromkeys(run.recipe for run in runs):
+        print(describe([run for run in runs if run.recipe == recipe]))
     draw(arguments.output.with_suffix(".png"), runs)
 
 
@@ -101,6 +102,15 @@ def describe(runs: list[Run]) -> str:
         f"{runs[0].recipe:24}{seeds:12}{int(seconds // 60)}:{seconds % 60:04.1f} min   "
         f"validation {val:.2%}   test {test:.2%}"
     )
+
+
+def read_csv(path: Path) -> list[Run]:
+    """Return the runs that write_csv wrote."""
+    with path.open(newline="") as file:
+        return [
+            Run(row["recipe"], int(row["seed"]), *(float(row[name]) for name in Run._fields[2:]))
+            for row in csv.DictReader(file)
+        ]
 
 
 def write_csv(path: Path, runs: list[Run]) -> None:
