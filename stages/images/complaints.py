@@ -26,10 +26,14 @@ class CapturedStderr:
     """Standard error of this whole process, kept in a file without a name.
 
     What Python itself writes there (`sys.stderr`) still goes where it went; what libraries write does not.
+    The file is in memory where the system has such: on a full disk, complaints would be lost.
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it is open as long as the process runs
+        if hasattr(os, "memfd_create"):
+            self._file = os.fdopen(os.memfd_create("stderr"), "w+b")
+        else:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it is open as long as the process runs
         self._descriptor = self._file.fileno()
         sys.stderr = os.fdopen(os.dup(_STDERR), "w", buffering=1, errors="backslashreplace")
         os.dup2(self._descriptor, _STDERR)  # the two share their position
