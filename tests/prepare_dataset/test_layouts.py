@@ -340,3 +340,12 @@ def test_a_table_in_any_source(kind: str, tmp_path: Path) -> None:
     assert look_at(write(tmp_path / f"raw{kind}", files), labels="labels.csv") == expected
     wrapped = {f"pets/{name}": data for name, data in files.items()}
     assert look_at(write(tmp_path / f"wrapped{kind}", wrapped), labels="labels.csv") == expected
+
+
+@pytest.mark.parametrize("below", ["", "cat/"])
+def test_a_dvc_project_inside_the_source_is_refused(below: str, tmp_path: Path) -> None:
+    """DVC takes its folder for empty, and would never run the stage for a change in it."""
+    root = write_folder(tmp_path / "raw", {**dict.fromkeys(CATS_AND_DOGS, b"x"), f"{below}.dvc/config": b""})
+    line = look_at(root)
+    assert isinstance(line, str)
+    assert line.startswith(f"dataset.source: {root}/{below}.dvc/ makes its folder a DVC project of its own")
