@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.kills import find_stages
+from tests.faults.left import find_stages
 from tests.faults.small_project import make_small_project
 from tests.pipeline.project import Project
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.faults.kills import AT_FILE_EVENT
+from tests.faults.fault import AT_FILE_EVENT
 from tests.faults.tally import Tally
 from tests.pipeline.project import Project
 

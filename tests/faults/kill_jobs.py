@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from multiprocessing.queues import Queue
 from pathlib import Path
 
-from tests.faults.kills import COMMANDS, Outcome, set_up, stop_runs
+from tests.faults.fault import COMMANDS
+from tests.faults.kills import Outcome, set_up, stop_runs
 from tests.faults.small_project import make_small_project
 from tests.faults.tally import Tally
 from tests.pipeline.project import Project

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.faults.kills import AT_FILE_EVENT
+from tests.faults.fault import AT_FILE_EVENT
 
 _SECONDS_TO_PAUSE = 600.0
 

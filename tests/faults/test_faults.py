@@ -11,8 +11,9 @@ from tests.faults.broken_disk import break_files
 from tests.faults.damage import damage_artifacts
 from tests.faults.edits import change_every_input, edit_while_running
 from tests.faults.edits_under_dvc import edit_under_dvc
+from tests.faults.fault import Fault
 from tests.faults.full_disk import NoSmallDisk, fill_disks, small_disk
-from tests.faults.kills import Fault, stop_in_turn
+from tests.faults.kills import stop_in_turn
 from tests.faults.small_project import make_small_project
 from tests.faults.wrong_files import give_wrong_files
 from tests.pipeline.project import Project
