@@ -16,6 +16,7 @@ from stages.doctor.imported_code import check_imported_code
 from stages.doctor.left_params import check_left_params
 from stages.doctor.missing_inputs import check_missing_inputs
 from stages.doctor.processes import find_dvc_processes
+from stages.doctor.reference_locks import check_reference_locks
 from stages.doctor.rwlock import check_rwlock
 from stages.shared.errors import InputError, run_stage
 from stages.shared.paths import find_dvc_folder
@@ -57,7 +58,9 @@ def find_all(dvc_folder: Path) -> Iterator[Finding]:
             f"doctor: dvc is at work here (process {processes[0]}): experiments and locks are not looked at"
         )
         return
-    yield from check_rwlock(dvc_folder)  # first: with a damaged one dvc cannot mend the others
+    # First: with one of these dvc cannot mend the others.
+    yield from check_rwlock(dvc_folder)
+    yield from check_reference_locks()
     yield from check_left_params(dvc_folder)
     yield from check_dead_tasks(dvc_folder)
     yield from check_experiment_folders(dvc_folder)

@@ -126,6 +126,17 @@ def test_a_task_whose_worker_is_gone(project: Project) -> None:
     assert "Running" not in status
 
 
+def test_a_lock_on_a_reference(project: Project) -> None:
+    """With what a killed dvc leaves of writing one, no experiment starts; mended, one may be queued."""
+    project.run("dvc exp run --queue --set-param optimizer.lr=0.002")
+    lock = project.root / ".git/refs/exps/celery/stash.lock"
+    lock.touch()
+    failed = project.run("dvc exp run --queue --set-param optimizer.lr=0.001", status=255)
+    assert "stash.lock" in failed
+    examine(project, ".git/refs/exps/celery/stash.lock: is the lock of a dvc that was killed")
+    project.run("dvc exp run --queue --set-param optimizer.lr=0.001")
+
+
 @pytest.mark.parametrize("garbage", ["", "{", "[]", '{"read": {"a": {}}}'])
 def test_a_garbage_rwlock(project: Project, garbage: str) -> None:
     """With it, dvc refuses every command."""
