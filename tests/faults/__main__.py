@@ -44,7 +44,8 @@ def main() -> None:
     arguments = parser.parse_args()
     problems = []
     print(f"{'what':<40}{'tried':>8}{'wrong':>8}", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
+    # Stages that are ended may still write for a moment.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for tally in run_all(Path(folder), arguments):
             print(f"{tally.name:<40}{tally.tried:>8}{len(tally.wrong):>8}  {tally.note}".rstrip(), flush=True)
             problems += tally.wrong
