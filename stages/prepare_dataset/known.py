@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib import format as npy
 
 from stages.prepare_dataset.fingerprint import MEASURED
+from stages.prepare_dataset.pack import npy_header
 
 PLACE = np.dtype([("pack", "<i4"), ("row", "<i4")])
 """Where an image's pixels are; pack is -1 for one that has none."""
@@ -37,8 +37,7 @@ def write_known(path: Path, tables: Sequence[Path]) -> None:
         keys[start : start + len(digests)] = keys_of(digests)
     order = np.argsort(keys, kind="stable")
     with path.open("wb") as file:
-        header = {"descr": npy.dtype_to_descr(KNOWN), "fortran_order": False, "shape": (len(keys),)}
-        npy.write_array_header_1_0(file, header)
+        file.write(npy_header(len(keys), KNOWN))
         for start in range(0, len(order), _ROWS_PER_BLOCK):
             some = order[start : start + _ROWS_PER_BLOCK]
             packs = np.searchsorted(starts, some, side="right") - 1

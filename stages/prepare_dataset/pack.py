@@ -6,6 +6,7 @@ import io
 import math
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +50,7 @@ class RowsWriter:
         self._digest = hashlib.sha256()
         self._num_expected = num_rows
         self.num_rows = 0
-        self._write(_header_of(num_rows, self._shape))
+        self._write(npy_header(num_rows, np.dtype(np.uint8), self._shape))
 
     def append(self, images: Pixels) -> None:
         """Add images (N, height, width, channels)."""
@@ -62,7 +63,8 @@ class RowsWriter:
             return
         if self.num_rows != self._num_expected:
             self._file.seek(0)
-            self._file.write(_header_of(self.num_rows, self._shape))  # NumPy leaves room for any number
+            # NumPy leaves room for any number.
+            self._file.write(npy_header(self.num_rows, np.dtype(np.uint8), self._shape))
         self._file.close()
 
     def describe(self) -> FileRecord:
@@ -118,10 +120,10 @@ class RowsReader:
         self._file.close()
 
 
-def _header_of(num_rows: int, shape: tuple[int, int, int]) -> bytes:
-    """Return what stands before the pixels of an .npy file."""
+def npy_header(num_rows: int, dtype: np.dtype[Any], shape: tuple[int, ...] = ()) -> bytes:
+    """Return what stands in an .npy file before its rows, each of a shape."""
     file = io.BytesIO()
-    header = {"descr": "|u1", "fortran_order": False, "shape": (num_rows, *shape)}
+    header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (num_rows, *shape)}
     npy.write_array_header_1_0(file, header)
     return file.getvalue()
 

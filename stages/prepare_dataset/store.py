@@ -23,7 +23,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
-from numpy.lib import format as npy
 
 import stages.images
 import stages.prepare_dataset
@@ -34,7 +33,14 @@ from stages.images.resize import Pixels
 from stages.prepare_dataset.fingerprint import MEASURED, Measured
 from stages.prepare_dataset.known import PLACE, Known, Places, write_known
 from stages.prepare_dataset.open_packs import THREADS, open_packs
-from stages.prepare_dataset.pack import SHARD_BYTES, RowsReader, RowsWriter, rows_per_shard, shape_of
+from stages.prepare_dataset.pack import (
+    SHARD_BYTES,
+    RowsReader,
+    RowsWriter,
+    npy_header,
+    rows_per_shard,
+    shape_of,
+)
 from stages.shared.files import sha256_of
 from stages.shared.paths import find_scratch
 
@@ -232,8 +238,7 @@ class PixelStore:
         """Write what is known of a pack's images, some at a time, and return the file."""
         partial = self._folder / "table.partial"
         with partial.open("wb") as file:
-            header = {"descr": npy.dtype_to_descr(MEASURED), "fortran_order": False, "shape": (len(rows),)}
-            npy.write_array_header_1_0(file, header)
+            file.write(npy_header(len(rows), MEASURED))
             for start in range(0, len(rows), _ROWS_PER_BLOCK):
                 file.write(measured(rows[start : start + _ROWS_PER_BLOCK]).tobytes())
         return partial.replace(self._folder / f"{name}.{sha256_of(partial)}.table.npy")

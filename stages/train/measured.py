@@ -1,12 +1,13 @@
 """What was measured once on this machine and holds for every run after it, so that runs repeat."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from filelock import FileLock
 
-from stages.shared.files import write_text
+from schemas.train.measured import Measured
+from stages.shared.errors import InputError
+from stages.shared.files import read_sealed_json, write_sealed_json
 from stages.shared.inputs import hash_json
 
 
@@ -27,19 +28,13 @@ def recall(memory: Path, question: Mapping[str, object], *, measure: Callable[[]
         known = _read(memory)
         if key not in known:
             known[key] = measure()
-            write_text(memory, _format(known))
+            write_sealed_json(memory, Measured(answers=known))
         return known[key]
 
 
 def _read(memory: Path) -> dict[str, str]:
     """Return what was measured before; nothing if there is nothing, or it is damaged."""
     try:
-        data = memory.read_bytes()
-        known: dict[str, str] = json.loads(data)["answers"]
-        return known if _format(known).encode() == data else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        return dict(read_sealed_json(memory, Measured, made_by="dvc repro").answers)
+    except InputError:
         return {}
-
-
-def _format(known: Mapping[str, str]) -> str:
-    return json.dumps({"answers": known, "sha256": hash_json(known)}, indent=1)

@@ -1,14 +1,14 @@
 """Training again elsewhere finds what it found here."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from schemas.train.measured import Measured
 from stages.params.read import read_params
-from stages.shared.inputs import hash_json
+from stages.shared.files import read_sealed_json, write_sealed_json
 from stages.shared.paths import MODEL
 from stages.train.__main__ import main
 from stages.verify.rerun import check_rerun
@@ -37,10 +37,9 @@ def test_weights_and_what_was_measured_are_those_of_the_run(
     shutil.copy(MODEL / "last.safetensors", file)
     # As a measurement that went the other way would have it.
     memory = Path(".dvc/tmp/darkroom/precision.json")
-    [(key, measured)] = json.loads(memory.read_text())["answers"].items()
+    [(key, measured)] = read_sealed_json(memory, Measured, made_by="train").answers.items()
     other = "float32" if measured == "bfloat16" else "bfloat16"
-    answers = {key: other}
-    memory.write_text(json.dumps({"answers": answers, "sha256": hash_json(answers)}, indent=1))
+    write_sealed_json(memory, Measured(answers={key: other}))
     write_params(project, training__num_epochs=1, training__precision="auto", network__weights_file=file)
     main()
     assert read_checkpoint(MODEL / "last.safetensors")[0].numerics.precision == other
