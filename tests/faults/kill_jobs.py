@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -53,17 +54,20 @@ def kill_runs(folder: Path, *, count: int, seed: int, jobs: int) -> Iterator[Tal
     try:
         _collect(reports, outcomes, broken, jobs=jobs)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the jobs have ended
         print("stopped: the table is of what was done", file=sys.stderr)
     finally:
         for process in processes:
             process.terminate()
             process.join()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     yield from _count(outcomes, broken)
 
 
 def _stop_runs_in(
     root: Path, reports: "Queue[_Report]", *, count: int, seed: int, job: int, jobs: int
 ) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started the jobs ends them
     try:
         rig = set_up(Project(root))
         first_event = 1 + (seed * 17 + job) % rig.num_file_events

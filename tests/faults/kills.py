@@ -133,7 +133,7 @@ def run(rig: Rig, command: str, fault: Fault | None, *, variables: dict[str, str
         problems.append(f"a traceback: {_last_lines(printed)}")
     problems += look(rig, command, state=state, refs=refs, is_whole=status == 0)
     if status == 0 and state and not was_resumed:
-        problems.append("a saved state was not gone on from")
+        problems.append(f"saved state {state} was not gone on from: {_last_lines(printed)}")
     return Outcome(command, fault, status != 0 and was_sent, was_resumed, was_mended, tuple(problems))
 
 

@@ -39,6 +39,7 @@ def run_once(
         **variables,
     }
     rig.events.unlink(missing_ok=True)
+    other_runs = set(_list_runs(rig))
     *before, last = COMMANDS[command]
     was_sent = False
     for arguments in before:
@@ -53,7 +54,7 @@ def run_once(
         was_sent = _send(rig, fault, process, start)
     status = _wait(rig, process, f"dvc {' '.join(last)}", problems)
     if command == "queue":
-        status = _end_queue(rig, problems) or status
+        status = _end_queue(rig, other_runs, problems) or status
     if fault is None:
         rig.run_seconds[command] = time.monotonic() - start
     _await_stages(rig, problems)
@@ -154,8 +155,19 @@ def _await_stages(rig: Rig, problems: list[str]) -> None:
                 os.kill(process, signal.SIGKILL)
 
 
-def _end_queue(rig: Rig, problems: list[str]) -> int:
-    """Wait until the queue's task is done with, end its worker, which would wait for more, and empty it."""
+def _list_runs(rig: Rig) -> list[Path]:
+    """Return what DVC notes of each experiment that runs, or was killed and is noted as running."""
+    return list((rig.project.root / ".dvc/tmp/exps/run").glob("*/*.json"))
+
+
+def _end_queue(rig: Rig, other_runs: set[Path], problems: list[str]) -> int:
+    """Wait until the queue's task is done with, end its worker, which would wait for more, and empty it.
+
+    Args:
+        rig: The project.
+        other_runs: Not the task's.
+        problems: To add to.
+    """
     experiments = rig.project.root / ".dvc/tmp/exps"
     last_seen = time.monotonic()
 
@@ -173,10 +185,12 @@ def _end_queue(rig: Rig, problems: list[str]) -> int:
     for process in find_dvc_processes(rig.project.root):
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
-    codes = [json.loads(path.read_bytes())["returncode"] for path in experiments.glob("run/*/*.json")]
+    runs = [path for path in _list_runs(rig) if path not in other_runs]
+    codes = [json.loads(path.read_bytes())["returncode"] for path in runs]
     with rig.log.open("a") as log:
-        for path in experiments.glob("run/*/*.out"):
-            log.write(path.read_text(errors="replace"))
+        for path in runs:
+            if (output := path.with_suffix(".out")).exists():
+                log.write(output.read_text(errors="replace"))
     shutil.rmtree(experiments, ignore_errors=True)
     for name in ("stash", "failed"):
         rig.project.run(f"git update-ref -d refs/exps/celery/{name}")
