@@ -55,13 +55,15 @@ def find_conflicts(params: Params) -> list[Conflict]:
         conflicts.append(Conflict(f"transforms.{place}.{name}.{argument}", message))
     trained = change_form(prepared, params.transforms, training=True)
     tested = change_form(prepared, params.transforms, training=False)
-    if trained != tested:
+    network = params.network.chosen()
+    if trained != tested and not network.arguments.takes_any_size:
         conflicts.append(
             Conflict(
                 "transforms",
                 f"images have {trained.height_px} x {trained.width_px} px in training and "
                 f"{tested.height_px} x {tested.width_px} px otherwise, where random transforms do not apply; "
-                "allowed: the same, by Resize or CenterCrop with in_training: false",
+                f"allowed for network.name: {network.name}: the same, by Resize or CenterCrop with "
+                "in_training: false",
             )
         )
     mixing = [transform.name for transform in params.transforms if transform.stands == "last"]
@@ -73,8 +75,7 @@ def find_conflicts(params: Params) -> list[Conflict]:
                 f"allowed: cross_entropy, binary_cross_entropy, or transforms without {mixing[0]}",
             )
         )
-    side_px = min(tested.height_px, tested.width_px)
-    network = params.network.chosen()
+    side_px = min(tested.height_px, tested.width_px, trained.height_px, trained.width_px)
     min_side_px = network.arguments.min_side_px
     if side_px < min_side_px:
         key = f"network.{network.name}.{network.arguments.halved_by}"

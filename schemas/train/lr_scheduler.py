@@ -67,6 +67,9 @@ class OneCycle(Schema):
     final_div_factor: Annotated[float, Field(ge=1, le=1e9)]
     """The last learning rate is the first one divided by this."""
 
+    anneal_strategy: Literal["cos", "linear"]
+    """Along what it rises and falls: half a cosine, or a straight line."""
+
 
 class LrScheduler(Schema):
     """The schedule and the parameters of every schedule there is; `name` chooses."""
@@ -75,7 +78,7 @@ class LrScheduler(Schema):
     """Which schedule is used; the block of that name holds what only it needs."""
 
     warmup_epochs: Annotated[float, Field(ge=0)]
-    """Epochs in which the learning rate rises to its top: linearly, in one_cycle as a half cosine."""
+    """Epochs in which the learning rate rises to its top: linearly, in one_cycle by its anneal_strategy."""
 
     step: Step
     multi_step: MultiStep

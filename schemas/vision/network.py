@@ -19,6 +19,9 @@ class Architecture(Schema):
     halved_by: ClassVar[str] = ""
     """The key whose items each halve the images, for networks that say how small an image may be."""
 
+    takes_any_size: ClassVar[bool] = True
+    """Whether images may have another size in training than otherwise, as far as is known beforehand."""
+
     @property
     def min_side_px(self) -> int:
         """Return the shorter side of the smallest images it takes, as far as the parameters tell."""
@@ -29,6 +32,7 @@ class Cnn(Architecture):
     """Plain convolutional network: blocks of Conv2d, ReLU and max pooling, then one linear layer."""
 
     halved_by = "channels"
+    takes_any_size = False  # its linear layer has a weight for every pixel that is left
 
     channels: Annotated[Items[Width], Field(min_length=1, max_length=12)]
     """Output channels of each block; every block halves height and width."""

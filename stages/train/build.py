@@ -30,6 +30,7 @@ from stages.train.transfer import build_parameter_groups, is_frozen
 from stages.vision.dataset import PreparedImages, build_loader
 from stages.vision.head import refuse_headless
 from stages.vision.networks import build_network
+from stages.vision.probe import refuse_other_images
 from stages.vision.runtime import (
     choose_device,
     describe_machine,
@@ -69,12 +70,18 @@ def build_training(
     make_deterministic(numerics)
     torch.manual_seed(params.training.seed)
     image = image_after(manifest.image, transforms)
+    trained_image = image_after(manifest.image, transforms, training=True)
     limit = number_or_none(params.training.limit_images)
     num_images = min(sum(manifest.counts.train), limit or sum(manifest.counts.train))
     fixed_transforms = build_transforms(without_random(transforms))
     all_images = PreparedImages(PREPARED, manifest, "train", transform=fixed_transforms)
     network, initial_weights = _begin_network(
-        params, all_images, image=image, num_classes=len(manifest.classes), num_images=num_images
+        params,
+        all_images,
+        image=image,
+        trained_image=trained_image,
+        num_classes=len(manifest.classes),
+        num_images=num_images,
     )
     network = network.to(device).to(memory_format=torch.channels_last)
     scratch = find_scratch()
@@ -87,7 +94,7 @@ def build_training(
     precision = choose_precision(
         params.training.precision,
         network,
-        image=image,
+        image=trained_image,
         device=device,
         threads=params.training.threads,
         machine=machine,
@@ -118,7 +125,7 @@ def build_training(
     is_compiled = choose_compile(
         params.training.compile,
         network,
-        image=image,
+        image=trained_image,
         device=device,
         numerics=numerics,
         steps=Steps(
@@ -167,7 +174,13 @@ def build_training(
 
 
 def _begin_network(
-    params: Params, images: PreparedImages, *, image: ImageForm, num_classes: int, num_images: int
+    params: Params,
+    images: PreparedImages,
+    *,
+    image: ImageForm,
+    trained_image: ImageForm,
+    num_classes: int,
+    num_images: int,
 ) -> tuple[nn.Module, InitialWeights | None]:
     """Return the network before its first step, and the weights that it starts from.
 
@@ -175,10 +188,13 @@ def _begin_network(
         params: All parameters.
         images: The training images, for networks that look at them first.
         image: What the network takes.
+        trained_image: The same in training, of the same form or another size.
         num_classes: Its answers.
         num_images: How many images an epoch has.
     """
     network = build_network(params.network.chosen(), image=image, num_classes=num_classes)
+    if trained_image != image:
+        refuse_other_images(network, image=trained_image, place=f"network.name: {params.network.name}")
     fit_to_images(network, images, seed=params.training.seed)
     initial_weights = start_from_weights(network, params.network, image=image)
     smallest = smallest_part(
@@ -187,7 +203,7 @@ def _begin_network(
     transfer = params.transfer
     refuse_lone_image(
         network,
-        image=image,
+        image=trained_image,
         smallest=smallest,
         is_always_frozen=all(is_frozen(transfer, epoch=epoch) for epoch in range(params.training.num_epochs)),
     )

@@ -101,11 +101,12 @@ def _build_one_cycle(
     initial = 1 / lr_scheduler.one_cycle.div_factor
     final = initial / lr_scheduler.one_cycle.final_div_factor
     top_step = max(0, warmup_steps - 1)
+    anneal = _half_cosine if lr_scheduler.one_cycle.anneal_strategy == "cos" else _straight
 
     def factor(step: int) -> float:
         if step < top_step:
-            return _half_cosine(initial, 1.0, step, top_step)
-        return _half_cosine(1.0, final, step - top_step, num_steps - 1 - top_step)
+            return anneal(initial, 1.0, step, top_step)
+        return anneal(1.0, final, step - top_step, num_steps - 1 - top_step)
 
     return factor
 
@@ -119,6 +120,11 @@ def _half_cosine(start: float, end: float, step: int, num_steps: int) -> float:
     """Return where a half cosine from start to end is after so many of its steps; it stays at the end."""
     progress = min(1.0, step / max(1, num_steps))
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _straight(start: float, end: float, step: int, num_steps: int) -> float:
+    """Return where a straight line from start to end is after so many of its steps; it stays at the end."""
+    return start + (end - start) * min(1.0, step / max(1, num_steps))
 
 
 _BUILDERS: dict[str, Callable[[LrScheduler, int, int, int], Callable[[int], float]]] = {

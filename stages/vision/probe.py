@@ -22,8 +22,8 @@ def refuse_other_images(network: nn.Module, *, image: ImageForm, place: str) -> 
     except Exception as error:  # a library's own check may raise anything
         reason = printable((str(error) or type(error).__name__).splitlines()[0])
         raise InputError(
-            f"{place}: takes no {form} ({reason}); choose other dataset.height_px and width_px, or another "
-            "model"
+            f"{place}: takes no {form} ({reason}); choose another size by dataset.height_px and width_px "
+            "or transforms, or another model"
         ) from None
     network.train(was_training)
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or len(logits) != 2:

@@ -435,7 +435,8 @@ EDITS = {
         [("{padding: 2}", "{padding: 2, width_px: 33}")],
         [
             ("transforms: images have 28 x 33 px in training and 28 x 28 px otherwise, where random "
-            "transforms do not apply; allowed: the same, by Resize or CenterCrop with in_training: false"),
+            "transforms do not apply; allowed for network.name: cnn: the same, by Resize or CenterCrop with "
+            "in_training: false"),
             ("transforms.0.RandomCrop.width_px: found 33; allowed: at most 32, the padded image, "
             "or pad_if_needed: true"),
         ],

@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ BLOCKS: dict[str, Any] = {
     "step": {"every_epochs": 2, "gamma": 0.5},
     "multi_step": {"milestones": [2, 3, 5], "gamma": 0.5},
     "cosine": {"final_lr_fraction": 0.1},
-    "one_cycle": {"div_factor": 25.0, "final_div_factor": 1000.0},
+    "one_cycle": {"div_factor": 25.0, "final_div_factor": 1000.0, "anneal_strategy": "cos"},
     "plateau": {"patience_epochs": 0, "min_delta": 0.0, "gamma": 0.5, "min_lr_fraction": 0.0},
 }
 
@@ -132,9 +132,10 @@ def test_cosine_falls_after_the_warmup() -> None:
     assert found[10:] == pytest.approx(follow(reference, 20))
 
 
+@pytest.mark.parametrize("anneal_strategy", ["cos", "linear"])
 @pytest.mark.parametrize("warmup_epochs", [1.0, 1.8, 3.0])
-def test_one_cycle_is_that_of_torch(warmup_epochs: float) -> None:
-    """Up and down by half cosines, as in torch's OneCycleLR with its defaults and no momentum cycle."""
+def test_one_cycle_is_that_of_torch(warmup_epochs: float, anneal_strategy: Literal["cos", "linear"]) -> None:
+    """Up and down by half cosines or straight lines, as in torch's OneCycleLR without a momentum cycle."""
     reference = optim.lr_scheduler.OneCycleLR(
         make_optimizer(),
         max_lr=1.0,
@@ -142,10 +143,12 @@ def test_one_cycle_is_that_of_torch(warmup_epochs: float) -> None:
         pct_start=warmup_epochs / 6,
         cycle_momentum=False,
         three_phase=False,
+        anneal_strategy=anneal_strategy,
         div_factor=25.0,
         final_div_factor=1000.0,
     )
-    found = compute(make_section("one_cycle", warmup_epochs=warmup_epochs))
+    one_cycle = {**BLOCKS["one_cycle"], "anneal_strategy": anneal_strategy}
+    found = compute(make_section("one_cycle", warmup_epochs=warmup_epochs, one_cycle=one_cycle))
     assert found == pytest.approx(follow(reference, 30))
     assert found[0] == pytest.approx(1 / 25)
     assert max(found) == 1.0

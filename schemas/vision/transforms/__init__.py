@@ -131,12 +131,11 @@ def change_form(form: Form, transforms: Transforms, *, training: bool) -> Form:
     return form
 
 
-def image_after(image: ImageForm, transforms: Transforms) -> ImageForm:
-    """Return the form of the network's input, for prepared images and the transforms that are not random.
-
-    Images of training have the same form: another one is refused with the parameters.
-    """
-    form = change_form(Form(image.height_px, image.width_px, image.num_channels), transforms, training=False)
+def image_after(image: ImageForm, transforms: Transforms, *, training: bool = False) -> ImageForm:
+    """Return the form of the network's input, for prepared images: in training, or everywhere else."""
+    form = change_form(
+        Form(image.height_px, image.width_px, image.num_channels), transforms, training=training
+    )
     return image.model_copy(update={"height_px": form.height_px, "width_px": form.width_px})
 
 
