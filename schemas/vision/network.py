@@ -83,6 +83,9 @@ class Airbench(Architecture):
     whitening_epsilon: Annotated[Positive, Field(le=1000)]
     """Added to the patches' variances, so that the first layer does not blow up what hardly varies."""
 
+    whitening_bias: bool
+    """Whether the first layer learns biases; without them a step is about a tenth faster."""
+
     bias_lr_factor: Annotated[float, Field(gt=0, le=10**6)]
     """Factor on the learning rate of batch-norm biases under sgd; under adam and its kin its root."""
 

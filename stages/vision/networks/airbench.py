@@ -2,7 +2,7 @@
 
 Source: arXiv:2404.00498, sections 3.1 to 3.3. Three departures: the last pooling takes the largest value of
 whatever is left of the image, which is the paper's 3 x 3 at 32 px; the first layer's biases are trained to
-the end, not for three epochs; batch-norm's epsilon is torch's 1e-5, not 1e-12.
+the end, or not at all, and not for three epochs; batch-norm's epsilon is torch's 1e-5, not 1e-12.
 """
 
 import math
@@ -22,19 +22,19 @@ class Whitening(nn.Module):
     """A 2 x 2 convolution whose outputs are uncorrelated, and of variance 1, on the images it is fitted to.
 
     The kernels are the eigenvectors of the covariance of all patches, each divided by its standard deviation,
-    and the same ones negated. They are no parameters: training changes the biases alone. Until they are
-    fitted they are those of random noise: unit vectors.
+    and the same ones negated. They are no parameters: training changes the biases alone, if there are any.
+    Until they are fitted they are those of random noise: unit vectors.
     """
 
     kernels: Tensor
 
-    def __init__(self, in_channels: int, *, epsilon: float) -> None:
+    def __init__(self, in_channels: int, *, epsilon: float, has_bias: bool = True) -> None:
         super().__init__()
         self._epsilon = epsilon
         num_values = in_channels * _KERNEL_SIDE**2
         identity = torch.eye(num_values).reshape(num_values, in_channels, _KERNEL_SIDE, _KERNEL_SIDE)
         self.register_buffer("kernels", torch.cat((identity, -identity)))
-        self.bias = nn.Parameter(torch.zeros(2 * num_values))
+        self.bias = nn.Parameter(torch.zeros(2 * num_values)) if has_bias else None
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Tensor]) -> None:
@@ -152,14 +152,15 @@ class Airbench(nn.Module):
         widths: Sequence[int],
         whitening_images: int,
         whitening_epsilon: float,
+        whitening_bias: bool,
         bias_lr_factor: float,
         batchnorm_momentum: float,
         logit_divisor: float,
     ) -> None:
         super().__init__()
         self.num_fit_images = whitening_images
-        self.whitening = Whitening(in_channels, epsilon=whitening_epsilon)
-        in_channels = len(self.whitening.bias)
+        self.whitening = Whitening(in_channels, epsilon=whitening_epsilon, has_bias=whitening_bias)
+        in_channels = len(self.whitening.kernels)
         blocks = []
         for out_channels in widths:
             blocks.append(

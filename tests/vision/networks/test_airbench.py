@@ -12,6 +12,7 @@ ARGUMENTS = AirbenchParams(
     widths=(8, 6),
     whitening_images=40,
     whitening_epsilon=5e-4,
+    whitening_bias=True,
     bias_lr_factor=64.0,
     batchnorm_momentum=0.4,
     logit_divisor=9.0,
@@ -137,3 +138,16 @@ def test_any_size_and_color_gives_logits(color: str, side_px: int) -> None:
     channels = 3 if color == "rgb" else 1
     network = make_airbench(color=color, side_px=side_px)
     assert network(torch.randn(2, channels, side_px, side_px)).shape == (2, 5)
+
+
+def test_whitening_without_biases_needs_no_gradient() -> None:
+    """The first layer then has no parameters, so no gradients are computed for its outputs, and fits as before."""
+    arguments = ARGUMENTS.model_copy(update={"whitening_bias": False})
+    image = ImageForm(color="rgb", height_px=14, width_px=14, resize="crop")
+    network, with_biases = build(arguments, image=image, num_classes=5), make_airbench()
+    images = draw_smooth_images(20, 3)
+    network.fit([images])
+    with_biases.fit([images])
+    assert not list(network.whitening.parameters())
+    assert not network.whitening(images).requires_grad
+    torch.testing.assert_close(network.whitening(images), with_biases.whitening(images))
