@@ -141,7 +141,7 @@ def test_any_size_and_color_gives_logits(color: str, side_px: int) -> None:
 
 
 def test_whitening_without_biases_needs_no_gradient() -> None:
-    """The first layer then has no parameters, so no gradients are computed for its outputs, and fits as before."""
+    """The first layer then has no parameters, so its outputs ask for no gradients; it fits as before."""
     arguments = ARGUMENTS.model_copy(update={"whitening_bias": False})
     image = ImageForm(color="rgb", height_px=14, width_px=14, resize="crop")
     network, with_biases = build(arguments, image=image, num_classes=5), make_airbench()
