@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 _PATHS_AT_ONCE = 4096
 
+_Edges = npt.NDArray[np.uint32] | npt.NDArray[np.int64]
+
 
 class PackedPaths(Sequence[str]):
-    """A sequence of paths that takes 16 bytes for each beyond its text; a list of str takes 57.
+    """A sequence of paths that takes 8 bytes for each beyond its text; a list of str takes 57.
 
     The text is UTF-8, except that lone surrogates, which stand for bytes of a name that are not UTF-8, are
     kept as they are. So the order of the bytes is the order of the str.
@@ -25,10 +27,12 @@ class PackedPaths(Sequence[str]):
         for path in paths:
             blob += path.encode("utf-8", "surrogatepass")
             bounds.append(len(blob))
-        edges = np.frombuffer(bounds, dtype=np.int64)
+        edges: _Edges = np.frombuffer(bounds, dtype=np.int64)
+        if len(blob) < 2**32:
+            edges = edges.astype(np.uint32)
         self._set(bytes(blob), edges[:-1], edges[1:])
 
-    def _set(self, blob: bytes, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> None:
+    def _set(self, blob: bytes, starts: _Edges, ends: _Edges) -> None:
         self._blob, self._starts, self._ends = blob, starts, ends
         self._next = 0
 
@@ -87,10 +91,10 @@ class PackedPaths(Sequence[str]):
     def _raw(self, place: int) -> bytes:
         return self._blob[self._starts.item(place) : self._ends.item(place)]
 
-    def __getstate__(self) -> tuple[bytes, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def __getstate__(self) -> tuple[bytes, _Edges, _Edges]:
         return self._blob, self._starts, self._ends
 
-    def __setstate__(self, state: tuple[bytes, npt.NDArray[np.int64], npt.NDArray[np.int64]]) -> None:
+    def __setstate__(self, state: tuple[bytes, _Edges, _Edges]) -> None:
         self._set(*state)
 
 

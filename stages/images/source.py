@@ -1,6 +1,7 @@
 """What images come from: something that lists files and reads them. Its kinds stand in `sources/`."""
 
 import os
+from collections.abc import Sequence
 from typing import Protocol
 
 from stages.shared.text import printable
@@ -34,7 +35,7 @@ class Source(FileReader, Protocol):
     unseen; reading says what they are.
     """
 
-    def list_entries(self) -> list[str]:
+    def list_entries(self) -> Sequence[str]:
         """Return the path of every file and folder, sorted; folders end in a slash.
 
         Raises:

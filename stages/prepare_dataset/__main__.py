@@ -20,6 +20,9 @@ def main() -> None:
     # What the processes need is loaded while this one loads what it needs.
     start_early("stages.prepare_dataset.reading")
     from stages.prepare_dataset.stage import prepare
+    from stages.shared.memory import return_freed_memory
+
+    return_freed_memory()
 
     prepare(params, take_inputs("prepare-dataset", params, read_params))
 

@@ -4,11 +4,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from schemas.shared.manifest import SPLIT_NAMES, SplitName
 from stages.images.image_names import Clutter, find_clutter, has_image_suffix
+from stages.images.packed_paths import PackedPaths
 from stages.prepare_dataset.found_images import FoundImage, FoundImages
 from stages.prepare_dataset.unused_files import Unused, UnusedFiles
 from stages.shared.errors import InputError
@@ -87,17 +89,22 @@ def collect_images(entries: Iterable[str], *, name: str, is_archive: bool) -> Co
     return Collection(tuple(classes), found, frozenset(split_folders.values()), unused, num_clutter)
 
 
-def take_out_clutter(entries: Iterable[str]) -> tuple[list[str], Counter[Clutter]]:
+def take_out_clutter(entries: Iterable[str]) -> tuple[PackedPaths, Counter[Clutter]]:
     """Return the other entries, sorted by what they look like printed, and the number of files by kind."""
-    visible: list[str] = []
     num_clutter: Counter[Clutter] = Counter()
-    for entry in entries:
-        kind = find_clutter(entry)
-        if kind is None:
-            visible.append(entry)
-        elif not entry.endswith("/"):
-            num_clutter[kind] += 1
-    return sorted(visible, key=printable), num_clutter
+
+    def others() -> Iterator[str]:
+        for entry in entries:
+            kind = find_clutter(entry)
+            if kind is None:
+                yield entry
+            elif not entry.endswith("/"):
+                num_clutter[kind] += 1
+
+    visible = PackedPaths(others())
+    if any(printable(following) < printable(path) for path, following in pairwise(visible)):
+        visible = PackedPaths(sorted(visible, key=printable))
+    return visible, num_clutter
 
 
 class _Labels:

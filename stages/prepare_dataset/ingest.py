@@ -101,6 +101,7 @@ def ingest_images(
             rows = start + np.flatnonzero(known_rows[start : start + _ROWS_PER_BLOCK] >= 0)
             record.take_over(rows, known_rows[rows])
         unread = np.flatnonzero(known_rows < 0)
+        del known_rows
         num_per_task = min(most_per_task(form), -(-len(unread) // (_TASKS_PER_WORKER * workers)))
         if len(unread):
             tasks = _cut_tasks(images, unread, source, num_per_task=num_per_task)
@@ -110,6 +111,7 @@ def ingest_images(
             for result, pixels in chain.from_iterable(done):
                 record.add(unread[start : start + len(result.known)], result, pixels)
                 start += len(result.known)
+        del unread
     store.finish_pack()
     places, fingerprints = record.places, record.fingerprints
     states[places["pack"] < 0] = 0

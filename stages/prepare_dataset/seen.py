@@ -83,7 +83,6 @@ class SeenFiles:
     def write(self, states: States, digests: npt.NDArray[np.uint8]) -> None:
         """Note the SHA-256 (N, 32) of the files that were in the given states, and forget all others."""
         order = np.argsort(states[:, 0], kind="stable")
-        order = order[states[order].any(axis=1)]
         partial = self._path.with_suffix(".partial")
         seal = hashlib.sha256()
         # Not synced: what a power cut leaves of it is not sealed.
@@ -91,6 +90,7 @@ class SeenFiles:
             file.write(bytes(_SEAL_BYTES))
             for start in range(0, len(order), _ROWS_PER_BLOCK):
                 some = order[start : start + _ROWS_PER_BLOCK]
+                some = some[states[some].any(axis=1)]
                 rows = np.empty(len(some), dtype=_SEEN)
                 rows["state"], rows["sha256"] = states[some], digests[some]
                 seal.update(rows.data)

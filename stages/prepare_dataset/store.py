@@ -10,6 +10,7 @@ After a run the packs are the shards it published, as further names of the same 
 room until DVC removes the outputs.
 """
 
+import functools
 import hashlib
 import os
 import shutil
@@ -151,9 +152,7 @@ class PixelStore:
         pixels = self._folder / "pixels.partial"
         path = self._folder / f"{name}.npy"
         pixels.replace(path)
-        self._rows.flush()
-        measured = np.memmap(self._rows, dtype=MEASURED, mode="r")
-        self._write_table(name, measured.__getitem__, np.arange(self._writer.num_rows))
+        self._write_table(name, functools.partial(_read_rows, self._rows), np.arange(self._writer.num_rows))
         self._packs.append(path)
         self.close()
 
@@ -256,6 +255,12 @@ class PixelStore:
             for block in self.gather(places):
                 writer.append(block)
         return writer.describe()
+
+
+def _read_rows(file: BinaryIO, rows: Rows) -> Measured:
+    """Return rows of MEASURED that follow one another in a file."""
+    file.seek(rows.item(0) * MEASURED.itemsize)
+    return np.frombuffer(file.read(len(rows) * MEASURED.itemsize), dtype=MEASURED)
 
 
 def _name_version(form: ImageForm, limits: DecodeLimits) -> str:

@@ -1,4 +1,4 @@
-"""Memory that is freed stays with the process, unless a person asked for something else."""
+"""Memory that is freed stays with the process, or goes, unless a person asked for something else."""
 
 import os
 import subprocess
@@ -49,3 +49,33 @@ def test_what_is_freed_is_used_again() -> None:
 def test_the_person_has_the_last_word() -> None:
     """Where the environment sets the allocator, that holds."""
     assert count_new_pages("keep", MALLOC_TRIM_THRESHOLD_="131072") > 10_000
+
+
+_RETURNING_PROGRAM = """
+import sys
+from pathlib import Path
+from stages.shared.memory import return_freed_memory
+if "return" in sys.argv:
+    return_freed_memory()
+def held():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+first = b"x" * (30 << 20)
+del first
+before = held()
+second, behind = b"x" * (20 << 20), b"x" * (200 << 10)
+del second
+print(held() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other allocators")
+def test_what_is_freed_is_given_back() -> None:
+    """A large block that was freed is gone, also below one that is still used; without it, it stays."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+
+    def count_bytes(*arguments: str) -> int:
+        command = [sys.executable, "-c", _RETURNING_PROGRAM, *arguments]
+        return int(subprocess.run(command, cwd=ROOT, env=kept, check=True, capture_output=True).stdout)
+
+    assert count_bytes("return") < 2 * 2**20
+    assert count_bytes() > 10 * 2**20

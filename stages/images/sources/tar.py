@@ -15,7 +15,7 @@ import struct
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,8 +99,8 @@ class TarSource:
             with suppress(KeyError):
                 self._members[self._names.find(name)] = self._members[self._names.find(target)]
 
-    def list_entries(self) -> list[str]:
-        return list(self._names)
+    def list_entries(self) -> Sequence[str]:
+        return self._names
 
     def look_at(self, path: str) -> os.stat_result | None:
         return self._file.look_at()

@@ -1,6 +1,6 @@
 """A zip archive, read in place.
 
-The directory at its end is parsed here: zipfile keeps 700 bytes for each member, and this 47 beside the name.
+The directory at its end is parsed here: zipfile keeps 700 bytes for each member, and this 27 beside the name.
 Layout: PKWARE, APPNOTE.TXT 6.3.10.
 """
 
@@ -11,7 +11,7 @@ import stat
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ _MEMBER = struct.Struct("<QQQLHB")
 _MEMBER_DTYPE = np.dtype(
     [("header", "<u8"), ("packed", "<u8"), ("size", "<u8"), ("crc", "<u4"), ("method", "<u2"), ("odd", "u1")]
 )
+_SMALL_MEMBER_DTYPE = np.dtype(
+    [("header", "<u4"), ("packed", "<u4"), ("size", "<u4"), ("crc", "<u4"), ("method", "<u2"), ("odd", "u1")]
+)
+"""For archives below 4 GiB: every process that reads has all members."""
+
 _ENCRYPTED, _LINK = 1, 2
 _LZMA_MEMORY_BYTES = 2**28
 
@@ -66,8 +71,8 @@ class ZipSource:
         except _Damaged as error:
             raise InputError(f"{place}: is no readable zip archive ({error}); make it anew") from None
 
-    def list_entries(self) -> list[str]:
-        return list(self._names)
+    def list_entries(self) -> Sequence[str]:
+        return self._names
 
     def look_at(self, path: str) -> os.stat_result | None:
         return self._file.look_at()
@@ -127,7 +132,9 @@ def _read_directory(file: ArchiveFile, *, place: str) -> tuple[PackedPaths, npt.
                 yield name
 
     packed = PackedPaths(names())
-    return sort_members(packed, np.frombuffer(members, dtype=_MEMBER_DTYPE))
+    sorted_names, rows = sort_members(packed, np.frombuffer(members, dtype=_MEMBER_DTYPE))
+    is_small = all(rows[field].max(initial=0) < 2**32 for field in ("header", "packed", "size"))
+    return sorted_names, rows.astype(_SMALL_MEMBER_DTYPE) if is_small else rows
 
 
 def _find_directory(file: ArchiveFile) -> tuple[int, int, int]:
