@@ -64,7 +64,7 @@ def pack(source_path: Path, folder: Path, color: Color, side_px: int) -> None:
         collection.images, source, store, form=form, limits=DEFAULT_LIMITS, workers=WORKERS
     )
     assert not ingested.reasons
-    store.publish(folder, ingested.places)
+    store.publish(folder, ingested.places, left_out=ingested.places[:0])
 
 
 class BareDecoding:

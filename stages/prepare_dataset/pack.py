@@ -4,6 +4,8 @@ import errno
 import hashlib
 import io
 import math
+from collections.abc import Iterable
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -76,10 +78,8 @@ class RowsWriter:
         )
 
     def _write(self, data: bytes | memoryview) -> None:
-        view = memoryview(data).cast("B")
-        self._digest.update(view)
-        while len(view):  # the system may write less than all of it
-            view = view[self._file.write(view) :]
+        self._digest.update(data)
+        _write_all(self._file, data)
 
     def __enter__(self) -> "RowsWriter":
         return self
@@ -95,10 +95,7 @@ class RowsReader:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb", buffering=0)
-        npy.read_magic(self._file)
-        shape, _, _ = npy.read_array_header_1_0(self._file)
-        self._num_rows, self._row_bytes = shape[0], math.prod(shape[1:])
-        self._start = self._file.tell()
+        self._num_rows, self._row_bytes, self._start = _read_header(self._file)
 
     def read_into(self, images: Pixels, *, first: int) -> None:
         """Fill an array with as many rows (N, height, width, channels), from one on."""
@@ -118,6 +115,42 @@ class RowsReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+
+def overwrite_rows(path: Path, rows: npt.NDArray[np.int64], blocks: Iterable[Pixels]) -> None:
+    """Write images over some rows of a file, in place.
+
+    Args:
+        path: The file. One that is stopped halfway is no longer what its name says.
+        rows: Which.
+        blocks: Their images, some (N, height, width, channels) at a time.
+    """
+    with path.open("r+b", buffering=0) as file:
+        _, row_bytes, start = _read_header(file)
+        remaining = iter(rows.tolist())
+        for block in blocks:
+            for image in block:
+                file.seek(start + next(remaining) * row_bytes)
+                _write_all(file, np.ascontiguousarray(image).data)
+
+
+def count_rows(path: Path) -> int:
+    """Return how many images a file holds."""
+    with path.open("rb", buffering=0) as file:
+        return _read_header(file)[0]
+
+
+def _read_header(file: FileIO) -> tuple[int, int, int]:
+    """Return how many rows an .npy file has, how many bytes each, and where the first one begins."""
+    npy.read_magic(file)
+    shape, _, _ = npy.read_array_header_1_0(file)
+    return shape[0], math.prod(shape[1:]), file.tell()
+
+
+def _write_all(file: FileIO, data: bytes | memoryview) -> None:
+    view = memoryview(data).cast("B")
+    while len(view):  # the system may write less than all of it
+        view = view[file.write(view) :]
 
 
 def npy_header(num_rows: int, dtype: np.dtype[Any], shape: tuple[int, ...] = ()) -> bytes:

@@ -86,7 +86,7 @@ def prepare(params: Params, inputs: StageInputs) -> None:
         division = split_images(
             images.take(present), units.of(present), params.split, classes=findings.classes, given=given
         )
-        shards = store.publish(folder, known.places[present])
+        shards = store.publish(folder, known.places[present], left_out=known.places[~present])
         manifest = write_prepared(
             folder,
             images.take(present),

@@ -39,10 +39,12 @@ from stages.prepare_dataset.pack import (
     RowsReader,
     RowsWriter,
     npy_header,
+    overwrite_rows,
     rows_per_shard,
     shape_of,
 )
-from stages.shared.files import sha256_of
+from stages.prepare_dataset.shards import plan_shards
+from stages.shared.files import record_of, sha256_of
 from stages.shared.paths import find_scratch
 
 Rows = npt.NDArray[np.int64]
@@ -177,24 +179,37 @@ class PixelStore:
                         reader.read_into(block[first : last + 1], first=rows.item(run[0]))
             yield block
 
-    def publish(self, folder: Path, places: Places) -> tuple[FileRecord, ...]:
+    def publish(self, folder: Path, places: Places, *, left_out: Places) -> tuple[FileRecord, ...]:
         """Write images to `images-00000.npy`, `images-00001.npy`, ... and describe the files.
+
+        A pack that is a shard already gets a further name. One that differs from a shard in few images is
+        made into it, for the system takes four times as long to write a file as to read and hash it: whoever
+        is stopped meanwhile has lost the pack, and decodes its images again.
 
         Args:
             folder: Where the shards go.
             places: Of the images, in their order.
+            left_out: Of further images that are asked for later.
         """
+        shards = plan_shards(self._packs, places, per_shard=self._per_shard, left_out=left_out)
 
         def publish_shard(number: int) -> FileRecord:
-            wanted = places[number * self._per_shard : (number + 1) * self._per_shard]
             path = folder / f"images-{number:05}.npy"
-            if (pack := self._find_whole_pack(wanted)) is None:
-                return self._write_rows(path, wanted)
-            _link(pack, path)
-            return FileRecord(name=path.name, num_bytes=path.stat().st_size, sha256=pack.stem)
+            shard = shards[number]
+            if shard.pack is None:
+                return self._write_rows(path, shard.places)
+            source = self._packs[shard.pack]
+            if len(shard.changed):
+                overwrite_rows(source, shard.changed, self.gather(shard.places[shard.changed]))
+            _link(source, path)
+            return (
+                record_of(path)
+                if len(shard.changed)
+                else FileRecord(name=path.name, num_bytes=path.stat().st_size, sha256=source.stem)
+            )
 
         with ThreadPoolExecutor(THREADS) as threads:
-            return tuple(threads.map(publish_shard, range(-(-len(places) // self._per_shard))))
+            return tuple(threads.map(publish_shard, range(len(shards))))
 
     def keep(
         self,
@@ -241,14 +256,6 @@ class PixelStore:
             for start in range(0, len(rows), _ROWS_PER_BLOCK):
                 file.write(measured(rows[start : start + _ROWS_PER_BLOCK]).tobytes())
         return partial.replace(self._folder / f"{name}.{sha256_of(partial)}.table.npy")
-
-    def _find_whole_pack(self, places: Places) -> Path | None:
-        """Return the pack that consists of just these images in this order, if there is one."""
-        pack = int(places["pack"][0])
-        if (places["pack"] != pack).any() or (places["row"] != np.arange(len(places))).any():
-            return None
-        is_all = np.load(self._packs[pack], mmap_mode="r").shape[0] == len(places)
-        return self._packs[pack] if is_all else None
 
     def _write_rows(self, path: Path, places: Places) -> FileRecord:
         with RowsWriter(path, self._form, num_rows=len(places)) as writer:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from stages.images.decode import DEFAULT_LIMITS
 from stages.images.resize import Pixels
 from stages.prepare_dataset.fingerprint import MEASURED, Measured
-from stages.prepare_dataset.known import Places
+from stages.prepare_dataset.known import PLACE, Places
 from stages.prepare_dataset.store import PixelStore, open_store
 from stages.shared.files import check_file
 from tests.faults.full_disk import NoSmallDisk, fill_up, small_disk
@@ -20,6 +22,7 @@ from tests.images.trees import form
 
 FORM = form(height_px=2, width_px=2)
 PER_SHARD = 4
+NOTHING = np.empty(0, dtype=PLACE)
 
 
 @pytest.fixture
@@ -69,7 +72,7 @@ def colours(store: PixelStore, places: Places) -> list[int]:
 def keep_all(store: PixelStore, places: Places, folder: Path, *, left_out: int = 0) -> None:
     """Publish all images but the last few, and keep them all."""
     used = len(places) - left_out
-    shards = store.publish(folder, places[:used])
+    shards = store.publish(folder, places[:used], left_out=places[used:])
     rows = np.arange(len(places))
     store.keep(
         folder,
@@ -142,7 +145,7 @@ def test_damaged_packs_are_not_used(
 def test_published_shards(store: Callable[[], PixelStore], published: Path, order: list[int]) -> None:
     """They are the images in order, of bounded size, described as they are, linked or copied."""
     opened = store()
-    shards = opened.publish(published, fill(opened, 11)[order])
+    shards = opened.publish(published, fill(opened, 11)[order], left_out=NOTHING)
     arrays = [np.load(check_file(published, shard, made_by="")) for shard in shards]
     assert np.concatenate(arrays)[:, 0, 0, 0].tolist() == order
     assert [len(array) for array in arrays] == [4, 4, len(order) - 8]
@@ -162,7 +165,7 @@ def test_what_is_no_longer_used_goes(
     """The store holds the images of the last run, and no others."""
     opened = store()
     places = fill(opened, 11)
-    shards = opened.publish(published, places[2:5])
+    shards = opened.publish(published, places[2:5], left_out=NOTHING)
     opened.keep(
         published,
         shards,
@@ -172,6 +175,95 @@ def test_what_is_no_longer_used_goes(
         left_out_places=places[:0],
     )
     assert store().read_known()["measured"]["fingerprint"]["std"].tolist() == [2, 3, 4]
+
+
+def publish_anew(store: PixelStore, places: Places, folder: Path) -> tuple[list[int], list[Path]]:
+    """Publish as the next run would, and return the colours and the files."""
+    shards = store.publish(folder, places, left_out=NOTHING)
+    files = [check_file(folder, shard, made_by="") for shard in shards]
+    return [colour for file in files for colour in np.load(file)[:, 0, 0, 0].tolist()], files
+
+
+def open_after_dvc(store: Callable[[], PixelStore], folder: Path) -> tuple[PixelStore, Places, list[int]]:
+    """Publish 12 images, remove them as DVC does, and open the store anew, with one image more.
+
+    Returns:
+        The store, the places of colours 0 to 12, and the inodes of the packs.
+    """
+    opened = store()
+    keep_all(opened, fill(opened, 12), folder)
+    inodes = [path.stat().st_ino for path in sorted(folder.iterdir())]
+    for path in folder.iterdir():
+        path.unlink()
+    opened = store()
+    known = opened.read_known()
+    places = known["place"][np.argsort(known["measured"]["fingerprint"]["std"])]
+    new = opened.append(prints(1, first=12), images(1, first=12))
+    opened.finish_pack()
+    return opened, np.concatenate((places, new)), inodes
+
+
+def test_a_pack_is_made_into_a_shard_that_differs_in_an_image(
+    store: Callable[[], PixelStore], published: Path
+) -> None:
+    """The file stays, with one row written over; what it was called before is forgotten."""
+    opened, places, inodes = open_after_dvc(store, published)
+    order = [0, 12, *range(2, 12)]
+    found, files = publish_anew(opened, places[order], published)
+    assert found == order
+    assert [path.stat().st_ino for path in files] == inodes
+    assert len(store().read_known()) == 9  # the pack has another name than its bytes until all is kept
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        [1, 0, *range(2, 12)],  # each needs what the other would write over
+        [0, 12, *range(2, 8), 1, *range(9, 12)],  # another shard needs it
+        [0, 12, 2, 3, 0, 12, 2, 3, *range(8, 12)],  # two shards start from one pack
+        [0, 12, 2, 3, 0, 11, 2, 3, *range(8, 11), 11],
+        [12, 12, 2, 3, *range(4, 12)],  # so many that all may as well be written
+        [*range(1, 13)],
+    ],
+)
+def test_what_somebody_needs_is_not_written_over(
+    store: Callable[[], PixelStore], published: Path, order: list[int]
+) -> None:
+    """Whatever is asked for, the shards hold it."""
+    opened, places, _ = open_after_dvc(store, published)
+    assert publish_anew(opened, places[order], published)[0] == order
+
+
+def test_what_is_left_out_is_not_written_over(store: Callable[[], PixelStore], published: Path) -> None:
+    """An image that another one takes the place of may be kept all the same."""
+    opened, places, _ = open_after_dvc(store, published)
+    order = [0, 12, *range(2, 12)]
+    opened.publish(published, places[order], left_out=places[1:2])
+    assert colours(opened, places) == list(range(13))
+
+
+def test_a_file_that_is_not_ours_alone_is_not_written_over(
+    store: Callable[[], PixelStore], published: Path, tmp_path: Path
+) -> None:
+    """With `cache.type: hardlink` DVC's object and ours are one file."""
+    opened, places, _ = open_after_dvc(store, published)
+    for number, path in enumerate((tmp_path / "store").glob("*.npy")):
+        (tmp_path / f"object-{number}").hardlink_to(path)
+    order = [0, 12, *range(2, 12)]
+    assert publish_anew(opened, places[order], published)[0] == order
+    assert colours(opened, places) == list(range(13))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.lists(st.integers(0, 12), min_size=1, max_size=14))
+def test_shards_hold_what_is_asked_for(tmp_path_factory: pytest.TempPathFactory, order: list[int]) -> None:
+    """Any images, in any order, each any number of times."""
+    folder = tmp_path_factory.mktemp("store")
+    (folder / "published").mkdir()
+    opened, places, _ = open_after_dvc(
+        lambda: PixelStore(folder / "store", FORM, shard_bytes=PER_SHARD * 12), folder / "published"
+    )
+    assert publish_anew(opened, places[order], folder / "published")[0] == order
 
 
 LIMITS = DEFAULT_LIMITS
