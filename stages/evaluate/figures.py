@@ -1,61 +1,18 @@
 """Headline figures of answers, from counts of the classes alone: many resamples of them at once."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stages.vision.scores import Counts, divide
-
-Numbers = NDArray[np.float64]
+from stages.vision.scores import Shares, Tally, accuracy, balanced_accuracy, divide, f1, macro_f1
 
 
-@dataclass(frozen=True)
-class Tally:
-    """How often each class was true, answered, and both: (..., C), one or many test splits."""
-
-    right: Numbers
-    support: Numbers
-    answers: Numbers
-
-    @property
-    def total(self) -> Numbers:
-        """Return how many images there are, (...)."""
-        return np.asarray(self.support.sum(axis=-1))
-
-
-def tally_confusion(confusion: Counts) -> Tally:
-    """Return the tally of confusion matrices (..., C, C), rows true classes."""
-    return Tally(
-        right=np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64),
-        support=confusion.sum(axis=-1).astype(np.float64),
-        answers=confusion.sum(axis=-2).astype(np.float64),
-    )
-
-
-def accuracy(tally: Tally) -> Numbers:
-    """Return the share of right answers."""
-    return divide(tally.right.sum(axis=-1), tally.total)
-
-
-def balanced_accuracy(tally: Tally) -> Numbers:
-    """Return the mean recall over the classes that have images."""
-    recall = divide(tally.right, tally.support)
-    return divide(recall.sum(axis=-1), (tally.support > 0).sum(axis=-1))
-
-
-def macro_f1(tally: Tally) -> Numbers:
-    """Return the mean F1 over the classes that have images or answers."""
-    return divide(_f1(tally).sum(axis=-1), (tally.support + tally.answers > 0).sum(axis=-1))
-
-
-def weighted_f1(tally: Tally) -> Numbers:
+def weighted_f1(tally: Tally) -> Shares:
     """Return the mean F1 over the images: large classes count for more."""
-    return divide((_f1(tally) * tally.support).sum(axis=-1), tally.total)
+    return divide((f1(tally) * tally.support).sum(axis=-1), tally.total)
 
 
-def matthews_correlation(tally: Tally) -> Numbers:
+def matthews_correlation(tally: Tally) -> Shares:
     """Return the correlation of true classes and answers; 0 where one of them is always the same.
 
     Source: Gorodkin 2004, Comparing two K-category assignments by a K-category correlation coefficient.
@@ -67,7 +24,7 @@ def matthews_correlation(tally: Tally) -> Numbers:
     return divide(agreement, np.sqrt(of_labels * of_answers))
 
 
-def cohens_kappa(tally: Tally) -> Numbers:
+def cohens_kappa(tally: Tally) -> Shares:
     """Return the agreement of true classes and answers beyond chance; 0 where chance explains it all.
 
     Source: Cohen 1960, A coefficient of agreement for nominal scales.
@@ -76,7 +33,7 @@ def cohens_kappa(tally: Tally) -> Numbers:
     return divide(tally.right.sum(axis=-1) * tally.total - by_chance, tally.total**2 - by_chance)
 
 
-OF_TALLY: Mapping[str, Callable[[Tally], Numbers]] = {
+OF_TALLY: Mapping[str, Callable[[Tally], Shares]] = {
     "accuracy": accuracy,
     "balanced_accuracy": balanced_accuracy,
     "macro_f1": macro_f1,
@@ -84,7 +41,3 @@ OF_TALLY: Mapping[str, Callable[[Tally], Numbers]] = {
     "matthews_correlation": matthews_correlation,
     "cohens_kappa": cohens_kappa,
 }
-
-
-def _f1(tally: Tally) -> Numbers:
-    return divide(2 * tally.right, tally.support + tally.answers)

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.evaluate.answers import Answers, Flags
-from stages.evaluate.figures import OF_TALLY, Tally, tally_confusion
+from stages.evaluate.figures import OF_TALLY
 from stages.evaluate.ranking import Ranking
+from stages.vision.scores import Tally, tally_confusion
 
 NUM_RESAMPLES = 1000
 _SEED = 0

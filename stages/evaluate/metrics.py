@@ -37,7 +37,8 @@ def score_classes(
     confusion: scores.Counts, *, classes: Sequence[str], average_precision: Sequence[float | None]
 ) -> list[ClassScores]:
     """Return the per-class table, in the order of the classes."""
-    columns = (scores.precision(confusion), scores.recall(confusion), scores.f1(confusion))
+    tally = scores.tally_confusion(confusion)
+    columns = (scores.precision(tally), scores.recall(tally), scores.f1(tally))
     return [
         ClassScores(
             label=label,

@@ -224,11 +224,12 @@ def score_validation(training: Training, logits: Tensor, labels: Tensor, *, epoc
     confusion = scores.count_confusion(
         labels.numpy(), logits.argmax(dim=1).numpy(), num_classes=training.num_classes
     )
+    tally = scores.tally_confusion(confusion)
     return Scores(
         loss=loss,
-        accuracy=scores.accuracy(confusion),
-        balanced_accuracy=scores.balanced_accuracy(confusion),
-        macro_f1=scores.macro_f1(confusion),
+        accuracy=float(scores.accuracy(tally)),
+        balanced_accuracy=float(scores.balanced_accuracy(tally)),
+        macro_f1=float(scores.macro_f1(tally)),
     )
 
 

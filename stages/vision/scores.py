@@ -1,4 +1,6 @@
-"""How well a network answers, from the confusion matrix."""
+"""How well a network answers, from how often each class was true, answered, and both."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,34 +16,57 @@ def count_confusion(labels: Counts, predicted: Counts, *, num_classes: int) -> C
     )
 
 
-def accuracy(confusion: Counts) -> float:
-    """Return the share of images answered correctly."""
-    return float(np.trace(confusion) / confusion.sum())
+@dataclass(frozen=True)
+class Tally:
+    """How often each class was true, answered, and both: (..., C), of one or many sets of answers."""
+
+    right: Shares
+    support: Shares
+    answers: Shares
+
+    @property
+    def total(self) -> Shares:
+        """Return how many images there are, (...)."""
+        return np.asarray(self.support.sum(axis=-1))
 
 
-def recall(confusion: Counts) -> Shares:
-    """Return, for each class (C,), which share of its images was found; 0 for a class without images."""
-    return divide(np.diag(confusion), confusion.sum(axis=1))
+def tally_confusion(confusion: Counts) -> Tally:
+    """Return the tally of confusion matrices (..., C, C), rows true classes."""
+    return Tally(
+        right=np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64),
+        support=confusion.sum(axis=-1).astype(np.float64),
+        answers=confusion.sum(axis=-2).astype(np.float64),
+    )
 
 
-def precision(confusion: Counts) -> Shares:
-    """Return, for each class (C,), which share of the answers naming it was right; 0 if none named it."""
-    return divide(np.diag(confusion), confusion.sum(axis=0))
+def accuracy(tally: Tally) -> Shares:
+    """Return the share of images answered correctly, (...)."""
+    return divide(tally.right.sum(axis=-1), tally.total)
 
 
-def f1(confusion: Counts) -> Shares:
-    """Return the harmonic mean of precision and recall for each class (C,)."""
-    return divide(2 * np.diag(confusion), confusion.sum(axis=0) + confusion.sum(axis=1))
+def recall(tally: Tally) -> Shares:
+    """Return, for each class (..., C), which share of its images was found; 0 for a class without images."""
+    return divide(tally.right, tally.support)
 
 
-def balanced_accuracy(confusion: Counts) -> float:
-    """Return the mean recall over the classes that have images."""
-    return float(recall(confusion)[confusion.sum(axis=1) > 0].mean())
+def precision(tally: Tally) -> Shares:
+    """Return, for each class (..., C), which share of the answers naming it was right; 0 if none named it."""
+    return divide(tally.right, tally.answers)
 
 
-def macro_f1(confusion: Counts) -> float:
-    """Return the mean F1 over the classes that have images or were named."""
-    return float(f1(confusion)[confusion.sum(axis=0) + confusion.sum(axis=1) > 0].mean())
+def f1(tally: Tally) -> Shares:
+    """Return the harmonic mean of precision and recall for each class (..., C)."""
+    return divide(2 * tally.right, tally.support + tally.answers)
+
+
+def balanced_accuracy(tally: Tally) -> Shares:
+    """Return the mean recall over the classes that have images, (...)."""
+    return divide(recall(tally).sum(axis=-1), (tally.support > 0).sum(axis=-1))
+
+
+def macro_f1(tally: Tally) -> Shares:
+    """Return the mean F1 over the classes that have images or were named, (...)."""
+    return divide(f1(tally).sum(axis=-1), (tally.support + tally.answers > 0).sum(axis=-1))
 
 
 def divide(numerators: npt.NDArray[np.generic], denominators: npt.NDArray[np.generic]) -> Shares:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn import metrics as reference
 
-from stages.evaluate.figures import OF_TALLY, tally_confusion
-from stages.vision.scores import Counts
+from stages.evaluate.figures import OF_TALLY
+from stages.vision.scores import Counts, tally_confusion
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true"),
