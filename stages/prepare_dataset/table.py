@@ -1,15 +1,11 @@
 """A table of labels: a CSV `path,label[,split][,group]` that stands in the source beside the images."""
 
-import csv
-import io
 import posixpath
 import unicodedata
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from functools import cached_property
-from typing import NamedTuple
 
 from schemas.shared.manifest import SPLIT_NAMES, SplitName
 from stages.images.image_names import find_clutter, has_image_suffix
@@ -21,24 +17,13 @@ from stages.prepare_dataset.collect import (
     take_out_clutter,
 )
 from stages.prepare_dataset.found_images import FoundImage, FoundImages
+from stages.prepare_dataset.table_rows import Row, read_rows
 from stages.prepare_dataset.unused_files import Unused, UnusedFiles
 from stages.shared.errors import InputError
 from stages.shared.text import printable
 
-REQUIRED = ("path", "label")
-COLUMNS = (*REQUIRED, "split", "group")
 _SHOWN_PROBLEMS = 10
 _NOT_IN_TABLE = -1
-
-
-class _Row(NamedTuple):
-    """A line of the table, below its header."""
-
-    line: int
-    path: str
-    label: str
-    split: str | None
-    group: str | None
 
 
 class _Problem(ValueError):
@@ -128,7 +113,7 @@ class _Columns:
         self._label_codes: dict[str, int] = {}
         self._group_codes: dict[str, int] = {}
 
-    def set(self, entry: int, row: _Row) -> None:
+    def set(self, entry: int, row: Row) -> None:
         """Note what a line of the table says of an entry.
 
         Raises:
@@ -165,7 +150,7 @@ def _read_columns(entries: Sequence[str], data: bytes, *, folder: str, place: st
     columns = _Columns(len(entries))
     problems: list[str] = []
     num_problems = 0
-    for row in _read_rows(data, place=place):
+    for row in read_rows(data, place=place):
         try:
             _refuse_empty(row)
             columns.set(finder.find(row.path), row)
@@ -180,56 +165,7 @@ def _read_columns(entries: Sequence[str], data: bytes, *, folder: str, place: st
     return columns
 
 
-def _read_rows(data: bytes, *, place: str) -> Iterator[_Row]:
-    """Yield the lines below the header; empty ones are passed over.
-
-    Raises:
-        InputError: It is no UTF-8, no CSV, or has no header of the columns that are known.
-    """
-    reader = csv.reader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline=""), strict=True)
-    line = 1
-    try:
-        header = _read_header(next(reader, []), place=place)
-        line = reader.line_num + 1
-        for cells in reader:
-            if cells and len(cells) != len(header):
-                raise InputError(
-                    f"{place}:{line}: found {len(cells)} cells, where the header has {len(header)}; "
-                    "give it as many, and put quotes around one that holds a comma"
-                )
-            if cells:
-                named = dict(zip(header, cells, strict=True))
-                yield _Row(line, named["path"], named["label"], named.get("split"), named.get("group"))
-            line = reader.line_num + 1
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{place}: is not UTF-8 (byte {error.object[error.start]:#04x}, somewhere from line {line} on); "
-            "save it as CSV UTF-8"
-        ) from None
-    except csv.Error as error:
-        raise InputError(f"{place}:{line}: is no CSV: {printable(str(error))}; save it anew") from None
-
-
-def _read_header(cells: Sequence[str], *, place: str) -> list[str]:
-    header = [cell.strip().lower() for cell in cells]
-    shown = printable(",".join(cells))
-    allowed = "allowed: path,label, and, if there are any, split and group, separated by commas"
-    if not set(header) & set(COLUMNS):
-        raise InputError(f"{place}:1: found {shown or 'nothing'}, which is no header; {allowed}")
-    for column in header:
-        if column not in COLUMNS:
-            near = get_close_matches(column, COLUMNS, n=1)
-            advice = f"did you mean {near[0]}?" if near else f"{allowed}; remove it"
-            raise InputError(f"{place}:1: unknown column {printable(column) or '(empty)'}; {advice}")
-        if header.count(column) > 1:
-            raise InputError(f"{place}:1: found the column {column} twice; keep one of them")
-    for column in REQUIRED:
-        if column not in header:
-            raise InputError(f"{place}:1: found {shown}, without the column {column}; {allowed}")
-    return header
-
-
-def _refuse_empty(row: _Row) -> None:
+def _refuse_empty(row: Row) -> None:
     for column in ("path", "label", "split"):
         cell = getattr(row, column)
         if cell is not None and not cell.strip():
