@@ -10,6 +10,7 @@ draws them. `--epochs` is for trying it out.
 import argparse
 import csv
 import json
+import math
 import os
 import shutil
 import statistics
@@ -25,6 +26,7 @@ from stages.params.yaml12 import read_yaml
 from stages.params.yaml12_scalars import format_yaml
 
 _WIDTH, _HEIGHT, _MARGIN = 720, 420, 70
+_MAX_TICKS = 8
 _COLORS = ("#1f5fa8", "#c03020", "#2f8f4f", "#8a4fa0", "#b07a10", "#444444")
 
 
@@ -91,7 +93,8 @@ def run_recipe(recipe: Path, seed: int, *, archive: Path, num_epochs: int | None
         val, test = (
             json.loads((folder / f"data/metrics/{stage}.json").read_text()) for stage in ("train", "test")
         )
-        return Run(recipe.stem, seed, seconds, val["val"]["accuracy"], test["accuracy"])
+        name = recipe.stem if num_epochs is None else f"{recipe.stem}, {num_epochs} epochs"
+        return Run(name, seed, seconds, val["val"]["accuracy"], test["accuracy"])
 
 
 def describe(runs: list[Run]) -> str:
@@ -99,7 +102,7 @@ def describe(runs: list[Run]) -> str:
     seconds, val, test = (statistics.mean(values) for values in zip(*(run[2:] for run in runs), strict=True))
     seeds = f"seed {runs[0].seed}" if len(runs) == 1 else f"mean of {len(runs)}"
     return (
-        f"{runs[0].recipe:24}{seeds:12}{int(seconds // 60)}:{seconds % 60:04.1f} min   "
+        f"{runs[0].recipe:28}{seeds:12}{int(seconds // 60)}:{seconds % 60:04.1f} min   "
         f"validation {val:.2%}   test {test:.2%}"
     )
 
@@ -127,9 +130,10 @@ def draw(path: Path, runs: list[Run]) -> None:
 
     picture = Image.new("RGB", (_WIDTH, _HEIGHT), "white")
     pen = ImageDraw.Draw(picture)
-    last = max(run.seconds for run in runs) / 60 * 1.1
-    low = min(run.test_accuracy for run in runs)
-    bottom, top = max(0.0, low - 0.02), min(1.0, max(run.test_accuracy for run in runs) + 0.02)
+    at_minutes = ticks(0.0, max(run.seconds for run in runs) / 60)
+    accuracies = [run.test_accuracy for run in runs]
+    at_accuracies = ticks(min(accuracies), max(accuracies) + 0.01)
+    last, bottom, top = at_minutes[-1], at_accuracies[0], at_accuracies[-1]
 
     def x(minutes: float) -> float:
         return _MARGIN + minutes / last * (_WIDTH - 2 * _MARGIN)
@@ -137,12 +141,12 @@ def draw(path: Path, runs: list[Run]) -> None:
     def y(accuracy: float) -> float:
         return _HEIGHT - _MARGIN - (accuracy - bottom) / (top - bottom) * (_HEIGHT - 2 * _MARGIN)
 
-    for place in range(6):
-        minutes, accuracy = last * place / 5, bottom + (top - bottom) * place / 5
+    for minutes in at_minutes:
         pen.line((x(minutes), y(bottom), x(minutes), y(top)), fill="#dddddd")
+        pen.text((x(minutes), y(bottom) + 14), f"{minutes:g}", fill="black", anchor="mm")
+    for accuracy in at_accuracies:
         pen.line((x(0), y(accuracy), x(last), y(accuracy)), fill="#dddddd")
-        pen.text((x(minutes), y(bottom) + 14), f"{minutes:.1f}", fill="black", anchor="mm")
-        pen.text((x(0) - 8, y(accuracy)), f"{accuracy:.1%}", fill="black", anchor="rm")
+        pen.text((x(0) - 8, y(accuracy)), f"{accuracy * 100:.4g} %", fill="black", anchor="rm")
     for number, recipe in enumerate(dict.fromkeys(run.recipe for run in runs)):
         color = _COLORS[number % len(_COLORS)]
         for run in (run for run in runs if run.recipe == recipe):
@@ -154,6 +158,13 @@ def draw(path: Path, runs: list[Run]) -> None:
         (_WIDTH / 2, 20), f"test accuracy on CIFAR-10, {os.cpu_count()} cores", fill="black", anchor="mm"
     )
     picture.save(path)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Return round numbers, evenly, from one at or below to one at or above."""
+    step = 10.0 ** math.floor(math.log10((high - low) / _MAX_TICKS))
+    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (factor * step) <= _MAX_TICKS)
+    return [number * step for number in range(math.floor(low / step), math.ceil(high / step) + 1)]
 
 
 if __name__ == "__main__":
