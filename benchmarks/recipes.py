@@ -93,8 +93,8 @@ def run_recipe(recipe: Path, seed: int, *, archive: Path, num_epochs: int | None
         val, test = (
             json.loads((folder / f"data/metrics/{stage}.json").read_text()) for stage in ("train", "test")
         )
-        name = recipe.stem if num_epochs is None else f"{recipe.stem}, {num_epochs} epochs"
-        return Run(name, seed, seconds, val["val"]["accuracy"], test["accuracy"])
+        label = recipe.stem if num_epochs is None else f"{recipe.stem}, {num_epochs} epochs"
+        return Run(label, seed, seconds, val["val"]["accuracy"], test["accuracy"])
 
 
 def describe(runs: list[Run]) -> str:
