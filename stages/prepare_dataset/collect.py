@@ -102,7 +102,7 @@ def take_out_clutter(entries: Iterable[str]) -> tuple[PackedPaths, Counter[Clutt
                 num_clutter[kind] += 1
 
     visible = PackedPaths(others())
-    if any(printable(following) < printable(path) for path, following in pairwise(visible)):
+    if any(following < shown for shown, following in pairwise(map(printable, visible))):
         visible = PackedPaths(sorted(visible, key=printable))
     return visible, num_clutter
 

@@ -49,15 +49,14 @@ def plan_shards(
         wanted = places[start : start + per_shard]
         pack = int(np.bincount(wanted["pack"]).argmax())
         is_changed = (wanted["pack"] != pack) | (wanted["row"] != np.arange(len(wanted)))
-        changed = np.flatnonzero(is_changed)
-        if count_rows(packs[pack]) != len(wanted) or (
-            len(changed) and (pack in taken or not _may_change(packs[pack], pack, is_changed, needed))
+        is_as_long = count_rows(packs[pack]) == len(wanted)
+        if is_as_long and (
+            not is_changed.any() or (pack not in taken and _may_change(packs[pack], pack, is_changed, needed))
         ):
-            shards.append(Shard(wanted, None, changed[:0]))
-            continue
-        if len(changed):
             taken.add(pack)
-        shards.append(Shard(wanted, pack, changed))
+            shards.append(Shard(wanted, pack, np.flatnonzero(is_changed)))
+        else:
+            shards.append(Shard(wanted, None, np.empty(0, dtype=np.int64)))
     return tuple(shards)
 
 

@@ -44,7 +44,7 @@ from stages.prepare_dataset.pack import (
     shape_of,
 )
 from stages.prepare_dataset.shards import plan_shards
-from stages.shared.files import record_of, sha256_of
+from stages.shared.files import sha256_of
 from stages.shared.paths import find_scratch
 
 Rows = npt.NDArray[np.int64]
@@ -199,14 +199,12 @@ class PixelStore:
             if shard.pack is None:
                 return self._write_rows(path, shard.places)
             source = self._packs[shard.pack]
+            sha256 = source.stem
             if len(shard.changed):
                 overwrite_rows(source, shard.changed, self.gather(shard.places[shard.changed]))
+                sha256 = sha256_of(source)
             _link(source, path)
-            return (
-                record_of(path)
-                if len(shard.changed)
-                else FileRecord(name=path.name, num_bytes=path.stat().st_size, sha256=source.stem)
-            )
+            return FileRecord(name=path.name, num_bytes=path.stat().st_size, sha256=sha256)
 
         with ThreadPoolExecutor(THREADS) as threads:
             return tuple(threads.map(publish_shard, range(len(shards))))
