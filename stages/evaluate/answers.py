@@ -10,12 +10,11 @@ from torch import Tensor
 
 from schemas.vision.calibration import Calibration
 from stages.vision.calibration import compute_probabilities
-from stages.vision.scores import Counts, count_confusion
+from stages.vision.scores import Counts, Numbers, count_confusion
 
 _NUMBERS_AT_ONCE = 2**18
 _NUMBERS_KEPT = 2**22
 
-Numbers = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from schemas.vision.calibration import Threshold
-from stages.evaluate.answers import Answers, Flags, Numbers
+from stages.evaluate.answers import Answers, Flags
 from stages.vision.calibration import find_threshold
+from stages.vision.scores import Numbers
 
 NUM_BINS = 15
 _MAX_POINTS = 200

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from stages.evaluate.answers import Answers, Flags
 from stages.evaluate.figures import OF_TALLY
 from stages.evaluate.ranking import Ranking
-from stages.vision.scores import Tally, tally_confusion
+from stages.vision.scores import Numbers, Tally, tally_confusion
 
 NUM_RESAMPLES = 1000
 _SEED = 0
 _BOUNDS_PERCENT = (2.5, 97.5)
 
-Numbers = NDArray[np.float64]
 Units = NDArray[np.int64]
 
 

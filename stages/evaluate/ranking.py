@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.evaluate.answers import Answers
-
-Numbers = NDArray[np.float64]
+from stages.vision.scores import Numbers
 
 
 @dataclass(frozen=True)

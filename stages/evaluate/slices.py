@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.evaluate.answers import Flags, Numbers, split_rows
+from stages.evaluate.answers import Flags, split_rows
 from stages.evaluate.intervals import Units, measure_share
 from stages.vision.dataset import PreparedImages
+from stages.vision.scores import Numbers
 
 NUM_BINS = 4
 MAX_VALUES = 20

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.evaluate.answers import Numbers
 from stages.evaluate.corruptions import Corruption, Pixels, list_corruptions
+from stages.vision.scores import Numbers
 
 CORRUPTIONS = list(list_corruptions())
 
