@@ -10,14 +10,15 @@ from schemas.audit.finding import FindingRow
 from schemas.shared.image import ImageForm
 from schemas.shared.index import IndexRow
 from schemas.shared.inputs import Inputs
-from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
+from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, ShardRecord, SplitCounts
 from schemas.vision.calibration import Calibration, Threshold
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import EpochRecord, History, Scores
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
-from stages.shared.files import record_of, sha256_of, write_checksum, write_sealed_json
+from stages.shared.block_hash import hash_blocks
+from stages.shared.files import describe_shard, record_of, sha256_of, write_checksum, write_sealed_json
 from stages.shared.index import write_index
 from stages.vision.checkpoint import hash_weights, write_checkpoint
 from stages.vision.networks import build_network
@@ -89,7 +90,7 @@ def _write_prepared(folder: Path, form: ImageForm, classes: Sequence[str], *, nu
     splits = np.repeat(np.arange(3, dtype=np.uint8), [num_classes, num_classes, num_test])
     tested = np.bincount(labels[2 * num_classes :], minlength=num_classes)
     manifest = Manifest(
-        version=1,
+        version=2,
         classes=tuple(classes),
         image=form,
         num_images=num_images,
@@ -105,7 +106,7 @@ def _write_prepared(folder: Path, form: ImageForm, classes: Sequence[str], *, nu
     return manifest
 
 
-def _write_images(path: Path, form: ImageForm, *, num_images: int) -> FileRecord:
+def _write_images(path: Path, form: ImageForm, *, num_images: int) -> ShardRecord:
     """Write random pixels, in blocks."""
     shape = (num_images, form.height_px, form.width_px, form.num_channels)
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
@@ -114,7 +115,7 @@ def _write_images(path: Path, form: ImageForm, *, num_images: int) -> FileRecord
         block = images[start : start + _BLOCK]
         block[:] = generator.integers(256, size=block.shape, dtype=np.uint8)
     images.flush()
-    return record_of(path)
+    return describe_shard(path, hash_blocks(path))
 
 
 def _write_array(path: Path, values: np.ndarray) -> FileRecord:

@@ -1,15 +1,60 @@
 """The JSON Schema of a schema: what editors complete from, and what error messages quote."""
 
+import ast
+import inspect
+from itertools import pairwise
+from textwrap import dedent
 from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import ModelSchema
 
 from schemas.shared.schema import Schema
 
 
 def build_json_schema(schema: type[Schema]) -> dict[str, Any]:
     """Return the JSON Schema of a file, in draft 2020-12."""
-    return {"$schema": GenerateJsonSchema.schema_dialect, **_drop_noise(schema.model_json_schema())}
+    return {
+        "$schema": GenerateJsonSchema.schema_dialect,
+        **_drop_noise(schema.model_json_schema(schema_generator=_WithDocstrings)),
+    }
+
+
+class _WithDocstrings(GenerateJsonSchema):
+    """Describes fields by the docstrings below them.
+
+    Pydantic does that by itself (`use_attribute_docstrings`), but whenever a class is made: every start of
+    every stage would take a fifth longer, to read the source of all schemas.
+    """
+
+    def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
+        described = super().model_schema(schema)
+        docstrings = _read_docstrings(schema["cls"])
+        for name, field in described.get("properties", {}).items():
+            if name in docstrings:
+                field.setdefault("description", docstrings[name])
+        return described
+
+
+def _read_docstrings(cls: type) -> dict[str, str]:
+    """Return what stands in quotation marks below each field of a class and of those it is based on."""
+    docstrings: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not issubclass(base, Schema):
+            continue
+        try:
+            source = inspect.getsource(base)
+        except OSError:
+            continue  # made at run time
+        (definition,) = ast.parse(dedent(source)).body
+        assert isinstance(definition, ast.ClassDef)
+        for field, text in pairwise(definition.body):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
+                    value=ast.Constant(value=str(docstring))
+                ):
+                    docstrings[name] = inspect.cleandoc(docstring)
+    return docstrings
 
 
 def _drop_noise(schema: dict[str, Any]) -> dict[str, Any]:

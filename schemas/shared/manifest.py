@@ -20,6 +20,16 @@ class FileRecord(Schema):
     sha256: Sha256
 
 
+class ShardRecord(Schema):
+    """A file of pixels written beside the manifest."""
+
+    name: str
+    num_bytes: Count
+
+    blocks_sha256: Sha256
+    """SHA-256 of the SHA-256 of each 65,536 bytes of the file."""
+
+
 class SplitCounts(Schema):
     """Images per class in each split, in the order of the classes."""
 
@@ -36,7 +46,7 @@ class Manifest(Schema):
     in SPLIT_NAMES.
     """
 
-    version: Literal[1]
+    version: Literal[2]
     classes: Annotated[Items[str], Field(min_length=2)]
     image: ImageForm
     num_images: PositiveCount
@@ -48,7 +58,7 @@ class Manifest(Schema):
     std: Items[NonNegative]
     """Standard deviation of each channel over the training split, pixels scaled to [0, 1]."""
 
-    image_shards: Annotated[Items[FileRecord], Field(min_length=1)]
+    image_shards: Annotated[Items[ShardRecord], Field(min_length=1)]
     """uint8 arrays (rows, height, width, channels), channels in RGB order."""
 
     labels: FileRecord
@@ -59,6 +69,11 @@ class Manifest(Schema):
 
     index: FileRecord
     """One line for every file found in the source, also those left out."""
+
+    @property
+    def files(self) -> tuple[FileRecord | ShardRecord, ...]:
+        """Return the records of all files beside it."""
+        return (*self.image_shards, self.labels, self.splits, self.index)
 
     @model_validator(mode="after")
     def _counts_add_up(self) -> Self:

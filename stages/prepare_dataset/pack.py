@@ -1,11 +1,11 @@
 """Packed pixels: uint8 .npy shards of bounded size, written as images arrive."""
 
 import errno
-import hashlib
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import FileIO
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +18,7 @@ from schemas.shared.image import ImageForm
 from schemas.shared.manifest import FileRecord
 from stages.images.resize import Pixels
 from stages.prepare_dataset.details import Details
+from stages.shared.block_hash import BLOCK_BYTES, BlockHash, hash_again
 from stages.shared.files import record_of
 
 SHARD_BYTES = 64 * 2**20
@@ -43,13 +44,12 @@ class RowsWriter:
         Args:
             path: Where it goes.
             form: Of the images.
-            num_rows: How many there will be: the file is hashed while it is written. If they are fewer in
-                the end, it is read once more for that.
+            num_rows: How many there will be, as far as one knows.
         """
         self._path = path
         self._shape = shape_of(form)
         self._file = path.open("wb", buffering=0)
-        self._digest = hashlib.sha256()
+        self._hash = BlockHash()
         self._num_expected = num_rows
         self.num_rows = 0
         self._write(npy_header(num_rows, np.dtype(np.uint8), self._shape))
@@ -69,16 +69,15 @@ class RowsWriter:
             self._file.write(npy_header(self.num_rows, np.dtype(np.uint8), self._shape))
         self._file.close()
 
-    def describe(self) -> FileRecord:
-        """Describe the file, once it is finished."""
-        if self.num_rows != self._num_expected:
-            return record_of(self._path)
-        return FileRecord(
-            name=self._path.name, num_bytes=self._path.stat().st_size, sha256=self._digest.hexdigest()
-        )
+    def digests(self) -> bytes:
+        """Return the SHA-256 of each block of the file, once it is finished."""
+        digests = self._hash.digests()
+        if self.num_rows == self._num_expected:
+            return digests
+        return hash_again(self._path, digests, [0])  # the number of rows stands there
 
     def _write(self, data: bytes | memoryview) -> None:
-        self._digest.update(data)
+        self._hash.update(data)
         _write_all(self._file, data)
 
     def __enter__(self) -> "RowsWriter":
@@ -117,21 +116,25 @@ class RowsReader:
         self._file.close()
 
 
-def overwrite_rows(path: Path, rows: npt.NDArray[np.int64], blocks: Iterable[Pixels]) -> None:
-    """Write images over some rows of a file, in place.
+def overwrite_rows(path: Path, rows: npt.NDArray[np.int64], images: Iterable[Pixels]) -> Sequence[int]:
+    """Write images over some rows of a file, in place, and return the blocks that hold them (see BlockHash).
 
     Args:
         path: The file. One that is stopped halfway is no longer what its name says.
         rows: Which.
-        blocks: Their images, some (N, height, width, channels) at a time.
+        images: What goes there, some (N, height, width, channels) at a time.
     """
     with path.open("r+b", buffering=0) as file:
         _, row_bytes, start = _read_header(file)
         remaining = iter(rows.tolist())
-        for block in blocks:
-            for image in block:
+        for some in images:
+            for image in some:
                 file.seek(start + next(remaining) * row_bytes)
                 _write_all(file, np.ascontiguousarray(image).data)
+    firsts = (start + rows * row_bytes) // BLOCK_BYTES
+    lasts = (start + (rows + 1) * row_bytes - 1) // BLOCK_BYTES
+    spans = (range(first, last + 1) for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True))
+    return sorted(set(chain.from_iterable(spans)))
 
 
 def count_rows(path: Path) -> int:

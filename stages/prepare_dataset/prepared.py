@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from schemas.shared.image import ImageForm
 from schemas.shared.index import IndexRow
-from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
+from schemas.shared.manifest import SPLIT_NAMES, Manifest, ShardRecord, SplitCounts
 from stages.prepare_dataset.details import Details
 from stages.prepare_dataset.found_images import FoundImages
 from stages.prepare_dataset.pack import mean_and_std, write_array
@@ -25,7 +25,7 @@ def write_prepared(
     *,
     rows: Sequence[Iterable[IndexRow]],
     classes: Sequence[str],
-    image_shards: tuple[FileRecord, ...],
+    image_shards: tuple[ShardRecord, ...],
     form: ImageForm,
 ) -> Manifest:
     """Write everything beside the shards, the manifest last, and return it.
@@ -47,7 +47,7 @@ def write_prepared(
     }
     mean, std = mean_and_std(details.of(splits == SPLIT_NAMES.index("train")), form)
     manifest = Manifest(
-        version=1,
+        version=2,
         classes=tuple(classes),
         image=form,
         num_images=len(images),

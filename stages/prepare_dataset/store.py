@@ -4,7 +4,7 @@ DVC removes a stage's outputs before it runs the stage, so what a run can start 
 `.dvc/tmp/darkroom/decoded/`, a folder for each form of images and version of the code that decodes. It holds
 packs: an .npy file of pixels and a table of what was measured of them. A pack is written beside its name and
 renamed when it is whole, so that a run killed at any moment leaves whole packs behind, which the next run
-goes on from. Both files are named for their SHA-256: what is damaged is not used.
+goes on from. Both files are named for their SHA-256 (pixels: by blocks): what is damaged is not used.
 
 After a run the packs are the shards it published, as further names of the same files, so that they take no
 room until DVC removes the outputs.
@@ -28,12 +28,12 @@ from filelock import FileLock, Timeout
 import stages.images
 import stages.prepare_dataset
 from schemas.shared.image import ImageForm
-from schemas.shared.manifest import FileRecord
+from schemas.shared.manifest import ShardRecord
 from stages.images.decode import DecodeLimits
 from stages.images.resize import Pixels
 from stages.prepare_dataset.fingerprint import MEASURED, Measured
 from stages.prepare_dataset.known import PLACE, Known, Places, write_known
-from stages.prepare_dataset.open_packs import THREADS, open_packs
+from stages.prepare_dataset.open_packs import THREADS, Pack, open_packs
 from stages.prepare_dataset.pack import (
     SHARD_BYTES,
     RowsReader,
@@ -44,7 +44,8 @@ from stages.prepare_dataset.pack import (
     shape_of,
 )
 from stages.prepare_dataset.shards import plan_shards
-from stages.shared.files import sha256_of
+from stages.shared.block_hash import hash_again, join_blocks
+from stages.shared.files import describe_shard, sha256_of
 from stages.shared.paths import find_scratch
 
 Rows = npt.NDArray[np.int64]
@@ -150,12 +151,13 @@ class PixelStore:
         if self._writer is None or self._rows is None:
             return
         self._writer.close()
-        name = self._writer.describe().sha256
+        digests = self._writer.digests()
+        name = join_blocks(digests)
         pixels = self._folder / "pixels.partial"
         path = self._folder / f"{name}.npy"
         pixels.replace(path)
         self._write_table(name, functools.partial(_read_rows, self._rows), np.arange(self._writer.num_rows))
-        self._packs.append(path)
+        self._packs.append(Pack(path, digests))
         self.close()
 
     def gather(self, places: Places) -> Iterator[Pixels]:
@@ -173,13 +175,13 @@ class PixelStore:
                 chosen = np.flatnonzero(wanted["pack"] == pack)
                 rows = wanted["row"][chosen]
                 breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(chosen) != 1)) + 1
-                with RowsReader(self._packs[pack]) as reader:
+                with RowsReader(self._packs[pack].path) as reader:
                     for run in np.split(np.arange(len(rows)), breaks):
                         first, last = chosen.item(run[0]), chosen.item(run[-1])
                         reader.read_into(block[first : last + 1], first=rows.item(run[0]))
             yield block
 
-    def publish(self, folder: Path, places: Places, *, left_out: Places) -> tuple[FileRecord, ...]:
+    def publish(self, folder: Path, places: Places, *, left_out: Places) -> tuple[ShardRecord, ...]:
         """Write images to `images-00000.npy`, `images-00001.npy`, ... and describe the files.
 
         A pack that is a shard already gets a further name. One that differs from a shard in few images is
@@ -191,20 +193,20 @@ class PixelStore:
             places: Of the images, in their order.
             left_out: Of further images that are asked for later.
         """
-        shards = plan_shards(self._packs, places, per_shard=self._per_shard, left_out=left_out)
+        paths = [pack.path for pack in self._packs]
+        shards = plan_shards(paths, places, per_shard=self._per_shard, left_out=left_out)
 
-        def publish_shard(number: int) -> FileRecord:
+        def publish_shard(number: int) -> ShardRecord:
             path = folder / f"images-{number:05}.npy"
             shard = shards[number]
             if shard.pack is None:
-                return self._write_rows(path, shard.places)
-            source = self._packs[shard.pack]
-            sha256 = source.stem
+                return describe_shard(path, self._write_rows(path, shard.places))
+            source, digests = self._packs[shard.pack]
             if len(shard.changed):
-                overwrite_rows(source, shard.changed, self.gather(shard.places[shard.changed]))
-                sha256 = sha256_of(source)
+                images = self.gather(shard.places[shard.changed])
+                digests = hash_again(source, digests, overwrite_rows(source, shard.changed, images))
             _link(source, path)
-            return FileRecord(name=path.name, num_bytes=path.stat().st_size, sha256=sha256)
+            return describe_shard(path, digests)
 
         with ThreadPoolExecutor(THREADS) as threads:
             return tuple(threads.map(publish_shard, range(len(shards))))
@@ -212,7 +214,7 @@ class PixelStore:
     def keep(
         self,
         folder: Path,
-        shards: tuple[FileRecord, ...],
+        shards: tuple[ShardRecord, ...],
         *,
         measured: Callable[[Rows], Measured],
         used: Rows,
@@ -232,15 +234,15 @@ class PixelStore:
         kept = set()
         start = 0
         for shard in shards:
-            path = self._folder / f"{shard.sha256}.npy"
+            path = self._folder / f"{shard.blocks_sha256}.npy"
             if not path.exists():
                 _link(folder / shard.name, path)
             num_rows = min(self._per_shard, len(used) - start)
-            kept |= {path, self._write_table(shard.sha256, measured, used[start : start + num_rows])}
+            kept |= {path, self._write_table(shard.blocks_sha256, measured, used[start : start + num_rows])}
             start += num_rows
         if len(left_out):
             partial = self._folder / "pixels.partial"
-            path = self._folder / f"{self._write_rows(partial, left_out_places).sha256}.npy"
+            path = self._folder / f"{join_blocks(self._write_rows(partial, left_out_places))}.npy"
             partial.replace(path)
             kept |= {path, self._write_table(path.stem, measured, left_out)}
         for path in {*self._folder.glob("*.npy"), *self._folder.glob("*.partial")} - kept:
@@ -255,11 +257,12 @@ class PixelStore:
                 file.write(measured(rows[start : start + _ROWS_PER_BLOCK]).tobytes())
         return partial.replace(self._folder / f"{name}.{sha256_of(partial)}.table.npy")
 
-    def _write_rows(self, path: Path, places: Places) -> FileRecord:
+    def _write_rows(self, path: Path, places: Places) -> bytes:
+        """Write images to a file, and return the SHA-256 of each of its blocks."""
         with RowsWriter(path, self._form, num_rows=len(places)) as writer:
             for block in self.gather(places):
                 writer.append(block)
-        return writer.describe()
+        return writer.digests()
 
 
 def _read_rows(file: BinaryIO, rows: Rows) -> Measured:

@@ -10,6 +10,7 @@ import os
 import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -179,7 +180,7 @@ def look_at(paths: tuple[Path, ...]) -> dict[Path, FolderState]:
     states: dict[Path, FolderState] = {}
     for path in paths:
         if path.is_dir():
-            states.update((Path(folder), _state_of(Path(folder))) for folder, _, _ in os.walk(path))
+            states.update(_look_below(path))
         elif path.exists():
             states[path] = _digest([(path.name, path.stat())])
     return states
@@ -191,9 +192,18 @@ def hash_json(record: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _state_of(folder: Path) -> FolderState:
-    with os.scandir(folder) as entries:
-        return _digest([(entry.name, entry.stat()) for entry in entries if entry.is_file()])
+def _look_below(path: Path) -> Iterator[tuple[Path, FolderState]]:
+    """Yield each folder, from one on, that can be listed; links to folders are not followed."""
+    waiting = [os.fspath(path)]
+    while waiting:
+        folder, files = waiting.pop(), []
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_file():
+                    files.append((entry.name, entry.stat()))
+                elif entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+            yield Path(folder), _digest(files)
 
 
 def _digest(files: list[tuple[str, os.stat_result]]) -> FolderState:

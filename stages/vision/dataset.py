@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitName
+from schemas.shared.manifest import SPLIT_NAMES, Manifest, ShardRecord, SplitName
 from stages.shared.files import check_file, read_sealed_json
 from stages.shared.paths import MAKE_PREPARED
 from stages.shared.stopping import follow_parent
@@ -24,7 +24,7 @@ def read_manifest(folder: Path) -> Manifest:
         InputError: Something is missing or damaged.
     """
     manifest = read_sealed_json(folder / "manifest.json", Manifest, made_by=MAKE_PREPARED)
-    for record in (*manifest.image_shards, manifest.labels, manifest.splits, manifest.index):
+    for record in manifest.files:
         check_file(folder, record, made_by=MAKE_PREPARED)
     return manifest
 
@@ -32,7 +32,7 @@ def read_manifest(folder: Path) -> Manifest:
 class PackedImages:
     """The image shards as one array of rows, mapped into memory, never loaded whole."""
 
-    def __init__(self, folder: Path, shards: Sequence[FileRecord]) -> None:
+    def __init__(self, folder: Path, shards: Sequence[ShardRecord]) -> None:
         self._paths = [folder / shard.name for shard in shards]
         self._open()
 

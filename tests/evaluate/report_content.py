@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from schemas.shared.image import ImageForm
 from schemas.shared.inputs import Inputs
-from schemas.shared.manifest import FileRecord, Manifest, SplitCounts
+from schemas.shared.manifest import FileRecord, Manifest, ShardRecord, SplitCounts
 from schemas.vision.calibration import Threshold
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import EpochRecord, History, Scores
@@ -102,14 +102,14 @@ def make_content(
             epochs=epochs,
         ),
         manifest=Manifest(
-            version=1,
+            version=2,
             classes=tuple(classes),
             image=form,
             num_images=sum(counts.train) + sum(counts.val) + sum(counts.test),
             counts=counts,
             mean=(0.5,) * channels,
             std=(0.25,) * channels,
-            image_shards=(file,),
+            image_shards=(ShardRecord(name="shard", num_bytes=1, blocks_sha256="b" * 64),),
             labels=file,
             splits=file,
             index=file,

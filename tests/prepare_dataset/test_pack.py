@@ -1,19 +1,28 @@
 """What is packed is what was appended, and its statistics are those of its pixels."""
 
 import io
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.shared.image import ImageForm
 from stages.images.resize import Pixels
 from stages.prepare_dataset.details import Details
 from stages.prepare_dataset.fingerprint import MEASURED, sum_channels
-from stages.prepare_dataset.pack import RowsReader, RowsWriter, mean_and_std, rows_per_shard, write_array
-from stages.shared.files import check_file, record_of
+from stages.prepare_dataset.pack import (
+    RowsReader,
+    RowsWriter,
+    mean_and_std,
+    overwrite_rows,
+    rows_per_shard,
+    write_array,
+)
+from stages.shared.block_hash import BLOCK_BYTES, hash_again, hash_blocks
+from stages.shared.files import check_file
 from tests.images.trees import flat, form
 from tests.prepare_dataset.samples import details_of
 
@@ -49,7 +58,7 @@ def test_file_is_numpys_own(num_images: int, num_expected: int, channels: int, t
     expected = io.BytesIO()
     np.save(expected, images)
     assert (tmp_path / "rows.npy").read_bytes() == expected.getvalue()
-    assert writer.describe() == record_of(tmp_path / "rows.npy")
+    assert writer.digests() == hash_blocks(tmp_path / "rows.npy")
 
 
 def test_rows_are_read_from_anywhere(tmp_path: Path) -> None:
@@ -61,6 +70,23 @@ def test_rows_are_read_from_anywhere(tmp_path: Path) -> None:
             read = np.zeros_like(images[first:last])
             reader.read_into(read, first=first)
             np.testing.assert_array_equal(read, images[first:last])
+
+
+@settings(max_examples=30)
+@given(st.sampled_from([1, 100, 700]), st.sets(st.integers(0, 19), min_size=1))
+def test_rows_written_over(width: int, rows: set[int]) -> None:
+    """They hold the new images, and the blocks named are all that must be hashed again."""
+    before, after = (np.full((20, 100, width, 3), value, dtype=np.uint8) for value in (1, 2))
+    chosen = np.array(sorted(rows))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.npy"
+        np.save(path, before)
+        digests = hash_blocks(path)
+        changed = overwrite_rows(path, chosen, iter([after[chosen[:3]], after[chosen[3:]]]))
+        assert hash_again(path, digests, changed) == hash_blocks(path)
+        assert len(changed) <= len(rows) * (2 + 300 * width // BLOCK_BYTES)
+        before[chosen] = after[chosen]
+        np.testing.assert_array_equal(np.load(path), before)
 
 
 def test_cut_file_is_noticed(tmp_path: Path) -> None:

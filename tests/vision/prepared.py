@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from schemas.shared.image import ImageForm
 from schemas.shared.index import IndexRow
-from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
-from stages.shared.files import record_of, write_sealed_json
+from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, ShardRecord, SplitCounts
+from stages.shared.block_hash import hash_blocks
+from stages.shared.files import describe_shard, record_of, write_sealed_json
 from stages.shared.index import write_index
 
 Pixels = npt.NDArray[np.uint8]
@@ -44,7 +45,7 @@ def write_prepared(
     folder.mkdir(parents=True, exist_ok=True)
     pixels = images[splits == 0].reshape(-1, channels) / 255
     manifest = Manifest(
-        version=1,
+        version=2,
         classes=tuple(classes),
         image=ImageForm(
             color="rgb" if channels == 3 else "grayscale",
@@ -84,13 +85,14 @@ def write_prepared(
     return manifest
 
 
-def write_shards(folder: Path, images: Pixels, *, rows_per_shard: int) -> tuple[FileRecord, ...]:
+def write_shards(folder: Path, images: Pixels, *, rows_per_shard: int) -> tuple[ShardRecord, ...]:
     """Write images (N, height, width, channels) as shards of so many rows."""
-    starts = range(0, len(images), rows_per_shard)
-    return tuple(
-        write_array(folder / f"images-{number:05}.npy", images[start : start + rows_per_shard])
-        for number, start in enumerate(starts)
-    )
+    shards = []
+    for number, start in enumerate(range(0, len(images), rows_per_shard)):
+        path = folder / f"images-{number:05}.npy"
+        np.save(path, images[start : start + rows_per_shard])
+        shards.append(describe_shard(path, hash_blocks(path)))
+    return tuple(shards)
 
 
 def write_array(path: Path, values: npt.NDArray[np.generic]) -> FileRecord:

@@ -6,7 +6,7 @@ transforms are written down here, and a test compares them with torchvision. `no
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, create_model
+from pydantic import Field, create_model
 
 from schemas.shared.fields import Items, OneLine
 from schemas.vision.transforms.base import Transform
@@ -93,9 +93,6 @@ REFUSED = {
 
 class TorchvisionTransform(Transform):
     """A transform of torchvision that has no batched form here."""
-
-    # Its classes are made at run time: there is no source to look for docstrings in.
-    model_config = ConfigDict(use_attribute_docstrings=False)
 
     random = True
     stands = "before Normalize"
