@@ -20,5 +20,5 @@ def find_clutter(path: str) -> Clutter | None:
 
 def has_image_suffix(path: str) -> bool:
     """Return whether a file is called as images are."""
-    stem, _, suffix = path.rpartition("/")[2].rpartition(".")
-    return stem != "" and f".{suffix.lower()}" in IMAGE_SUFFIXES
+    start, dot, suffix = path.rpartition(".")
+    return dot + suffix.lower() in IMAGE_SUFFIXES and start != "" and not start.endswith("/")

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from schemas.shared.manifest import SPLIT_NAMES, SplitName
 from stages.images.image_names import Clutter, find_clutter, has_image_suffix
 from stages.images.packed_paths import PackedPaths
-from stages.prepare_dataset.found_images import FoundImage, FoundImages
+from stages.prepare_dataset.found_images import FoundImages
 from stages.prepare_dataset.unused_files import Unused, UnusedFiles
 from stages.shared.errors import InputError
 from stages.shared.text import printable
+
+_OUTSIDE = -1
+"""In place of a class: the path is outside the class folders."""
 
 SPLIT_FOLDERS: dict[str, SplitName] = {
     "train": "train",
@@ -62,29 +66,29 @@ def collect_images(entries: Iterable[str], *, name: str, is_archive: bool) -> Co
     visible, num_clutter = take_out_clutter(entries)
     wrapper = _find_wrapper(visible) if is_archive else ""
     split_folders = _find_split_folders(visible, wrapper, name=name)
-    labels = _Labels(wrapper, depth=1 if split_folders else 0)
-    classes = sorted(set(map(labels.of, visible)) - {""})
-
-    def images() -> Iterator[FoundImage]:
-        for path in visible:
-            if not path.endswith("/") and has_image_suffix(path) and (label := labels.of(path)):
-                key = path.removeprefix(wrapper)
-                split = split_folders.get(key.partition("/")[0]) if split_folders else None
-                yield FoundImage(path, key, label, split, None)
-
-    def others() -> Iterator[tuple[str, str, Unused]]:
-        for path in visible:
-            if path.endswith("/"):
-                continue
-            label = labels.of(path)
-            if not has_image_suffix(path):
-                yield path, label, "not_an_image"
-            elif not label:
-                yield path, "", "outside_classes"
-
-    found = FoundImages.pack(images(), classes=classes, wrapper=wrapper)
+    classes, labels = _label(visible, wrapper, depth=1 if split_folders else 0)
+    is_named = np.fromiter(map(has_image_suffix, visible), np.bool_, len(visible))
+    used = np.flatnonzero(is_named & (labels != _OUTSIDE))
+    paths = visible.take(used)
+    found = FoundImages(
+        paths,
+        wrapper=wrapper,
+        classes=classes,
+        labels=labels[used],
+        splits=_find_splits(paths, wrapper, split_folders),
+        groups=np.full(len(used), -1, dtype=np.int32),
+        group_names=(),
+    )
     _refuse_gaps(found, split_folders, name=name)
     refuse_similar_classes(classes, place=f"dataset.source: {name}")
+
+    def others() -> Iterator[tuple[str, str, Unused]]:
+        for row in np.flatnonzero(~is_named | (labels == _OUTSIDE)).tolist():
+            path, code = visible[row], labels.item(row)
+            if not path.endswith("/"):
+                label = "" if code == _OUTSIDE else classes[code]
+                yield path, label, "outside_classes" if is_named[row] else "not_an_image"
+
     unused = UnusedFiles(others(), classes=classes)
     return Collection(tuple(classes), found, frozenset(split_folders.values()), unused, num_clutter)
 
@@ -107,23 +111,41 @@ def take_out_clutter(entries: Iterable[str]) -> tuple[PackedPaths, Counter[Clutt
     return visible, num_clutter
 
 
-class _Labels:
-    """Class names by path: that of the class folder, its accents composed (NFC)."""
+def _label(paths: Sequence[str], wrapper: str, *, depth: int) -> tuple[list[str], npt.NDArray[np.int32]]:
+    """Return the class names, sorted, and the place among them of each file's and folder's class.
 
-    def __init__(self, wrapper: str, *, depth: int) -> None:
-        self._wrapper = wrapper
-        self._depth = depth
-        self._of_folder: dict[str, str] = {}
+    Args:
+        paths: Files and folders.
+        wrapper: What everything stands in.
+        depth: How many folders stand around those of the classes.
+    """
+    codes: dict[str, int] = {}
+    of_folder: dict[str, int] = {}
 
-    def of(self, path: str) -> str:
-        """Return the class of a file or folder, empty for one outside the class folders."""
-        parts = path.removeprefix(self._wrapper).split("/", self._depth + 1)
-        if len(parts) < self._depth + 2:
-            return ""
-        folder = parts[self._depth]
-        if folder not in self._of_folder:
-            self._of_folder[folder] = name_class(folder)
-        return self._of_folder[folder]
+    def code_of(path: str) -> int:
+        parts = path.removeprefix(wrapper).split("/", depth + 1)
+        if len(parts) < depth + 2:
+            return _OUTSIDE
+        folder = parts[depth]
+        if folder not in of_folder:
+            of_folder[folder] = codes.setdefault(name_class(folder), len(codes))
+        return of_folder[folder]
+
+    labels = np.fromiter(map(code_of, paths), np.int32, len(paths))
+    classes = sorted(codes)
+    places = np.array([*map(classes.index, codes), _OUTSIDE], dtype=np.int32)
+    return classes, places[labels]
+
+
+def _find_splits(
+    paths: Sequence[str], wrapper: str, split_folders: Mapping[str, SplitName]
+) -> npt.NDArray[np.int8]:
+    """Return the place in SPLIT_NAMES of each image's split, -1 where there are no split folders."""
+    if not split_folders:
+        return np.full(len(paths), -1, dtype=np.int8)
+    codes = {folder: SPLIT_NAMES.index(split) for folder, split in split_folders.items()}
+    tops = (path.removeprefix(wrapper).partition("/")[0] for path in paths)
+    return np.fromiter((codes[top] for top in tops), np.int8, len(paths))
 
 
 def name_class(text: str) -> str:
@@ -173,7 +195,7 @@ def _find_split_folders(entries: Sequence[str], wrapper: str, *, name: str) -> d
         top, slash, rest = entry.removeprefix(wrapper).partition("/")
         if slash:
             tops.add(top)
-            if "/" not in rest and has_image_suffix(rest):
+            if top not in with_images and "/" not in rest and has_image_suffix(rest):
                 with_images.add(top)
     found = {top for top in tops if top.lower() in SPLIT_FOLDERS}
     if found != tops:
