@@ -1,17 +1,20 @@
 """One line of data/prepared/index.csv: a file of the source and what became of it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
 from schemas.shared.manifest import SplitName
-from schemas.shared.schema import Schema
 
 Status = Literal["used", "undecodable", "not_an_image", "outside_classes", "not_in_table", "leak", "audit"]
 
 
-class IndexRow(Schema):
-    """A file of the source; files that are used stand in the order of the packed rows."""
+class IndexRow(NamedTuple):
+    """A file of the source; files that are used stand in the order of the packed rows.
+
+    There are as many as images: what is written is not validated line by line, which would take longer than
+    writing it.
+    """
 
     path: str
     """Path inside the source, with forward slashes."""

@@ -37,9 +37,9 @@ def read_columns(path: Path, *, rows: NDArray[np.int64], names: Sequence[str]) -
         with path.open(encoding="utf-8", newline="") as file:
             lines = csv.reader(file)
             header = next(lines, [])
-            if header != list(IndexRow.model_fields):
+            if header != list(IndexRow._fields):
                 raise InputError(
-                    f"{path}: has no header line of {', '.join(IndexRow.model_fields)}; "
+                    f"{path}: has no header line of {', '.join(IndexRow._fields)}; "
                     f"make it anew with: {MAKE_PREPARED}"
                 )
             at_status = header.index("status")

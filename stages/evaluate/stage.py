@@ -133,7 +133,7 @@ def list_columns(evaluation: Evaluation) -> list[str]:
     sides = ("height_px", "width_px") if "image_size" in evaluation.slices else ()
     return [
         *dict.fromkeys(
-            ("path", "group", *sides, *(name for name in evaluation.slices if name in IndexRow.model_fields))
+            ("path", "group", *sides, *(name for name in evaluation.slices if name in IndexRow._fields))
         )
     ]
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from schemas.shared.index import IndexRow, Status
 from schemas.shared.manifest import SPLIT_NAMES
 from stages.prepare_dataset.fingerprint import Fingerprints
-from stages.prepare_dataset.found_images import FoundImage
+from stages.prepare_dataset.found_images import FoundImage, FoundImages
 from stages.prepare_dataset.units import Units
 from stages.prepare_dataset.unused_files import describe_left_out
 from stages.shared.text import printable
@@ -28,7 +28,7 @@ _ROWS_PER_BLOCK = 4096
 
 
 def describe_images(
-    images: Sequence[FoundImage],
+    images: FoundImages,
     fingerprints: Fingerprints,
     units: Units,
     *,
@@ -47,16 +47,20 @@ def describe_images(
     remaining = map(SPLIT_NAMES.__getitem__, splits)
     for start in range(0, len(images), _ROWS_PER_BLOCK):
         rows = slice(start, start + _ROWS_PER_BLOCK)
-        measured = fingerprints[rows]
-        columns = (measured[name].tolist() for name in ("phash", "height_px", "width_px"))
+        some, measured = images[rows], fingerprints[rows]
         hashes = measured["sha256"].tobytes().hex()
-        firsts = units.first[rows].tolist()
-        for place, (first, phash, height_px, width_px) in enumerate(zip(firsts, *columns, strict=True)):
-            image = images[start + place]
+        columns = zip(
+            some.paths,
+            some.labels.tolist(),
+            units.first[rows].tolist(),
+            *(measured[name].tolist() for name in ("phash", "height_px", "width_px")),
+            strict=True,
+        )
+        for place, (path, label, first, phash, height_px, width_px) in enumerate(columns):
             status, reason = left_out.get(start + place, _USED)
             yield IndexRow(
-                path=printable(image.path),
-                label=image.label,
+                path=printable(path),
+                label=images.classes[label],
                 split=next(remaining) if status == "used" else "",
                 status=status,
                 reason=reason,

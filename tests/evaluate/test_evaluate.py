@@ -200,7 +200,7 @@ def refuse(folder: Path, message: str, **changes: Any) -> None:
 
 def test_corruptions_and_slices(folder: Path) -> None:
     """Each corruption is tested at three strengths, in any batch the same; any column makes slices."""
-    names = ["image_size", "brightness", *IndexRow.model_fields]
+    names = ["image_size", "brightness", *IndexRow._fields]
     first = evaluate(folder, evaluation__corruptions="standard", evaluation__slices=names)
     again = evaluate(folder, evaluation__corruptions="standard", evaluation__batch_size=2)
     assert first["report/corruptions.csv"] == again["report/corruptions.csv"]

@@ -29,7 +29,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> PreparedImages:
 
 def test_every_column_of_the_index_can_be_asked_for() -> None:
     """evaluation.slices allows the index's columns and two figures of the image."""
-    assert set(get_args(SliceName)) == {*IndexRow.model_fields, "image_size", "brightness"}
+    assert set(get_args(SliceName)) == {*IndexRow._fields, "image_size", "brightness"}
 
 
 @given(st.lists(st.integers(0, 20) | st.floats(0, 1e6), min_size=1, max_size=60))

@@ -45,8 +45,8 @@ def test_columns_of_some_rows(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("path,label\na,ant\n", "has no header line of path, label, split"),
-        (",".join(IndexRow.model_fields) + "\na,ant\n", "cannot be read"),
-        (",".join(IndexRow.model_fields) + "\n", "holds too few images"),
+        (",".join(IndexRow._fields) + "\na,ant\n", "cannot be read"),
+        (",".join(IndexRow._fields) + "\n", "holds too few images"),
         ("", "has no header line"),
     ],
 )
