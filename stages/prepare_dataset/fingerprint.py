@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stages.images.resize import Pixels
+from stages.images.resize import Pixels, halve
 
 FINGERPRINT = np.dtype(
     [
@@ -70,22 +70,19 @@ _DOWN_COLUMNS = _cosines(_COLUMN_BITS)
 def shrink(pixels: Pixels) -> Pixels:
     """Return an image (height, width[, channels]), channels in RGB order, as one looks at it from afar.
 
-    It is halved as long as it stays large, which is many times as fast as averaging over areas of any size; a
-    row or column left over does not count.
+    Its colours are dropped first: OpenCV halves one channel ten times as fast as three. It is halved as long
+    as it stays large, which is many times as fast as averaging over areas of any size.
 
     Returns:
-        uint8 array (32, 32[, channels]).
+        uint8 array (32, 32), grey levels.
     """
-    while min(pixels.shape[:2]) >= 4 * SIDE_PX:
-        height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
-        pixels = _average(pixels[: 2 * height, : 2 * width], (width, height))
-    if pixels.shape[:2] == (SIDE_PX, SIDE_PX):
+    if pixels.ndim == 3:
+        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    while min(pixels.shape) >= 4 * SIDE_PX:
+        pixels = halve(pixels)
+    if pixels.shape == (SIDE_PX, SIDE_PX):
         return pixels
-    return _average(pixels, (SIDE_PX, SIDE_PX))
-
-
-def _average(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return np.asarray(cv2.resize(pixels, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def measure_images(
@@ -100,17 +97,12 @@ def measure_images(
 
     Args:
         digests: SHA-256 of each file.
-        small: What `shrink` makes of each, uint8 (N, 32, 32[, 3]).
+        small: What `shrink` makes of each, uint8 (N, 32, 32).
         sides_px: Height and width of each before it was resized.
         packed: What is stored of each, uint8 (N, height, width, channels).
     """
     num_images = len(digests)
-    gray = small
-    if small.ndim == 4:
-        flat_rows = small.reshape(num_images * SIDE_PX, SIDE_PX, 3)
-        gray = np.asarray(cv2.cvtColor(flat_rows, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-        gray = gray.reshape(num_images, SIDE_PX, SIDE_PX)
-    along_rows = gray.astype(np.float32) @ _ALONG_ROWS
+    along_rows = small.astype(np.float32) @ _ALONG_ROWS
     frequencies = (_DOWN_COLUMNS @ along_rows).reshape(num_images, 64) * 2.0 ** -(_ROW_BITS + _COLUMN_BITS)
     frequencies[:, 0] = 0  # the mean brightness
     medians = np.partition(frequencies[:, 1:], 31, axis=1)[:, 31:32]
@@ -121,7 +113,7 @@ def measure_images(
     fingerprints["phash"] = np.packbits(frequencies > medians, axis=1).view("<u8").ravel()
     details["shape"] = np.rint(frequencies * (127 / np.maximum(lengths, 1.0))[:, None])
     fingerprints["flat"] = lengths < _FLAT_STD * SIDE_PX
-    fingerprints["std"] = _deviations(gray.reshape(num_images, -1))
+    fingerprints["std"] = _deviations(small.reshape(num_images, -1))
     fingerprints["height_px"], fingerprints["width_px"] = np.array(sides_px).T
     sums, squares = sum_channels(packed)
     details["sums"][:, : sums.shape[1]] = sums

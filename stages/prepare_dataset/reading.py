@@ -65,9 +65,7 @@ class Reading:
         self._table = np.load(self._known, mmap_mode="r")
         keys = np.ascontiguousarray(self._table["key"])
         self._keys = memoryview(keys.data)  # gives Python's own numbers, faster than an array
-        self._small = np.empty((most_per_task(self._form), SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
-        if self._form.num_channels == 1:
-            self._small = self._small[..., 0]
+        self._small = np.empty((most_per_task(self._form), SIDE_PX, SIDE_PX), dtype=np.uint8)
 
     def run(
         self,
