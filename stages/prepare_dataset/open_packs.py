@@ -24,19 +24,29 @@ class Pack(NamedTuple):
     """SHA-256 of each of its blocks."""
 
 
-def open_packs(folder: Path, form: ImageForm) -> tuple[list[Pack], list[Path]]:
-    """Return the packs whose bytes are those that were written, and their tables; remove all else."""
-    tables = sorted(folder.glob("*.table.npy"))
-    names = {path: path.name.split(".")[0] for path in tables}
-    with ThreadPoolExecutor(THREADS) as threads:
-        opened = list(threads.map(lambda path: _open(folder / f"{names[path]}.npy", path, form), tables))
-    packs = [pack for pack in opened if pack]
-    kept = [path for path, pack in zip(tables, opened, strict=True) if pack]
-    in_use = {*kept, *(pack.path for pack in packs)}
-    for path in folder.iterdir():
-        if path not in in_use and path.suffix in (".npy", ".partial"):
-            path.unlink()
-    return packs, kept
+class PackOpening:
+    """Packs that are compared with their names while whoever wants them does something else."""
+
+    def __init__(self, folder: Path, form: ImageForm) -> None:
+        self._folder = folder
+        self._threads = ThreadPoolExecutor(THREADS)
+        self._opened = {
+            table: self._threads.submit(_open, folder / f"{table.name.split('.')[0]}.npy", table, form)
+            for table in sorted(folder.glob("*.table.npy"))
+        }
+
+    def wait(self) -> tuple[list[Pack], list[Path]]:
+        """Return the packs whose bytes are those that were written, and their tables; remove all else."""
+        found = {table: pack for table, opened in self._opened.items() if (pack := opened.result())}
+        in_use = {*found, *(pack.path for pack in found.values())}
+        for path in self._folder.iterdir():
+            if path not in in_use and path.suffix in (".npy", ".partial"):
+                path.unlink()
+        return list(found.values()), list(found)
+
+    def close(self) -> None:
+        """Give up what was not begun."""
+        self._threads.shutdown(cancel_futures=True)
 
 
 def _open(pixels: Path, table: Path, form: ImageForm) -> Pack | None:

@@ -35,21 +35,12 @@ def prepare(params: Params, inputs: StageInputs) -> None:
     path = Path(params.dataset.source)
     name = str(path)
     source = open_source(path)
-    collection = list_images(source, params.dataset)
-    if collection.images.group_names and params.split.group != "column":
-        print("prepare-dataset: the table's column group is not used: set split.group: column to use it")
-    classes, given = collection.classes, collection.given_splits
-    # Decoding can only take images away: refuse now what an hour of decoding would not mend.
-    if params.audit.tiny_class != "exclude":
-        refuse_small_classes(collection.images, params.split, classes=classes, given=given)
-    refuse_group_without_use(collection.images, params.split)
     form = ImageForm(
         color=params.dataset.color,
         height_px=params.dataset.height_px,
         width_px=params.dataset.width_px,
         resize=params.dataset.resize,
     )
-    refuse_full_disk(PREPARED, num_bytes=len(collection.images) * math.prod(shape_of(form)))
     limits = DecodeLimits(
         max_pixels=params.dataset.max_pixels,
         max_file_bytes=params.dataset.max_file_bytes,
@@ -60,6 +51,16 @@ def prepare(params: Params, inputs: StageInputs) -> None:
         publish_folder(AUDIT) as audit_folder,
         open_store(form, limits, private=folder / "decoded") as store,
     ):
+        # Meanwhile the store sees which of its packs are whole.
+        collection = list_images(source, params.dataset)
+        if collection.images.group_names and params.split.group != "column":
+            print("prepare-dataset: the table's column group is not used: set split.group: column to use it")
+        classes, given = collection.classes, collection.given_splits
+        # Decoding can only take images away: refuse now what an hour of decoding would not mend.
+        if params.audit.tiny_class != "exclude":
+            refuse_small_classes(collection.images, params.split, classes=classes, given=given)
+        refuse_group_without_use(collection.images, params.split)
+        refuse_full_disk(PREPARED, num_bytes=len(collection.images) * math.prod(shape_of(form)))
         ingested = ingest_images(
             collection.images, source, store, form=form, limits=limits, workers=params.dataset.workers
         )

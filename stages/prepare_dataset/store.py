@@ -33,7 +33,7 @@ from stages.images.decode import DecodeLimits
 from stages.images.resize import Pixels
 from stages.prepare_dataset.fingerprint import MEASURED, Measured
 from stages.prepare_dataset.known import PLACE, Known, Places, write_known
-from stages.prepare_dataset.open_packs import THREADS, Pack, open_packs
+from stages.prepare_dataset.open_packs import THREADS, Pack, PackOpening
 from stages.prepare_dataset.pack import (
     SHARD_BYTES,
     RowsReader,
@@ -100,25 +100,34 @@ class PixelStore:
         self._form = form
         self._per_shard = rows_per_shard(form, shard_bytes=shard_bytes)
         folder.mkdir(parents=True, exist_ok=True)
-        self._packs, tables = open_packs(folder, form)
+        self._opening = PackOpening(folder, form)
         self._writer: RowsWriter | None = None
         self._rows: BinaryIO | None = None
         self.known = folder / "known.npy"
-        """Array of KNOWN, in the order of their keys, for the processes that decode to look up."""
-        write_known(self.known, tables)
+        """Array of KNOWN, in the order of their keys, for the processes that decode to look up. It is there
+        after `read_known`."""
+
         self.seen = folder / "seen"
         """Where it is noted which files need not be read."""
 
         self.details = folder / "details.partial"
         """Where this run keeps what it only asks for now and then."""
 
+    @functools.cached_property
+    def _packs(self) -> list[Pack]:
+        packs, tables = self._opening.wait()
+        write_known(self.known, tables)
+        return packs
+
     def read_known(self) -> Known:
         """Return the images that need not be decoded."""
+        _ = self._packs  # the table is written when they have been compared with their names
         return np.asarray(np.load(self.known, mmap_mode="r"))
 
     def append(self, measured: Measured, images: Pixels) -> Places:
         """Add images (N, height, width, channels), and return their places."""
         places = np.empty(len(images), dtype=PLACE)
+        packs = self._packs
         start = 0
         while start < len(images):
             if self._writer is None or self._rows is None:
@@ -128,7 +137,7 @@ class PixelStore:
                 self._rows = (self._folder / "measured.partial").open("w+b")
             room = self._per_shard - self._writer.num_rows
             end = min(len(images), start + room)
-            places["pack"][start:end] = len(self._packs)
+            places["pack"][start:end] = len(packs)
             places["row"][start:end] = np.arange(end - start) + self._writer.num_rows
             self._writer.append(images[start:end])
             self._rows.write(measured[start:end].tobytes())
@@ -139,6 +148,7 @@ class PixelStore:
 
     def close(self) -> None:
         """Let go of what is not finished."""
+        self._opening.close()
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -313,7 +313,7 @@ from pathlib import Path
 from tests.prepare_dataset.test_store import FORM, PER_SHARD
 from stages.prepare_dataset.store import PixelStore
 try:
-    PixelStore(Path(sys.argv[1]), FORM, shard_bytes=PER_SHARD * 12)
+    PixelStore(Path(sys.argv[1]), FORM, shard_bytes=PER_SHARD * 12).read_known()
 except OSError as error:
     print(errno.errorcode[error.errno])
 """
