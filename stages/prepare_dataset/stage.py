@@ -60,7 +60,8 @@ def prepare(params: Params, inputs: StageInputs) -> None:
         if params.audit.tiny_class != "exclude":
             refuse_small_classes(collection.images, params.split, classes=classes, given=given)
         refuse_group_without_use(collection.images, params.split)
-        refuse_full_disk(PREPARED, num_bytes=len(collection.images) * math.prod(shape_of(form)))
+        num_bytes = len(collection.images) * math.prod(shape_of(form))
+        refuse_full_disk(PREPARED, num_bytes=num_bytes, linked_bytes=store.num_bytes)
         ingested = ingest_images(
             collection.images, source, store, form=form, limits=limits, workers=params.dataset.workers
         )

@@ -119,6 +119,11 @@ class PixelStore:
         write_known(self.known, tables)
         return packs
 
+    @property
+    def num_bytes(self) -> int:
+        """Return how much earlier runs left on the disk, whole or not."""
+        return sum(path.stat().st_size for path in self._folder.glob("*.npy"))
+
     def read_known(self) -> Known:
         """Return the images that need not be decoded."""
         _ = self._packs  # the table is written when they have been compared with their names

@@ -58,6 +58,16 @@ def test_no_moire(factor: float) -> None:
     assert squish(pixels, side, side)[4:-4, 4:-4].std() <= 1.3 * averaged.std()
 
 
+@given(st.integers(21, 120), st.sampled_from([5, 7, 8]), st.booleans())
+def test_nothing_is_stretched(width: int, new_width: int, is_upright: bool) -> None:
+    """A slope stays where it is, whatever was left over when the image was halved."""
+    slope = np.broadcast_to(np.linspace(0, 255, width)[None, :, None], (width, width, 3)).astype(np.uint8)
+    pixels = np.ascontiguousarray(slope.swapaxes(0, 1) if is_upright else slope)
+    averaged = cv2.resize(pixels.astype(np.float32), (new_width, new_width), interpolation=cv2.INTER_AREA)
+    differences = np.abs(squish(pixels, new_width, new_width) - averaged)
+    assert differences[1:-1, 1:-1].max() <= 2
+
+
 @pytest.mark.parametrize(("height", "width"), [(20, 90), (90, 20), (300, 10)])
 def test_one_side_shrinks_and_one_grows(height: int, width: int) -> None:
     """Both happen, and the mean brightness stays."""

@@ -27,6 +27,16 @@ def test_twice_the_output_has_to_fit(tmp_path: Path) -> None:
         refuse_full_disk(tmp_path, num_bytes=20 * 2**20, kept_bytes=61 * 2**20)
 
 
+@pytest.mark.usefixtures("disk")
+def test_what_is_there_already_needs_no_room(tmp_path: Path) -> None:
+    """Images that earlier runs decoded are linked; never is more taken off than the output is large."""
+    refuse_full_disk(tmp_path, num_bytes=90 * 2**20, linked_bytes=80 * 2**20)
+    with pytest.raises(InputError, match="needs 101 MiB"):
+        refuse_full_disk(tmp_path, num_bytes=90 * 2**20, linked_bytes=79 * 2**20)
+    with pytest.raises(InputError, match="needs 101 MiB"):
+        refuse_full_disk(tmp_path, num_bytes=101 * 2**20, linked_bytes=999 * 2**20)
+
+
 def test_an_output_that_is_not_there_yet(tmp_path: Path) -> None:
     """The folder above it tells how much is free."""
     refuse_full_disk(tmp_path / "data" / "model", num_bytes=1)
