@@ -133,7 +133,8 @@ def _label(paths: Sequence[str], wrapper: str, *, depth: int) -> tuple[list[str]
 
     labels = np.fromiter(map(code_of, paths), np.int32, len(paths))
     classes = sorted(codes)
-    places = np.array([*map(classes.index, codes), _OUTSIDE], dtype=np.int32)
+    place_of = {label: place for place, label in enumerate(classes)}
+    places = np.array([*(place_of[label] for label in codes), _OUTSIDE], dtype=np.int32)
     return classes, places[labels]
 
 
