@@ -1,5 +1,8 @@
 """Forward passes over all batches."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -24,13 +27,13 @@ def make_batches(*sizes: int) -> list[tuple[Tensor, Tensor]]:
     return list(zip(torch.split(images, [*sizes]), torch.split(labels, [*sizes]), strict=True))
 
 
-@pytest.mark.parametrize("sizes", [(4, 4, 1), (9,), (1,) * 9])
+@pytest.mark.parametrize("sizes", [(4, 4, 1), (9,), (1,) * 9, (3,) * 40 + (1,), (1, 30, 3)])
 def test_logits_are_those_of_the_network(sizes: tuple[int, ...]) -> None:
     """Whatever the batches, logits and labels are those of all images, in order, without dropout."""
     network = make_network().train()
     batches = make_batches(*sizes)
     logits, labels = compute_logits(network, batches, device=CPU, numerics=EXACT)
-    assert labels.tolist() == list(range(9))
+    assert labels.tolist() == list(range(sum(sizes)))
     with torch.no_grad():
         expected = network.eval()(torch.cat([images for images, _ in batches]))
     torch.testing.assert_close(logits, expected)
@@ -75,3 +78,37 @@ def test_a_batch_of_one_gives_the_bits_of_any_batch() -> None:
     alone = [(image[None], torch.arange(1)) for image in images]
     one_by_one, _ = compute_logits(network, alone, device=CPU, numerics=EXACT)
     assert torch.equal(one_by_one, together)
+
+
+MANY = """
+import re
+from pathlib import Path
+import torch
+from torch import nn
+from stages.shared.memory import keep_freed_memory
+from tests.vision.test_inference import CPU, EXACT, compute_logits
+def held():
+    return int(re.search(r"RssAnon:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024
+def batches(number):
+    for batch in range(number):
+        if batch == 20:
+            seen.append(held())
+        images = torch.randint(0, 256, (250, 32, 32, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+        yield images.float().div_(255), torch.zeros(250, dtype=torch.int64)
+    seen.append(held())
+keep_freed_memory()
+torch.set_num_threads(1)
+seen = []
+layers = [nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)]
+layers += [nn.Conv2d(4, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 10))
+compute_logits(network, batches(120), device=CPU, numerics=EXACT)
+print(seen[1] - seen[0])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_answers_do_not_break_up_memory() -> None:
+    """A process that keeps what it frees holds the answers to 25,000 images more, and not a batch more."""
+    done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 30, "MB"
