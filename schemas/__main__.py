@@ -47,7 +47,11 @@ def main() -> None:
 
 def format_json_schema() -> str:
     """Return the text of schemas/params.schema.json."""
-    schema = {"$schema": "", "title": "Parameters of darkroom", **build_json_schema(Params)}
+    schema = {
+        "$schema": "",
+        "title": "Parameters of darkroom",
+        **build_json_schema(Params, is_described=True),
+    }
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -12,12 +12,17 @@ from pydantic_core.core_schema import ModelSchema
 from schemas.shared.schema import Schema
 
 
-def build_json_schema(schema: type[Schema]) -> dict[str, Any]:
-    """Return the JSON Schema of a file, in draft 2020-12."""
-    return {
-        "$schema": GenerateJsonSchema.schema_dialect,
-        **_drop_noise(schema.model_json_schema(schema_generator=_WithDocstrings)),
-    }
+def build_json_schema(schema: type[Schema], *, is_described: bool = False) -> dict[str, Any]:
+    """Return the JSON Schema of a file, in draft 2020-12.
+
+    Args:
+        schema: Of the file.
+        is_described: Whether fields without a description get the docstring below them. That takes seven
+            times as long, and only people who edit the file read it.
+    """
+    generator = _WithDocstrings if is_described else GenerateJsonSchema
+    described = schema.model_json_schema(schema_generator=generator)
+    return {"$schema": GenerateJsonSchema.schema_dialect, **_drop_noise(described)}
 
 
 class _WithDocstrings(GenerateJsonSchema):
