@@ -28,6 +28,8 @@ class PackOpening:
     """Packs that are compared with their names while whoever wants them does something else."""
 
     def __init__(self, folder: Path, form: ImageForm) -> None:
+        for path in folder.glob("*.partial"):
+            path.unlink()
         self._folder = folder
         self._threads = ThreadPoolExecutor(THREADS)
         self._opened = {
@@ -36,12 +38,11 @@ class PackOpening:
         }
 
     def wait(self) -> tuple[list[Pack], list[Path]]:
-        """Return the packs whose bytes are those that were written, and their tables; remove all else."""
+        """Return the packs whose bytes are those that were written, and their tables; remove all others."""
         found = {table: pack for table, opened in self._opened.items() if (pack := opened.result())}
         in_use = {*found, *(pack.path for pack in found.values())}
-        for path in self._folder.iterdir():
-            if path not in in_use and path.suffix in (".npy", ".partial"):
-                path.unlink()
+        for path in {*self._folder.glob("*.npy")} - in_use:
+            path.unlink()
         return list(found.values()), list(found)
 
     def close(self) -> None:

@@ -103,10 +103,6 @@ class PixelStore:
         self._opening = PackOpening(folder, form)
         self._writer: RowsWriter | None = None
         self._rows: BinaryIO | None = None
-        self.known = folder / "known.npy"
-        """Array of KNOWN, in the order of their keys, for the processes that decode to look up. It is there
-        after `read_known`."""
-
         self.seen = folder / "seen"
         """Where it is noted which files need not be read."""
 
@@ -114,10 +110,20 @@ class PixelStore:
         """Where this run keeps what it only asks for now and then."""
 
     @functools.cached_property
+    def _opened(self) -> tuple[list[Pack], list[Path]]:
+        return self._opening.wait()
+
+    @property
     def _packs(self) -> list[Pack]:
-        packs, tables = self._opening.wait()
-        write_known(self.known, tables)
-        return packs
+        return self._opened[0]
+
+    @functools.cached_property
+    def known(self) -> Path:
+        """Return a file of KNOWN, in the order of their keys, for the processes that decode to look up."""
+        _, tables = self._opened
+        path = self._folder / "known.npy"
+        write_known(path, tables)
+        return path
 
     @property
     def num_bytes(self) -> int:
@@ -126,13 +132,11 @@ class PixelStore:
 
     def read_known(self) -> Known:
         """Return the images that need not be decoded."""
-        _ = self._packs  # the table is written when they have been compared with their names
         return np.asarray(np.load(self.known, mmap_mode="r"))
 
     def append(self, measured: Measured, images: Pixels) -> Places:
         """Add images (N, height, width, channels), and return their places."""
         places = np.empty(len(images), dtype=PLACE)
-        packs = self._packs
         start = 0
         while start < len(images):
             if self._writer is None or self._rows is None:
@@ -142,7 +146,7 @@ class PixelStore:
                 self._rows = (self._folder / "measured.partial").open("w+b")
             room = self._per_shard - self._writer.num_rows
             end = min(len(images), start + room)
-            places["pack"][start:end] = len(packs)
+            places["pack"][start:end] = len(self._packs)
             places["row"][start:end] = np.arange(end - start) + self._writer.num_rows
             self._writer.append(images[start:end])
             self._rows.write(measured[start:end].tobytes())

@@ -10,7 +10,6 @@ import os
 import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -197,13 +196,17 @@ def _look_below(path: Path) -> Iterator[tuple[Path, FolderState]]:
     waiting = [os.fspath(path)]
     while waiting:
         folder, files = waiting.pop(), []
-        with suppress(OSError), os.scandir(folder) as entries:
+        try:
+            entries = os.scandir(folder)
+        except OSError:
+            continue
+        with entries:
             for entry in entries:
                 if entry.is_file():
                     files.append((entry.name, entry.stat()))
                 elif entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
-            yield Path(folder), _digest(files)
+        yield Path(folder), _digest(files)
 
 
 def _digest(files: list[tuple[str, os.stat_result]]) -> FolderState:

@@ -8,9 +8,6 @@ from torch import Tensor, nn
 from schemas.vision.runtime import Numerics
 from stages.vision.runtime import autocast
 
-_FIRST_BATCHES = 16
-"""Room to begin with."""
-
 
 @torch.inference_mode()
 def compute_logits(
@@ -50,11 +47,10 @@ class _Rows:
     def append(self, rows: Tensor) -> None:
         """Add rows (N, ...)."""
         end = self._num_rows + len(rows)
-        if self._room is None:
-            self._room = rows.new_empty((_FIRST_BATCHES * len(rows), *rows.shape[1:]))
-        if end > len(self._room):
-            larger = self._room.new_empty((2 * end, *rows.shape[1:]))
-            larger[: self._num_rows] = self._room[: self._num_rows]
+        if self._room is None or end > len(self._room):
+            larger = rows.new_empty((2 * end, *rows.shape[1:]))
+            if self._room is not None:
+                larger[: self._num_rows] = self._room[: self._num_rows]
             self._room = larger
         self._room[self._num_rows : end] = rows
         self._num_rows = end
