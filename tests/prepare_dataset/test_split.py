@@ -6,7 +6,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.prepare_dataset.split import Split
@@ -118,14 +118,21 @@ def test_shares(val: float, test: float) -> None:
             assert abs(counts[split] - 4000 * share) < 4 * (4000 * share * (1 - share)) ** 0.5
 
 
-@given(st.integers(1, 60), st.integers(0, 60), st.integers(0, 2**32 - 1))
+@example(num_before=1, num_added=18, seed=7596)
+@given(num_before=st.integers(1, 60), num_added=st.integers(0, 60), seed=st.integers(0, 2**32 - 1))
 def test_adding_images_moves_none(num_before: int, num_added: int, seed: int) -> None:
-    """Whatever is added to whatever class, every image that was there stays where it was."""
-    before = divide(images_of([20 + num_before, 25]), seed=seed, test=0.3, val=0.3)
+    """Whatever is added to whatever class, every image that was there stays where it drew to be.
+
+    In one of a thousand cases 21 images draw nothing for a split, and the one that fills it may move back.
+    """
+    images = images_of([20 + num_before, 25])
+    division = divide_units(
+        images, units_of(images), split_params(seed=seed, test_fraction=0.3, val_fraction=0.3)
+    )
     after = divide(
         images_of([20 + num_before + num_added, 25 + num_added // 2, 30]), seed=seed, test=0.3, val=0.3
     )
-    assert not moved(before, after)
+    assert len(moved(sides_of(images, division), after)) <= division.num_moved
 
 
 @given(st.integers(3, 8), st.integers(1, 40))
