@@ -158,12 +158,7 @@ class PixelStore:
     def close(self) -> None:
         """Let go of what is not finished."""
         self._opening.close()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-        if self._rows is not None:
-            self._rows.close()
-            self._rows = None
+        self._let_go_of_pack()
 
     def finish_pack(self) -> None:
         """Give the pack that is being written its name; all that was appended can be read afterwards."""
@@ -177,7 +172,7 @@ class PixelStore:
         pixels.replace(path)
         self._write_table(name, functools.partial(_read_rows, self._rows), np.arange(self._writer.num_rows))
         self._packs.append(Pack(path, digests))
-        self.close()
+        self._let_go_of_pack()
 
     def gather(self, places: Places) -> Iterator[Pixels]:
         """Yield the images at some places, in blocks (N, height, width, channels) of bounded size.
@@ -266,6 +261,14 @@ class PixelStore:
             kept |= {path, self._write_table(path.stem, measured, left_out)}
         for path in {*self._folder.glob("*.npy"), *self._folder.glob("*.partial")} - kept:
             path.unlink()
+
+    def _let_go_of_pack(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self._rows is not None:
+            self._rows.close()
+            self._rows = None
 
     def _write_table(self, name: str, measured: Callable[[Rows], Measured], rows: Rows) -> Path:
         """Write what is known of a pack's images, some at a time, and return the file."""
