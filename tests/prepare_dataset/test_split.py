@@ -123,16 +123,18 @@ def test_shares(val: float, test: float) -> None:
 def test_adding_images_moves_none(num_before: int, num_added: int, seed: int) -> None:
     """Whatever is added to whatever class, every image that was there stays where it drew to be.
 
-    In one of a thousand cases 21 images draw nothing for a split, and the one that fills it may move back.
+    Now and then 21 images draw nothing for a split (5 of 3,000 seeds): the one that fills it may move back.
     """
+    split = split_params(seed=seed, test_fraction=0.3, val_fraction=0.3)
     images = images_of([20 + num_before, 25])
-    division = divide_units(
-        images, units_of(images), split_params(seed=seed, test_fraction=0.3, val_fraction=0.3)
-    )
+    units = units_of(images)
+    before = sides_of(images, divide_units(images, units, split))
     after = divide(
         images_of([20 + num_before + num_added, 25 + num_added // 2, 30]), seed=seed, test=0.3, val=0.3
     )
-    assert len(moved(sides_of(images, division), after)) <= division.num_moved
+    drawn = (draw_side(key, split, given=frozenset()) for key in units.keys)
+    fills = {path for (path, side), own in zip(before.items(), drawn, strict=True) if side != own}
+    assert moved(before, after) <= fills
 
 
 @given(st.integers(3, 8), st.integers(1, 40))
