@@ -28,7 +28,7 @@ from schemas.shared.image import ImageForm
 from schemas.vision.network import Cnn
 from stages.evaluate import stage
 from stages.params.read import read_params
-from stages.shared.inputs import take_inputs
+from stages.shared.inputs import record_inputs
 
 ROOT = Path(__file__).parents[1]
 FORM = ImageForm(color="grayscale", height_px=28, width_px=28, resize="squish")
@@ -103,7 +103,7 @@ def measure() -> None:
         setattr(stage, name, clock(getattr(stage, name), seconds, name=name))
     setattr(stage, "compute_logits", answer)  # noqa: B010 (mypy: the stage exports it to nobody)
     params = read_params()
-    stage.evaluate(params, take_inputs("evaluate", params, read_params))
+    stage.evaluate(params, record_inputs("evaluate", params, read_params))
     total = time.perf_counter() - started
     for name, some in sorted(seconds.items(), key=lambda item: -item[1]):
         print(f"{name:20} {some:7.2f} s")

@@ -18,7 +18,7 @@ from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.shared.block_hash import hash_blocks
-from stages.shared.files import describe_shard, record_of, sha256_of, write_checksum, write_sealed_json
+from stages.shared.files import describe_file, describe_shard, sha256_of, write_checksum, write_sealed_json
 from stages.shared.index import write_index
 from stages.vision.checkpoint import hash_weights, write_checkpoint
 from stages.vision.networks import build_network
@@ -120,7 +120,7 @@ def _write_images(path: Path, form: ImageForm, *, num_images: int) -> ShardRecor
 
 def _write_array(path: Path, values: np.ndarray) -> FileRecord:
     np.save(path, values)
-    return record_of(path)
+    return describe_file(path)
 
 
 def _list_rows(classes: Sequence[str], labels: Sequence[int], splits: Sequence[int]) -> Iterator[IndexRow]:

@@ -27,7 +27,7 @@ from schemas.train.optimizer import Optimizer
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from stages.params.read import read_params
-from stages.shared.memory import keep_freed_memory
+from stages.shared.process import keep_freed_memory
 from stages.train.loop import Training, train_steps
 from stages.train.losses.cross_entropy import CrossEntropy
 from stages.train.optimizer import build_optimizer

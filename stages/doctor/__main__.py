@@ -18,8 +18,8 @@ from stages.doctor.missing_inputs import check_missing_inputs
 from stages.doctor.processes import find_dvc_processes
 from stages.doctor.reference_locks import check_reference_locks
 from stages.doctor.rwlock import check_rwlock
+from stages.shared.dvc_repository import find_dvc_folder
 from stages.shared.errors import InputError, run_stage
-from stages.shared.paths import find_dvc_folder
 
 
 def main() -> None:

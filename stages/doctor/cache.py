@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from stages.doctor.finding import Finding
-from stages.shared.dvc_cache import find_object, hash_for_dvc
+from stages.shared.dvc_repository import find_object, hash_for_dvc
 from stages.shared.errors import InputError
 from stages.shared.text import printable
 from stages.verify.lock import describe_folder, list_objects, read_lock
@@ -58,7 +58,7 @@ def _mend(place: Path, file: Path, md5: str, *, stage: str) -> None:
     place.unlink(missing_ok=True)
     if not _is_here(str(file), md5):
         raise InputError(
-            f"{printable(str(file))}: is lost; make it anew with: dvc repro --force --single-item {stage}"
+            f"{printable(str(file))}: is lost; re-create it with: dvc repro --force --single-item {stage}"
         )
     place.parent.mkdir(parents=True, exist_ok=True)
     partial_place = place.with_name(f"{place.name}.partial")

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from schemas.audit.finding import ClassKind, FindingRow, ImageKind
 from stages.shared.errors import InputError
-from stages.shared.files import check_checksum, first_problem
+from stages.shared.files import check_checksum, first_error
 from stages.shared.paths import MAKE_PREPARED
 from stages.shared.text import printable
 
 MAX_EXAMPLES = 5
-_ADVICE = f"make it anew with: {MAKE_PREPARED}"
+_ADVICE = f"re-create it with: {MAKE_PREPARED}"
 
 
 @dataclass
@@ -60,7 +60,7 @@ def read_findings(path: Path, *, tested: Collection[str]) -> list[KindOfFinding]
                     kind.examples.append(row)
             header = reader.fieldnames
     except ValidationError as error:
-        raise InputError(f"{path}: {first_problem(error)}; {_ADVICE}") from None
+        raise InputError(f"{path}: {first_error(error)}; {_ADVICE}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read: {printable(str(error))}; {_ADVICE}") from None
     if header != list(FindingRow.model_fields):

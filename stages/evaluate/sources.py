@@ -40,7 +40,7 @@ def read_columns(path: Path, *, rows: NDArray[np.int64], names: Sequence[str]) -
             if header != list(IndexRow._fields):
                 raise InputError(
                     f"{path}: has no header line of {', '.join(IndexRow._fields)}; "
-                    f"make it anew with: {MAKE_PREPARED}"
+                    f"re-create it with: {MAKE_PREPARED}"
                 )
             at_status = header.index("status")
             places = [(columns[name], header.index(name)) for name in names]
@@ -50,10 +50,10 @@ def read_columns(path: Path, *, rows: NDArray[np.int64], names: Sequence[str]) -
                         column.append(line[at])
     except (OSError, UnicodeDecodeError, csv.Error, IndexError) as error:
         raise InputError(
-            f"{path}: cannot be read: {printable(str(error))}; make it anew with: {MAKE_PREPARED}"
+            f"{path}: cannot be read: {printable(str(error))}; re-create it with: {MAKE_PREPARED}"
         ) from None
     if any(len(column) != len(rows) for column in columns.values()):
-        raise InputError(f"{path}: holds too few images; make it anew with: {MAKE_PREPARED}")
+        raise InputError(f"{path}: holds too few images; re-create it with: {MAKE_PREPARED}")
     return columns
 
 

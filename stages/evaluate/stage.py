@@ -31,8 +31,14 @@ from stages.evaluate.robustness import measure_robustness
 from stages.evaluate.slices import measure_slices
 from stages.evaluate.sources import number_units, read_columns
 from stages.shared.errors import InputError
-from stages.shared.files import publish_folder, read_sealed_json, sha256_of, write_json, write_text
-from stages.shared.free_space import refuse_full_disk
+from stages.shared.files import (
+    check_free_space,
+    publish_folder,
+    read_sealed_json,
+    sha256_of,
+    write_json,
+    write_text,
+)
 from stages.shared.inputs import StageInputs, hash_json
 from stages.shared.paths import AUDIT, MAKE_MODEL, METRICS, MODEL, PREPARED, REPORT, list_tested
 from stages.vision.checkpoint import read_checkpoint, restore_network
@@ -58,7 +64,7 @@ def evaluate(params: Params, inputs: StageInputs) -> None:
     history = read_sealed_json(MODEL / "history.json", History, made_by=MAKE_MODEL)
 
     num_answers = sum(manifest.counts.test) * (len(manifest.classes) + 2)
-    refuse_full_disk(REPORT, num_bytes=_REPORT_BYTES + num_answers * _BYTES_PER_ANSWER)
+    check_free_space(REPORT, num_bytes=_REPORT_BYTES + num_answers * _BYTES_PER_ANSWER)
 
     device = choose_device(evaluation.device, place="params.yaml: evaluation.device")
     make_deterministic(checkpoint.numerics)
@@ -121,7 +127,7 @@ def evaluate(params: Params, inputs: StageInputs) -> None:
         write_tables(folder, content, answers, paths=columns["path"])
         write_text(folder / "report.html", render_report(content))
         write_text(folder / "summary.md", render_summary(content))
-        inputs.refuse_changes()
+        inputs.check_unchanged()
     data = hash_json([sha256_of(path) for path in list_tested(evaluation.checkpoint)])
     fingerprint = inputs.describe(data_sha256=data).fingerprint
     write_json(METRICS / "test.json", TestRecord(**metrics.model_dump(), fingerprint=fingerprint))

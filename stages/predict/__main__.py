@@ -8,7 +8,7 @@ import sys
 from stages.images.workers import start_early
 from stages.predict.arguments import parse_arguments
 from stages.shared.errors import run_stage
-from stages.shared.threads import spin_briefly
+from stages.shared.process import limit_spinning
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     checkpoint, data = read_document(arguments.checkpoint)
     inputs = Inputs(arguments.paths, stdin=sys.stdin.buffer, separator=b"\0" if arguments.null else b"\n")
     files = read_files(inputs, checkpoint.image, workers=arguments.workers)
-    spin_briefly()
+    limit_spinning()
     next(files)  # decoding has begun, while torch is imported, which takes seconds
     from stages.predict.stage import answer_files
 

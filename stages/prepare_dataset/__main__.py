@@ -12,7 +12,7 @@ def main() -> None:
     # Imported here, so that Ctrl-C ends in one line from the first moment on, and in this order: a wrong file
     # is refused before OpenCV is imported.
     from stages.params.read import read_params
-    from stages.shared.inputs import take_inputs
+    from stages.shared.inputs import record_inputs
 
     params = read_params()
     from stages.images.workers import start_early
@@ -20,11 +20,11 @@ def main() -> None:
     # What the processes need is loaded while this one loads what it needs.
     start_early("stages.prepare_dataset.reading")
     from stages.prepare_dataset.stage import prepare
-    from stages.shared.memory import return_freed_memory
+    from stages.shared.process import return_freed_memory
 
     return_freed_memory()
 
-    prepare(params, take_inputs("prepare-dataset", params, read_params))
+    prepare(params, record_inputs("prepare-dataset", params, read_params))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from schemas.shared.manifest import FileRecord
 from stages.images.resize import Pixels
 from stages.prepare_dataset.details import Details
 from stages.shared.block_hash import BLOCK_BYTES, BlockHash, hash_again
-from stages.shared.files import record_of
+from stages.shared.files import describe_file
 
 SHARD_BYTES = 64 * 2**20
 """Large enough for few files, small enough that DVC hashes them side by side."""
@@ -167,7 +167,7 @@ def npy_header(num_rows: int, dtype: np.dtype[Any], shape: tuple[int, ...] = ())
 def write_array(path: Path, values: npt.NDArray[np.generic]) -> FileRecord:
     """Write one array as .npy and describe the file."""
     np.save(path, values)
-    return record_of(path)
+    return describe_file(path)
 
 
 def mean_and_std(details: Details, form: ImageForm) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -24,8 +24,7 @@ from stages.prepare_dataset.store import open_store
 from stages.prepare_dataset.summary import print_summary
 from stages.prepare_dataset.undecodable import report_undecodable
 from stages.prepare_dataset.units import join_units, refuse_group_without_use
-from stages.shared.files import publish_folder, write_checksum, write_json
-from stages.shared.free_space import refuse_full_disk
+from stages.shared.files import check_free_space, publish_folder, write_checksum, write_json
 from stages.shared.inputs import StageInputs
 from stages.shared.paths import AUDIT, METRICS, PREPARED
 
@@ -61,7 +60,7 @@ def prepare(params: Params, inputs: StageInputs) -> None:
             refuse_small_classes(collection.images, params.split, classes=classes, given=given)
         refuse_group_without_use(collection.images, params.split)
         num_bytes = len(collection.images) * math.prod(shape_of(form))
-        refuse_full_disk(PREPARED, num_bytes=num_bytes, linked_bytes=store.num_bytes)
+        check_free_space(PREPARED, num_bytes=num_bytes, linked_bytes=store.num_bytes)
         ingested = ingest_images(
             collection.images, source, store, form=form, limits=limits, workers=params.dataset.workers
         )
@@ -111,7 +110,7 @@ def prepare(params: Params, inputs: StageInputs) -> None:
             left_out=np.flatnonzero(~present),
             left_out_places=known.places[~present],
         )
-        inputs.refuse_changes()
+        inputs.check_unchanged()
     metrics = PrepareMetrics(
         num_classes=len(manifest.classes),
         num_train=sum(manifest.counts.train),

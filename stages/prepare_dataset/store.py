@@ -45,8 +45,8 @@ from stages.prepare_dataset.pack import (
 )
 from stages.prepare_dataset.shards import plan_shards
 from stages.shared.block_hash import hash_again, join_blocks
+from stages.shared.dvc_repository import find_scratch
 from stages.shared.files import describe_shard, sha256_of
-from stages.shared.paths import find_scratch
 
 Rows = npt.NDArray[np.int64]
 

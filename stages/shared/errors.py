@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from stages.shared.stopping import STOPPED, Stopped, is_asked_to_stop, watch_for_stops
+from stages.shared.stopping import STOPPED, Stopped, is_stop_requested, watch_for_stops
 from stages.shared.text import printable
 
 
@@ -43,7 +43,7 @@ def _run(main: Callable[[], None]) -> None:
     try:
         main()
     except Exception:
-        if not is_asked_to_stop():
+        if not is_stop_requested():
             raise
         raise Stopped("stopped; nothing was published") from None
 

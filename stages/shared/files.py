@@ -17,6 +17,7 @@ from stages.shared.errors import InputError
 from stages.shared.text import printable
 
 _OPENING = "{\n  "
+_MIB = 2**20
 _SchemaT = TypeVar("_SchemaT", bound=Schema)
 
 
@@ -110,19 +111,19 @@ def read_sealed_json(path: Path, schema: type[_SchemaT], *, made_by: str) -> _Sc
     if text[start:end] != _seal_of(unsealed) or text.encode() != data:
         raise InputError(
             f"{path}: is damaged, or of another version (its SHA-256 is not the recorded one); "
-            f"make it anew with: {made_by}"
+            f"re-create it with: {made_by}"
         )
     try:
         return schema.model_validate_json(unsealed)
     except ValidationError as error:
-        raise InputError(f"{path}: {first_problem(error)}; make it anew with: {made_by}") from None
+        raise InputError(f"{path}: {first_error(error)}; re-create it with: {made_by}") from None
 
 
 def _seal_of(text: str) -> str:
     return f'"sha256": "{hashlib.sha256(text.encode()).hexdigest()}",\n  '
 
 
-def first_problem(error: ValidationError) -> str:
+def first_error(error: ValidationError) -> str:
     """Return where the first of a record's problems is, and what it is."""
     problem = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, problem["loc"]))
@@ -135,7 +136,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def record_of(path: Path) -> FileRecord:
+def describe_file(path: Path) -> FileRecord:
     """Describe a file that was written."""
     return FileRecord(name=path.name, num_bytes=path.stat().st_size, sha256=sha256_of(path))
 
@@ -156,7 +157,7 @@ def check_file(folder: Path, record: FileRecord | ShardRecord, *, made_by: str) 
         raise InputError(f"{path}: there is no such file; make it with: {made_by}")
     if path.stat().st_size != record.num_bytes or not _has_hash(path, record):
         raise InputError(
-            f"{path}: is damaged (its SHA-256 is not the recorded one); make it anew with: {made_by}"
+            f"{path}: is damaged (its SHA-256 is not the recorded one); re-create it with: {made_by}"
         )
     return path
 
@@ -185,7 +186,7 @@ def check_checksum(path: Path, *, made_by: str) -> None:
     if not is_whole:
         raise InputError(
             f"{path}: is damaged (its SHA-256 is not the one in {_checksum_of(path).name}); "
-            f"make it anew with: {made_by}"
+            f"re-create it with: {made_by}"
         )
 
 
@@ -204,3 +205,24 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_free_space(folder: Path, *, num_bytes: int, kept_bytes: int = 0, linked_bytes: int = 0) -> None:
+    """Refuse to begin what has no room: if it ends while DVC commits, dvc.lock names what the cache lacks.
+
+    Args:
+        folder: The output, there or not.
+        num_bytes: What the stage will write to it. Needed twice, for DVC's cache may keep a copy.
+        kept_bytes: What it keeps beside it from run to run.
+        linked_bytes: What of the output is on the disk already, and only gets a further name.
+
+    Raises:
+        InputError: The disk has less room than that.
+    """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    needed, free = 2 * num_bytes + kept_bytes - min(linked_bytes, num_bytes), shutil.disk_usage(there).free
+    if free < needed:
+        raise InputError(
+            f"{folder}: needs {needed / _MIB:,.0f} MiB of disk, and {free / _MIB:,.0f} MiB are free; make "
+            "room, as by: dvc gc --workspace"
+        )

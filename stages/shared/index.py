@@ -6,7 +6,7 @@ from pathlib import Path
 
 from schemas.shared.index import IndexRow
 from schemas.shared.manifest import FileRecord
-from stages.shared.files import record_of
+from stages.shared.files import describe_file
 
 
 def write_index(path: Path, rows: Iterable[IndexRow]) -> FileRecord:
@@ -15,4 +15,4 @@ def write_index(path: Path, rows: Iterable[IndexRow]) -> FileRecord:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(IndexRow._fields)
         writer.writerows(rows)
-    return record_of(path)
+    return describe_file(path)

@@ -73,7 +73,7 @@ class StageInputs:
         values = {key: value for key, value in self.values.items() if key not in NEUTRAL}
         return Inputs(params=hash_json(values), code=hash_json(self.code), data=data_sha256)
 
-    def refuse_changes(self) -> None:
+    def check_unchanged(self) -> None:
         """Refuse to publish a result that DVC would note beside inputs that did not make it.
 
         Raises:
@@ -117,7 +117,7 @@ class StageInputs:
         return lines
 
 
-def take_inputs(stage: str, params: Schema, read_params: ReadParams) -> StageInputs:
+def record_inputs(stage: str, params: Schema, read_params: ReadParams) -> StageInputs:
     """Return what a stage is being run on, by what dvc.yaml says that it depends on.
 
     Args:

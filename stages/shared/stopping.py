@@ -63,7 +63,7 @@ def watch_for_stops() -> Iterator[None]:
 
 @contextmanager
 def defer_stops() -> Iterator[None]:
-    """Have requests wait in the block, for `is_asked_to_stop` to find them."""
+    """Have requests wait in the block, for `is_stop_requested` to find them."""
     _Requests.is_deferred = True
     try:
         yield
@@ -72,7 +72,7 @@ def defer_stops() -> Iterator[None]:
 
 
 @contextmanager
-def orphans_leave() -> Iterator[None]:
+def exit_if_orphaned() -> Iterator[None]:
     """Have an orphan leave at once in the block, also inside `defer_stops`: outputs are being written."""
     _Requests.is_publishing = True
     try:
@@ -81,7 +81,7 @@ def orphans_leave() -> Iterator[None]:
         _Requests.is_publishing = False
 
 
-def is_asked_to_stop() -> bool:
+def is_stop_requested() -> bool:
     """Return whether the stage should stop as soon as all is safe."""
     return _Requests.is_stopping
 

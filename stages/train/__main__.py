@@ -10,20 +10,19 @@ def main() -> None:
     """Check params.yaml, then run the stage."""
     # Imported here, so that Ctrl-C ends in one line from the first moment on, and in this order: a wrong file
     # is refused before torch is imported.
-    from stages.shared.importing import import_for_good
-    from stages.shared.memory import keep_freed_memory
+    from stages.shared.process import import_without_gc, keep_freed_memory
 
     keep_freed_memory()
-    with import_for_good():
+    with import_without_gc():
         from stages.params.read import read_params
-        from stages.shared.inputs import take_inputs
-        from stages.shared.threads import spin_briefly
+        from stages.shared.inputs import record_inputs
+        from stages.shared.process import limit_spinning
 
         params = read_params()
-        spin_briefly()
+        limit_spinning()
         from stages.train.stage import train
 
-    train(params, take_inputs("train", params, read_params))
+    train(params, record_inputs("train", params, read_params))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from schemas.shared.manifest import Manifest
 from schemas.vision.initial_weights import InitialWeights
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Transforms, image_after
+from stages.shared.dvc_repository import find_scratch
 from stages.shared.errors import InputError
-from stages.shared.paths import PREPARED, find_scratch
+from stages.shared.paths import PREPARED
 from stages.train.average import WeightAverage
 from stages.train.compiling import Steps, choose_compile
 from stages.train.first_weights import fit_to_images, refuse_lone_image, start_from_weights

@@ -15,7 +15,7 @@ from pathlib import Path
 from stages.params.read import read_params
 from stages.shared.errors import InputError, run_stage
 from stages.shared.files import publish_folder
-from stages.shared.threads import spin_briefly
+from stages.shared.process import limit_spinning
 
 FOLDER = Path("data/lr_range_test")
 
@@ -43,7 +43,7 @@ def main() -> None:
             f"--start-lr: found {arguments.start_lr}; allowed: less than --end-lr, {arguments.end_lr}"
         )
     params = read_params()
-    spin_briefly()
+    limit_spinning()
     # Torch takes seconds to import; a wrong file is refused before that.
     from stages.train.lr_range_steps import measure_losses
 

@@ -15,12 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from schemas.train.training import Training
-from stages.shared.dvc_cache import hash_for_dvc, is_in_dvc_cache
+from stages.shared.dvc_repository import find_dvc_folder, hash_for_dvc, is_in_dvc_cache
 from stages.shared.errors import InputError
 from stages.shared.files import write_text
 from stages.shared.inputs import hash_json
-from stages.shared.paths import find_dvc_folder
-from stages.shared.stopping import is_asked_to_stop, stop
+from stages.shared.stopping import is_stop_requested, stop
 from stages.train.lock import Taken, hold
 from stages.train.state import TrainingState
 from stages.train.state_file import DamagedState, read_state, write_state
@@ -72,7 +71,7 @@ class SavedState:
             Stopped: The stage was asked to stop.
         """
         self._steps_since += 1
-        if is_asked_to_stop():
+        if is_stop_requested():
             self.save(state)
             stop(f"train: stopped {state.describe_place()}; the same command goes on from there")
         if self._is_due():

@@ -14,11 +14,10 @@ from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import EndedBy, History
 from schemas.vision.transforms import Transforms
 from stages.shared.errors import InputError
-from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json
-from stages.shared.free_space import refuse_full_disk
+from stages.shared.files import check_free_space, publish_folder, sha256_of, write_json, write_sealed_json
 from stages.shared.inputs import NEUTRAL, StageInputs
 from stages.shared.paths import DVCLIVE, MAKE_PREPARED, METRICS, MODEL, PREPARED
-from stages.shared.stopping import defer_stops, orphans_leave
+from stages.shared.stopping import defer_stops, exit_if_orphaned
 from stages.train.build import build_training, number_or_none
 from stages.train.calibration import calibrate
 from stages.train.compiling import describe_compiler
@@ -99,7 +98,7 @@ def refuse_small_disk(training: Training) -> None:
     """
     weights = sum(tensor.nbytes for tensor in training.network.state_dict().values())
     # A state: weights, at most two values of the optimizer for each, the average, and the best so far.
-    refuse_full_disk(MODEL, num_bytes=2 * weights, kept_bytes=2 * 5 * weights)
+    check_free_space(MODEL, num_bytes=2 * weights, kept_bytes=2 * 5 * weights)
 
 
 def describe_run(
@@ -143,7 +142,7 @@ def publish(
         fingerprint=best.inputs.fingerprint,
     )
     with (
-        orphans_leave(),
+        exit_if_orphaned(),
         publish_folder(MODEL) as folder,
         publish_folder(DVCLIVE) as curves,
     ):
@@ -151,7 +150,7 @@ def publish(
             write_checkpoint(folder / f"{name}.safetensors", checkpoint, weights)
         write_sealed_json(folder / "history.json", history)
         write_curves(curves, state.history)
-        inputs.refuse_changes()
+        inputs.check_unchanged()
     write_json(METRICS / "train.json", metrics)
     print(
         f"train: best epoch {best.epoch.epoch} of {len(state.history)}, "
@@ -173,7 +172,7 @@ def refuse_other_form(found: ImageForm, params: Params) -> None:
     if found != wanted:
         raise InputError(
             f"{PREPARED}: holds images with {found}; params.yaml asks for {wanted}; "
-            f"make it anew with: {MAKE_PREPARED}"
+            f"re-create it with: {MAKE_PREPARED}"
         )
 
 

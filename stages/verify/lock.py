@@ -10,10 +10,9 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from stages.params.yaml12 import parse_yaml, read_document
-from stages.shared.dvc_cache import find_object, hash_for_dvc
+from stages.shared.dvc_repository import find_dvc_folder, find_object, hash_for_dvc
 from stages.shared.errors import InputError
 from stages.shared.inputs import leaves
-from stages.shared.paths import find_dvc_folder
 from stages.shared.text import printable
 
 Entry = Mapping[str, Any]

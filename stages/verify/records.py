@@ -9,7 +9,7 @@ from schemas.vision.history import History
 from stages.params.read import read_params
 from stages.shared.errors import InputError
 from stages.shared.files import read_sealed_json, sha256_of
-from stages.shared.inputs import hash_json, take_inputs
+from stages.shared.inputs import hash_json, record_inputs
 from stages.shared.paths import METRICS, MODEL, PREPARED, list_tested
 from stages.vision.checkpoint import read_checkpoint
 from stages.vision.dataset import read_manifest
@@ -39,13 +39,13 @@ def _lines_of(check: Callable[[Params], list[str]], params: Params) -> list[str]
 
 def _check_prepared(params: Params) -> list[str]:
     manifest = read_manifest(PREPARED)
-    inputs = take_inputs("prepare-dataset", params, read_params)
+    inputs = record_inputs("prepare-dataset", params, read_params)
     expected = inputs.describe(data_sha256=manifest.index.sha256).fingerprint
     return _compare_fingerprint(METRICS / "prepare.json", expected)
 
 
 def _check_checkpoint(params: Params) -> list[str]:
-    expected = take_inputs("train", params, read_params).describe(
+    expected = record_inputs("train", params, read_params).describe(
         data_sha256=sha256_of(PREPARED / "manifest.json")
     )
     problems = []
@@ -73,12 +73,12 @@ def _check_history(params: Params) -> list[str]:
 
 def _check_report(params: Params) -> list[str]:
     data = hash_json([sha256_of(path) for path in list_tested(params.evaluation.checkpoint)])
-    inputs = take_inputs("evaluate", params, read_params)
+    inputs = record_inputs("evaluate", params, read_params)
     return _compare_fingerprint(METRICS / "test.json", inputs.describe(data_sha256=data).fingerprint)
 
 
 def _compare_fingerprint(path: Path, expected: str) -> list[str]:
-    advice = "make it anew with: dvc repro"
+    advice = "re-create it with: dvc repro"
     try:
         recorded = json.loads(path.read_bytes())["fingerprint"]
     except FileNotFoundError:

@@ -8,9 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from schemas.params import Params
+from stages.shared.dvc_repository import find_scratch
 from stages.shared.files import sha256_of
 from stages.shared.inputs import CODE_ROOT
-from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED, find_scratch
+from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED
 from stages.shared.text import printable
 
 

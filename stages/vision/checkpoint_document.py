@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from schemas.vision.checkpoint import Checkpoint
 from stages.shared.errors import InputError
-from stages.shared.files import first_problem
+from stages.shared.files import first_error
 from stages.shared.paths import MAKE_MODEL
 
 
@@ -38,5 +38,5 @@ def read_document(path: Path) -> tuple[Checkpoint, bytes]:
         return Checkpoint.model_validate_json(document), data
     except ValidationError as error:
         raise InputError(
-            f"{path}: was written by another version of darkroom ({first_problem(error)})"
+            f"{path}: was written by another version of darkroom ({first_error(error)})"
         ) from None

@@ -15,11 +15,13 @@ DVC_YAML = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 def sections_used(stage: str) -> set[str]:
     """Return the sections of params.yaml that a stage's code reads: `params.x` and `read_params().x`.
 
-    What a function `refuse_...` reads does not count: it can stop a run, never change what it computes.
+    What a function `check_...` reads does not count: it can stop a run, never change what it computes.
     """
     nodes = [node for path in find_modules(f"stages/{stage}") for node in ast.walk(read_tree(path))]
     refusals = [
-        node for node in nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("refuse_")
+        node
+        for node in nodes
+        if isinstance(node, ast.FunctionDef) and node.name.startswith(("check_", "refuse_"))
     ]
     only_refuses = {id(node) for refusal in refusals for node in ast.walk(refusal)}
     return {

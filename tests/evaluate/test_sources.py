@@ -53,7 +53,7 @@ def test_columns_of_some_rows(tmp_path: Path) -> None:
 def test_another_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     """A file that is no such index is refused in one line that says what to do."""
     (tmp_path / "index.csv").write_text(text)
-    with pytest.raises(InputError, match=f"index.csv: {message}.*; make it anew with: dvc repro prepare"):
+    with pytest.raises(InputError, match=f"index.csv: {message}.*; re-create it with: dvc repro prepare"):
         read_columns(tmp_path / "index.csv", rows=np.array([0]), names=["path"])
 
 

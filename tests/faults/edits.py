@@ -15,7 +15,7 @@ from schemas.vision.runtime import Numerics
 from stages.params.read import read_params
 from stages.shared import inputs
 from stages.shared.errors import InputError
-from stages.shared.inputs import StageInputs, hash_json, leaves, take_inputs
+from stages.shared.inputs import StageInputs, hash_json, leaves, record_inputs
 from stages.train.stage import describe_run
 from tests.faults.tally import Tally
 
@@ -37,11 +37,11 @@ def edit_while_running(project: Path, *, count: int, seed: int) -> Tally:
         description = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
         for number in range(count):
             stage = STAGES[number % len(STAGES)]
-            taken = take_inputs(stage, read_params(), read_params)
+            taken = record_inputs(stage, read_params(), read_params)
             kind = ("params", "code", "data")[number // len(STAGES) % 3]
             undo, what = _edit(kind, taken, description[stage], generator)
             try:
-                taken.refuse_changes()
+                taken.check_unchanged()
             except InputError:
                 tally.count(True, what)
             else:
@@ -55,7 +55,7 @@ def change_every_input(project: Path) -> Tally:
     tally = Tally("reuse of a state")
     with _code_of(project):
         params = read_params()
-        taken = take_inputs("train", params, read_params)
+        taken = record_inputs("train", params, read_params)
         before = _key_of(taken)
         document = params.model_dump(mode="json")
         for section in taken.sections:
@@ -66,7 +66,7 @@ def change_every_input(project: Path) -> Tally:
             path = project / name
             whole = path.read_bytes()
             path.write_bytes(whole + b"\n")
-            tally.count(_key_of(take_inputs("train", params, read_params)) != before, f"{name} may change")
+            tally.count(_key_of(record_inputs("train", params, read_params)) != before, f"{name} may change")
             path.write_bytes(whole)
         manifest = project / "data/prepared/manifest.json"
         whole = manifest.read_bytes()
@@ -75,7 +75,7 @@ def change_every_input(project: Path) -> Tally:
             tally.count(_key_of(taken) != before, f"byte {place} of the manifest may change")
         manifest.write_bytes(whole)
         tally.count(
-            _key_of(take_inputs("train", params, read_params)) == before, "the same inputs are others"
+            _key_of(record_inputs("train", params, read_params)) == before, "the same inputs are others"
         )
     return tally
 

@@ -1,9 +1,11 @@
 """Files appear whole or not at all, and are checked when they are read."""
 
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -15,11 +17,12 @@ from schemas.shared.schema import Schema
 from stages.shared.errors import InputError
 from stages.shared.files import (
     check_file,
-    first_problem,
+    check_free_space,
+    describe_file,
+    first_error,
     publish_file,
     publish_folder,
     read_sealed_json,
-    record_of,
     sha256_of,
     write_json,
     write_sealed_json,
@@ -214,7 +217,7 @@ def test_first_problem() -> None:
     """Of several problems the first is told, with its place."""
     with pytest.raises(ValidationError) as caught:
         Cat.model_validate({"lives": 1.5})
-    assert first_problem(caught.value) == "name: Field required"
+    assert first_error(caught.value) == "name: Field required"
 
 
 # Checksums.
@@ -227,13 +230,13 @@ def test_sha256(data: bytes) -> None:
         path = Path(folder) / "a"
         path.write_bytes(data)
         assert sha256_of(path) == hashlib.sha256(data).hexdigest()
-        assert record_of(path) == FileRecord(name="a", num_bytes=len(data), sha256=sha256_of(path))
+        assert describe_file(path) == FileRecord(name="a", num_bytes=len(data), sha256=sha256_of(path))
 
 
 def test_checked_file(tmp_path: Path) -> None:
     """A file that is as recorded gives its path."""
     (tmp_path / "a").write_bytes(b"abc")
-    assert check_file(tmp_path, record_of(tmp_path / "a"), made_by="") == tmp_path / "a"
+    assert check_file(tmp_path, describe_file(tmp_path / "a"), made_by="") == tmp_path / "a"
 
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
@@ -249,7 +252,41 @@ def test_damaged_file(damage: Callable[[Path], object], tmp_path: Path) -> None:
     """A file that is not as recorded is refused, with the command that makes it."""
     path = tmp_path / "a"
     path.write_bytes(b"abc")
-    record = record_of(path)
+    record = describe_file(path)
     damage(path)
     with pytest.raises(InputError, match=r"^.*/a: .*with: make a$"):
         check_file(tmp_path, record, made_by="make a")
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk with 100 MiB free."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100 * 2**20))
+
+
+@pytest.mark.usefixtures("disk")
+def test_twice_the_output_has_to_fit(tmp_path: Path) -> None:
+    """DVC's cache may copy it; what is kept beside it counts once."""
+    check_free_space(tmp_path, num_bytes=50 * 2**20)
+    check_free_space(tmp_path, num_bytes=20 * 2**20, kept_bytes=60 * 2**20)
+    with pytest.raises(InputError, match=r"needs 102 MiB of disk, and 100 MiB are free; make room"):
+        check_free_space(tmp_path, num_bytes=51 * 2**20)
+    with pytest.raises(InputError, match="needs 101 MiB"):
+        check_free_space(tmp_path, num_bytes=20 * 2**20, kept_bytes=61 * 2**20)
+
+
+@pytest.mark.usefixtures("disk")
+def test_what_is_there_already_needs_no_room(tmp_path: Path) -> None:
+    """Images that earlier runs decoded are linked; never is more taken off than the output is large."""
+    check_free_space(tmp_path, num_bytes=90 * 2**20, linked_bytes=80 * 2**20)
+    with pytest.raises(InputError, match="needs 101 MiB"):
+        check_free_space(tmp_path, num_bytes=90 * 2**20, linked_bytes=79 * 2**20)
+    with pytest.raises(InputError, match="needs 101 MiB"):
+        check_free_space(tmp_path, num_bytes=101 * 2**20, linked_bytes=999 * 2**20)
+
+
+def test_an_output_that_is_not_there_yet(tmp_path: Path) -> None:
+    """The folder above it tells how much is free."""
+    check_free_space(tmp_path / "data" / "model", num_bytes=1)
+    with pytest.raises(InputError, match="data/model: needs"):
+        check_free_space(tmp_path / "data" / "model", num_bytes=2**60)

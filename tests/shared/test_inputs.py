@@ -12,7 +12,7 @@ from schemas.params import Params
 from stages.params.read import read_params
 from stages.shared import inputs
 from stages.shared.errors import InputError
-from stages.shared.inputs import NEUTRAL, StageInputs, flatten, hash_json, leaves, take_inputs
+from stages.shared.inputs import NEUTRAL, StageInputs, flatten, hash_json, leaves, record_inputs
 from tests.train.project import make_project, write_params
 from tests.vision.completeness import read_params_file
 
@@ -37,13 +37,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def take(stage: str) -> StageInputs:
-    return take_inputs(stage, read_params(), read_params)
+    return record_inputs(stage, read_params(), read_params)
 
 
 def refusal(taken: StageInputs) -> str:
     """Return what a stage says that was started on something else than is there now."""
     with pytest.raises(InputError) as caught:
-        taken.refuse_changes()
+        taken.check_unchanged()
     return str(caught.value)
 
 
@@ -119,7 +119,7 @@ def test_a_comment_changes_nothing(project: Path) -> None:
     (project / "stages/train/__pycache__").mkdir(exist_ok=True)
     (project / "stages/train/__pycache__/loop.cpython-299.pyc").touch()
     os.link(project / "data/prepared/labels.npy", project / "data/link.npy")
-    taken.refuse_changes()
+    taken.check_unchanged()
     assert take("train").describe(data_sha256="0" * 64) == before
 
 

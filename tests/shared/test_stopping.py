@@ -27,11 +27,11 @@ STEPPING = """
 import time
 from pathlib import Path
 from stages.shared.errors import run_stage
-from stages.shared.stopping import defer_stops, is_asked_to_stop, stop
+from stages.shared.stopping import defer_stops, is_stop_requested, stop
 def main():
     with defer_stops():
         Path("ready").touch()
-        while not is_asked_to_stop():
+        while not is_stop_requested():
             time.sleep(0.01)
         time.sleep(0.3)
         Path("saved").touch()

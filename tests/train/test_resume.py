@@ -14,7 +14,7 @@ import torch
 
 from schemas.shared.manifest import Manifest
 from schemas.vision.transforms import RandomCrop, RandomHorizontalFlip
-from stages.shared.dvc_cache import hash_for_dvc
+from stages.shared.dvc_repository import hash_for_dvc
 from stages.shared.errors import InputError
 from stages.shared.stopping import Stopped
 from stages.train import resume

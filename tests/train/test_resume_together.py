@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stages.params.read import read_params
-from stages.shared.inputs import take_inputs
+from stages.shared.inputs import record_inputs
 from stages.shared.stopping import Stopped
 from stages.train.resume import SavedState
 from stages.train.stage import train
@@ -50,7 +50,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *, stop_at: int | None = None) -> dict[
 
     monkeypatch.setattr(SavedState, "save_point", save_point)
     params = read_params()
-    train(params, take_inputs("train", params, read_params))
+    train(params, record_inputs("train", params, read_params))
     return {name: value for name, value in hash_files(Path("data")).items() if "prepared" not in name}
 
 

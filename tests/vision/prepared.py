@@ -10,7 +10,7 @@ from schemas.shared.image import ImageForm
 from schemas.shared.index import IndexRow
 from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, ShardRecord, SplitCounts
 from stages.shared.block_hash import hash_blocks
-from stages.shared.files import describe_shard, record_of, write_sealed_json
+from stages.shared.files import describe_file, describe_shard, write_sealed_json
 from stages.shared.index import write_index
 
 Pixels = npt.NDArray[np.uint8]
@@ -98,7 +98,7 @@ def write_shards(folder: Path, images: Pixels, *, rows_per_shard: int) -> tuple[
 def write_array(path: Path, values: npt.NDArray[np.generic]) -> FileRecord:
     """Write one array and describe the file."""
     np.save(path, values)
-    return record_of(path)
+    return describe_file(path)
 
 
 def read_pixels(folder: Path, manifest: Manifest) -> Pixels:

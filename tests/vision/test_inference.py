@@ -85,7 +85,7 @@ import re
 from pathlib import Path
 import torch
 from torch import nn
-from stages.shared.memory import keep_freed_memory
+from stages.shared.process import keep_freed_memory
 from tests.vision.test_inference import CPU, EXACT, compute_logits
 def held():
     return int(re.search(r"RssAnon:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024

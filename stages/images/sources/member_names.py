@@ -23,6 +23,6 @@ def tidy_name(name: str, *, place: str) -> str:
     if slashed.startswith("/") or ".." in parts or re.match("[A-Za-z]:/", slashed):
         raise InputError(
             f"{place}: holds {printable(name)}, which climbs out of the archive; "
-            "make it anew with paths that stay inside"
+            "re-create it with paths that stay inside"
         )
     return "/".join(parts) + ("/" if parts and slashed.endswith("/") else "")

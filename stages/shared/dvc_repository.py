@@ -1,8 +1,28 @@
-"""Whether DVC has a file: its cache holds an object named by the MD5 of the file's bytes."""
+"""The DVC repository around a run: its .dvc folder, our scratch folder in it, objects in its cache."""
 
 import configparser
 import hashlib
+import os
 from pathlib import Path
+
+
+def find_dvc_folder() -> Path | None:
+    """Return the .dvc folder of the repository; None outside one.
+
+    DVC runs experiments in copies of the repository. DVC_ROOT names the repository itself in all of them.
+    """
+    root = os.environ.get("DVC_ROOT")
+    folders = [Path(root)] if root else [Path.cwd(), *Path.cwd().parents]
+    return next((folder / ".dvc" for folder in folders if (folder / ".dvc").is_dir()), None)
+
+
+def find_scratch() -> Path | None:
+    """Return the folder for what outlives a run but is no output; None outside a DVC repository.
+
+    DVC removes a stage's outputs before it runs the stage, and the copies it runs experiments in after that.
+    """
+    found = find_dvc_folder()
+    return found / "tmp" / "darkroom" if found else None
 
 
 def hash_for_dvc(path: Path) -> str:

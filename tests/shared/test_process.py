@@ -6,11 +6,12 @@ import sys
 
 import pytest
 
+from stages.shared.process import limit_spinning
 from tests.pipeline.project import ROOT
 
 _PROGRAM = """
 import resource, sys
-from stages.shared.memory import keep_freed_memory
+from stages.shared.process import keep_freed_memory
 if "keep" in sys.argv:
     keep_freed_memory()
 def take():
@@ -54,7 +55,7 @@ def test_the_person_has_the_last_word() -> None:
 _RETURNING_PROGRAM = """
 import sys
 from pathlib import Path
-from stages.shared.memory import return_freed_memory
+from stages.shared.process import return_freed_memory
 if "return" in sys.argv:
     return_freed_memory()
 def held():
@@ -79,3 +80,25 @@ def test_what_is_freed_is_given_back() -> None:
 
     assert count_bytes("return") < 2 * 2**20
     assert count_bytes() > 10 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"GOMP_SPINCOUNT": "1000"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+    ],
+)
+def test_the_environment_has_the_last_word_on_spinning(
+    given: dict[str, str], expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is set in the environment stays."""
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    limit_spinning()
+    names = {*expected, "GOMP_SPINCOUNT"} & set(os.environ)
+    assert {name: os.environ[name] for name in names} == expected
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
