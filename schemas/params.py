@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from schemas.evaluate.evaluation import Evaluation
+from schemas.ingest.dataset import Dataset
 from schemas.prepare_dataset.audit import Audit
-from schemas.prepare_dataset.dataset import Dataset
 from schemas.prepare_dataset.split import Split
 from schemas.shared.schema import Schema
 from schemas.train.loader import Loader

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from schemas.prepare_dataset.dataset import Dataset
+from schemas.ingest.dataset import Dataset
 from stages.images.source import Source, UnreadableFile
 from stages.prepare_dataset.collect import Collection, collect_images
 from stages.prepare_dataset.table import collect_from_table, find_table

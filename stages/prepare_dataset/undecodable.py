@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from schemas.prepare_dataset.dataset import Dataset
+from schemas.ingest.dataset import Dataset
 from stages.prepare_dataset.found_images import FoundImage
 from stages.shared.errors import InputError
 from stages.shared.text import printable

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+IMAGES = Path("data/images")
 PREPARED = Path("data/prepared")
 AUDIT = Path("data/audit")
 MODEL = Path("data/model")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.prepare_dataset.dataset import Dataset
+from schemas.ingest.dataset import Dataset
 from stages.prepare_dataset.collect import Collection
 from stages.prepare_dataset.table import collect_from_table, find_table
 from stages.prepare_dataset.units import find_groups, refuse_group_without_use
