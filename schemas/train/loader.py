@@ -15,11 +15,11 @@ class Loader(Schema):
     """Images per step."""
 
     shuffle: bool
-    """Draw the training images in a new order every epoch."""
+    """Use another random order of the training images in every epoch."""
 
     sampling: Literal["uniform", "balanced", "one_batch"]
-    """Every image once; every class equally often, in as many images; or, to look for defects, one batch over
-    and over, which any sound network learns by heart if no transform is random.
+    """Every image once; every class equally often, in as many images; or, for debugging, one batch over
+    and over, which any working network learns by heart if no transform is random.
     """
 
     num_workers: Workers

@@ -8,7 +8,7 @@ from schemas.shared.fields import Items
 from schemas.shared.schema import Schema
 
 LABELS_ONLY = frozenset({"focal"})
-"""Losses that want one class an image, and do not take the shares of several that MixUp and CutMix make."""
+"""Losses that take one label an image, not the shares of several classes that MixUp and CutMix make."""
 
 Weight = Annotated[float, Field(gt=0, le=1e6)]
 
@@ -40,8 +40,8 @@ class Loss(Schema):
     name: Literal["cross_entropy", "binary_cross_entropy", "focal"]
     """Which loss is used; the block of that name holds what only it needs."""
 
-    class_weights: Literal["none", "balanced"] | Annotated[Items[Weight], Field(min_length=2)]
-    """none; balanced (inverse to class frequency in training); or one weight a class, in their order."""
+    class_weights: Literal["balanced"] | Annotated[Items[Weight], Field(min_length=2)] | None
+    """null; balanced (inverse to class frequency in training); or one weight a class, in their order."""
 
     cross_entropy: CrossEntropy
     binary_cross_entropy: BinaryCrossEntropy

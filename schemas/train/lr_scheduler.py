@@ -39,7 +39,7 @@ class Plateau(Schema):
     """Multiply by gamma when training.best_metric has not improved for some epochs."""
 
     patience_epochs: Annotated[int, Field(ge=0, le=10**6)]
-    """Epochs without improvement that are put up with; one more brings the step down."""
+    """Epochs without improvement that are tolerated; one more lowers the learning rate."""
 
     min_delta: NonNegative
     """By how much the metric must improve to count."""
@@ -48,7 +48,7 @@ class Plateau(Schema):
     """Factor of each step down."""
 
     min_lr_fraction: Fraction
-    """The learning rate never falls below this share of optimizer.lr."""
+    """The learning rate never falls below this fraction of optimizer.lr."""
 
 
 class Cosine(Schema):
@@ -68,7 +68,7 @@ class OneCycle(Schema):
     """The last learning rate is the first one divided by this."""
 
     anneal_strategy: Literal["cos", "linear"]
-    """Along what it rises and falls: half a cosine, or a straight line."""
+    """How it rises and falls: along half a cosine, or a straight line."""
 
 
 class LrScheduler(Schema):

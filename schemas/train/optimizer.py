@@ -82,7 +82,7 @@ class Optimizer(Schema):
     """Pull of weights towards 0: added to the gradient, but in adamw and muon apart from it."""
 
     decay_norm_and_bias: bool
-    """Decay biases and the weights of norms too, which is seldom of use: they have one dimension."""
+    """Decay biases and the weights of norms too, which seldom helps."""
 
     sgd: Sgd
     adam: Adam

@@ -7,7 +7,7 @@ from schemas.vision.history import Scores
 
 
 class TrainMetrics(Schema):
-    """Headline figures of a training run."""
+    """Headline metrics of a training run."""
 
     best_epoch: PositiveCount
     num_parameters: PositiveCount

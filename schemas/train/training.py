@@ -1,4 +1,4 @@
-"""The `training` section: how long, on what, and which epoch is kept."""
+"""The `training` section: how long, on which device, and which epoch is kept."""
 
 from typing import Annotated, Literal
 
@@ -18,49 +18,49 @@ class Training(Schema):
     """Passes over the training images."""
 
     seed: Seed
-    """Source of every random number: initial weights, order, augmentation, dropout."""
+    """Seed of every random number: initial weights, order, augmentation, dropout."""
 
     best_metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "loss"]
     """Validation metric that chooses the best checkpoint; of equals the lower loss is kept."""
 
-    early_stopping_epochs: Literal["none"] | Annotated[int, Field(ge=1, le=10**6)]
+    early_stopping_epochs: Annotated[int, Field(ge=1, le=10**6)] | None
     """End after so many epochs in a row without a new best by best_metric."""
 
-    max_minutes: Literal["none"] | Annotated[float, Field(gt=0, le=10**6)]
-    """End before the epoch that would take longer; such a run does not repeat byte for byte, and says so."""
+    max_minutes: Annotated[float, Field(gt=0, le=10**6)] | None
+    """End before the epoch that would exceed them; such a run does not repeat byte for byte, and says so."""
 
-    max_grad_norm: Literal["none"] | Annotated[float, Field(gt=0, le=1e9)]
-    """Shorten the gradient to this length where it is longer."""
+    max_grad_norm: Annotated[float, Field(gt=0, le=1e9)] | None
+    """Scale gradients of a larger norm down to this one."""
 
     accumulation_steps: Annotated[int, Field(ge=1, le=2**16)]
     """Parts a batch is divided into, one after another: less memory, the same gradient."""
 
-    ema_decay: Literal["none"] | ProperFraction
+    ema_decay: ProperFraction | None
     """Validate and keep a moving average of the weights, of which this share stays at each step."""
 
-    limit_images: Literal["none"] | Annotated[int, Field(ge=1, le=10**9)]
-    """To look for defects: train and validate on so many images of each split, evenly spread."""
+    limit_images: Annotated[int, Field(ge=1, le=10**9)] | None
+    """For debugging: train and validate on so many images of each split, evenly spread."""
 
     device: Device
     """auto takes cuda, then mps, then cpu."""
 
     threads: Annotated[int, Field(ge=1, le=1024)]
-    """Processor threads; a parameter because it changes the last bits of every sum."""
+    """CPU threads; a parameter because it changes the last bits of every sum."""
 
     precision: PrecisionChoice
-    """bfloat16 computes matrix products in 16 bits: faster where the processor has it. auto measures whether
-    it is, once for a network and a machine, and remembers that in .dvc/tmp/darkroom. float16 is for cuda.
+    """bfloat16 computes matrix products in 16 bits: faster where the hardware has instructions for it, which
+    is where auto chooses it, and ten times slower on other CPUs. float16 is for cuda.
     """
 
-    compile: Literal["auto", "on", "off"]
-    """Have torch compile the training steps. auto does where there is a compiler and compiling, measured once
-    for a network, a machine and a number of steps, takes less time than it saves.
+    compile: bool
+    """Have torch compile the training steps: takes 10 seconds to minutes, and pays in runs of many minutes.
+    On a CPU it needs a C++ compiler.
     """
 
-    save_every_steps: Literal["none"] | PositiveCount
-    """Save what a stopped run goes on from after so many steps; the result does not depend on it."""
+    save_every_steps: PositiveCount | None
+    """Save what a stopped run resumes from after so many steps; the result does not depend on it."""
 
-    save_every_seconds: Literal["none"] | Positive
+    save_every_seconds: Positive | None
     """Save it after so many seconds. A run that is killed loses at most the work of one interval; one that is
     asked to stop saves first. A state so large that this would take more than 2 % of the time is saved less
     often."""

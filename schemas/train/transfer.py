@@ -1,4 +1,4 @@
-"""The `transfer` section: how weights that were trained before are treated."""
+"""The `transfer` section: how pretrained weights are trained further."""
 
 from typing import Annotated, Literal
 
@@ -12,11 +12,11 @@ LrFactor = Annotated[float, Field(gt=0, le=1000)]
 class Transfer(Schema):
     """The backbone is all of a network but its last module, which is the head."""
 
-    freeze: Literal["none", "backbone"]
+    freeze: Literal["backbone"] | None
     """backbone: only the head is trained; the rest keeps its weights and batch-norm statistics."""
 
-    unfreeze_after_epochs: Literal["never"] | Annotated[int, Field(ge=1, le=10**6)]
-    """never, or the epochs after which a frozen backbone is trained too."""
+    unfreeze_after_epochs: Annotated[int, Field(ge=1, le=10**6)] | None
+    """Epochs after which a frozen backbone is trained too; null for never."""
 
     backbone_lr_factor: LrFactor
     """Factor on the learning rate of the backbone."""

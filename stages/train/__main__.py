@@ -8,8 +8,8 @@ from stages.shared.errors import run_stage
 
 def main() -> None:
     """Check params.yaml, then run the stage."""
-    # Imported here, so that Ctrl-C ends in one line from the first moment on, and in this order: a wrong file
-    # is refused before torch is imported.
+    # Imported here, so that Ctrl-C ends in one line from the start, and in this order: a wrong file is
+    # refused before torch is imported, which takes seconds.
     from stages.shared.process import import_without_gc, keep_freed_memory
 
     keep_freed_memory()

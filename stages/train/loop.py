@@ -1,25 +1,28 @@
-"""The training loop: forward, loss, zero_grad, backward, step."""
+"""The training loop: forward, loss, zero_grad, backward, step.
+
+Three things meet in it: `Training`, which stays the same throughout a run, `TrainingState`, which changes
+with every step and is all that a resumed run needs, and `Phase`, which says what an epoch runs: the whole
+network on images or, while its backbone is frozen, the head alone.
+"""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from schemas.vision.history import EpochRecord, Scores
-from schemas.vision.initial_weights import InitialWeights
+from schemas.train.training import Training as TrainingParams
+from schemas.vision.history import EndedBy, EpochRecord, Scores
 from schemas.vision.runtime import Numerics
 from stages.shared.errors import InputError
-from stages.train.best import is_better
 from stages.train.calibration import calibrate
-from stages.train.compiling import compile_steps
 from stages.train.lr_scheduler import refresh_rates
-from stages.train.order import EpochOrder
+from stages.train.precision import Forward
 from stages.train.progress import TrainingProgress
-from stages.train.state import Best, TrainingState
+from stages.train.sampler import EpochSampler
+from stages.train.state import TrainingState, take_snapshot
 from stages.vision import scores
 from stages.vision.dataset import PreparedImages
 from stages.vision.draws import derive_seed
@@ -30,27 +33,22 @@ from stages.vision.transforms import Mixing
 
 Batches = DataLoader[tuple[Tensor, Tensor]]
 
-_STEPS_BETWEEN_LOOKS = 50
-"""Looking at the losses makes the processor wait for the device."""
+SavePoint = Callable[[TrainingState], None]
+"""Called after every step and every epoch, where the state is whole: may save it, may end the run."""
+
+_STEPS_BETWEEN_CHECKS = 50
+"""Reading the losses makes the CPU wait for the device."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """What stays the same while training, beside the TrainingState that changes."""
-
-    network: nn.Module
-    """What an epoch runs: the state's network, or a part of it that is trained alone."""
-
-    initial_weights: InitialWeights | None
-    """What the network started from."""
+    """What stays the same throughout a run."""
 
     criterion: nn.Module
     mixing: Mixing | None
     train_images: PreparedImages
-    train_order: EpochOrder
-    train_batches: Batches
     val_images: PreparedImages
-    val_batches: Batches
+    sampler: EpochSampler
     batch_size: int
     num_classes: int
     best_metric: str
@@ -60,31 +58,36 @@ class Training:
     numerics: Numerics
     seed: int
     progress: TrainingProgress
-    is_compiled: bool
-    """Whether training steps are compiled. Validation never is, so that evaluate repeats its bits."""
-
-    @cached_property
-    def forward(self) -> Callable[[Tensor], Tensor]:
-        """The network's forward pass in training steps."""
-        return compile_steps(self.network) if self.is_compiled else self.network
 
 
-SavePoint = Callable[[TrainingState], None]
-"""Called after every step and every epoch, where the state is whole: may save it, may end the run."""
+@dataclass(frozen=True)
+class Phase:
+    """What an epoch runs. It computes with the weights of the state's network, of which there is only one."""
+
+    module: nn.Module
+    """The network, or a view of it of which only the head trains."""
+
+    forward: Forward
+    """The module's forward pass in training steps, which may be compiled. Validation never is, so that
+    evaluate repeats its bits.
+    """
+
+    train_batches: Batches
+    val_batches: Batches
 
 
-def run_epoch(training: Training, state: TrainingState, *, save_point: SavePoint) -> None:
+def run_epoch(training: Training, state: TrainingState, phase: Phase, *, save_point: SavePoint) -> None:
     """Finish the state's epoch: the steps that are left, validation, and what is kept of it.
 
     Raises:
-        InputError: The loss is no longer a finite number.
+        InputError: The loss became NaN or infinite.
     """
     training.progress.start_epoch(state.epoch + 1)
-    train_steps(training, state, save_point=save_point)
+    train_steps(training, state, phase, save_point=save_point)
     train_loss, train_accuracy = score_steps(state)
-    with state.kept_weights():
+    with state.validation_weights():
         logits, labels = compute_logits(
-            training.network, training.val_batches, device=training.device, numerics=training.numerics
+            phase.module, phase.val_batches, device=training.device, numerics=training.numerics
         )
         record = EpochRecord(
             epoch=state.epoch + 1,
@@ -93,14 +96,11 @@ def run_epoch(training: Training, state: TrainingState, *, save_point: SavePoint
             train_accuracy=train_accuracy,
             val=score_validation(training, logits, labels, epoch=state.epoch),
         )
-        is_best = is_better(
-            record.val, state.best.record.val if state.best else None, metric=training.best_metric
-        )
+        is_best = state.is_best(record.val, metric=training.best_metric)
         if is_best:
-            calibration = calibrate(logits, labels)
-            state.best = Best(record, calibration=calibration, weights=copy_weights(state.network))
+            state.best = take_snapshot(state.network, record, calibrate(logits, labels))
     if state.plateau:
-        state.plateau.watch(record.val)
+        state.plateau.update(record.val)
         refresh_rates(state.lr_scheduler)
     state.history.append(record)
     state.start_next_epoch()
@@ -108,28 +108,23 @@ def run_epoch(training: Training, state: TrainingState, *, save_point: SavePoint
     save_point(state)
 
 
-def train_steps(training: Training, state: TrainingState, *, save_point: SavePoint) -> None:
-    """Go through the training images that are left of the epoch, step by step.
+def train_steps(training: Training, state: TrainingState, phase: Phase, *, save_point: SavePoint) -> None:
+    """Train on the images that are left of the epoch, step by step.
 
     Raises:
-        InputError: The loss is no longer a finite number.
+        InputError: The loss became NaN or infinite.
     """
-    network, criterion, optimizer, scaler = (
-        training.network,
-        training.criterion,
-        state.optimizer,
-        state.scaler,
-    )
-    network.train()
+    network, optimizer, scaler = state.network, state.optimizer, state.scaler
+    dropouts = find_dropouts(network)
+    phase.module.train()
     training.train_images.set_epoch(state.epoch)
-    order = training.train_order
-    order.set_epoch(state.epoch, start=state.step * training.batch_size)
-    dropouts = find_dropouts(state.network)
+    training.sampler.set_epoch(state.epoch, start=state.step * training.batch_size)
 
-    for images, targets in training.train_batches:
-        # What is dropped depends on seed, epoch and sample; in torchvision's and timm's own layers, which
-        # draw from torch's global numbers, on seed, epoch and step.
-        samples = order.samples_of(state.step, batch_size=training.batch_size)
+    for images, targets in phase.train_batches:
+        # Random numbers depend on seed, epoch and sample, so that resuming, workers and batch size change
+        # none of them. Only layers of torchvision and timm use torch's global generator, and get them by
+        # step.
+        samples = training.sampler.samples_of(state.step, batch_size=training.batch_size)
         seed_torch(derive_seed(training.seed, state.epoch, state.step), training.device)
         images = images.to(training.device, non_blocking=True, memory_format=torch.channels_last)
         targets = targets.to(training.device, non_blocking=True)
@@ -139,15 +134,15 @@ def train_steps(training: Training, state: TrainingState, *, save_point: SavePoi
         for part in divide(len(images), num_parts=training.accumulation_steps):
             draw_dropout(dropouts, seed=training.seed, epoch=state.epoch, samples=samples[part])
             with autocast(training.device, training.numerics):
-                logits = training.forward(images[part])
-                loss = criterion(logits.float(), targets[part])
+                logits = phase.forward(images[part])
+                loss = training.criterion(logits.float(), targets[part])
 
             if part.start == 0:
                 optimizer.zero_grad(set_to_none=True)
-            # The batch's mean is made of its parts' means, each as heavy as it has images.
+            # The gradient of the batch's mean is the sum of its parts', each weighted by its share of images.
             scaler.scale(loss * (len(logits) / len(images))).backward()
 
-            # Summed up on the device: asking for a number every step would make the processor wait for it.
+            # Summed up on the device: reading a number in every step would make the CPU wait for it.
             state.losses[state.step] += loss.detach() * len(logits)
             state.num_correct += count_correct(logits.detach(), targets[part])
 
@@ -159,14 +154,33 @@ def train_steps(training: Training, state: TrainingState, *, save_point: SavePoi
         scaler.update()
         state.lr_scheduler.step()
         if state.average:
-            state.average.update(state.network)
+            state.average.update(network)
 
         state.num_images += len(images)
         state.step += 1
-        if state.step % _STEPS_BETWEEN_LOOKS == 0:
-            state.refuse_non_finite_loss()
+        if state.step % _STEPS_BETWEEN_CHECKS == 0:
+            state.check_losses()
         training.progress.advance(len(images))
         save_point(state)
+
+
+def explain_end(state: TrainingState, params: TrainingParams) -> EndedBy | None:
+    """Return why training ends after the epochs in the state's history; None if another one follows.
+
+    With `max_minutes` it ends before an epoch that would likely take longer; one is always trained.
+    """
+    num_finished = len(state.history)
+    if num_finished >= params.num_epochs:
+        return "num_epochs"
+    if params.early_stopping_epochs is not None:
+        best_epoch = state.best.record.epoch if state.best else 0
+        if num_finished - best_epoch >= params.early_stopping_epochs:
+            return "early_stopping"
+    if params.max_minutes is not None and num_finished:
+        seconds_after_next = state.clock.seconds * (1 + 1 / num_finished)
+        if seconds_after_next > 60 * params.max_minutes:
+            return "time_budget"
+    return None
 
 
 def divide(num_images: int, *, num_parts: int) -> list[slice]:
@@ -182,29 +196,29 @@ def smallest_part(num_images: int, *, batch_size: int, num_parts: int) -> int:
 
 
 def count_correct(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return how many answers are right, int64 (), for logits (N, C).
+    """Return the number of correct predictions, int64 (), for logits (N, C).
 
-    Targets are labels (N,) int64, or one probability a class (N, C), as MixUp and CutMix make them; of those
-    the largest is the right one, so that a mixed image counts for the label that it shows more of.
+    Targets are labels (N,) int64, or one probability a class (N, C), as MixUp and CutMix make them. Of those
+    the largest counts, so that a mixed image has the label that it shows more of.
     """
     labels = targets if targets.dim() == 1 else targets.argmax(dim=1)
     return (logits.argmax(dim=1) == labels).sum()
 
 
 def score_steps(state: TrainingState) -> tuple[float, float]:
-    """Return, over the epoch's steps, the mean loss an image and the share answered correctly.
+    """Return mean loss and accuracy over the epoch's training images, while the weights were changing.
 
     Raises:
-        InputError: The loss is no longer a finite number.
+        InputError: The loss became NaN or infinite.
     """
-    state.refuse_non_finite_loss()
-    # On the processor, for mps has no float64.
+    state.check_losses()
+    # On the CPU, for mps has no float64.
     loss = state.losses.cpu().sum(dtype=torch.float64).item() / state.num_images
     return loss, state.num_correct.item() / state.num_images
 
 
 def score_validation(training: Training, logits: Tensor, labels: Tensor, *, epoch: int) -> Scores:
-    """Score answers to the validation split, by the loss the network is trained with.
+    """Score predictions on the validation split, by the loss the network is trained with.
 
     Args:
         training: The run.
@@ -213,7 +227,7 @@ def score_validation(training: Training, logits: Tensor, labels: Tensor, *, epoc
         epoch: Counted from 0.
 
     Raises:
-        InputError: The loss is no longer a finite number.
+        InputError: The loss became NaN or infinite.
     """
     loss = training.criterion(logits.to(training.device), labels.to(training.device)).item()
     if not math.isfinite(loss):
@@ -231,8 +245,3 @@ def score_validation(training: Training, logits: Tensor, labels: Tensor, *, epoc
         balanced_accuracy=float(scores.balanced_accuracy(tally)),
         macro_f1=float(scores.macro_f1(tally)),
     )
-
-
-def copy_weights(network: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of all weights and buffers, on the processor."""
-    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}

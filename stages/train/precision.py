@@ -1,75 +1,74 @@
-"""The precision of `training.precision: auto`, measured on this machine once and remembered."""
+"""How training steps are computed: in which precision, and whether torch's compiler makes them."""
 
-import statistics
-from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
+import warnings
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from schemas.shared.image import ImageForm
 from schemas.train.training import PrecisionChoice
-from schemas.vision.runtime import Numerics, Precision
-from stages.train.measured import recall
-from stages.train.trial_steps import try_steps
+from schemas.vision.runtime import Precision
+from stages.shared.errors import InputError
+from stages.vision.dropout import find_dropouts
 
-_MIN_SPEEDUP = 1.2
-"""bfloat16 costs a little accuracy, and must be worth it."""
-
-_ROUNDS = 3
-_BATCH_SIZE = 64
+Forward = Callable[[Tensor], Tensor]
+"""From images (N, C, H, W), or what stands for them, to logits (N, num_classes)."""
 
 
-def choose_precision(
-    wanted: PrecisionChoice,
-    network: nn.Module,
-    *,
-    image: ImageForm,
-    device: torch.device,
-    threads: int,
-    machine: Mapping[str, str],
-    memory: Path,
-) -> Precision:
-    """Return the precision a parameter names, or for auto the one that pays here.
+def choose_precision(wanted: PrecisionChoice, device: torch.device) -> Precision:
+    """Return the precision that `training.precision` names; for auto, bfloat16 where the hardware has it.
 
-    What was measured once for a network, threads and a machine holds for every run after it.
-
-    Args:
-        wanted: `training.precision`.
-        network: On the device; it is not changed.
-        image: The images it takes.
-        device: Where it trains.
-        threads: `training.threads`.
-        machine: What else the speed depends on.
-        memory: The JSON file that remembers.
+    Raises:
+        InputError: float16 on another device than cuda. Small gradients would vanish.
     """
+    if wanted == "float16" and device.type != "cuda":
+        raise InputError(
+            f"params.yaml: training.precision: found float16, which trains on cuda only, not on "
+            f"{device.type}; allowed: auto, float32, bfloat16"
+        )
     if wanted != "auto":
         return wanted
-    question = {
-        "layers": str(network),
-        "image": image.model_dump(),
-        "threads": threads,
-        "machine": dict(machine),
-    }
-    measure = partial(_measure, network, image=image, device=device, threads=threads)
-    return "bfloat16" if recall(memory, question, measure=measure) == "bfloat16" else "float32"
+    return "bfloat16" if has_bfloat16(device) else "float32"
 
 
-def _measure(network: nn.Module, *, image: ImageForm, device: torch.device, threads: int) -> str:
-    speedup = measure_speedup(network, image=image, device=device, threads=threads)
-    choice = "bfloat16" if speedup >= _MIN_SPEEDUP else "float32"
-    print(f"train: training.precision: auto is {choice}: bfloat16 is {speedup:.2f} times as fast")
-    return choice
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether a device multiplies matrices of bfloat16 by instructions of its own.
+
+    Where it does not, torch emulates them: on a CPU with no more than AVX2 a step takes ten times as long as
+    in float32. The rule asks for AVX512_BF16 on CPUs, which every x86 with AMX has too. Other CPUs and mps
+    may be asked for bfloat16 by name.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def measure_speedup(network: nn.Module, *, image: ImageForm, device: torch.device, threads: int) -> float:
-    """Return how many times as fast a training step is in bfloat16; 0 if it does not work at all."""
-    both = [Numerics(threads=threads, precision=precision) for precision in ("float32", "bfloat16")]
-    try:
-        with try_steps(network, image=image, device=device, batch_size=_BATCH_SIZE) as (copy, time_step):
-            rounds = [[time_step(copy, numerics) for numerics in both] for _ in range(_ROUNDS + 1)]
-    except RuntimeError:
-        return 0.0
-    # The first round prepares what the others use.
-    return statistics.median(slow / fast for slow, fast in rounds[1:])
+def compile_steps(network: nn.Module) -> Forward:
+    """Return the network's forward pass, which is compiled when it is first called.
+
+    It computes with the network's own weights. For each shape of a batch there is code of its own: with code
+    for all of them, which one a batch gets, and so its last bits, would depend on the batches before it, and
+    a resumed run has seen others.
+
+    The returned function raises InputError where torch cannot compile the network, or finds no C++ compiler.
+    """
+    for dropout in find_dropouts(network):
+        if dropout.p > 0:
+            # It draws random numbers in NumPy from a seed that changes every step: the compiler would make
+            # code for each seed, or fail on NumPy's uint64.
+            dropout.forward = torch.compiler.disable(dropout.forward)  # type: ignore[method-assign, no-untyped-call]
+    # The compiler looks at gradients of what comes out of such a dropout, which nobody asked for.
+    warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
+    compiled: Forward = torch.compile(network, dynamic=False)
+
+    def forward(images: Tensor) -> Tensor:
+        try:
+            return compiled(images)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(
+                f"params.yaml: training.compile: found true, but torch cannot compile this network here "
+                f"({reason}); install a C++ compiler (g++) if there is none, or set training.compile: false"
+            ) from error
+
+    return forward

@@ -1,4 +1,4 @@
-"""How far training is: a bar on a terminal, plain lines elsewhere."""
+"""Progress of training: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -42,21 +42,21 @@ class TrainingProgress:
             self._bar.stop()
 
     def skip(self, num_images: int) -> None:
-        """Say that an earlier run trained on so many images already."""
+        """Count images that the resumed run was trained on before."""
         self._num_done = self._num_done_before = num_images
         self._started = time.perf_counter()
         if self._bar:
             self._bar.update(self._task, completed=num_images)
 
     def start_epoch(self, epoch: int) -> None:
-        """Say that an epoch, counted from 1, begins."""
+        """Show that an epoch, counted from 1, begins."""
         self._epoch_started = time.perf_counter()
         self._num_done_at_epoch = self._num_done
         if self._bar:
             self._bar.update(self._task, description=f"epoch {epoch}/{self._num_epochs}")
 
     def advance(self, num_images: int) -> None:
-        """Say that so many more images were trained on."""
+        """Count images that were trained on."""
         self._num_done += num_images
         now = time.perf_counter()
         if self._bar:
@@ -67,7 +67,7 @@ class TrainingProgress:
             )
 
     def finish_epoch(self, record: EpochRecord, *, is_best: bool) -> None:
-        """Print what an epoch brought."""
+        """Print the scores of an epoch."""
         now = time.perf_counter()
         speed = (self._num_done - self._num_done_at_epoch) / (now - self._epoch_started)
         self._print(
@@ -96,7 +96,7 @@ class TrainingProgress:
 
 def _build_bar(console: "Console | None") -> "Progress":
     """Return the bar for a terminal."""
-    # Only where there is one: rich takes a quarter of a second to import.
+    # Imported only for a terminal: rich takes a quarter of a second.
     from rich.progress import BarColumn, Progress, TextColumn
 
     return Progress(

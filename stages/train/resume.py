@@ -1,43 +1,53 @@
-"""What a stopped run goes on from, saved now and then outside the outputs.
+"""Saved training states, and whose they are: a stopped run resumes and ends in the bytes of an unbroken one.
 
-DVC deletes a stage's outputs before it runs the stage, and an experiment's whole folder after it. So the
-state lies in `.dvc/tmp/darkroom/resume/<key>/` of the main repository, which `dvc repro`, `dvc exp run` and
-queue workers all name in DVC_ROOT. The key is made of everything that the result depends on, so that a run
-goes on only from what it would have computed itself.
+DVC deletes a stage's outputs before it runs the stage, and an experiment's whole folder after it. So states
+live in `.dvc/tmp/darkroom/resume/<key>/` of the main repository, which `dvc repro`, `dvc exp run` and queue
+workers all name in DVC_ROOT. The key is a hash of everything that the result depends on, so that a run
+resumes only from what it would have computed itself.
+
+A state is removed once DVC's cache holds the result that it led to, not when the stage ends: DVC commits the
+outputs after that, and may find the disk full.
 """
 
 import json
 import os
 import re
+import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from schemas.train.training import Training
 from stages.shared.dvc_repository import find_dvc_folder, hash_for_dvc, is_in_dvc_cache
 from stages.shared.errors import InputError
 from stages.shared.files import write_text
-from stages.shared.inputs import hash_json
 from stages.shared.stopping import is_stop_requested, stop
-from stages.train.lock import Taken, hold
 from stages.train.state import TrainingState
 from stages.train.state_file import DamagedState, read_state, write_state
 
 MAX_AGE_SECONDS = 14 * 24 * 3600.0
-"""A state that nobody has gone on from for so long is removed."""
+"""A state that nobody has resumed for so long is removed."""
 
 MAX_BYTES = 20 * 2**30
 """Of all states together; the oldest go first."""
 
-MAX_SHARE = 0.02
-"""Of the time that saving may take: a state that takes long to write is saved less often than asked."""
+MAX_TIME_FRACTION = 0.02
+"""Share of the time that saving may take: a state that takes long to write is saved less often than asked."""
 
-_PATIENCE_SECONDS = 5.0
-"""A run that was told to stop needs a moment to let go of its state."""
+_LOCK_SECONDS = 5.0
+"""A run that was told to stop needs a moment to release its state."""
 
 _STATES = "state-*.safetensors"
 _RESULT = "result.json"
+_OWNER = "owner.json"
+
+
+class StateInUse(Exception):
+    """Another process has the folder; the message says which."""
 
 
 class SavedState:
@@ -49,16 +59,16 @@ class SavedState:
         self._every_seconds = training.save_every_seconds
         self._steps_since = 0
         self._saved_at = time.monotonic()
-        self._took_seconds: list[float] = []
+        self._save_seconds: list[float] = []
         """What the last two saves took, of which the shorter counts: a disk may stall now and then."""
 
     def restore(self, state: TrainingState) -> bool:
-        """Go on from the newest state that is whole, if there is one."""
+        """Restore the newest state that is whole; return whether there is one."""
         for path in self._newest_first():
             try:
                 state.load_state_dict(read_state(path))
             except (DamagedState, OSError) as error:
-                print(f"train: passes over a saved state that is damaged ({error})")
+                print(f"train: skips a saved state that is damaged ({error})")
                 path.unlink(missing_ok=True)
             else:
                 return True
@@ -73,29 +83,30 @@ class SavedState:
         self._steps_since += 1
         if is_stop_requested():
             self.save(state)
-            stop(f"train: stopped {state.describe_place()}; the same command goes on from there")
+            stop(f"train: stopped {state.describe_place()}; the same command resumes from there")
         if self._is_due():
             self.save(state)
 
     def _is_due(self) -> bool:
-        if self._every_steps != "none" and self._steps_since >= self._every_steps:
+        if self._every_steps is not None and self._steps_since >= self._every_steps:
             return True
-        if self._every_seconds == "none":
+        if self._every_seconds is None:
             return False
-        interval = max(self._every_seconds, min(self._took_seconds, default=0.0) / MAX_SHARE)
+        interval = max(self._every_seconds, min(self._save_seconds, default=0.0) / MAX_TIME_FRACTION)
         return time.monotonic() - self._saved_at >= interval
 
     def save(self, state: TrainingState) -> None:
         """Write the state beside the one before, and remove older ones.
 
-        A disk that cannot take it does not end a run that is going well: it may recover before the result is
-        written.
+        Two are kept, so that one is whole whatever happens while the other is written. A disk that cannot
+        take it does not end a run that is going well: it may have room again before the result is written.
 
         Raises:
-            InputError: The loss is no longer a finite number: such a state is not worth going on from.
+            InputError: The loss is NaN or infinite: no run should resume from such a state.
         """
-        state.refuse_non_finite_loss()
+        state.check_losses()
         start = time.monotonic()
+        # Rises with every step, and once more at the end of an epoch, where step is 0 again.
         number = state.epoch * (len(state.losses) + 1) + state.step
         try:
             write_state(self._folder / f"state-{number:012}.safetensors", state.state_dict())
@@ -104,12 +115,12 @@ class SavedState:
         except OSError as error:
             print(f"train: cannot save its state: {error.strerror or error}; if stopped, it loses more work")
         self._steps_since, self._saved_at = 0, time.monotonic()
-        self._took_seconds = [*self._took_seconds[-1:], self._saved_at - start]
+        self._save_seconds = [*self._save_seconds[-1:], self._saved_at - start]
 
     def note_result(self, folders: Sequence[Path]) -> None:
-        """Remember what was published. The state stays until DVC has that: its disk may be full just then."""
+        """Note what was published. The states stay until DVC's cache has all of it."""
         if "DVC_STAGE" not in os.environ or not self._newest_first():
-            _clear(self._folder)  # nobody takes the result from here, or nothing was worth saving
+            _clear(self._folder)  # not run by DVC, or nothing was worth saving
             return
         files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
         write_text(self._folder / _RESULT, json.dumps([hash_for_dvc(path) for path in files]))
@@ -119,11 +130,11 @@ class SavedState:
 
 
 @contextmanager
-def open_saved_state(key: Mapping[str, object], training: Training) -> Iterator[SavedState]:
-    """Yield the saved state of the run that a key describes; nobody else has it in the block.
+def open_saved_state(key: str, training: Training) -> Iterator[SavedState]:
+    """Yield the saved state of the run that a key stands for; no other process has it in the block.
 
     Args:
-        key: All that the result depends on, as plain values.
+        key: A hash of all that the result depends on.
         training: The section, which says when to save.
 
     Raises:
@@ -135,17 +146,68 @@ def open_saved_state(key: Mapping[str, object], training: Training) -> Iterator[
             f"{Path.cwd()}: is in no DVC repository, where training saves its state; run: dvc init"
         )
     parent = dvc_folder / "tmp" / "darkroom" / "resume"
-    folder = parent / hash_json(key)
+    folder = parent / key
     try:
-        with hold(folder, patience_seconds=_PATIENCE_SECONDS):
+        with lock_folder(folder, max_seconds=_LOCK_SECONDS):
             _remove_if_done(folder, dvc_folder)
             prune(parent, dvc_folder=dvc_folder, keep=folder)
             yield SavedState(folder, training)
-    except Taken as taken:
+    except StateInUse as in_use:
         raise InputError(
-            f"train: {taken} trains just this already, by the same parameters, code and data; "
+            f"train: {in_use} trains just this already, by the same parameters, code and data; "
             "wait for it, or stop it"
         ) from None
+
+
+@contextmanager
+def lock_folder(folder: Path, *, max_seconds: float = 0.0) -> Iterator[None]:
+    """Have a folder to oneself in the block; it is created if missing, and removed if left empty.
+
+    The kernel releases the lock when the process ends, however that is, and its forked loader workers with
+    it, which end at once. On a file system without locks filelock warns and falls back on the lock file's
+    existence; where locking fails in another way, as on some network mounts, a line is printed and the folder
+    is used without a lock.
+
+    Raises:
+        StateInUse: Another process has it, and still has it after so many seconds.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the folder, so that the folder can be removed while the lock is held.
+    lock = FileLock(folder.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=max_seconds)
+    except Timeout:
+        raise StateInUse(_describe_owner(folder)) from None
+    except OSError as error:
+        print(
+            f"train: {lock.lock_file}: cannot lock ({error.strerror or error}); start no second run of this"
+        )
+    try:
+        folder.mkdir(exist_ok=True)
+        with suppress(OSError):  # a full disk: who has the folder matters less than that it is locked
+            _write_owner(folder)
+        yield
+    finally:
+        (folder / _OWNER).unlink(missing_ok=True)
+        with suppress(OSError):  # there is a state in it
+            folder.rmdir()
+            # While it is held: filelock tries again when it has locked a file that was removed meanwhile.
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _write_owner(folder: Path) -> None:
+    """Write down who has the folder, since when, and where it works."""
+    owner = [os.getpid(), socket.gethostname(), f"{datetime.now():%Y-%m-%d %H:%M}", str(Path.cwd())]
+    (folder / _OWNER).write_text(json.dumps(owner), encoding="utf-8")
+
+
+def _describe_owner(folder: Path) -> str:
+    try:
+        process, host, since, place = json.loads((folder / _OWNER).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return "another process"
+    return f"process {process} on {host}, started {since} in {place},"
 
 
 def prune(
@@ -156,19 +218,22 @@ def prune(
     max_age_seconds: float = MAX_AGE_SECONDS,
     max_bytes: int = MAX_BYTES,
 ) -> None:
-    """Remove states whose result DVC has, that are too old or too much; none in use, and not `keep`."""
+    """Remove states whose result DVC has, that are too old, or that are too large together.
+
+    States in use stay, and so does `keep`.
+    """
     ages = {path: _seconds_since_use(path) for path in parent.iterdir() if path != keep and path.is_dir()}
     num_bytes = 0
     for folder in sorted(ages, key=ages.__getitem__):
-        with suppress(Taken), hold(folder):
+        with suppress(StateInUse), lock_folder(folder):
             _remove_if_done(folder, dvc_folder)
-            num_bytes += sum(path.stat().st_size for path in folder.iterdir())
+            num_bytes += sum(path.stat().st_size for path in folder.glob(_STATES))
             if ages[folder] > max_age_seconds or num_bytes > max_bytes:
                 _clear(folder)
 
 
 def _remove_if_done(folder: Path, dvc_folder: Path) -> None:
-    """Remove a state that led to a result, once DVC has all of that; also one that was left half written."""
+    """Remove states whose result is in DVC's cache, and files that a killed run left half written."""
     for leftover in folder.glob("*.partial"):
         leftover.unlink(missing_ok=True)
     hashes = _read_result(folder / _RESULT)
@@ -189,7 +254,7 @@ def _read_result(path: Path) -> list[str]:
 
 
 def _clear(folder: Path) -> None:
-    """Remove the states; the result's note goes last, for it says that they are done with."""
+    """Remove the states; the note of the result goes last, for it says that they may be removed."""
     for path in (*folder.glob(_STATES), folder / _RESULT):
         path.unlink(missing_ok=True)
 

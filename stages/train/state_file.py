@@ -1,4 +1,8 @@
-"""The state of a run as a file: tensors as safetensors, all else as JSON in it. Nothing is unpickled."""
+"""A training state as a file: tensors as safetensors, all else as JSON in its header.
+
+Nothing is unpickled, as torch.load would. safetensors holds a flat mapping of names to tensors, so the nested
+state is flattened into JSON in which numbers stand for tensors; one SHA-256 over both finds any damage.
+"""
 
 import hashlib
 import json
@@ -17,14 +21,14 @@ from stages.vision.checkpoint import hash_weights
 
 
 class DamagedState(ValueError):
-    """The file is not what was written."""
+    """The file is not as it was written."""
 
 
 def write_state(path: Path, state: StateDict) -> None:
-    """Write a state whole: it is there with all its bytes on the disk, or not at all.
+    """Write a state, all of it or nothing.
 
     Raises:
-        OSError: The disk does not take it.
+        OSError: The disk is full, or fails.
     """
     tensors: dict[str, Tensor] = {}
     document = json.dumps(_flatten(state, tensors))
@@ -32,15 +36,15 @@ def write_state(path: Path, state: StateDict) -> None:
     with publish_file(path) as partial:
         try:
             save_file(tensors, partial, metadata={"darkroom": json.dumps(envelope)})
-        except SafetensorError as error:  # as it tells of a full disk, too
+        except SafetensorError as error:  # which it also raises for a full disk
             raise OSError(str(error)) from None
 
 
 def read_state(path: Path) -> StateDict:
-    """Read a state, its tensors on the processor with the strides they had.
+    """Read a state, its tensors on the CPU with the strides they had.
 
     Raises:
-        DamagedState: A byte of the file is not as it was written.
+        DamagedState: The file is not as it was written.
         OSError: It cannot be read.
     """
     data = path.read_bytes()
@@ -63,10 +67,10 @@ def _hash(document: str, tensors: dict[str, Tensor]) -> str:
 
 
 def _flatten(value: object, tensors: dict[str, Tensor]) -> object:
-    """Return what JSON can hold of a value, a list [kind, content]; its tensors go into `tensors`."""
+    """Return a value as [kind, content], which JSON can hold, and put its tensors into `tensors`."""
     if isinstance(value, Tensor):
         name = f"{len(tensors):06}"
-        # A copy always: two tensors that share memory, as tied weights do, are two in the file.
+        # Always a copy, for safetensors refuses tensors that share memory, as tied weights do.
         tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         return ["tensor", [name, list(value.stride())]]
     if isinstance(value, dict):
@@ -82,7 +86,8 @@ def _unflatten(flat: Any, tensors: dict[str, Tensor]) -> Any:
     if kind == "tensor":
         name, strides = content
         stored = tensors[name]
-        # Elementwise arithmetic takes other paths over other strides; the last bits should not depend on it.
+        # Elementwise arithmetic goes another way over other strides, which would change last bits, and fused
+        # optimizers need a state with the strides of its weight.
         return torch.empty_strided(stored.shape, strides, dtype=stored.dtype).copy_(stored)
     if kind == "dict":
         return {_unflatten(key, tensors): _unflatten(item, tensors) for key, item in content}

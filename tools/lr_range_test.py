@@ -1,9 +1,9 @@
-"""Learning-rate range test: train some steps while the rate rises, and see where the loss falls fastest.
+"""Learning-rate range test: train some steps while the rate rises, and find where the loss falls fastest.
 
-    python -m stages.train.lr_range_test
+    python -m tools.lr_range_test
 
-Uses params.yaml as `train` does, but for the schedule. Writes data/lr_range_test/, which is no output of the
-pipeline, and leaves everything else alone. Source: Smith 2017, arXiv:1506.01186.
+Uses params.yaml as `train` does, except for the schedule. Writes data/lr_range_test/, which is no output of
+the pipeline, and leaves everything else alone. Source: Smith 2017, arXiv:1506.01186.
 """
 
 import argparse
@@ -11,17 +11,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from stages.params.read import read_params
 from stages.shared.errors import InputError, run_stage
 from stages.shared.files import publish_folder
 from stages.shared.process import limit_spinning
+
+if TYPE_CHECKING:
+    from schemas.params import Params
+    from stages.train.state import TrainingState
 
 FOLDER = Path("data/lr_range_test")
 
 _SMOOTHING = 0.95
 _MAX_RISE = 4.0
-"""How many times the lowest loss ends the test: from there on it only flies apart."""
+"""How many times the lowest loss ends the test: from there on it only diverges."""
 
 _WIDTH, _HEIGHT, _MARGIN = 720, 400, 60
 
@@ -42,12 +46,11 @@ def main() -> None:
         raise InputError(
             f"--start-lr: found {arguments.start_lr}; allowed: less than --end-lr, {arguments.end_lr}"
         )
+    from stages.params.read import read_params
+
     params = read_params()
     limit_spinning()
-    # Torch takes seconds to import; a wrong file is refused before that.
-    from stages.train.lr_range_steps import measure_losses
-
-    rates = spread_rates(arguments.start_lr, arguments.end_lr, num_steps=arguments.steps)
+    rates = space_rates(arguments.start_lr, arguments.end_lr, num_steps=arguments.steps)
     points = smooth(rates, measure_losses(params, rates, max_rise=_MAX_RISE))
     suggestion = suggest(points)
     with publish_folder(FOLDER) as folder:
@@ -63,16 +66,16 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     """Return the command line's arguments."""
     parser = argparse.ArgumentParser(
-        prog="python -m stages.train.lr_range_test",
+        prog="python -m tools.lr_range_test",
         description="Train some steps of params.yaml's run while the learning rate rises, and suggest one.",
     )
-    parser.add_argument("--start-lr", type=_rate, default=1e-6, help="default: %(default)s")
-    parser.add_argument("--end-lr", type=_rate, default=10.0, help="default: %(default)s")
-    parser.add_argument("--steps", type=_steps, default=200, help="default: %(default)s")
+    parser.add_argument("--start-lr", type=_parse_rate, default=1e-6, help="default: %(default)s")
+    parser.add_argument("--end-lr", type=_parse_rate, default=10.0, help="default: %(default)s")
+    parser.add_argument("--steps", type=_parse_steps, default=200, help="default: %(default)s")
     return parser.parse_args()
 
 
-def _rate(text: str) -> float:
+def _parse_rate(text: str) -> float:
     try:
         rate = float(text)
     except ValueError:
@@ -82,19 +85,68 @@ def _rate(text: str) -> float:
     return rate
 
 
-def _steps(text: str) -> int:
+def _parse_steps(text: str) -> int:
     if not text.isdecimal() or int(text) < 10:
         raise argparse.ArgumentTypeError(f"found {text}; allowed: a whole number of at least 10")
     return int(text)
 
 
-def spread_rates(start: float, end: float, *, num_steps: int) -> list[float]:
+def space_rates(start: float, end: float, *, num_steps: int) -> list[float]:
     """Return rates from start to end, each the same multiple of the one before."""
     return [float(start * (end / start) ** (step / (num_steps - 1))) for step in range(num_steps)]
 
 
+class _TestEnded(Exception):
+    """The last step was taken."""
+
+
+def measure_losses(params: "Params", rates: Sequence[float], *, max_rise: float) -> list[float]:
+    """Return the training loss of each step, the learning rate of step i being rates[i].
+
+    Fewer losses come back if one of them is NaN, infinite, or more than max_rise times the lowest.
+    """
+    # Torch takes seconds to import; wrong arguments and a wrong params.yaml are refused before that.
+    from torch import optim
+
+    from stages.shared.paths import PREPARED
+    from stages.train.build import build_run
+    from stages.train.loop import train_steps
+    from stages.vision.dataset import read_manifest
+
+    training, state, phases, *_ = build_run(params, read_manifest(PREPARED), keep_features=False)
+    multiples = [rate / params.optimizer.lr for rate in rates]
+    # Groups with rates of their own, such as backbone and head, rise together.
+    for group in state.optimizer.param_groups:
+        group["lr"] = group["initial_lr"]
+    state.lr_scheduler = optim.lr_scheduler.LambdaLR(
+        state.optimizer, lambda step: multiples[min(step, len(multiples) - 1)]
+    )
+    losses: list[float] = []
+    num_images_before = 0
+
+    def read_loss(state: "TrainingState") -> None:
+        nonlocal num_images_before
+        # Here, unlike in training, every step waits for its loss.
+        loss = state.losses[state.step - 1].item() / (state.num_images - num_images_before)
+        num_images_before = state.num_images
+        if not math.isfinite(loss) or (losses and loss > max_rise * min(losses)):
+            raise _TestEnded
+        losses.append(loss)
+        if len(losses) == len(rates):
+            raise _TestEnded
+
+    phase = phases.at(0)  # of the first epoch, whose backbone may be frozen
+    try:
+        while True:
+            train_steps(training, state, phase, save_point=read_loss)
+            state.start_next_epoch()
+            num_images_before = 0
+    except _TestEnded:
+        return losses
+
+
 def smooth(rates: Sequence[float], losses: Sequence[float]) -> list[Point]:
-    """Return the running mean of the losses beside them; the mean's lag behind its start is made up for."""
+    """Return the losses with their exponential running mean, corrected for its start at 0."""
     points, mean = [], 0.0
     for step, (lr, loss) in enumerate(zip(rates, losses, strict=False), start=1):
         mean = _SMOOTHING * mean + (1 - _SMOOTHING) * loss
@@ -103,7 +155,7 @@ def smooth(rates: Sequence[float], losses: Sequence[float]) -> list[Point]:
 
 
 def suggest(points: Sequence[Point]) -> float | None:
-    """Return the rate at which the smoothed loss falls fastest, before its lowest; None if it never falls."""
+    """Return the rate at which the smoothed loss falls fastest before its minimum; None if it never falls."""
     lowest = min(range(len(points)), key=lambda place: points[place].smoothed)
     falls = {
         place: points[place - 1].smoothed - points[place + 1].smoothed for place in range(1, max(1, lowest))

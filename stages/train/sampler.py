@@ -1,4 +1,4 @@
-"""The order in which an epoch goes through the training images."""
+"""Which training images an epoch goes through, and in which order."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -13,17 +13,17 @@ from stages.vision.draws import derive_seed
 
 Sampling = Literal["uniform", "balanced", "one_batch"]
 
-_NUM_AT_ONCE = 4096
+_CHUNK = 4096
 
 
-class EpochOrder(Sampler[int]):
-    """The images of an epoch, as many as there are, in an order that depends on seed and epoch alone.
+class EpochSampler(Sampler[int]):
+    """As many images as there are, in an order that depends on seed and epoch alone.
 
-    Its length is that of a whole epoch; a run that goes on in the middle of one iterates over the rest.
+    Its length is that of a whole epoch; a run resumed in the middle of one iterates over the rest.
 
     Args:
         labels: Class of each image, int64 (num_images,).
-        shuffle: Draw another order in every epoch.
+        shuffle: Use another random order in every epoch.
         seed: The run's seed.
         sampling: `uniform`: every image once. `balanced`: every class as often as any other, give or take
             one image; those of a class take turns, so that each comes as often as any other of its class.
@@ -42,22 +42,22 @@ class EpochOrder(Sampler[int]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, *, start: int = 0) -> None:
-        """Choose the epoch whose order is next, and how many of its images to pass over."""
+        """Choose the epoch to iterate over next, and how many of its images to skip."""
         self._epoch = epoch
         self._start = start
         self._samples: npt.NDArray[np.int64] = self._whole_epoch().numpy()
 
     def samples_of(self, step: int, *, batch_size: int) -> npt.NDArray[np.int64]:
-        """Return the samples int64 (N,) of a step of the epoch that set_epoch chose."""
+        """Return the sample numbers int64 (N,) of a step of the epoch that set_epoch chose."""
         return self._samples[step * batch_size : (step + 1) * batch_size]
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def __iter__(self) -> Iterator[int]:
-        # A list of all would take four times the memory of the array.
-        for start in range(self._start, len(self), _NUM_AT_ONCE):
-            yield from self._samples[start : start + _NUM_AT_ONCE].tolist()
+        # In chunks, for a list of all of them takes four times the memory of the array.
+        for start in range(self._start, len(self), _CHUNK):
+            yield from self._samples[start : start + _CHUNK].tolist()
 
     def _whole_epoch(self) -> Tensor:
         if self._sampling == "one_batch":
@@ -74,10 +74,10 @@ class EpochOrder(Sampler[int]):
         return torch.randperm(len(self), generator=generator)
 
     def _balance(self, permuted: Tensor) -> Tensor:
-        """Return an epoch, int64 (num_images,), that goes round the classes: an image of each, and again.
+        """Return an epoch, int64 (num_images,), in rounds of one image from every class.
 
-        The classes stand in another order in every round. Each goes through its own images in the order in
-        which they are permuted, and starts over when they are used up.
+        Every round has the classes in another order. Each class goes through its own images as permuted, and
+        starts over when they are used up.
         """
         of_class = [permuted[self._labels[permuted] == label] for label in torch.unique(self._labels)]
         num_rounds = -(-len(self) // len(of_class))

@@ -1,0 +1,160 @@
+"""The network before its first step: built, fitted to images, given pretrained weights, and checked."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from schemas.params import Params
+from schemas.shared.image import ImageForm
+from schemas.vision.initial_weights import InitialWeights
+from schemas.vision.network import NO_WEIGHTS_FILE, Network
+from stages.shared.errors import InputError
+from stages.shared.files import sha256_of
+from stages.train.loop import smallest_part
+from stages.train.transfer import is_frozen
+from stages.vision.checkpoint import hash_weights
+from stages.vision.dataset import PreparedImages
+from stages.vision.draws import derive_seed
+from stages.vision.head import FrozenBackbone
+from stages.vision.networks import build_network, fetch_weights
+from stages.vision.probe import refuse_other_images
+from stages.vision.weights import lay_over, read_weights
+
+_BATCH_SIZE = 64
+
+
+@runtime_checkable
+class FitsToImages(Protocol):
+    """A network that looks at training images before its first step, as airbench does."""
+
+    num_fit_images: int
+
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Fit weights to batches of images (N, C, H, W), preprocessed as for validation."""
+        ...
+
+
+def begin_network(
+    params: Params,
+    images: PreparedImages,
+    *,
+    image: ImageForm,
+    trained_image: ImageForm,
+    num_classes: int,
+    num_images: int,
+) -> tuple[nn.Module, InitialWeights | None]:
+    """Return the network before its first step, on the CPU, and the pretrained weights it starts from.
+
+    Args:
+        params: All parameters.
+        images: The training images without random transforms, for networks that look at them first.
+        image: The form of the network's images.
+        trained_image: Their form in training, which may have another size.
+        num_classes: Its outputs.
+        num_images: Images in an epoch.
+
+    Raises:
+        InputError: The network cannot take such images, the weights do not fit, or a batch is too small.
+    """
+    network = build_network(params.network.chosen(), image=image, num_classes=num_classes)
+    if trained_image != image:
+        refuse_other_images(network, image=trained_image, place=f"network.name: {params.network.name}")
+    fit_to_images(network, images, seed=params.training.seed)
+    initial_weights = load_pretrained_weights(network, params.network, image=image)
+    smallest = smallest_part(
+        num_images, batch_size=params.loader.batch_size, num_parts=params.training.accumulation_steps
+    )
+    if smallest == 1:
+        epochs = range(params.training.num_epochs)
+        is_always_frozen = all(is_frozen(params.transfer, epoch=epoch) for epoch in epochs)
+        check_single_image(network, image=trained_image, is_always_frozen=is_always_frozen)
+    return network, initial_weights
+
+
+def fit_to_images(network: nn.Module, images: PreparedImages, *, seed: int) -> None:
+    """Show training images, chosen by the seed, to a network that asks for them.
+
+    Args:
+        network: On the CPU.
+        images: The training split, without random transforms.
+        seed: Of the run.
+    """
+    if isinstance(network, FitsToImages):
+        network.fit(_choose_batches(images, num_images=network.num_fit_images, seed=seed))
+
+
+def _choose_batches(images: PreparedImages, *, num_images: int, seed: int) -> Iterator[Tensor]:
+    """Yield batches of random images without replacement, or of all where there are fewer."""
+    generator = torch.Generator().manual_seed(derive_seed(seed))
+    chosen = torch.randperm(len(images), generator=generator)[:num_images].sort().values.tolist()
+    for start in range(0, len(chosen), _BATCH_SIZE):
+        yield images.gather(chosen[start : start + _BATCH_SIZE])[0]
+
+
+def load_pretrained_weights(
+    network: nn.Module, section: Network, *, image: ImageForm
+) -> InitialWeights | None:
+    """Load the weights that params.yaml names into a new network, and print what did not fit.
+
+    Returns:
+        What was loaded, or None if params.yaml names none.
+
+    Raises:
+        InputError: They cannot be read or downloaded, or none fits.
+    """
+    file = section.weights_file
+    fetched = fetch_weights(section.chosen(), image=image) if file == NO_WEIGHTS_FILE else None
+    if file != NO_WEIGHTS_FILE:
+        path = Path(file)
+        found = lay_over(network, read_weights(path), source=path.name, sha256=sha256_of(path))
+    elif fetched is not None:
+        arguments = section.chosen().arguments
+        source = f"{section.name} {arguments.model} {arguments.weights}"  # type: ignore[union-attr]
+        found = lay_over(network, fetched, source=source, sha256=hash_weights(fetched))
+    else:
+        return None
+    for line in _describe(found):
+        print(f"train: {line}")
+    return found
+
+
+def _describe(found: InitialWeights) -> list[str]:
+    """Return in words what was loaded, and the name of every tensor that was not."""
+    lines = [f"starting from {found.source}: {found.num_loaded} tensors fit"]
+    for names, what in (
+        (found.summed, "summed over three channels"),
+        (found.other_shape, "of another shape, so new"),
+        (found.only_in_network, "not in the weights, so new"),
+        (found.only_in_weights, "not in the network, so left out"),
+    ):
+        if names:
+            lines.append(f"  {what}: {', '.join(names)}")
+    return lines
+
+
+def check_single_image(network: nn.Module, *, image: ImageForm, is_always_frozen: bool) -> None:
+    """Check that the network can be trained on one image alone: batch norm of a single pixel cannot.
+
+    Args:
+        network: On the CPU; it is left unchanged.
+        image: The form of its images.
+        is_always_frozen: Whether the backbone is in every epoch: its batch norm then needs no batch.
+
+    Raises:
+        InputError: It cannot.
+    """
+    as_trained = FrozenBackbone(network) if is_always_frozen else network
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    try:
+        with torch.no_grad():
+            as_trained.train()(torch.zeros(1, image.num_channels, image.height_px, image.width_px))
+    except ValueError:
+        raise InputError(
+            "params.yaml: loader.batch_size: leaves a single image for the last batch or a part of one, and "
+            "this network's batch norm needs 2; choose another batch size or training.accumulation_steps"
+        ) from None
+    finally:
+        network.load_state_dict(before)

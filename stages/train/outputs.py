@@ -1,0 +1,247 @@
+"""What training publishes: two checkpoints, the history of all epochs, metrics, and DVCLive's curves.
+
+Also the record of what a run depends on, made once: checkpoints quote it, and saved states are found by it.
+"""
+
+import dataclasses
+import sqlite3
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from schemas.params import Params
+from schemas.shared.inputs import Inputs
+from schemas.shared.manifest import Manifest
+from schemas.train.train_metrics import TrainMetrics
+from schemas.vision.checkpoint import Checkpoint
+from schemas.vision.history import EndedBy, EpochRecord, History
+from schemas.vision.initial_weights import InitialWeights
+from schemas.vision.runtime import Numerics
+from stages.shared.errors import InputError
+from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json
+from stages.shared.inputs import NEUTRAL, StageInputs, hash_json
+from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED
+from stages.shared.stopping import exit_if_orphaned
+from stages.train.build import Run
+from stages.train.calibration import calibrate
+from stages.train.state import Snapshot, take_snapshot
+from stages.vision.checkpoint import hash_weights, write_checkpoint
+from stages.vision.inference import compute_logits
+from stages.vision.runtime import describe_device, describe_machine, list_libraries
+from stages.vision.transforms import without_random
+
+if TYPE_CHECKING:
+    from dvclive.live import Live
+
+_ENDED = {
+    "num_epochs": "",
+    "early_stopping": "; ended by training.early_stopping_epochs",
+    "time_budget": "; ended by training.max_minutes",
+}
+
+# What the checkpoint keeps of params.yaml: all that can change its weights. What is neutral cannot.
+_KEPT_SECTIONS = {
+    *("transforms", "loader", "network", "transfer", "loss", "optimizer", "lr_scheduler", "training")
+}
+_NOT_KEPT: Mapping[str, set[str]] = {
+    section: {key.removeprefix(f"{section}.") for key in NEUTRAL if key.startswith(f"{section}.")}
+    for section in ("loader", "training")
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """All that the result of a run depends on."""
+
+    inputs: Inputs
+    """Hashes of parameters, code and data."""
+
+    initial_weights: InitialWeights | None
+    libraries: Mapping[str, str]
+    device: str
+    machine: Mapping[str, str]
+    numerics: Numerics
+    is_compiled: bool
+
+    @property
+    def key(self) -> str:
+        """Return one SHA-256 of it: runs with the same key end in the same bytes."""
+        return hash_json(
+            {
+                "inputs": self.inputs.model_dump(),
+                "initial_weights": self.initial_weights.sha256 if self.initial_weights else None,
+                "libraries": dict(self.libraries),
+                "machine": dict(self.machine),
+                "numerics": self.numerics.model_dump(),
+                "is_compiled": self.is_compiled,
+            }
+        )
+
+
+def record_run(run: Run, params: Params, inputs: StageInputs) -> RunRecord:
+    """Return the record of a run that is about to begin."""
+    return RunRecord(
+        inputs=inputs.describe(data_sha256=sha256_of(PREPARED / "manifest.json")),
+        initial_weights=run.initial_weights,
+        libraries=list_libraries(params.network.name, run.transforms),
+        device=describe_device(run.training.device),
+        machine=describe_machine(run.training.device),
+        numerics=run.training.numerics,
+        is_compiled=params.training.compile,
+    )
+
+
+def snapshot_epochs(run: Run) -> dict[str, Snapshot]:
+    """Return the best and the last epoch of a finished run, by the names of their checkpoints."""
+    training, state = run.training, run.state
+    assert state.best is not None, "there is at least one epoch"
+    with state.validation_weights():
+        logits, labels = compute_logits(
+            state.network,
+            run.phases.whole.val_batches,
+            device=training.device,
+            numerics=training.numerics,
+        )
+        last = take_snapshot(state.network, state.history[-1], calibrate(logits, labels))
+    return {"best": state.best, "last": last}
+
+
+def publish(
+    snapshots: Mapping[str, Snapshot],
+    run: Run,
+    record: RunRecord,
+    params: Params,
+    manifest: Manifest,
+    inputs: StageInputs,
+    *,
+    ended_by: EndedBy,
+) -> None:
+    """Write all outputs, or none if the inputs changed since the start.
+
+    Raises:
+        InputError: They did.
+    """
+    best, history = snapshots["best"].record, run.state.history
+    with (
+        exit_if_orphaned(),
+        publish_folder(MODEL) as folder,
+        publish_folder(DVCLIVE) as curves,
+    ):
+        for name, snapshot in snapshots.items():
+            checkpoint = describe_checkpoint(snapshot, run, record, params, manifest)
+            write_checkpoint(folder / f"{name}.safetensors", checkpoint, snapshot.weights)
+        history_file = History(
+            best_metric=params.training.best_metric,
+            best_epoch=best.epoch,
+            ended_by=ended_by,
+            is_repeatable=params.training.max_minutes is None,
+            epochs=tuple(history),
+        )
+        write_sealed_json(folder / "history.json", history_file)
+        write_curves(curves, history)
+        inputs.check_unchanged()
+    metrics = TrainMetrics(
+        best_epoch=best.epoch,
+        num_parameters=sum(weights.numel() for weights in run.state.network.parameters()),
+        train_loss=best.train_loss,
+        val=best.val,
+        fingerprint=record.inputs.fingerprint,
+    )
+    write_json(METRICS / "train.json", metrics)
+    print(
+        f"train: best epoch {best.epoch} of {len(history)}, "
+        f"validation accuracy {best.val.accuracy:.2%}{_ENDED[ended_by]}"
+    )
+    if params.training.max_minutes is not None:
+        print(
+            "train: a run with training.max_minutes need not give the same bytes again; history.json says so"
+        )
+
+
+def describe_checkpoint(
+    snapshot: Snapshot, run: Run, record: RunRecord, params: Params, manifest: Manifest
+) -> Checkpoint:
+    """Return a checkpoint's document: all that is needed to use the weights, and where they came from."""
+    return Checkpoint(
+        version=1,
+        network=params.network.chosen(),
+        classes=manifest.classes,
+        image=manifest.image,
+        preprocessing=without_random(run.transforms),
+        numerics=record.numerics,
+        is_compiled=record.is_compiled,
+        calibration=snapshot.calibration,
+        epoch=snapshot.record,
+        num_epochs=params.training.num_epochs,
+        seed=params.training.seed,
+        initial_weights=record.initial_weights,
+        dataset_sha256=record.inputs.data,
+        weights_sha256=hash_weights(snapshot.weights),
+        inputs=record.inputs,
+        device=record.device,
+        libraries=dict(record.libraries),
+        parameters=Params.model_dump(params, mode="json", include=_KEPT_SECTIONS, exclude=_NOT_KEPT),
+    )
+
+
+@contextmanager
+def open_curves(folder: Path) -> Iterator["Live"]:
+    """Yield the DVCLive folder that `dvc plots` and `dvc exp show` read.
+
+    Raises:
+        InputError: The Git repository has no commit, without which DVCLive does not start, or DVC
+            cannot write.
+    """
+    # Imported when there is something to write: DVC comes with it, and takes a third of a second.
+    from dvclive.live import Live
+    from scmrepo.exceptions import SCMError
+
+    try:
+        # DVCLive would rewrite dvc.yaml while the stage runs. The pipeline saves the experiment itself.
+        live = Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
+    except SCMError as error:
+        raise InputError(f"train: git: {error}; make a first commit: git add -A && git commit") from None
+    except sqlite3.Error as error:  # of DVC's own database, on a disk that is full or read-only
+        raise InputError(f"train: DVC cannot write its database ({error}); is the disk full?") from None
+    with live:
+        yield live
+
+
+def check_git_commit() -> None:
+    """Check, before hours of training, that DVCLive can start here.
+
+    Where git knows a commit it can. Anywhere else, also without git, DVCLive is tried.
+
+    Raises:
+        InputError: It cannot.
+    """
+    if _has_commit():
+        return
+    with TemporaryDirectory() as folder, open_curves(Path(folder)):
+        pass
+
+
+def _has_commit() -> bool:
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "--verify", "--quiet", "HEAD"], capture_output=True, check=False
+        )
+    except OSError:
+        return False
+    return asked.returncode == 0
+
+
+def write_curves(folder: Path, history: Sequence[EpochRecord]) -> None:
+    """Write the curves of all epochs into a folder."""
+    with open_curves(folder) as live:
+        for record in history:
+            live.step = record.epoch
+            live.log_metric("lr", record.lr)
+            live.log_metric("train/loss", record.train_loss)
+            live.log_metric("train/accuracy", record.train_accuracy)
+            for name, value in record.val:
+                live.log_metric(f"val/{name}", value)
+            live.make_summary()
