@@ -39,7 +39,7 @@ def has_bfloat16(device: torch.device) -> bool:
     may be asked for bfloat16 by name.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 

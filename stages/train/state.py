@@ -134,8 +134,7 @@ class TrainingState:
     lr_scheduler: optim.lr_scheduler.LambdaLR
 
     losses: Tensor
-    """Each step's loss in the unfinished epoch, times its images: float32 (steps_per_epoch,), on the
-    device."""
+    """Loss of each step of the unfinished epoch, times its images: float32 (steps_per_epoch,), on device."""
 
     num_correct: Tensor
     """Correct predictions in the unfinished epoch: int64 (), on the device."""

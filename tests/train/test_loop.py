@@ -10,21 +10,30 @@ from torch import Tensor, nn, optim
 from torch.nn import functional
 
 from schemas.shared.manifest import Manifest
-from schemas.train.lr_scheduler import Plateau
-from schemas.vision.history import EpochRecord, Scores
+from schemas.train.lr_scheduler import Plateau as PlateauParams
+from schemas.train.training import Training as TrainingParams
+from schemas.vision.calibration import Calibration, Threshold
+from schemas.vision.history import EndedBy, EpochRecord, Scores
 from schemas.vision.transforms import CutMix, MixUp, RandomCrop, RandomHorizontalFlip, Transform
 from stages.shared.errors import InputError
 from stages.train import loop
-from stages.train import plateau as plateaus
-from stages.train.average import WeightAverage
-from stages.train.loop import Training, count_correct, run_epoch, score_steps, score_validation, train_steps
-from stages.train.losses.cross_entropy import CrossEntropy
-from stages.train.state import TrainingState
+from stages.train.loop import (
+    count_correct,
+    explain_end,
+    run_epoch,
+    score_steps,
+    score_validation,
+    train_steps,
+)
+from stages.train.loss import CrossEntropy
+from stages.train.lr_scheduler import Plateau
+from stages.train.state import Clock, Snapshot, TrainingState, WeightAverage
 from stages.train.state_file import read_state, write_state
 from stages.vision.checkpoint import hash_weights
 from stages.vision.draws import derive_seed
 from stages.vision.inference import compute_logits
-from tests.train.toy import make_training, never_save
+from tests.train.toy import Toy, make_training, never_save
+from tests.vision.completeness import read_section
 from tests.vision.prepared import write_prepared
 from tests.vision.torch_state import keep_torch_settings
 
@@ -52,42 +61,37 @@ def manifest(folder: Path) -> Manifest:
     return write_prepared(folder)
 
 
-Run = tuple[Training, TrainingState]
-
-
-def train(run: Run, *, num_epochs: int = 3) -> list[EpochRecord]:
+def train(run: Toy, *, num_epochs: int = 3) -> list[EpochRecord]:
     """Go on until so many epochs are finished, and return the records of all."""
-    training, state = run
-    while state.epoch < num_epochs:
-        run_epoch(training, state, save_point=never_save)
-    return state.history
+    while run.state.epoch < num_epochs:
+        run_epoch(*run, save_point=never_save)
+    return run.state.history
 
 
-def train_epoch(run: Run, *, epoch: int = 0) -> tuple[float, float]:
+def train_epoch(run: Toy, *, epoch: int = 0) -> tuple[float, float]:
     """Go once through the training images of an epoch; return mean loss and accuracy."""
-    training, state = run
-    state.epoch = epoch - 1
-    state.start_next_epoch()
-    train_steps(training, state, save_point=never_save)
-    return score_steps(state)
+    run.state.epoch = epoch - 1
+    run.state.start_next_epoch()
+    train_steps(*run, save_point=never_save)
+    return score_steps(run.state)
 
 
-def validate(run: Run) -> Scores:
+def validate(run: Toy) -> Scores:
     """Score the network as it is on the validation split."""
-    training, state = run
-    answers = compute_logits(
-        state.network, training.val_batches, device=training.device, numerics=training.numerics
+    training, state, phase = run
+    logits, labels = compute_logits(
+        state.network, phase.val_batches, device=training.device, numerics=training.numerics
     )
-    return score_validation(training, *answers, epoch=0)
+    return score_validation(training, logits, labels, epoch=0)
 
 
-def hash_network(run: Run) -> str:
+def hash_network(run: Toy) -> str:
     """Return one hash of all weights."""
-    return hash_weights(run[1].network.state_dict())
+    return hash_weights(run.state.network.state_dict())
 
 
 def test_separable_images_are_learned(folder: Path, manifest: Manifest) -> None:
-    """Training and validation loss fall, and in the end every image is answered correctly."""
+    """Training and validation loss fall, and in the end every prediction is correct."""
     records = train(make_training(folder, manifest), num_epochs=12)
     assert records[-1].train_loss < 0.2 * records[0].train_loss
     assert records[-1].val.loss < 0.2 * records[0].val.loss
@@ -100,7 +104,7 @@ def test_weights_are_those_of_a_loop_written_by_hand(folder: Path, manifest: Man
     run, other = make_training(folder, manifest), make_training(folder, manifest)
     records = train(run, num_epochs=2)
 
-    network, images = other[1].network, other[0].train_images
+    network, images = other.state.network, other.training.train_images
     optimizer = optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
     step = 0
     for epoch in range(2):
@@ -127,9 +131,9 @@ def test_epoch_loss_is_the_mean_over_images(folder: Path, manifest: Manifest) ->
     """While weights stand still, loss and accuracy are those of all images, the last batch being smaller."""
     run = make_training(folder, manifest, lr=0.0)
     loss, accuracy = train_epoch(run)
-    images, labels = run[0].train_images.gather(range(len(run[0].train_images)))
+    images, labels = run.training.train_images.gather(range(len(run.training.train_images)))
     with torch.no_grad():
-        logits = run[1].network(images)
+        logits = run.state.network(images)
     assert len(images) % 5 != 0
     assert loss == pytest.approx(functional.cross_entropy(logits, labels).item(), rel=1e-5)
     assert accuracy == pytest.approx((logits.argmax(dim=1) == labels).double().mean().item())
@@ -139,10 +143,10 @@ def test_validation_scores_the_validation_split(folder: Path, manifest: Manifest
     """Loss and scores are those of the network on the split, without dropout, as scikit-learn has them."""
     run = make_training(folder, manifest, dropout=0.9)
     scores = validate(run)
-    batches = list(run[0].val_batches)
+    batches = list(run.phase.val_batches)
     images, labels = (torch.cat(part) for part in zip(*batches, strict=True))
     with torch.no_grad():
-        logits = run[1].network.eval()(images)
+        logits = run.state.network.eval()(images)
     predicted = logits.argmax(dim=1)
     assert scores.loss == pytest.approx(functional.cross_entropy(logits, labels).item(), rel=1e-5)
     assert scores.accuracy == pytest.approx(reference.accuracy_score(labels, predicted))
@@ -154,9 +158,9 @@ def test_validation_uses_the_loss_of_training(folder: Path, manifest: Manifest) 
     """Class weights and smoothing count in the validation loss too."""
     criterion = CrossEntropy(label_smoothing=0.2, class_weights=torch.tensor([1.0, 2.0, 5.0]))
     run = make_training(folder, manifest, criterion=criterion)
-    images, labels = (torch.cat(part) for part in zip(*run[0].val_batches, strict=True))
+    images, labels = (torch.cat(part) for part in zip(*run.phase.val_batches, strict=True))
     with torch.no_grad():
-        expected = criterion(run[1].network.eval()(images), labels).item()
+        expected = criterion(run.state.network.eval()(images), labels).item()
     assert validate(run).loss == pytest.approx(expected, rel=1e-5)
 
 
@@ -164,7 +168,7 @@ def test_network_trains_in_training_mode_after_validation(folder: Path, manifest
     """Each epoch switches dropout on again."""
     run = make_training(folder, manifest, dropout=0.5)
     modes = []
-    run[1].network.register_forward_hook(lambda *_: modes.append(run[1].network.training))
+    run.state.network.register_forward_hook(lambda *_: modes.append(run.state.network.training))
     train(run, num_epochs=2)
     assert modes == ([True] * 5 + [False] * 2) * 2
 
@@ -237,7 +241,7 @@ def test_learning_rate_is_that_of_the_last_step(folder: Path, manifest: Manifest
 
 
 def test_soft_targets_count_as_their_likeliest_class() -> None:
-    """An answer to a mixed image is right if it names the class that most of the image is of."""
+    """A prediction of a mixed image is correct if it names the class that most of the image is of."""
     logits = torch.tensor([[3.0, 1.0, 2.0], [0.0, 5.0, 1.0]])
     assert count_correct(logits, torch.tensor([0, 2])) == 1
     assert count_correct(logits, torch.tensor([[0.6, 0.0, 0.4], [0.1, 0.2, 0.7]])) == 1
@@ -249,14 +253,14 @@ def test_bfloat16_learns_with_float32_weights(folder: Path, manifest: Manifest) 
     run = make_training(folder, manifest, precision="bfloat16")
     records = train(run, num_epochs=8)
     assert records[-1].train_loss < 0.5 * records[0].train_loss
-    assert {weight.dtype for weight in run[1].network.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in run.state.network.parameters()} == {torch.float32}
 
 
 def test_batch_may_be_larger_than_the_data_set(folder: Path, manifest: Manifest) -> None:
     """One batch of all images is one step an epoch."""
     run = make_training(folder, manifest, batch_size=10_000)
     train(run, num_epochs=2)
-    assert run[1].lr_scheduler.last_epoch == 2
+    assert run.state.lr_scheduler.last_epoch == 2
 
 
 def test_smallest_data_set_trains(tmp_path: Path) -> None:
@@ -267,7 +271,7 @@ def test_smallest_data_set_trains(tmp_path: Path) -> None:
 
 
 class BrokenLoss(nn.Module):
-    """Cross-entropy that is no number at one call."""
+    """Cross-entropy that is not finite at one call."""
 
     def __init__(self, *, breaks_at: int, value: float) -> None:
         super().__init__()
@@ -283,7 +287,7 @@ class BrokenLoss(nn.Module):
 
 @pytest.mark.parametrize(("value", "word"), [(float("nan"), "nan"), (float("inf"), "inf")])
 def test_non_finite_loss_is_named(folder: Path, manifest: Manifest, value: float, word: str) -> None:
-    """A loss that is no number ends training; the message names epoch, step and what to do."""
+    """A loss that is NaN or infinite ends training; the message names epoch, step and what to do."""
     # An epoch calls it for 5 steps and once to validate: call 9 is step 3 of the second epoch.
     run = make_training(folder, manifest, criterion=BrokenLoss(breaks_at=9, value=value))
     message = f"train: the loss became {word} in epoch 2, step 3 of 5; lower optimizer.lr"
@@ -295,22 +299,22 @@ def test_non_finite_loss_ends_the_epoch_early(
     folder: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Losses are looked at every few steps; the first bad step is named, and no more of them are done."""
-    monkeypatch.setattr(loop, "_STEPS_BETWEEN_LOOKS", 4)
-    training, state = make_training(folder, manifest, criterion=BrokenLoss(breaks_at=2, value=float("nan")))
+    monkeypatch.setattr(loop, "_STEPS_BETWEEN_CHECKS", 4)
+    run = make_training(folder, manifest, criterion=BrokenLoss(breaks_at=2, value=float("nan")))
     with pytest.raises(InputError, match="the loss became nan in epoch 1, step 2 of 5"):
-        train((training, state))
-    assert state.step == 4
+        train(run)
+    assert run.state.step == 4
 
 
 def test_non_finite_validation_loss_is_named(folder: Path, manifest: Manifest) -> None:
-    """A validation loss that is no number ends training; the message names the epoch."""
+    """A validation loss that is NaN ends training; the message names the epoch."""
     run = make_training(folder, manifest, criterion=BrokenLoss(breaks_at=12, value=float("nan")))
     with pytest.raises(InputError, match="train: the validation loss became nan after epoch 2; "):
         train(run)
 
 
 def test_too_high_a_learning_rate_is_named(folder: Path, manifest: Manifest) -> None:
-    """Weights that fly apart end in the same message, not in a checkpoint of no numbers."""
+    """Weights that fly apart end in the same message, not in a checkpoint of NaN."""
     with pytest.raises(InputError, match=r"loss became (nan|inf) (in|after) epoch \d.*lower optimizer\.lr"):
         train(make_training(folder, manifest, lr=1e20), num_epochs=5)
 
@@ -325,14 +329,14 @@ def test_parts_of_a_batch_give_its_gradient(
         folder, manifest, dropout=0.5, augment=AUGMENT, accumulation_steps=accumulation_steps
     )
     sizes = set[int]()
-    parts[0].network.register_forward_hook(lambda _, images, __: sizes.add(len(images[0])))
+    parts.state.network.register_forward_hook(lambda _, images, __: sizes.add(len(images[0])))
     expected, found = train(whole, num_epochs=2), train(parts, num_epochs=2)
     assert [record.train_loss for record in found] == pytest.approx(
         [record.train_loss for record in expected], rel=1e-5
     )
     assert found[-1].train_accuracy == expected[-1].train_accuracy
     assert min(sizes) < 5
-    for one, other in zip(whole[1].network.parameters(), parts[1].network.parameters(), strict=True):
+    for one, other in zip(whole.state.network.parameters(), parts.state.network.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
@@ -340,50 +344,51 @@ def test_long_gradients_are_shortened(folder: Path, manifest: Manifest) -> None:
     """A gradient is shortened to the length, all parameters' taken together; a short one stays as it is."""
     free = make_training(folder, manifest, lr=0.0)
     train_epoch(free)
-    gradients = [weights.grad for weights in free[1].network.parameters()]
+    gradients = [weights.grad for weights in free.state.network.parameters()]
     length = torch.cat([grad.flatten() for grad in gradients if grad is not None]).norm().item()
     for max_grad_norm, expected in ((0.5 * length, 0.5 * length), (2 * length, length)):
         clipped = make_training(folder, manifest, lr=0.0, max_grad_norm=max_grad_norm)
         train_epoch(clipped)
-        found = [weights.grad for weights in clipped[1].network.parameters()]
+        found = [weights.grad for weights in clipped.state.network.parameters()]
         for one, other in zip(found, gradients, strict=True):
             assert one is not None
             assert other is not None
             torch.testing.assert_close(one, other * (expected / length), rtol=1e-4, atol=1e-8)
 
 
-def make_eventful(folder: Path, manifest: Manifest) -> Run:
+def make_eventful(folder: Path, manifest: Manifest) -> Toy:
     """Return a run with everything that changes from step to step: a plateau and an average too."""
-    training, state = make_training(folder, manifest, dropout=0.5, augment=AUGMENT, max_grad_norm=1.0)
-    arguments = Plateau(patience_epochs=0, min_delta=10.0, gamma=0.5, min_lr_fraction=0.0)
-    plateau = state.plateau = plateaus.Plateau(arguments, metric="loss")
+    run = make_training(folder, manifest, dropout=0.5, augment=AUGMENT, max_grad_norm=1.0)
+    arguments = PlateauParams(patience_epochs=0, min_delta=10.0, gamma=0.5, min_lr_fraction=0.0)
+    state = run.state
+    plateau = state.plateau = Plateau(arguments, metric="loss")
     state.lr_scheduler = optim.lr_scheduler.LambdaLR(state.optimizer, lambda step: plateau.factor)
     state.average = WeightAverage(state.network, decay=0.8)
-    return training, state
+    return run
 
 
 def test_average_is_validated_and_kept(folder: Path, manifest: Manifest) -> None:
     """Scores and the best weights are the average's, while training goes on with the network's own."""
     run, plain = make_eventful(folder, manifest), make_eventful(folder, manifest)
-    plain[1].average = None
+    plain.state.average = None
     train(run, num_epochs=1)
     train(plain, num_epochs=1)
     assert hash_network(run) == hash_network(plain)
-    state, average = run[1], run[1].average
+    state, average = run.state, run.state.average
     assert average is not None
     assert state.best is not None
-    with average.lent_to(state.network):
+    with average.swapped_into(state.network):
         assert validate(run) == state.history[0].val
         assert hash_weights(state.best.weights) == hash_network(run)
-    assert state.history[0].val != plain[1].history[0].val
+    assert state.history[0].val != plain.state.history[0].val
 
 
 def test_plateau_lowers_the_next_epochs_rate(folder: Path, manifest: Manifest) -> None:
     """After an epoch that is no improvement the next one trains at the lower rate from its first step on."""
-    training, state = make_eventful(folder, manifest)
+    run = make_eventful(folder, manifest)
     rates = list[float]()
     for _ in range(3):
-        run_epoch(training, state, save_point=lambda state: rates.append(state.lr))
+        run_epoch(*run, save_point=lambda state: rates.append(state.lr))
     of_epoch = [rates[start : start + 6] for start in (0, 6, 12)]  # 5 steps, and the end of the epoch
     assert of_epoch == [[0.05] * 6, [0.05] * 6, [0.025] * 6]
 
@@ -392,7 +397,7 @@ def test_plateau_lowers_the_next_epochs_rate(folder: Path, manifest: Manifest) -
 def test_all_that_changes_is_in_the_state(
     tmp_path: Path, folder: Path, manifest: Manifest, stop: int
 ) -> None:
-    """Plateau and average too: a run that goes on from any point ends in the bits of the unbroken one."""
+    """Plateau and average too: a run resumed at any point ends in the bits of the unbroken one."""
     saved = list[Path]()
 
     def save(state: TrainingState) -> None:
@@ -403,13 +408,13 @@ def test_all_that_changes_is_in_the_state(
     for _ in range(3):
         run_epoch(*unbroken, save_point=save)
     resumed = make_eventful(folder, manifest)
-    resumed[1].load_state_dict(read_state(saved[stop]))
+    resumed.state.load_state_dict(read_state(saved[stop]))
     train(resumed, num_epochs=3)
-    assert resumed[1].history == unbroken[1].history
+    assert resumed.state.history == unbroken.state.history
     assert hash_network(resumed) == hash_network(unbroken)
-    assert resumed[1].best is not None
-    assert unbroken[1].best is not None
-    assert hash_weights(resumed[1].best.weights) == hash_weights(unbroken[1].best.weights)
+    assert resumed.state.best is not None
+    assert unbroken.state.best is not None
+    assert hash_weights(resumed.state.best.weights) == hash_weights(unbroken.state.best.weights)
 
 
 MIX: Sequence[Transform] = (MixUp(name="MixUp", p=0.5), CutMix(name="CutMix"))
@@ -430,8 +435,9 @@ class Recorder(CrossEntropy):
 def test_mixed_batches_are_trained_on(folder: Path, manifest: Manifest) -> None:
     """Every step's loss gets shares of the classes, those of its epoch and step; validation gets labels."""
     criterion = Recorder()
-    training, state = make_training(folder, manifest, mix=MIX, criterion=criterion)
-    train((training, state), num_epochs=2)
+    run = make_training(folder, manifest, mix=MIX, criterion=criterion)
+    train(run, num_epochs=2)
+    training = run.training
     steps, validation = criterion.targets[:5], criterion.targets[5]
     assert validation.dtype == torch.int64
     for targets in steps:
@@ -439,9 +445,9 @@ def test_mixed_batches_are_trained_on(folder: Path, manifest: Manifest) -> None:
         assert targets.shape[1] == 3
         torch.testing.assert_close(targets.sum(dim=1), torch.ones(len(targets)))
     assert any(bool(((targets > 0) & (targets < 1)).any()) for targets in steps)
-    order = list(training.train_order)
-    training.train_order.set_epoch(0, start=0)
-    first = list(training.train_order)[:5]
+    order = list(training.sampler)
+    training.sampler.set_epoch(0, start=0)
+    first = list(training.sampler)[:5]
     assert order != first
     training.train_images.set_epoch(0)
     assert training.mixing is not None
@@ -454,5 +460,62 @@ def test_mixing_repeats(folder: Path, manifest: Manifest) -> None:
     runs = [make_training(folder, manifest, mix=mix) for mix in (MIX, MIX, ())]
     for run in runs:
         train(run, num_epochs=2)
-    first, second, plain = (hash_weights(state.network.state_dict()) for _, state in runs)
+    first, second, plain = (hash_weights(state.network.state_dict()) for _, state, _ in runs)
     assert first == second != plain
+
+
+def explain(
+    num_finished: int, *, best_epoch: int = 0, seconds: float = 100.0, **params: object
+) -> EndedBy | None:
+    """Return why a run of 10 epochs ends after some, if it does."""
+    scores = Scores(loss=1.0, accuracy=0.5, balanced_accuracy=0.5, macro_f1=0.5)
+    records = [
+        EpochRecord(epoch=epoch + 1, lr=0.1, train_loss=1.0, train_accuracy=0.5, val=scores)
+        for epoch in range(num_finished)
+    ]
+    clock = Clock(now=lambda: 0.0)
+    clock.load_state_dict({"seconds": seconds})
+    threshold = Threshold(probability=0.0, answered_fraction=1.0, accuracy=0.5)
+    calibration = Calibration(temperature=1.0, thresholds=(threshold,))
+    best = Snapshot(records[best_epoch - 1], calibration, weights={}) if best_epoch else None
+    network = nn.Linear(1, 1)
+    optimizer = optim.SGD(network.parameters())
+    state = TrainingState(
+        network,
+        optimizer,
+        optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0),
+        losses=torch.zeros(1),
+        num_correct=torch.zeros(()),
+        history=records,
+        best=best,
+        clock=clock,
+    )
+    section = {**read_section("training"), "num_epochs": 10, **params}
+    return explain_end(state, TrainingParams.model_validate(section))
+
+
+def test_all_epochs_are_trained() -> None:
+    """Without other reasons the number of epochs decides."""
+    assert [explain(number) for number in (0, 9, 10)] == [None, None, "num_epochs"]
+
+
+@pytest.mark.parametrize(
+    ("num_finished", "best_epoch", "ended_by"),
+    [(0, 0, None), (1, 1, None), (4, 2, None), (5, 2, "early_stopping"), (10, 2, "num_epochs")],
+)
+def test_epochs_without_a_new_best_end_training(
+    num_finished: int, best_epoch: int, ended_by: EndedBy | None
+) -> None:
+    """With a patience of 3, the third epoch in a row that is no new best is the last."""
+    assert explain(num_finished, best_epoch=best_epoch, early_stopping_epochs=3) == ended_by
+
+
+@pytest.mark.parametrize(
+    ("num_finished", "seconds", "ended_by"),
+    [(0, 999.0, None), (1, 49.0, None), (1, 51.0, "time_budget"), (4, 79.0, None), (4, 81.0, "time_budget")],
+)
+def test_epoch_that_would_take_too_long_is_not_begun(
+    num_finished: int, seconds: float, ended_by: EndedBy | None
+) -> None:
+    """With 100 seconds, an epoch begins only if it would end in time at the speed so far; one always does."""
+    assert explain(num_finished, seconds=seconds, max_minutes=100 / 60) == ended_by

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn, optim
 
-from stages.train.muon import Muon, orthogonalize
+from stages.train.optimizer import Muon, orthogonalize
 
 
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    """Return normal random numbers."""
+def make_random(*shape: int, seed: int = 0) -> Tensor:
+    """Return normally distributed random numbers."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -33,7 +33,7 @@ def make_muon(*weights: nn.Parameter, use_muon: bool = True, nesterov: bool = Tr
 @given(st.integers(1, 24), st.integers(1, 24), st.integers(0, 1000))
 def test_singular_values_become_about_1(rows: int, columns: int, seed: int) -> None:
     """Directions stay, and lengths that are not lost in the largest become about 1."""
-    matrix = draw(rows, columns, seed=seed)
+    matrix = make_random(rows, columns, seed=seed)
     u, s, vt = torch.linalg.svd(matrix, full_matrices=False)
     found = u.T @ orthogonalize(matrix, num_iterations=5) @ vt.T
     lengths = found.diagonal()
@@ -47,8 +47,8 @@ def test_iterations_are_those_of_torch() -> None:
     from torch.optim._muon import EPS, _zeropower_via_newtonschulz
 
     for shape in ((6, 20), (20, 6)):
-        expected = _zeropower_via_newtonschulz(draw(*shape), (3.4445, -4.7750, 2.0315), 5, EPS)
-        found = orthogonalize(draw(*shape), num_iterations=5)
+        expected = _zeropower_via_newtonschulz(make_random(*shape), (3.4445, -4.7750, 2.0315), 5, EPS)
+        found = orthogonalize(make_random(*shape), num_iterations=5)
         torch.testing.assert_close(found, expected.float(), atol=0.05, rtol=0)
 
 
@@ -60,7 +60,7 @@ def test_no_gradient_is_no_update() -> None:
 @pytest.mark.parametrize("nesterov", [True, False])
 def test_matrices_move_as_with_torch(nesterov: bool) -> None:
     """Momentum, scale and decay are those of torch's Muon with the scale of AdamW."""
-    weights, reference = nn.Parameter(draw(6, 10)), nn.Parameter(draw(6, 10))
+    weights, reference = nn.Parameter(make_random(6, 10)), nn.Parameter(make_random(6, 10))
     optimizer = make_muon(weights, nesterov=nesterov)
     expected = optim.Muon(
         [reference],
@@ -71,21 +71,21 @@ def test_matrices_move_as_with_torch(nesterov: bool) -> None:
         adjust_lr_fn="match_rms_adamw",
     )
     for step in range(4):
-        weights.grad, reference.grad = draw(6, 10, seed=step), draw(6, 10, seed=step)
+        weights.grad, reference.grad = make_random(6, 10, seed=step), make_random(6, 10, seed=step)
         optimizer.step()
         expected.step()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(weights, reference, atol=2e-3, rtol=0)
-    assert (weights - draw(6, 10)).abs().max() > 0.02
+    assert (weights - make_random(6, 10)).abs().max() > 0.02
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_convolution_is_a_matrix(memory_format: torch.memory_format) -> None:
     """A kernel moves as its matrix (out_channels, everything else) does, however it lies in memory."""
-    kernel = nn.Parameter(draw(4, 3, 3, 3).to(memory_format=memory_format))
-    matrix = nn.Parameter(draw(4, 3, 3, 3).flatten(1))
+    kernel = nn.Parameter(make_random(4, 3, 3, 3).to(memory_format=memory_format))
+    matrix = nn.Parameter(make_random(4, 3, 3, 3).flatten(1))
     optimizers = make_muon(kernel), make_muon(matrix)
     for step in range(3):
-        gradient = draw(4, 3, 3, 3, seed=step)
+        gradient = make_random(4, 3, 3, 3, seed=step)
         kernel.grad, matrix.grad = gradient.to(memory_format=memory_format), gradient.flatten(1)
         for optimizer in optimizers:
             optimizer.step()
@@ -94,7 +94,7 @@ def test_convolution_is_a_matrix(memory_format: torch.memory_format) -> None:
 
 def test_state_is_loaded_and_goes_on() -> None:
     """A copy made from the saved state takes the same next step, in both kinds of groups."""
-    weights = [nn.Parameter(draw(3, 4)), nn.Parameter(draw(5))]
+    weights = [nn.Parameter(make_random(3, 4)), nn.Parameter(make_random(5))]
 
     def build(parameters: list[nn.Parameter]) -> Muon:
         return Muon(
@@ -109,7 +109,7 @@ def test_state_is_loaded_and_goes_on() -> None:
 
     def step(optimizer: Muon, parameters: list[nn.Parameter], seed: int) -> None:
         for parameter in parameters:
-            parameter.grad = draw(*parameter.shape, seed=seed)
+            parameter.grad = make_random(*parameter.shape, seed=seed)
         optimizer.step()
 
     optimizer = build(weights)

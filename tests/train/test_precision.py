@@ -1,91 +1,143 @@
-"""The precision of `training.precision: auto`."""
+"""The precision of training steps, and compiled ones."""
 
-import json
+import sys
+from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from schemas.shared.image import ImageForm
 from schemas.train.training import PrecisionChoice
-from schemas.vision.runtime import Precision
-from stages.train import precision as module
-from stages.train.precision import choose_precision, measure_speedup
+from stages.shared.errors import InputError
+from stages.train.loop import run_epoch
+from stages.train.precision import choose_precision, compile_steps
 from stages.vision.checkpoint import hash_weights
+from tests.train.toy import make_training, never_save
+from tests.vision.prepared import write_prepared
+from tests.vision.torch_state import keep_torch_settings
 
-FORM = ImageForm(color="grayscale", height_px=6, width_px=6, resize="squish")
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with keep_torch_settings():
+        torch.set_num_threads(1)
+        yield
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, *, avx512: bool = False, cuda: bool = False) -> None:
+    """Have torch say which hardware multiplies bfloat16 by instructions of its own."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+
+    def is_bf16_supported(including_emulation: bool = True) -> bool:
+        return including_emulation or cuda
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_bf16_supported)
+
+
+@pytest.mark.parametrize("wanted", ["float32", "bfloat16"])
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_named_precision_is_taken(
+    monkeypatch: pytest.MonkeyPatch, wanted: PrecisionChoice, has_bfloat16: bool
+) -> None:
+    """Whatever the hardware has."""
+    pretend(monkeypatch, avx512=has_bfloat16)
+    assert choose_precision(wanted, CPU) == wanted
+
+
+@pytest.mark.parametrize(
+    ("device", "hardware", "expected"),
+    [
+        ("cpu", {"avx512": True}, "bfloat16"),
+        ("cpu", {"avx512": False, "cuda": True}, "float32"),
+        ("cuda", {"cuda": True}, "bfloat16"),
+        ("cuda", {"cuda": False, "avx512": True}, "float32"),
+        ("mps", {"cuda": True, "avx512": True}, "float32"),
+    ],
+)
+def test_auto_is_bfloat16_where_the_device_has_it(
+    monkeypatch: pytest.MonkeyPatch, device: str, hardware: dict[str, bool], expected: str
+) -> None:
+    """Never where torch would emulate it, as on a CPU with AVX2 alone: that is ten times slower than float32."""
+    pretend(monkeypatch, **hardware)
+    assert choose_precision("auto", torch.device(device)) == expected
+
+
+def test_float16_trains_on_cuda_only() -> None:
+    """Elsewhere it is refused in one line."""
+    assert choose_precision("float16", torch.device("cuda")) == "float16"
+    with pytest.raises(InputError, match=r"^params\.yaml: training\.precision: found float16, .*not on cpu"):
+        choose_precision("float16", CPU)
 
 
 def make_network() -> nn.Sequential:
     """Return a network with statistics that a forward pass changes."""
-    return nn.Sequential(
-        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.Flatten(), nn.Linear(32, 3)
-    )
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(32, 3))
 
 
-def choose(
-    memory: Path, *, wanted: PrecisionChoice = "auto", threads: int = 1, machine: str = "a"
-) -> Precision:
-    """Return what is chosen for a small network."""
-    return choose_precision(
-        wanted,
-        make_network(),
-        image=FORM,
-        device=CPU,
-        threads=threads,
-        machine={"processor": machine},
-        memory=memory,
-    )
+@pytest.mark.timeout(180)
+def test_compiled_training_repeats_and_resumes_in_the_same_bits(tmp_path: Path) -> None:
+    """A compiled run resumed in the middle of an epoch ends in the bits of one that never stopped.
+
+    Both come close to a run that is not compiled, and the weights keep their names.
+    """
+    manifest = write_prepared(tmp_path)
+
+    def run(*, is_compiled: bool, stop_at: int | None = None) -> dict[str, torch.Tensor]:
+        toy = make_training(tmp_path, manifest, dropout=0.5, is_compiled=is_compiled)
+        if stop_at is not None:
+            saved: dict[str, Any] = {}
+
+            def save(state: Any) -> None:
+                if state.step == stop_at and not saved:
+                    saved.update({"state": deepcopy(state.state_dict())})
+
+            run_epoch(*toy, save_point=save)
+            torch._dynamo.reset()
+            toy = make_training(tmp_path, manifest, dropout=0.5, is_compiled=is_compiled)
+            toy.state.load_state_dict(saved["state"])
+        while toy.state.epoch < 2:
+            run_epoch(*toy, save_point=never_save)
+        return toy.state.network.state_dict()
+
+    eager = run(is_compiled=False)
+    compiled = run(is_compiled=True)
+    resumed = run(is_compiled=True, stop_at=4)
+    assert compiled.keys() == eager.keys()
+    assert hash_weights(resumed) == hash_weights(compiled)
+    for name, weight in eager.items():
+        torch.testing.assert_close(compiled[name], weight, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("wanted", ["float32", "bfloat16", "float16"])
-def test_named_precision_is_taken(tmp_path: Path, wanted: PrecisionChoice) -> None:
-    """Without auto nothing is measured or remembered."""
-    assert choose(tmp_path / "memory.json", wanted=wanted) == wanted
-    assert not (tmp_path / "memory.json").exists()
+def test_weights_are_the_networks_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled pass computes with the network's weights, whose names stay."""
+    monkeypatch.setattr(torch, "compile", lambda network, **_: network.forward)
+    network = make_network().eval()
+    names = list(network.state_dict())
+    forward = compile_steps(network)
+    images = torch.ones(2, 1, 6, 6)
+    assert torch.equal(forward(images), network(images))
+    assert list(network.state_dict()) == names
 
 
-@pytest.mark.parametrize(
-    ("speedup", "expected"), [(0.0, "float32"), (1.1, "float32"), (1.3, "bfloat16"), (3.0, "bfloat16")]
-)
-def test_bfloat16_must_be_worth_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speedup: float, expected: str
-) -> None:
-    """It is chosen where it is a good deal faster."""
-    monkeypatch.setattr(module, "measure_speedup", lambda *_, **__: speedup)
-    assert choose(tmp_path / "memory.json") == expected
+@pytest.mark.timeout(180)
+def test_without_a_compiler_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where torch finds no C++ compiler, or cannot compile the network, its message comes in one line."""
+    import torch._inductor.config
 
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (str(tmp_path / "no-compiler"),))
+    monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
+    from torch._inductor import cpp_builder
 
-def test_choice_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second run does what the first did; other threads or another machine are measured anew."""
-    memory = tmp_path / "deep" / "memory.json"
-    measured = iter([3.0, 1.0, 1.0, 1.0])
-    monkeypatch.setattr(module, "measure_speedup", lambda *_, **__: next(measured))
-    assert choose(memory) == "bfloat16"
-    assert choose(memory) == "bfloat16"
-    assert choose(memory, threads=2) == "float32"
-    assert choose(memory, machine="b") == "float32"
-    assert choose(memory) == "bfloat16"
-    assert len(json.loads(memory.read_text())["answers"]) == 3
-
-
-def test_measuring_changes_nothing() -> None:
-    """Weights, statistics and random numbers are afterwards what they were; the figure is a ratio."""
-    network = make_network()
-    weights, random = hash_weights(network.state_dict()), torch.get_rng_state()
-    assert 0.01 < measure_speedup(network, image=FORM, device=CPU, threads=1) < 100
-    assert hash_weights(network.state_dict()) == weights
-    assert torch.equal(torch.get_rng_state(), random)
-    assert all(parameter.grad is None for parameter in network.parameters())
-
-
-def test_network_that_fails_in_bfloat16_stays_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a layer has no 16-bit form there is no error but the ratio 0."""
-
-    class Float32Only(nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            raise RuntimeError("not implemented for 'BFloat16'")
-
-    assert measure_speedup(Float32Only(), image=FORM, device=CPU, threads=1) == 0.0
+    cpp_builder.get_cpp_compiler.cache_clear()
+    with pytest.raises(
+        InputError, match=r"^params\.yaml: training\.compile: found true, but .*training\.compile: false$"
+    ) as caught:
+        compile_steps(make_network())(torch.ones(2, 1, 6, 6))
+    assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""A run that goes on from a saved state ends in the bits of one that never stopped."""
+"""A run resumed from a saved state ends in the bits of one that never stopped."""
 
 import json
 import os
@@ -65,8 +65,13 @@ def section(**changes: Any) -> Any:
     from schemas.train.training import Training
 
     return Training.model_validate(
-        {**read_section("training"), "save_every_steps": "none", "save_every_seconds": 3600.0, **changes}
+        {**read_section("training"), "save_every_steps": None, "save_every_seconds": 3600.0, **changes}
     )
+
+
+def list_folders(dvc: Path) -> list[Path]:
+    """Return the folders of saved states."""
+    return sorted(path for path in (dvc / "tmp/darkroom/resume").iterdir() if path.is_dir())
 
 
 class Toy:
@@ -77,11 +82,12 @@ class Toy:
             RandomCrop(name="RandomCrop", padding=2),
             RandomHorizontalFlip(name="RandomHorizontalFlip", p=0.5),
         )
-        self.training, self.state = make_training(folder, manifest, dropout=0.5, augment=augment, **arguments)
+        self.run_parts = make_training(folder, manifest, dropout=0.5, augment=augment, **arguments)
+        self.state = self.run_parts.state
         self.num_points = 0
 
     def run(self, saved: SavedState | None, *, stop_at: int | None = None) -> str:
-        """Go on to the end, or to a save point; return a hash of all that is published."""
+        """Train to the end, or to a save point; return a hash of all that is published."""
 
         def save_point(state: TrainingState) -> None:
             self.num_points += 1
@@ -93,7 +99,7 @@ class Toy:
                 raise Stopped
 
         while self.state.epoch < NUM_EPOCHS:
-            run_epoch(self.training, self.state, save_point=save_point)
+            run_epoch(*self.run_parts, save_point=save_point)
         best = self.state.best
         assert best is not None
         history = [record.model_dump() for record in self.state.history]
@@ -109,13 +115,13 @@ def test_a_run_resumed_at_any_step_ends_in_the_same_bits(
 ) -> None:
     """Weights, best weights and history are those of the unbroken run, wherever it was stopped."""
     expected = Toy(folder, manifest).run(None)
-    with open_saved_state({"a": 1}, section()) as saved:
+    with open_saved_state("a", section()) as saved:
         assert not saved.restore(Toy(folder, manifest).state)
         with pytest.raises(Stopped):
             Toy(folder, manifest).run(saved, stop_at=stop_at)
     torch.manual_seed(5)
     other = Toy(folder, manifest)
-    with open_saved_state({"a": 1}, section()) as saved:
+    with open_saved_state("a", section()) as saved:
         assert saved.restore(other.state)
         assert other.run(saved) == expected
     assert other.num_points == NUM_STOPS - stop_at
@@ -124,22 +130,22 @@ def test_a_run_resumed_at_any_step_ends_in_the_same_bits(
 @pytest.mark.usefixtures("dvc")
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
 def test_workers_and_resuming_together_change_nothing(folder: Path, manifest: Manifest) -> None:
-    """A run begun without workers and gone on with some ends in the same bits."""
+    """A run begun without workers and resumed with some ends in the same bits."""
     expected = Toy(folder, manifest).run(None)
     for num_workers, prefetch_factor in ((1, 2), (2, 4), (4, 2)):
         loader = {"num_workers": num_workers, "prefetch_factor": prefetch_factor}
-        with open_saved_state({"a": num_workers}, section()) as saved, pytest.raises(Stopped):
+        with open_saved_state(f"workers-{num_workers}", section()) as saved, pytest.raises(Stopped):
             Toy(folder, manifest).run(saved, stop_at=3)
-        with open_saved_state({"a": num_workers}, section()) as saved:
+        with open_saved_state(f"workers-{num_workers}", section()) as saved:
             other = Toy(folder, manifest, **loader)
             assert saved.restore(other.state)
             assert other.run(saved) == expected
 
 
 def test_two_newest_states_are_kept(dvc: Path, folder: Path, manifest: Manifest) -> None:
-    """Saving after every step leaves the last two, and a damaged one is passed over for the one before."""
+    """Saving after every step leaves the last two, and a damaged one is skipped for the one before."""
     toy = Toy(folder, manifest)
-    with open_saved_state({}, section(save_every_steps=1)) as saved:
+    with open_saved_state("a", section(save_every_steps=1)) as saved:
         expected = toy.run(saved)
         older, newer = sorted(dvc.rglob("state-*.safetensors"))
         newer.write_bytes(newer.read_bytes()[:-1])
@@ -156,9 +162,8 @@ def test_saving_by_the_clock(
     """A state is saved once the seconds are over, and not before."""
     now = 0.0
     monkeypatch.setattr("stages.train.resume.time.monotonic", lambda: now)
-    monkeypatch.setattr("stages.train.lock.time.monotonic", lambda: now)
     toy = Toy(folder, manifest)
-    with open_saved_state({}, section(save_every_seconds=10.0)) as saved:
+    with open_saved_state("a", section(save_every_seconds=10.0)) as saved:
         now = 9.9
         saved.save_point(toy.state)
         assert not list(dvc.rglob("state-*"))
@@ -181,10 +186,9 @@ def test_saving_takes_a_bounded_share_of_the_time(
         now += 100.0 if len(begun) == 2 else 1.0
 
     monkeypatch.setattr("stages.train.resume.time.monotonic", lambda: now)
-    monkeypatch.setattr("stages.train.lock.time.monotonic", lambda: now)
     monkeypatch.setattr(resume, "write_state", write)
     toy = Toy(folder, manifest)
-    with open_saved_state({}, section(save_every_seconds=10.0)) as saved:
+    with open_saved_state("a", section(save_every_seconds=10.0)) as saved:
         while now < 300:
             now += 1.0
             saved.save_point(toy.state)
@@ -192,9 +196,9 @@ def test_saving_takes_a_bounded_share_of_the_time(
 
 
 @pytest.mark.usefixtures("dvc")
-def test_the_place_is_said_as_a_person_would(folder: Path, manifest: Manifest) -> None:
+def test_the_place_is_described_in_words(folder: Path, manifest: Manifest) -> None:
     """Between two epochs the one that ended is named, else the step of the one that is at work."""
-    _, state = make_training(folder, manifest)
+    state = make_training(folder, manifest).state
     state.epoch, state.step = 2, 3
     assert state.describe_place() == "in epoch 3, after step 3 of 5"
     state.start_next_epoch()
@@ -203,12 +207,12 @@ def test_the_place_is_said_as_a_person_would(folder: Path, manifest: Manifest) -
 
 @pytest.mark.usefixtures("dvc")
 def test_a_broken_state_is_not_saved(folder: Path, manifest: Manifest) -> None:
-    """Nobody could go on from it: the run ends there, naming the first step whose loss was no number."""
-    _, state = make_training(folder, manifest)
+    """No run could resume from it: the run ends there, naming the first step whose loss was not finite."""
+    state = make_training(folder, manifest).state
     state.losses[2] = float("inf")
     state.losses[3] = float("nan")
     with (
-        open_saved_state({}, section()) as saved,
+        open_saved_state("a", section()) as saved,
         pytest.raises(InputError, match="became inf in epoch 1, step 3 of 5"),
     ):
         saved.save(state)
@@ -218,10 +222,10 @@ def test_a_broken_state_is_not_saved(folder: Path, manifest: Manifest) -> None:
 def test_another_key_starts_fresh(folder: Path, manifest: Manifest) -> None:
     """A state is found by all that the result depends on, and by nothing less."""
     toy = Toy(folder, manifest)
-    with open_saved_state({"params": {"lr": 0.1}}, section()) as saved:
+    with open_saved_state("a", section()) as saved:
         saved.save(toy.state)
         assert saved.restore(Toy(folder, manifest).state)
-    with open_saved_state({"params": {"lr": 0.2}}, section()) as saved:
+    with open_saved_state("b", section()) as saved:
         assert not saved.restore(toy.state)
 
 
@@ -238,7 +242,7 @@ def test_a_full_disk_does_not_end_a_good_run(
         raise OSError(28, "No space left on device")
 
     toy = Toy(folder, manifest)
-    with open_saved_state({}, section()) as saved:
+    with open_saved_state("a", section()) as saved:
         monkeypatch.setattr(resume, "write_state", fail)
         saved.save(toy.state)
     assert "cannot save its state: No space left on device" in capsys.readouterr().out
@@ -248,18 +252,18 @@ def test_a_full_disk_does_not_end_a_good_run(
 HOLDER = """
 import sys, time
 from pathlib import Path
-from stages.train.lock import hold
-with hold(Path(sys.argv[1])):
-    print("holds", flush=True)
+from stages.train.resume import lock_folder
+with lock_folder(Path(sys.argv[1])):
+    print("locked", flush=True)
     time.sleep(60)
 """
 
 
 def test_a_second_run_says_who_has_the_state(dvc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While another process trains the same, a run is refused; when that dies, it may."""
-    monkeypatch.setattr(resume, "_PATIENCE_SECONDS", 0.2)
-    with open_saved_state({}, section()):
-        [folder] = (dvc / "tmp/darkroom/resume").iterdir()
+    monkeypatch.setattr(resume, "_LOCK_SECONDS", 0.2)
+    with open_saved_state("a", section()):
+        [folder] = list_folders(dvc)
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(folder)],
         stdout=subprocess.PIPE,
@@ -267,15 +271,15 @@ def test_a_second_run_says_who_has_the_state(dvc: Path, monkeypatch: pytest.Monk
     )
     assert holder.stdout is not None
     holder.stdout.readline()
-    who = rf"process {holder.pid} on .*, begun 2\d+-\d+-\d+ \d+:\d+ in {Path.cwd()}, trains just this"
+    who = rf"process {holder.pid} on .*, started 2\d+-\d+-\d+ \d+:\d+ in {Path.cwd()}, trains just this"
     with (
         pytest.raises(InputError, match=who),
-        open_saved_state({}, section()),
+        open_saved_state("a", section()),
     ):
         pass
     holder.kill()
     holder.communicate()
-    with open_saved_state({}, section()):
+    with open_saved_state("a", section()):
         pass
 
 
@@ -285,16 +289,16 @@ def test_a_state_stays_until_dvc_has_the_result(dvc: Path, folder: Path, manifes
     outputs.mkdir()
     (outputs / "best").write_bytes(b"weights")
     toy = Toy(folder, manifest)
-    with open_saved_state({}, section()) as saved:
+    with open_saved_state("a", section()) as saved:
         saved.save(toy.state)
         saved.note_result([outputs])
-    with open_saved_state({}, section()) as saved:
+    with open_saved_state("a", section()) as saved:
         assert saved.restore(toy.state)
     md5 = hash_for_dvc(outputs / "best")
     cached = dvc / "cache/files/md5" / md5[:2] / md5[2:]
     cached.parent.mkdir(parents=True)
     cached.touch()
-    with open_saved_state({}, section()) as saved:
+    with open_saved_state("a", section()) as saved:
         assert not saved.restore(toy.state)
     assert not list((dvc / "tmp/darkroom/resume").iterdir())
 
@@ -305,13 +309,13 @@ def test_a_state_stays_until_dvc_has_the_result(dvc: Path, folder: Path, manifes
 def test_a_damaged_note_of_the_result_loses_no_state(
     dvc: Path, folder: Path, manifest: Manifest, note: bytes
 ) -> None:
-    """What does not say that DVC has the result is no reason to remove what a run can go on from."""
+    """What does not say that DVC has the result is no reason to remove what a run can resume from."""
     toy = Toy(folder, manifest)
-    with open_saved_state({}, section()) as saved:
+    with open_saved_state("a", section()) as saved:
         saved.save(toy.state)
     [state] = dvc.rglob("state-*")
     state.with_name("result.json").write_bytes(note)
-    with open_saved_state({}, section()) as saved:
+    with open_saved_state("a", section()) as saved:
         assert saved.restore(toy.state)
 
 
@@ -321,20 +325,20 @@ def test_old_and_large_states_are_removed(dvc: Path, folder: Path, manifest: Man
     parent = dvc / "tmp/darkroom/resume"
     folders: list[Path] = []
     for number in range(4):
-        with open_saved_state({"run": number}, section()) as saved:
+        with open_saved_state(f"run-{number}", section()) as saved:
             saved.save(toy.state)
-        [folder] = set(parent.iterdir()) - set(folders)
+        [folder] = set(list_folders(dvc)) - set(folders)
         folders.append(folder)
         age = time.time() - 1000 * (4 - number)
         for path in folder.glob("state-*"):
             os.utime(path, (age, age))
-    num_bytes = sum(path.stat().st_size for path in folders[0].iterdir())
+    num_bytes = sum(path.stat().st_size for path in folders[0].glob("state-*"))
     prune(parent, dvc_folder=dvc, keep=folders[0], max_age_seconds=3500.0)
-    assert sorted(parent.iterdir()) == sorted(folders)
+    assert list_folders(dvc) == sorted(folders)
     prune(parent, dvc_folder=dvc, keep=folders[3], max_age_seconds=3500.0)
-    assert sorted(parent.iterdir()) == sorted(folders[1:])
+    assert list_folders(dvc) == sorted(folders[1:])
     prune(parent, dvc_folder=dvc, keep=folders[3], max_bytes=int(1.5 * num_bytes))
-    assert sorted(parent.iterdir()) == sorted(folders[2:])
+    assert list_folders(dvc) == sorted(folders[2:])
 
 
 def test_states_come_back_as_they_were(tmp_path: Path) -> None:
@@ -356,7 +360,7 @@ def test_states_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_every_flipped_byte_and_every_cut_of_a_state_is_found(tmp_path: Path) -> None:
-    """No damaged state is ever gone on from."""
+    """No run ever resumes from a damaged state."""
     path = tmp_path / "state"
     write_state(path, {"weights": torch.arange(20.0), "step": 3})
     data = path.read_bytes()

@@ -83,4 +83,4 @@ def test_a_stopped_run_of_all_features_ends_in_the_same_bytes(
         run(monkeypatch, stop_at=_STOP_AT)
     capsys.readouterr()
     assert run(monkeypatch) == expected
-    assert "train: goes on in epoch 2, after step 3 of 5" in capsys.readouterr().out
+    assert "train: resumes in epoch 2, after step 3 of 5" in capsys.readouterr().out

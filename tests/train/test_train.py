@@ -14,15 +14,14 @@ from schemas.train.loss import Loss
 from schemas.train.lr_scheduler import LrScheduler
 from schemas.train.optimizer import Optimizer
 from schemas.train.train_metrics import TrainMetrics
-from schemas.vision.history import History, Scores
+from schemas.vision.history import History
 from schemas.vision.network import Network
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.shared.errors import InputError
 from stages.shared.files import read_sealed_json, sha256_of, write_sealed_json
 from stages.shared.paths import METRICS, MODEL, PREPARED
 from stages.train.__main__ import main
-from stages.train.best import is_better
-from stages.train.stage import describe_checkpoints
+from stages.train.outputs import snapshot_epochs
 from stages.vision.checkpoint import read_checkpoint, restore_network
 from stages.vision.dataset import PreparedImages
 from stages.vision.transforms import build_transforms
@@ -116,11 +115,12 @@ def test_checkpoints_are_of_the_best_and_the_last_epoch(
     train(tmp_path, training__num_epochs=6, training__best_metric=metric, optimizer__lr=0.05)
     history = read_sealed_json(MODEL / "history.json", History, made_by="")
     assert [record.epoch for record in history.epochs] == [1, 2, 3, 4, 5, 6]
-    best: Scores | None = None
+    best: tuple[float, float] | None = None
     best_epoch = 0
     for record in history.epochs:
-        if is_better(record.val, best, metric=metric):
-            best, best_epoch = record.val, record.epoch
+        value = -record.val.loss if metric == "loss" else getattr(record.val, metric)
+        if best is None or (value, -record.val.loss) > best:
+            best, best_epoch = (value, -record.val.loss), record.epoch
     assert (history.best_metric, history.best_epoch) == (metric, best_epoch)
     for name, epoch in (("best", best_epoch), ("last", 6)):
         checkpoint, _ = read_checkpoint(MODEL / f"{name}.safetensors")
@@ -298,9 +298,9 @@ def test_inputs_that_change_meanwhile_are_refused(
             (PREPARED / "labels.npy").write_bytes((PREPARED / "labels.npy").read_bytes())
         else:
             write_params(tmp_path, optimizer__lr=0.5)
-        return describe_checkpoints(*arguments)
+        return snapshot_epochs(*arguments)
 
-    monkeypatch.setattr("stages.train.stage.describe_checkpoints", edit)
+    monkeypatch.setattr("stages.train.stage.snapshot_epochs", edit)
     named = (
         r"data/prepared/labels\.npy: changed" if edited == "data" else r"optimizer\.lr: was .*, became 0\.5"
     )

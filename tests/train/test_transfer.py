@@ -10,16 +10,14 @@ from schemas.shared.manifest import Manifest
 from schemas.train.transfer import Transfer
 from schemas.vision.history import EpochRecord
 from schemas.vision.runtime import Precision
-from stages.train.loop import Training, run_epoch
+from stages.train.loop import run_epoch
 from stages.train.state import TrainingState
 from stages.train.transfer import Phases, build_parameter_groups, is_frozen
-from tests.train.toy import make_training, never_save
+from tests.train.toy import Toy, make_training, never_save
 from tests.vision.prepared import write_prepared
 
-NumEpochs = Literal["never"] | int
 
-
-def choose(freeze: Literal["none", "backbone"] = "backbone", *, after: NumEpochs = "never") -> Transfer:
+def choose(freeze: Literal["backbone"] | None = "backbone", *, after: int | None = None) -> Transfer:
     """Return the section's values."""
     return Transfer(freeze=freeze, unfreeze_after_epochs=after, backbone_lr_factor=0.1, head_lr_factor=2.0)
 
@@ -28,6 +26,12 @@ def choose(freeze: Literal["none", "backbone"] = "backbone", *, after: NumEpochs
 def manifest(tmp_path: Path) -> Manifest:
     """Return a prepared data set."""
     return write_prepared(tmp_path / "prepared")
+
+
+def make_phases(run: Toy, transfer: Transfer, *, folder: Path | None) -> Phases:
+    """Return the phases of a run, with features computed once in a folder, or never."""
+    training, state, whole = run
+    return Phases(training, state.network, whole, transfer, feature_folder=folder)
 
 
 def run(
@@ -40,13 +44,13 @@ def run(
     precision: Precision = "float32",
 ) -> tuple[list[EpochRecord], TrainingState]:
     """Train with features computed once, or with the whole network in every step."""
-    training, state = make_training(
+    run = make_training(
         tmp_path / "prepared", manifest, num_epochs=num_epochs, dropout=0.3, precision=precision
     )
-    phases = Phases(training, state.network, transfer, folder=tmp_path if caches else None)
+    phases = make_phases(run, transfer, folder=tmp_path if caches else None)
     for epoch in range(num_epochs):
-        run_epoch(phases.at(epoch), state, save_point=never_save)
-    return state.history, state
+        run_epoch(run.training, run.state, phases.at(epoch), save_point=never_save)
+    return run.state.history, run.state
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -65,7 +69,7 @@ def test_features_computed_once_train_the_same(
 
 def test_the_head_learns_and_the_backbone_stays(tmp_path: Path, manifest: Manifest) -> None:
     """Training on features changes the network's own head, and nothing else."""
-    _, before = make_training(tmp_path / "prepared", manifest, dropout=0.3)
+    before = make_training(tmp_path / "prepared", manifest, dropout=0.3).state
     _, state = run(tmp_path, manifest, choose(), caches=True)
     for name, tensor in state.network.state_dict().items():
         assert torch.equal(tensor, before.network.state_dict()[name]) != name.startswith("head."), name
@@ -73,46 +77,47 @@ def test_the_head_learns_and_the_backbone_stays(tmp_path: Path, manifest: Manife
 
 def test_features_leave_no_file(tmp_path: Path, manifest: Manifest) -> None:
     """Where the features were kept, nothing is seen, during training and after."""
-    training, state = make_training(tmp_path / "prepared", manifest)
-    phase = Phases(training, state.network, choose(), folder=tmp_path).at(0)
-    assert phase.network is not state.network
+    run = make_training(tmp_path / "prepared", manifest)
+    phase = make_phases(run, choose(), folder=tmp_path).at(0)
+    assert phase.module is not run.state.network
     assert [path.name for path in tmp_path.iterdir()] == ["prepared"]
 
 
 @pytest.mark.parametrize("caches", [True, False])
 def test_a_backbone_thaws_after_its_epochs(tmp_path: Path, manifest: Manifest, caches: bool) -> None:
     """From the named epoch on, every weight is trained."""
-    training, state = make_training(tmp_path / "prepared", manifest)
-    phases = Phases(training, state.network, choose(after=1), folder=tmp_path if caches else None)
+    run = make_training(tmp_path / "prepared", manifest)
+    training, state, whole = run
+    phases = make_phases(run, choose(after=1), folder=tmp_path if caches else None)
     first = state.network.state_dict()["features.0.0.weight"].clone()
-    run_epoch(phases.at(0), state, save_point=never_save)
+    run_epoch(training, state, phases.at(0), save_point=never_save)
     assert torch.equal(state.network.state_dict()["features.0.0.weight"], first)
-    assert phases.at(1) is training
-    run_epoch(phases.at(1), state, save_point=never_save)
+    assert phases.at(1) is whole
+    run_epoch(training, state, phases.at(1), save_point=never_save)
     assert not torch.equal(state.network.state_dict()["features.0.0.weight"], first)
 
 
-def test_a_run_that_goes_on_finds_its_phase(tmp_path: Path, manifest: Manifest) -> None:
+def test_a_resumed_run_finds_its_phase(tmp_path: Path, manifest: Manifest) -> None:
     """What an epoch trains does not depend on the epochs before it, so a resumed run needs no state of it."""
 
-    def train(training: Training, state: TrainingState, phases: Phases, epochs: range) -> list[EpochRecord]:
+    def train(run: Toy, epochs: range) -> list[EpochRecord]:
+        phases = make_phases(run, choose(), folder=tmp_path)
         for epoch in epochs:
-            run_epoch(phases.at(epoch), state, save_point=never_save)
-        return [state.history[epoch] for epoch in epochs]
+            run_epoch(run.training, run.state, phases.at(epoch), save_point=never_save)
+        return [run.state.history[epoch] for epoch in epochs]
 
-    training, state = make_training(tmp_path / "prepared", manifest)
-    unbroken = train(training, state, Phases(training, state.network, choose(), folder=tmp_path), range(3))
-    training, state = make_training(tmp_path / "prepared", manifest)
-    train(training, state, Phases(training, state.network, choose(), folder=tmp_path), range(1))
-    rest = train(training, state, Phases(training, state.network, choose(), folder=tmp_path), range(1, 3))
+    unbroken = train(make_training(tmp_path / "prepared", manifest), range(3))
+    run = make_training(tmp_path / "prepared", manifest)
+    train(run, range(1))
+    rest = train(run, range(1, 3))
     assert rest == unbroken[1:]
 
 
 @pytest.mark.parametrize(
     ("transfer", "expected"),
     [
-        (choose("none"), [False, False, False]),
-        (choose("none", after=1), [False, False, False]),
+        (choose(None), [False, False, False]),
+        (choose(None, after=1), [False, False, False]),
         (choose("backbone"), [True, True, True]),
         (choose("backbone", after=2), [True, True, False]),
     ],
@@ -124,7 +129,7 @@ def test_frozen_epochs_are_those_of_the_parameters(transfer: Transfer, expected:
 
 def test_head_and_backbone_have_rates_of_their_own(tmp_path: Path, manifest: Manifest) -> None:
     """Every parameter is in one group, the head's first, at the rate times its factor."""
-    _, state = make_training(tmp_path / "prepared", manifest)
+    state = make_training(tmp_path / "prepared", manifest).state
     head, backbone = build_parameter_groups(state.network, choose(), lr=0.5)
     assert (head["lr"], backbone["lr"]) == (1.0, 0.05)
     assert {id(parameter) for parameter in head["params"]} == {

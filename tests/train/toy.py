@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn, optim
@@ -10,10 +11,11 @@ from schemas.shared.manifest import Manifest
 from schemas.vision.network import Network
 from schemas.vision.runtime import Numerics, Precision
 from schemas.vision.transforms import Normalize, ToTensor, Transform
-from stages.train.loop import Training
-from stages.train.losses.cross_entropy import CrossEntropy
-from stages.train.order import EpochOrder
+from stages.train.loop import Phase, Training
+from stages.train.loss import CrossEntropy
+from stages.train.precision import compile_steps
 from stages.train.progress import TrainingProgress
+from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, begin_state
 from stages.vision.dataset import PreparedImages, build_loader
 from stages.vision.networks import build_network
@@ -23,8 +25,16 @@ from tests.vision.completeness import read_section
 CPU = torch.device("cpu")
 
 
+class Toy(NamedTuple):
+    """A run of which every epoch trains the whole network."""
+
+    training: Training
+    state: TrainingState
+    phase: Phase
+
+
 def never_save(state: TrainingState) -> None:
-    """Let training go on."""
+    """Let training continue."""
 
 
 def make_training(
@@ -45,7 +55,7 @@ def make_training(
     max_grad_norm: float | None = None,
     accumulation_steps: int = 1,
     is_compiled: bool = False,
-) -> tuple[Training, TrainingState]:
+) -> Toy:
     """Return a training run of a tiny network with SGD and momentum, its learning rate falling by steps."""
     torch.manual_seed(seed)
     cnn = {"channels": [4, 4], "kernel_size": 3, "dropout": dropout}
@@ -64,24 +74,14 @@ def make_training(
     val_images = PreparedImages(
         folder, manifest, "val", transform=build_transforms(without_random(transforms))
     )
-    order = EpochOrder(images.labels, shuffle=True, seed=seed)
+    sampler = EpochSampler(images.labels, shuffle=True, seed=seed)
     optimizer = optim.SGD(network.parameters(), lr=lr, momentum=0.9)
     training = Training(
-        network=network,
-        initial_weights=None,
         criterion=criterion or CrossEntropy(label_smoothing=0.0),
         mixing=build_mixing(transforms, num_classes=len(manifest.classes), seed=seed),
         train_images=images,
-        train_order=order,
-        train_batches=build_loader(
-            images,
-            batch_size=batch_size,
-            sampler=order,
-            num_workers=num_workers,
-            prefetch_factor=prefetch_factor,
-        ),
         val_images=val_images,
-        val_batches=build_loader(val_images, batch_size=batch_size),
+        sampler=sampler,
         batch_size=batch_size,
         num_classes=len(manifest.classes),
         best_metric="loss",
@@ -91,13 +91,24 @@ def make_training(
         numerics=Numerics(threads=1, precision=precision),
         seed=seed,
         progress=TrainingProgress(num_epochs=num_epochs, images_per_epoch=len(images)),
-        is_compiled=is_compiled,
+    )
+    phase = Phase(
+        network,
+        compile_steps(network) if is_compiled else network,
+        build_loader(
+            images,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=num_workers,
+            prefetch_factor=prefetch_factor,
+        ),
+        build_loader(val_images, batch_size=batch_size),
     )
     state = begin_state(
         network,
         optimizer,
         optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step / 10)),
-        steps_per_epoch=len(training.train_batches),
+        steps_per_epoch=len(phase.train_batches),
         device=CPU,
     )
-    return training, state
+    return Toy(training, state, phase)

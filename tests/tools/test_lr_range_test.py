@@ -12,13 +12,14 @@ from torch import nn
 
 from stages.params.read import read_params
 from stages.shared.errors import InputError
-from stages.train import lr_range_steps, lr_range_test
-from stages.train.loop import Training
-from stages.train.lr_range_test import Point, draw, smooth, spread_rates, suggest
+from stages.train import loop
+from stages.train.loop import Phase, Training
 from stages.train.state import TrainingState
 from stages.vision.head import FrozenBackbone
 from tests.train.project import hash_files, make_project, write_params
 from tests.vision.torch_state import keep_torch_settings
+from tools import lr_range_test
+from tools.lr_range_test import Point, draw, smooth, space_rates, suggest
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,7 @@ def _keep_torch_settings() -> Iterator[None]:
 
 def test_rates_rise_by_one_factor() -> None:
     """From start to end, the same factor between any two steps."""
-    assert spread_rates(0.001, 10.0, num_steps=5) == pytest.approx([0.001, 0.01, 0.1, 1.0, 10.0])
+    assert space_rates(0.001, 10.0, num_steps=5) == pytest.approx([0.001, 0.01, 0.1, 1.0, 10.0])
 
 
 def test_smoothing_keeps_a_constant_and_starts_at_the_first_loss() -> None:
@@ -80,17 +81,17 @@ def test_a_frozen_backbone_is_frozen_here_too(tmp_path: Path, monkeypatch: pytes
     save_file({"head.2.bias": torch.zeros(3)}, tmp_path / "first.safetensors")
     trained: list[type[nn.Module]] = []
 
-    def train_steps(training: Training, state: TrainingState, **_: object) -> None:
-        trained.append(type(training.network))
+    def train_steps(training: Training, state: TrainingState, phase: Phase, **_: object) -> None:
+        trained.append(type(phase.module))
         assert {
             name.split(".")[0] for name, weight in state.network.named_parameters() if weight.requires_grad
         } == {"head"}
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lr_range_steps, "train_steps", train_steps)
+    monkeypatch.setattr(loop, "train_steps", train_steps)
     write_params(tmp_path, transfer__freeze="backbone", network__weights_file="first.safetensors")
     with pytest.raises(KeyboardInterrupt):
-        lr_range_steps.measure_losses(read_params(), [0.1], max_rise=4.0)
+        lr_range_test.measure_losses(read_params(), [0.1], max_rise=4.0)
     assert trained == [FrozenBackbone]
 
 

@@ -1,16 +1,16 @@
-"""The order of an epoch."""
+"""Which images an epoch goes through, and in which order."""
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from stages.train.order import EpochOrder
+from stages.train.sampler import EpochSampler
 
 
 def list_order(num_images: int = 40, *, epoch: int = 0, seed: int = 0, shuffle: bool = True) -> list[int]:
     """Return an epoch's order."""
-    order = EpochOrder(torch.zeros(num_images, dtype=torch.int64), shuffle=shuffle, seed=seed)
+    order = EpochSampler(torch.zeros(num_images, dtype=torch.int64), shuffle=shuffle, seed=seed)
     order.set_epoch(epoch)
     return list(order)
 
@@ -19,13 +19,13 @@ def list_order(num_images: int = 40, *, epoch: int = 0, seed: int = 0, shuffle: 
 def test_every_image_comes_once(num_images: int) -> None:
     """An epoch is a permutation of the images."""
     assert sorted(list_order(num_images)) == list(range(num_images))
-    assert len(EpochOrder(torch.zeros(num_images, dtype=torch.int64), shuffle=True, seed=0)) == num_images
+    assert len(EpochSampler(torch.zeros(num_images, dtype=torch.int64), shuffle=True, seed=0)) == num_images
 
 
 def test_order_depends_on_seed_and_epoch_alone() -> None:
-    """The same seed and epoch give the same order, whatever was drawn before; others give others."""
+    """The same seed and epoch give the same order, whatever was sampled before; others give others."""
     expected = list_order(epoch=3)
-    order = EpochOrder(torch.zeros(40, dtype=torch.int64), shuffle=True, seed=0)
+    order = EpochSampler(torch.zeros(40, dtype=torch.int64), shuffle=True, seed=0)
     torch.manual_seed(99)
     for epoch in (0, 7):
         order.set_epoch(epoch)
@@ -60,7 +60,7 @@ def test_order_drives_a_data_loader() -> None:
     loader = DataLoader(
         TensorDataset(torch.arange(10)),
         batch_size=4,
-        sampler=(order := EpochOrder(torch.zeros(10, dtype=torch.int64), shuffle=True, seed=1)),
+        sampler=(order := EpochSampler(torch.zeros(10, dtype=torch.int64), shuffle=True, seed=1)),
     )
     order.set_epoch(5)
     batches = [batch.tolist() for (batch,) in loader]
@@ -72,7 +72,7 @@ def test_order_drives_a_data_loader() -> None:
 @pytest.mark.parametrize("start", [0, 1, 17, 39, 40])
 def test_order_starts_anywhere(start: int, shuffle: bool) -> None:
     """From any place on, the order is the rest of that of the whole epoch."""
-    order = EpochOrder(torch.zeros(40, dtype=torch.int64), shuffle=shuffle, seed=0)
+    order = EpochSampler(torch.zeros(40, dtype=torch.int64), shuffle=shuffle, seed=0)
     order.set_epoch(3, start=start)
     assert list(order) == list_order(epoch=3, shuffle=shuffle)[start:]
     assert len(order) == 40
@@ -85,7 +85,7 @@ LABELS = torch.tensor([0] * 30 + [1] * 7 + [2] * 3)
 
 def list_balanced(*, epoch: int = 0, seed: int = 0) -> list[int]:
     """Return a balanced epoch of 30, 7 and 3 images."""
-    order = EpochOrder(LABELS, shuffle=True, seed=seed, sampling="balanced")
+    order = EpochSampler(LABELS, shuffle=True, seed=seed, sampling="balanced")
     order.set_epoch(epoch)
     return list(order)
 
@@ -117,14 +117,14 @@ def test_balanced_order_depends_on_seed_and_epoch_alone() -> None:
     assert (
         len({tuple(list_balanced(epoch=epoch, seed=seed)) for epoch in range(4) for seed in range(4)}) == 16
     )
-    order = EpochOrder(LABELS, shuffle=True, seed=0, sampling="balanced")
+    order = EpochSampler(LABELS, shuffle=True, seed=0, sampling="balanced")
     order.set_epoch(3, start=11)
     assert list(order) == list_balanced(epoch=3)[11:]
 
 
 def test_one_batch_comes_over_and_over() -> None:
     """To look for defects, every step of every epoch has the same images, which shuffling chose."""
-    order = EpochOrder(LABELS, shuffle=True, seed=0, sampling="one_batch", batch_size=16)
+    order = EpochSampler(LABELS, shuffle=True, seed=0, sampling="one_batch", batch_size=16)
     whole = list(order)
     assert len(whole) == 40
     assert whole[:16] == list_order(40)[:16]

@@ -9,7 +9,8 @@ import pytest
 
 from schemas.vision.history import EpochRecord, Scores
 from stages.shared.errors import InputError
-from stages.train.curves import log_epoch, open_curves
+from stages.train.outputs import check_git_commit
+from stages.train.outputs import write_curves as write
 
 CURVES = {
     "lr": "lr",
@@ -23,7 +24,7 @@ CURVES = {
 
 
 def make_record(epoch: int) -> EpochRecord:
-    """Return an epoch whose figures are all different."""
+    """Return an epoch whose metrics are all different."""
     scores = Scores(loss=epoch + 0.5, accuracy=epoch / 10, balanced_accuracy=epoch / 20, macro_f1=epoch / 30)
     return EpochRecord(
         epoch=epoch, lr=0.1 / epoch, train_loss=epoch / 7, train_accuracy=epoch / 40, val=scores
@@ -33,9 +34,7 @@ def make_record(epoch: int) -> EpochRecord:
 def write_curves(folder: Path, num_epochs: int = 3) -> list[EpochRecord]:
     """Log epochs and return them."""
     records = [make_record(epoch) for epoch in range(1, num_epochs + 1)]
-    with open_curves(folder) as live:
-        for record in records:
-            log_epoch(live, record)
+    write(folder, records)
     return records
 
 
@@ -53,8 +52,8 @@ def list_files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_every_figure_is_a_curve_over_the_epochs(tmp_path: Path) -> None:
-    """Each figure has a table of two columns, step being the epoch, counted from 1."""
+def test_every_metric_is_a_curve_over_the_epochs(tmp_path: Path) -> None:
+    """Each metric has a table of two columns, step being the epoch, counted from 1."""
     records = write_curves(tmp_path / "live")
     for name, field in CURVES.items():
         path = tmp_path / "live" / "plots" / "metrics" / f"{name}.tsv"
@@ -78,7 +77,7 @@ def test_summary_holds_the_last_epoch(tmp_path: Path) -> None:
 
 
 def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
-    """Curves carry no time stamps, and those of an earlier, longer run are gone."""
+    """Curves carry no timestamps, and those of an earlier, longer run are gone."""
     write_curves(tmp_path / "first")
     write_curves(tmp_path / "second", num_epochs=5)
     write_curves(tmp_path / "second")
@@ -98,3 +97,5 @@ def test_repository_without_a_commit_is_refused(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     with pytest.raises(InputError, match="make a first commit: git add"):
         write_curves(tmp_path / "live")
+    with pytest.raises(InputError, match="make a first commit: git add"):
+        check_git_commit()

@@ -15,7 +15,7 @@ from stages.shared.errors import InputError
 from stages.shared.files import sha256_of
 from stages.shared.paths import MODEL
 from stages.train.__main__ import main
-from stages.train.first_weights import fit_to_images, refuse_lone_image
+from stages.train.initial_network import check_single_image, fit_to_images
 from stages.vision.checkpoint import read_checkpoint, restore_network
 from stages.vision.dataset import PreparedImages
 from stages.vision.networks import build_network
@@ -62,7 +62,7 @@ def test_a_checkpoint_holds_what_was_fitted_to_training_images(tmp_path: Path) -
     assert torch.equal(restored["whitening.kernels"], weights["whitening.kernels"])
 
 
-def test_images_are_drawn_by_the_seed(manifest: Manifest) -> None:
+def test_images_to_fit_to_are_chosen_by_the_seed(manifest: Manifest) -> None:
     """The same seed shows the network the same images; another seed others."""
     network = choose("airbench", whitening_images=5, widths=[4])
     to_float = (
@@ -131,10 +131,10 @@ def test_a_single_image_is_refused_where_batch_norm_needs_two() -> None:
     """A network whose last batch norm sees one pixel cannot learn from one image; others can."""
     tiny = build_network(choose("resnet", widths=[4, 4]), image=make_form(2), num_classes=2)
     with pytest.raises(InputError, match=r"loader\.batch_size: leaves a single image"):
-        refuse_lone_image(tiny, image=make_form(2), smallest=1, is_always_frozen=False)
+        check_single_image(tiny, image=make_form(2), is_always_frozen=False)
     network = build_network(choose("resnet", widths=[4, 4]), image=make_form(8), num_classes=2)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    refuse_lone_image(network, image=make_form(8), smallest=1, is_always_frozen=False)
+    check_single_image(network, image=make_form(8), is_always_frozen=False)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
