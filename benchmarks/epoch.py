@@ -24,10 +24,10 @@ from benchmarks.loader import ROOT, exhaust, make_schema, prepare
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
-from stages.train.loop import Training, train_steps
-from stages.train.losses.cross_entropy import CrossEntropy
-from stages.train.order import EpochOrder
+from stages.train.loop import Phase, Training, train_steps
+from stages.train.loss import CrossEntropy
 from stages.train.progress import TrainingProgress
+from stages.train.sampler import EpochSampler
 from stages.train.state import begin_state
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
 from stages.vision.networks import build_network
@@ -91,8 +91,8 @@ def build_ours(folder: Path, *, batch_size: int) -> tuple[Epoch, Epoch]:
     images = PreparedImages(
         folder / "data/prepared", manifest, "train", transform=build_transforms(transforms)
     )
-    order = EpochOrder(images.labels, shuffle=True, seed=0)
-    batches = build_loader(images, batch_size=batch_size, sampler=order)
+    sampler = EpochSampler(images.labels, shuffle=True, seed=0)
+    batches = build_loader(images, batch_size=batch_size, sampler=sampler)
     network: nn.Module = build_network(
         ChosenNetwork(name="cnn", arguments=Cnn(channels=(32, 64, 128), kernel_size=3, dropout=0.0)),
         image=manifest.image,
@@ -100,15 +100,11 @@ def build_ours(folder: Path, *, batch_size: int) -> tuple[Epoch, Epoch]:
     ).to(memory_format=torch.channels_last)
     optimizer = optim.AdamW(network.parameters(), lr=1e-3, fused=True)
     training = Training(
-        network=network,
-        initial_weights=None,
         criterion=CrossEntropy(label_smoothing=0.0),
         mixing=None,
         train_images=images,
-        train_order=order,
-        train_batches=batches,
         val_images=images,
-        val_batches=batches,
+        sampler=sampler,
         batch_size=batch_size,
         num_classes=len(manifest.classes),
         best_metric="loss",
@@ -118,19 +114,19 @@ def build_ours(folder: Path, *, batch_size: int) -> tuple[Epoch, Epoch]:
         numerics=numerics,
         seed=0,
         progress=TrainingProgress(num_epochs=100, images_per_epoch=len(images)),
-        is_compiled=False,
     )
+    phase = Phase(network, network, train_batches=batches, val_batches=batches)
     schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     state = begin_state(network, optimizer, schedule, steps_per_epoch=len(batches), device=CPU)
 
     def run() -> float:
         make_deterministic(numerics)
         state.start_next_epoch()
-        return seconds_of(lambda: train_steps(training, state, save_point=lambda state: None))
+        return seconds_of(lambda: train_steps(training, state, phase, save_point=lambda state: None))
 
     def load() -> float:
         make_deterministic(numerics)
-        order.set_epoch(state.epoch)
+        sampler.set_epoch(state.epoch)
         return seconds_of(lambda: exhaust(batches))
 
     return run, load

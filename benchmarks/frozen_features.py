@@ -22,10 +22,10 @@ from schemas.vision.history import EpochRecord
 from schemas.vision.network import ChosenNetwork, Torchvision
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
-from stages.train.loop import Training, run_epoch
-from stages.train.losses.cross_entropy import CrossEntropy
-from stages.train.order import EpochOrder
+from stages.train.loop import Phase, Training, run_epoch
+from stages.train.loss import CrossEntropy
 from stages.train.progress import TrainingProgress
+from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, begin_state
 from stages.train.transfer import Phases, build_parameter_groups
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
@@ -35,7 +35,7 @@ from stages.vision.transforms import build_transforms
 from tests.vision.prepared import write_prepared
 
 FROZEN = Transfer(
-    freeze="backbone", unfreeze_after_epochs="never", backbone_lr_factor=1.0, head_lr_factor=1.0
+    freeze="backbone", unfreeze_after_epochs=None, backbone_lr_factor=1.0, head_lr_factor=1.0
 )
 CPU = torch.device("cpu")
 
@@ -84,15 +84,16 @@ def main() -> None:
 
 
 def train(folder: Path, arguments: argparse.Namespace, *, caches: bool) -> Result:
-    """Train the head for all epochs, from the same first weights."""
-    training, state = build_run(folder / "prepared", arguments)
-    phases = Phases(training, state.network, FROZEN, folder=folder if caches else None)
+    """Train the head for all epochs, from the same initial weights."""
+    training, state, whole = build_run(folder / "prepared", arguments)
+    feature_folder = folder if caches else None
+    phases = Phases(training, state.network, whole, FROZEN, feature_folder=feature_folder)
     for epoch in range(arguments.epochs):
-        run_epoch(phases.at(epoch), state, save_point=lambda state: None)
+        run_epoch(training, state, phases.at(epoch), save_point=lambda state: None)
     return Result(state.history, state.network.state_dict())
 
 
-def build_run(prepared: Path, arguments: argparse.Namespace) -> tuple[Training, TrainingState]:
+def build_run(prepared: Path, arguments: argparse.Namespace) -> tuple[Training, TrainingState, Phase]:
     """Return a run with SGD on prepared images."""
     numerics = Numerics(threads=arguments.threads, precision="float32")
     make_deterministic(numerics)
@@ -106,18 +107,14 @@ def build_run(prepared: Path, arguments: argparse.Namespace) -> tuple[Training, 
     )
     images = PreparedImages(prepared, manifest, "train", transform=transforms)
     val_images = PreparedImages(prepared, manifest, "val", transform=transforms)
-    order = EpochOrder(images.labels, shuffle=True, seed=0)
+    sampler = EpochSampler(images.labels, shuffle=True, seed=0)
     optimizer = optim.SGD(build_parameter_groups(network, FROZEN, lr=0.01), momentum=0.9)
     training = Training(
-        network=network,
-        initial_weights=None,
         criterion=CrossEntropy(label_smoothing=0.0),
         mixing=None,
         train_images=images,
-        train_order=order,
-        train_batches=build_loader(images, batch_size=64, sampler=order),
         val_images=val_images,
-        val_batches=build_loader(val_images, batch_size=64),
+        sampler=sampler,
         batch_size=64,
         num_classes=len(manifest.classes),
         best_metric="loss",
@@ -127,16 +124,21 @@ def build_run(prepared: Path, arguments: argparse.Namespace) -> tuple[Training, 
         numerics=numerics,
         seed=0,
         progress=TrainingProgress(num_epochs=arguments.epochs, images_per_epoch=len(images)),
-        is_compiled=False,
+    )
+    whole = Phase(
+        network,
+        network,
+        train_batches=build_loader(images, batch_size=64, sampler=sampler),
+        val_batches=build_loader(val_images, batch_size=64),
     )
     state = begin_state(
         network,
         optimizer,
         optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0),
-        steps_per_epoch=len(training.train_batches),
+        steps_per_epoch=len(whole.train_batches),
         device=CPU,
     )
-    return training, state
+    return training, state, whole
 
 
 def compare(ours: Result, theirs: Result) -> str:

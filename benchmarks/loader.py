@@ -30,7 +30,7 @@ from schemas.vision.transforms import TRANSFORMS, Transform
 from schemas.vision.transforms.torchvision_by_name import TorchvisionTransform
 from stages.params.yaml12 import read_yaml
 from stages.params.yaml12_scalars import format_yaml
-from stages.train.order import EpochOrder
+from stages.train.sampler import EpochSampler
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
 from stages.vision.transforms import build_mixing, build_transforms
 
@@ -95,7 +95,7 @@ def compare_loaders(folder: Path, *, rounds: int) -> Tensor:
     dataset = PreparedImages(
         folder / "data/prepared", manifest, "train", transform=build_transforms(tuple(chosen))
     )
-    order = EpochOrder(dataset.labels, shuffle=True, seed=0)
+    order = EpochSampler(dataset.labels, shuffle=True, seed=0)
     theirs = ImageFolder(
         folder / "images",
         transform=plain.Compose(

@@ -27,9 +27,8 @@ from schemas.vision.calibration import Calibration, Threshold
 from schemas.vision.history import EpochRecord, Scores
 from schemas.vision.network import ChosenNetwork, Torchvision
 from stages.params.read import read_params
-from stages.train.loop import copy_weights
-from stages.train.resume import MAX_SHARE, SavedState
-from stages.train.state import Best, TrainingState, begin_state
+from stages.train.resume import MAX_TIME_FRACTION, SavedState
+from stages.train.state import TrainingState, begin_state, take_snapshot
 from stages.vision.networks import build_network
 
 CPU = torch.device("cpu")
@@ -60,7 +59,7 @@ def main() -> None:
     params = read_params()
     torch.set_num_threads(params.training.threads)
     asked = params.training.save_every_seconds
-    assert asked != "none", "params.yaml has an interval"
+    assert asked is not None, "params.yaml has an interval"
     print(
         f"{'state':<28}{'size':>9}{'save':>9}{'(max)':>9}{'processor':>11}{'sync':>8}{'every':>9}{'share':>8}"
     )
@@ -69,7 +68,7 @@ def main() -> None:
             costs, num_bytes = measure(state, Path(folder), params, rounds=arguments.rounds)
         wall, processor, sync = (statistics.median(values) for values in zip(*costs, strict=True))
         slowest = max(cost.wall for cost in costs)
-        interval = max(asked, wall / MAX_SHARE)
+        interval = max(asked, wall / MAX_TIME_FRACTION)
         print(
             f"{name:<28}{num_bytes / 1e6:>6.1f} MB{wall:>7.3f} s{slowest:>7.3f} s{processor:>9.3f} s"
             f"{sync:>6.3f} s{interval:>7.0f} s{wall / (interval + wall):>8.2%}"
@@ -99,7 +98,7 @@ def begin(network: nn.Module, optimizer: optim.Optimizer, form: ImageForm) -> Tr
     state = begin_state(network, optimizer, schedule, steps_per_epoch=100, device=CPU)
     scores = Scores(loss=1.0, accuracy=0.5, balanced_accuracy=0.5, macro_f1=0.5)
     record = EpochRecord(epoch=1, lr=0.1, train_loss=1.0, train_accuracy=0.5, val=scores)
-    state.best = Best(record, CALIBRATION, copy_weights(network))
+    state.best = take_snapshot(network, record, CALIBRATION)
     state.history = [record]
     return state
 

@@ -28,11 +28,11 @@ from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from stages.params.read import read_params
 from stages.shared.process import keep_freed_memory
-from stages.train.loop import Training, train_steps
-from stages.train.losses.cross_entropy import CrossEntropy
+from stages.train.loop import Phase, Training, train_steps
+from stages.train.loss import CrossEntropy
 from stages.train.optimizer import build_optimizer
-from stages.train.order import EpochOrder
 from stages.train.progress import TrainingProgress
+from stages.train.sampler import EpochSampler
 from stages.train.state import begin_state
 from stages.vision.networks import build_network
 from stages.vision.runtime import make_deterministic
@@ -147,15 +147,11 @@ def build_ours(images: Tensor, labels: Tensor, *, num_steps: int) -> Callable[[]
     )
     batch = (images.contiguous(memory_format=torch.channels_last), labels)
     training = Training(
-        network=network,
-        initial_weights=None,
         criterion=CrossEntropy(label_smoothing=0.0),
         mixing=None,
         train_images=cast(Any, _NoImages()),
-        train_order=EpochOrder(labels.repeat(num_steps), shuffle=False, seed=0),
-        train_batches=cast(Any, [batch] * num_steps),
         val_images=cast(Any, _NoImages()),
-        val_batches=cast(Any, []),
+        sampler=EpochSampler(labels.repeat(num_steps), shuffle=False, seed=0),
         batch_size=len(labels),
         num_classes=NUM_CLASSES,
         best_metric="loss",
@@ -165,8 +161,8 @@ def build_ours(images: Tensor, labels: Tensor, *, num_steps: int) -> Callable[[]
         numerics=numerics,
         seed=0,
         progress=TrainingProgress(num_epochs=10**6, images_per_epoch=len(labels) * num_steps),
-        is_compiled=False,
     )
+    phase = Phase(network, network, train_batches=cast(Any, [batch] * num_steps), val_batches=cast(Any, []))
     state = begin_state(
         network,
         optimizer,
@@ -177,7 +173,7 @@ def build_ours(images: Tensor, labels: Tensor, *, num_steps: int) -> Callable[[]
 
     def run() -> None:
         make_deterministic(numerics)
-        train_steps(training, state, save_point=lambda state: None)
+        train_steps(training, state, phase, save_point=lambda state: None)
         state.start_next_epoch()
 
     return run

@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from schemas.params import Params
-from stages.shared.dvc_repository import find_scratch
 from stages.shared.files import sha256_of
 from stages.shared.inputs import CODE_ROOT
 from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED
@@ -46,11 +45,7 @@ def check_rerun(params: Params) -> list[str]:
 
 def _lay_out(folder: Path, weights: Path) -> None:
     """Make a folder in which train finds all that it found here, but no saved state."""
-    scratch = folder / ".dvc" / "tmp" / "darkroom"
-    scratch.mkdir(parents=True)
-    # What was measured of this machine decides bits, and another measurement may go the other way.
-    for measured in (find_scratch() or scratch).glob("*.json"):
-        shutil.copy(measured, scratch)
+    (folder / ".dvc").mkdir(parents=True)
     shutil.copyfile("params.yaml", folder / "params.yaml")
     for path in (PREPARED, weights):
         if not path.is_absolute():

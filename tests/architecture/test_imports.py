@@ -85,12 +85,14 @@ def test_a_stage_starts_without_heavy_libraries(stage: str, forbidden: set[str])
     assert not forbidden & set(loaded)
 
 
-@pytest.mark.parametrize("command", ["predict", "show", "verify", "doctor", "train.lr_range_test"])
+@pytest.mark.parametrize(
+    "command", ["stages.predict", "stages.show", "stages.verify", "stages.doctor", "tools.lr_range_test"]
+)
 def test_a_command_answers_for_its_arguments_before_it_imports_torch(command: str) -> None:
     """`--help` and a wrong argument take no seconds."""
     program = (
         f"import runpy, sys; sys.argv[1:] = ['--help']\n"
-        f"try: runpy.run_module('stages.{command}', run_name='__main__')\n"
+        f"try: runpy.run_module('{command}', run_name='__main__')\n"
         f"except SystemExit: print(*sys.modules)"
     )
     printed = subprocess.run(

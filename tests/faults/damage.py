@@ -15,7 +15,6 @@ from stages.prepare_dataset.fingerprint import MEASURED
 from stages.prepare_dataset.store import PixelStore
 from stages.shared.errors import InputError
 from stages.shared.files import read_sealed_json
-from stages.train.measured import recall
 from stages.train.state_file import DamagedState, read_state, write_state
 from stages.verify.lock import check_lock
 from stages.vision.checkpoint import read_checkpoint
@@ -85,9 +84,6 @@ def _list_artifacts(project: Path, scratch: Path) -> Iterator[tuple[str, Path, R
         yield path.name, path, lambda: read_findings(findings, tested=[])
     for name in READ_BY_NO_STAGE:
         yield f"{Path(name).name}, by verify", project / name, lambda: _agrees_with_lock(project)
-    memory = scratch / "precision.json"
-    recall(memory, {"threads": 1}, measure=lambda: "float32")
-    yield "measured precision", memory, lambda: recall(memory, {"threads": 1}, measure=lambda: "") != ""
     state = scratch / "state.safetensors"
     write_state(state, {"weights": torch.arange(600.0).reshape(20, 30), "epoch": 3, "history": [{"a": 0.5}]})
     yield "resume state", state, lambda: read_state(state)

@@ -128,7 +128,7 @@ def run(rig: Rig, command: str, fault: Fault | None, *, variables: dict[str, str
             problems.append(f"does not run: {_last_lines(before)}; mended: {_last_lines(_printed(rig))}")
     printed = _printed(rig)
     # A queue's worker that is killed may not have passed on what the stage printed.
-    was_resumed = "train: goes on" in printed or (state > 0 and find_first_save(rig) > state)
+    was_resumed = "train: resumes" in printed or (state > 0 and find_first_save(rig) > state)
     if "Traceback" in printed and "/stages/" in printed:
         problems.append(f"a traceback: {_last_lines(printed)}")
     problems += look(rig, command, state=state, refs=refs, is_whole=status == 0)

@@ -37,7 +37,7 @@ def make_small_project(
     project = clone_project(destination, num_epochs=num_epochs)
     for old, new in _SMALLER:
         project.set(old, new)
-    project.set("save_every_steps: none", f"save_every_steps: {save_every_steps}")
+    project.set("save_every_steps: null", f"save_every_steps: {save_every_steps}")
     write_small_archive(project.root / "data/small.zip", num_each=num_each)
     project.run(f"dvc repro {last_stage}")
     project.run("git add -A && git commit -qm results")

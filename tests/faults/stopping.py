@@ -113,7 +113,7 @@ def _parent_of(process: int) -> int:
 
 def _find_training(project: Project) -> int:
     """Return the process that has taken hold of its saved state, and so begins to train; 0 if none has."""
-    for lock in (project.root / ".dvc/tmp/darkroom/resume").glob("*/lock"):
+    for lock in (project.root / ".dvc/tmp/darkroom/resume").glob("*/owner.json"):
         with suppress(OSError, ValueError, IndexError):
             process = int(json.loads(lock.read_text())[0])
             if is_alive(process):

@@ -6,13 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas.train.measured import Measured
 from stages.params.read import read_params
-from stages.shared.files import read_sealed_json, write_sealed_json
 from stages.shared.paths import MODEL
 from stages.train.__main__ import main
 from stages.verify.rerun import check_rerun
-from stages.vision.checkpoint import read_checkpoint
 from tests.train.project import make_project, write_params
 from tests.vision.torch_state import keep_torch_settings
 
@@ -24,10 +21,8 @@ def _keep_torch_settings() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("file", ["start.safetensors", "../beside/start.safetensors"])
-def test_weights_and_what_was_measured_are_those_of_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
-) -> None:
-    """A relative path of weights leads to them, and the precision is remembered, not measured anew."""
+def test_weights_are_those_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    """A relative path of weights leads to them from the temporary place too."""
     project = tmp_path / "project"
     (tmp_path / "beside").mkdir()
     project.mkdir()
@@ -35,12 +30,6 @@ def test_weights_and_what_was_measured_are_those_of_the_run(
     write_params(project, training__num_epochs=1, training__precision="auto")
     main()
     shutil.copy(MODEL / "last.safetensors", file)
-    # As a measurement that went the other way would have it.
-    memory = Path(".dvc/tmp/darkroom/precision.json")
-    [(key, measured)] = read_sealed_json(memory, Measured, made_by="train").answers.items()
-    other = "float32" if measured == "bfloat16" else "bfloat16"
-    write_sealed_json(memory, Measured(answers={key: other}))
     write_params(project, training__num_epochs=1, training__precision="auto", network__weights_file=file)
     main()
-    assert read_checkpoint(MODEL / "last.safetensors")[0].numerics.precision == other
     assert check_rerun(read_params()) == []
