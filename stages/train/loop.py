@@ -164,21 +164,21 @@ def train_steps(training: Training, state: TrainingState, phase: Phase, *, save_
         save_point(state)
 
 
-def explain_end(state: TrainingState, params: TrainingParams) -> EndedBy | None:
+def explain_end(state: TrainingState, section: TrainingParams) -> EndedBy | None:
     """Return why training ends after the epochs in the state's history; None if another one follows.
 
     With `max_minutes` it ends before an epoch that would likely take longer; one is always trained.
     """
     num_finished = len(state.history)
-    if num_finished >= params.num_epochs:
+    if num_finished >= section.num_epochs:
         return "num_epochs"
-    if params.early_stopping_epochs is not None:
+    if section.early_stopping_epochs is not None:
         best_epoch = state.best.record.epoch if state.best else 0
-        if num_finished - best_epoch >= params.early_stopping_epochs:
+        if num_finished - best_epoch >= section.early_stopping_epochs:
             return "early_stopping"
-    if params.max_minutes is not None and num_finished:
+    if section.max_minutes is not None and num_finished:
         seconds_after_next = state.clock.seconds * (1 + 1 / num_finished)
-        if seconds_after_next > 60 * params.max_minutes:
+        if seconds_after_next > 60 * section.max_minutes:
             return "time_budget"
     return None
 

@@ -1,4 +1,7 @@
-"""What a network runs on: device, threads, precision, and the same bits every time."""
+"""What a network runs on: device, threads, precision, and the same bits on every run.
+
+Also what is recorded of it: versions of libraries, the device, and all of the machine that changes last bits.
+"""
 
 import os
 import platform
@@ -14,7 +17,9 @@ from schemas.vision.transforms.torchvision_by_name import TorchvisionTransform
 from stages.shared.errors import InputError
 
 _ARITHMETIC = ("ATEN_", "DNNL_", "KMP_", "MKL_", "NVIDIA_", "ONEDNN_", "OPENBLAS_")
-"""How the names begin of environment variables that arithmetic libraries listen to."""
+"""Prefixes of the environment variables that arithmetic libraries read."""
+
+NOT_INSTALLED = "not installed"
 
 
 def choose_device(name: Device, *, place: str) -> torch.device:
@@ -22,7 +27,7 @@ def choose_device(name: Device, *, place: str) -> torch.device:
 
     Args:
         name: The parameter's value.
-        place: Where the name stands, for the message: `params.yaml: training.device`.
+        place: Where it is written, for the message: `params.yaml: training.device`.
 
     Raises:
         InputError: This machine does not have it.
@@ -40,7 +45,7 @@ def make_deterministic(numerics: Numerics) -> None:
     """Have torch compute the same bits on every run of this machine.
 
     Raises:
-        InputError: OMP_DYNAMIC lets OpenMP choose the number of threads as it goes.
+        InputError: OMP_DYNAMIC lets OpenMP change the number of threads while it runs.
     """
     if os.environ.get("OMP_DYNAMIC", "").strip().lower() in ("true", "1"):
         raise InputError(
@@ -57,10 +62,10 @@ def make_deterministic(numerics: Numerics) -> None:
 
 
 def seed_torch(seed: int, device: torch.device) -> None:
-    """Set torch's global random numbers, as torch.manual_seed does.
+    """Seed torch's global random number generator, as torch.manual_seed does.
 
-    On a processor without what that does beside it: it notes its callers for a GPU that may yet come, which
-    takes half a millisecond.
+    On a CPU without what else that does: it records its callers for a GPU that may be initialized later,
+    which takes half a millisecond in every step.
     """
     if device.type == "cpu":
         torch.default_generator.manual_seed(seed)
@@ -69,7 +74,7 @@ def seed_torch(seed: int, device: torch.device) -> None:
 
 
 def autocast(device: torch.device, numerics: Numerics) -> AbstractContextManager[None]:
-    """Return the context in which forward passes run at the wanted precision."""
+    """Return the context in which forward passes run at the precision of `numerics`."""
     dtype = torch.float16 if numerics.precision == "float16" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=numerics.precision != "float32")
 
@@ -79,7 +84,7 @@ def list_libraries(network: str, transforms: Transforms) -> dict[str, str]:
 
     Args:
         network: The kind of network, `network.name`; one of torchvision or timm needs that library.
-        transforms: What may need torchvision.
+        transforms: Some of them need torchvision.
     """
     names = ["python", "torch", "numpy", "opencv"]
     if network == "timm":
@@ -90,7 +95,7 @@ def list_libraries(network: str, transforms: Transforms) -> dict[str, str]:
 
 
 def find_version(library: str) -> str:
-    """Return the version of a library as `list_libraries` names it; "none" if it is not installed."""
+    """Return the version of a library as `list_libraries` names it, or NOT_INSTALLED."""
     if library == "python":
         return platform.python_version()
     if library == "torch":
@@ -99,7 +104,7 @@ def find_version(library: str) -> str:
 
 
 def describe_device(device: torch.device) -> str:
-    """Return what computes: the model of a GPU, or which instructions torch uses of a processor."""
+    """Return what computes: the model of a GPU, or which of a CPU's instructions torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else device.type
@@ -110,25 +115,25 @@ def describe_machine(device: torch.device) -> dict[str, str]:
     return {
         "device": describe_device(device),
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _describe_processor(),
+        "cpu": _describe_cpu(),
         **{name: value for name, value in os.environ.items() if name.startswith(_ARITHMETIC)},
     }
 
 
 def _version_of_opencv() -> str:
     found = map(_version_of, ("opencv-python", "opencv-python-headless"))
-    return next((number for number in found if number != "none"), "none")
+    return next((number for number in found if number != NOT_INSTALLED), NOT_INSTALLED)
 
 
 def _version_of(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "none"
+        return NOT_INSTALLED
 
 
-def _describe_processor() -> str:
-    """Return model and features of the processor: libraries choose by them how they add up."""
+def _describe_cpu() -> str:
+    """Return model and features of the CPU: libraries choose by them in which order they add up."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

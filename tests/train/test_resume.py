@@ -1,5 +1,7 @@
 """A run resumed from a saved state ends in the bits of one that never stopped."""
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -281,6 +283,23 @@ def test_a_second_run_says_who_has_the_state(dvc: Path, monkeypatch: pytest.Monk
     holder.communicate()
     with open_saved_state("a", section()):
         pass
+
+
+@pytest.mark.usefixtures("dvc")
+def test_a_file_system_without_locks_is_used_with_a_warning(
+    folder: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Some network mounts have no locks: a line says so, and the state is saved and found all the same."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with open_saved_state("a", section()) as saved:
+        saved.save(make_training(folder, manifest).state)
+    assert "a.lock: cannot lock (No locks available)" in capsys.readouterr().out
+    with open_saved_state("a", section()) as saved:
+        assert saved.restore(make_training(folder, manifest).state)
 
 
 def test_a_state_stays_until_dvc_has_the_result(dvc: Path, folder: Path, manifest: Manifest) -> None:

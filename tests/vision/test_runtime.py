@@ -109,8 +109,8 @@ def test_versions_are_those_of_libraries_in_use(network: str, transforms: Transf
 
 
 def test_a_library_that_is_not_there() -> None:
-    """It has no version."""
-    assert find_version("timm-that-nobody-has") == "none"
+    """It is recorded as not installed."""
+    assert find_version("timm-that-nobody-has") == "not installed"
 
 
 def test_seed_is_that_of_torch() -> None:
