@@ -56,7 +56,7 @@ def main() -> None:
     with publish_folder(FOLDER) as folder:
         lines = [f"{point.lr:.6g},{point.loss:.6g},{point.smoothed:.6g}" for point in points]
         (folder / "losses.csv").write_text("\n".join(["lr,loss,smoothed_loss", *lines, ""]), encoding="utf-8")
-        (folder / "losses.svg").write_text(draw(points, suggestion), encoding="utf-8")
+        (folder / "losses.svg").write_text(draw_plot(points, suggestion), encoding="utf-8")
     if suggestion is None:
         print(f"{FOLDER}: the loss does not fall anywhere between these rates; try a lower --start-lr")
     else:
@@ -164,7 +164,7 @@ def suggest(points: Sequence[Point]) -> float | None:
     return None if steepest is None or falls[steepest] <= 0 else points[steepest].lr
 
 
-def draw(points: Sequence[Point], suggestion: float | None) -> str:
+def draw_plot(points: Sequence[Point], suggestion: float | None) -> str:
     """Return the plot of smoothed loss over rate as SVG."""
     low, high = math.log10(points[0].lr), math.log10(points[-1].lr)
     bottom = min(point.smoothed for point in points)

@@ -58,7 +58,7 @@ def build_run(params: Params, manifest: Manifest, *, keep_features: bool = True)
     Raises:
         InputError: Something that params.yaml asks for is not possible here, with these data.
     """
-    _check_image_form(manifest.image, params)
+    check_image_form(manifest.image, params)
     transforms = fill_in_statistics(params.transforms, mean=manifest.mean, std=manifest.std)
     image = image_after(manifest.image, transforms)
     trained_image = image_after(manifest.image, transforms, training=True)
@@ -142,7 +142,7 @@ def build_run(params: Params, manifest: Manifest, *, keep_features: bool = True)
     return Run(training, state, phases, transforms, initial_weights)
 
 
-def _check_image_form(found: ImageForm, params: Params) -> None:
+def check_image_form(found: ImageForm, params: Params) -> None:
     """Check that the prepared images are as params.yaml says: prepare-dataset may not have run since.
 
     Raises:

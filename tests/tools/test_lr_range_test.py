@@ -19,7 +19,7 @@ from stages.vision.head import FrozenBackbone
 from tests.train.project import hash_files, make_project, write_params
 from tests.vision.torch_state import keep_torch_settings
 from tools import lr_range_test
-from tools.lr_range_test import Point, draw, smooth, space_rates, suggest
+from tools.lr_range_test import Point, draw_plot, smooth, space_rates, suggest
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +49,11 @@ def test_suggestion_is_where_the_loss_falls_fastest() -> None:
 
 
 def test_plot_is_an_image() -> None:
-    """The SVG is well-formed and marks the suggestion; flat losses and a single step draw too."""
+    """The SVG is well-formed and marks the suggestion, also for flat losses and a single step."""
     for losses in ([3.0, 2.0, 1.0], [1.0, 1.0], [1.0]):
         points = smooth([0.01, 0.1, 1.0], losses)
-        ElementTree.fromstring(draw(points, 0.1))
-    assert ">0.1<" in draw(smooth([0.01, 0.1, 1.0], [3.0, 2.0, 1.0]), 0.1)
+        ElementTree.fromstring(draw_plot(points, 0.1))
+    assert ">0.1<" in draw_plot(smooth([0.01, 0.1, 1.0], [3.0, 2.0, 1.0]), 0.1)
 
 
 def test_run_writes_plot_and_suggestion_and_nothing_else(

@@ -18,7 +18,7 @@ from stages.train.calibration import (
 )
 
 
-def make_answers(num_images: int = 400, *, scale: float = 5.0, seed: int = 0) -> tuple[Tensor, Tensor]:
+def make_predictions(num_images: int = 400, *, scale: float = 5.0, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Return logits (N, 4) that are too large by a scale, and labels drawn as the logits without it say."""
     generator = torch.Generator().manual_seed(seed)
     honest = 2 * torch.randn(num_images, 4, generator=generator)
@@ -29,7 +29,7 @@ def make_answers(num_images: int = 400, *, scale: float = 5.0, seed: int = 0) ->
 @pytest.mark.parametrize("scale", [0.2, 1.0, 5.0, 15.0])
 def test_temperature_undoes_a_scale(scale: float) -> None:
     """Logits that are too large, or too small, by a factor get about that factor as temperature."""
-    logits, labels = make_answers(20_000, scale=scale)
+    logits, labels = make_predictions(20_000, scale=scale)
     assert fit_temperature(logits, labels) == pytest.approx(scale, rel=0.05)
 
 
@@ -37,7 +37,7 @@ def test_temperature_undoes_a_scale(scale: float) -> None:
 @given(st.integers(0, 10_000), st.floats(0.2, 10))
 def test_temperature_is_the_minimum_of_the_loss(seed: int, scale: float) -> None:
     """A search for the lowest cross-entropy that knows nothing of derivatives finds the same."""
-    logits, labels = make_answers(60, scale=scale, seed=seed)
+    logits, labels = make_predictions(60, scale=scale, seed=seed)
     found = fit_temperature(logits, labels)
 
     def loss(temperature: float) -> float:
@@ -50,7 +50,7 @@ def test_temperature_is_the_minimum_of_the_loss(seed: int, scale: float) -> None
 
 
 def test_no_mistakes_say_nothing_about_mistakes() -> None:
-    """All right answers would make any certainty right; the probabilities stay as they are."""
+    """If every prediction is correct, any certainty would be right; the probabilities stay as they are."""
     assert fit_temperature(torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])) == 1.0
 
 
@@ -70,18 +70,18 @@ def test_temperature_stays_within_bounds(
     assert fit_temperature(torch.tensor(logits), torch.tensor(labels)) == pytest.approx(expected)
 
 
-def test_answers_stay_what_they_are() -> None:
+def test_predictions_stay_the_same() -> None:
     """Calibration is of certainty only, and repeats bit for bit."""
-    logits, labels = make_answers()
+    logits, labels = make_predictions()
     assert calibrate(logits, labels) == calibrate(logits.clone(), labels.clone())
     assert calibrate(logits, labels).temperature > 2
 
 
 def test_thresholds_of_few_images() -> None:
-    """Each threshold counts its answers and one more that is wrong; those that are no better are left out."""
+    """Each threshold counts its predictions and one more that is wrong; those no better are left out."""
     probabilities = torch.tensor([0.9, 0.5, 0.8, 0.7, 0.6, 0.95], dtype=torch.float64)
-    is_right = torch.tensor([True, False, True, False, True, True])
-    thresholds = list_thresholds(probabilities, is_right)
+    is_correct = torch.tensor([True, False, True, False, True, True])
+    thresholds = list_thresholds(probabilities, is_correct)
     assert [step.probability for step in thresholds] == [0.0, 0.6, 0.8]
     assert [step.answered_fraction for step in thresholds] == [1.0, 5 / 6, 3 / 6]
     assert [step.accuracy for step in thresholds] == [4 / 7, 4 / 6, 3 / 4]
@@ -90,25 +90,25 @@ def test_thresholds_of_few_images() -> None:
 def test_equal_probabilities_stand_on_one_side() -> None:
     """No threshold tells images of the same probability apart."""
     probabilities = torch.tensor([0.9] * 50 + [0.5] * 4, dtype=torch.float64)
-    is_right = torch.tensor([True] * 50 + [True, False, False, False])
-    assert [step.probability for step in list_thresholds(probabilities, is_right)] == [0.0, 0.9]
+    is_correct = torch.tensor([True] * 50 + [True, False, False, False])
+    assert [step.probability for step in list_thresholds(probabilities, is_correct)] == [0.0, 0.9]
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(1, 40), st.booleans()), min_size=1, max_size=80))
-def test_thresholds_do_what_they_say(answers: list[tuple[int, bool]]) -> None:
+def test_thresholds_do_what_they_say(predictions: list[tuple[int, bool]]) -> None:
     """On the images that they come from each has its share and its accuracy, and no lower one is as good."""
-    probabilities = torch.tensor([number / 40 for number, _ in answers], dtype=torch.float64)
-    is_right = torch.tensor([right for _, right in answers])
-    thresholds = list_thresholds(probabilities, is_right)
+    probabilities = torch.tensor([number / 40 for number, _ in predictions], dtype=torch.float64)
+    is_correct = torch.tensor([right for _, right in predictions])
+    thresholds = list_thresholds(probabilities, is_correct)
     for step in thresholds:
-        given_answers = probabilities >= step.probability
-        assert step.answered_fraction == pytest.approx(given_answers.double().mean().item())
-        expected = is_right[given_answers].sum().item() / (given_answers.sum().item() + 1)
+        is_above = probabilities >= step.probability
+        assert step.answered_fraction == pytest.approx(is_above.double().mean().item())
+        expected = is_correct[is_above].sum().item() / (is_above.sum().item() + 1)
         assert step.accuracy == pytest.approx(expected)
     for value in np.unique(probabilities.numpy()):
-        given_answers = probabilities >= value
-        accuracy = is_right[given_answers].sum().item() / (given_answers.sum().item() + 1)
+        is_above = probabilities >= value
+        accuracy = is_correct[is_above].sum().item() / (is_above.sum().item() + 1)
         at_least_as_low = [step for step in thresholds if step.probability <= value]
         assert at_least_as_low[-1].accuracy > accuracy - 1e-3
 
@@ -116,5 +116,5 @@ def test_thresholds_do_what_they_say(answers: list[tuple[int, bool]]) -> None:
 def test_list_stays_short() -> None:
     """A hundred thousand validation images leave at most a thousand thresholds."""
     probabilities = torch.linspace(0.1, 1, 100_000, dtype=torch.float64)
-    is_right = torch.rand(100_000, generator=torch.Generator().manual_seed(0)) < probabilities
-    assert 100 < len(list_thresholds(probabilities, is_right)) <= 1000
+    is_correct = torch.rand(100_000, generator=torch.Generator().manual_seed(0)) < probabilities
+    assert 100 < len(list_thresholds(probabilities, is_correct)) <= 1000

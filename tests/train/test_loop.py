@@ -227,7 +227,7 @@ def test_augmentation_differs_from_epoch_to_epoch(folder: Path, manifest: Manife
 
 
 def test_dropout_differs_from_step_to_step(folder: Path, manifest: Manifest) -> None:
-    """Each step of each epoch draws dropout of its own."""
+    """Each step of each epoch drops other values."""
     run = make_training(folder, manifest, dropout=0.5, lr=0.0, batch_size=24)
     losses = {train_epoch(run, epoch=epoch)[0] for epoch in range(4)}
     assert len(losses) == 4
@@ -368,7 +368,7 @@ def make_eventful(folder: Path, manifest: Manifest) -> Toy:
 
 
 def test_average_is_validated_and_kept(folder: Path, manifest: Manifest) -> None:
-    """Scores and the best weights are the average's, while training goes on with the network's own."""
+    """Scores and the best weights are the average's, while training continues with the network's own."""
     run, plain = make_eventful(folder, manifest), make_eventful(folder, manifest)
     plain.state.average = None
     train(run, num_epochs=1)

@@ -13,7 +13,7 @@ from stages.train.progress import TrainingProgress
 
 
 def make_record(epoch: int) -> EpochRecord:
-    """Return an epoch with figures that show how they are rounded."""
+    """Return an epoch with scores that show how they are rounded."""
     scores = Scores(loss=0.123456, accuracy=0.98765, balanced_accuracy=0.9, macro_f1=0.9)
     return EpochRecord(epoch=epoch, lr=0.1, train_loss=1.23456, train_accuracy=0.5, val=scores)
 

@@ -238,7 +238,7 @@ def test_a_full_disk_does_not_end_a_good_run(
     capsys: pytest.CaptureFixture[str],
     dvc: Path,
 ) -> None:
-    """If a state cannot be saved, a line says so and training goes on."""
+    """If a state cannot be saved, a line says so and training continues."""
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -72,7 +72,7 @@ def test_average_is_that_of_torch() -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_network_gets_its_own_weights_back(fails: bool) -> None:
-    """After validation training goes on with the network's own weights, even if it ended in an error."""
+    """After validation training continues with the network's own weights, even if it ended in an error."""
     network = make_network()
     average = WeightAverage(network, decay=0.9)
     change(network, 1)
