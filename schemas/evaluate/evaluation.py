@@ -22,7 +22,7 @@ SliceName = Literal[
     "sha256",
     "phash",
 ]
-"""What the test images can be divided by: two figures of the image, or a column of index.csv."""
+"""What the test images can be divided by: two properties of the image, or a column of index.csv."""
 
 
 class Evaluation(Schema):
@@ -38,19 +38,20 @@ class Evaluation(Schema):
     """auto takes cuda, then mps, then cpu."""
 
     top_k: Annotated[int, Field(ge=2, le=10_000)]
-    """An answer counts for top-k accuracy when the true class is among the k most probable."""
+    """A prediction counts for top-k accuracy if the true class is among the k most probable."""
 
     target_accuracy: Annotated[float, Field(gt=0, le=1)]
-    """Share of the answers that should be right: the report withholds those too improbable for it."""
+    """The report shows which fraction of the images is kept when predictions of low confidence are rejected
+    to reach this accuracy."""
 
     slices: Items[SliceName]
-    """What accuracy is told apart by, in data/report/slices.csv: image_size, brightness, or a column of
-    data/prepared/index.csv. Numbers are cut into quarters, of texts the 20 most frequent are kept."""
+    """Subgroups to report the accuracy of: by image_size, brightness, or a column of data/prepared/index.csv.
+    Numbers are divided into quarters; of texts, the 20 most frequent are kept."""
 
-    corruptions: Literal["none", "standard"]
-    """standard tests every image 18 times more: noisy, blurred, brighter, of less contrast, as a poor JPEG
-    and turned, each at three strengths."""
+    corruptions: Literal["standard"] | None
+    """standard also tests on corrupted images: noise, blur, brightness, contrast, JPEG compression, rotation,
+    at three severities each, which takes 18 more passes over the test split. null skips this."""
 
     num_worst: Annotated[int, Field(ge=0, le=100)]
-    """How many pictures the report shows of each: the worst mistakes, the least certain answers, and the
-    suspected label errors."""
+    """Number of pictures in the report, of each: worst mistakes, least confident predictions, suspected label
+    errors."""

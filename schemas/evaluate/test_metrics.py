@@ -1,4 +1,4 @@
-"""What the testing loop measured: data/metrics/test.json and the per-class table."""
+"""Metrics on the test split: data/metrics/test.json and the scores of each class."""
 
 from typing import Annotated
 
@@ -10,13 +10,13 @@ from schemas.shared.schema import Schema
 
 
 class TestMetrics(Schema):
-    """Headline figures on the test split."""
+    """The most important metrics on the test split."""
 
     __test__ = False  # pytest takes every class named Test... for a test
 
     num_images: PositiveCount
     loss: float
-    """Mean negative log-probability of the true class, in nats, whatever loss training minimised."""
+    """Mean negative log-probability of the true class, in nats, whichever loss training minimized."""
 
     accuracy: Fraction
     balanced_accuracy: Fraction
@@ -26,40 +26,40 @@ class TestMetrics(Schema):
     """Mean F1 over the classes."""
 
     matthews_correlation: Annotated[float, Field(ge=-1, le=1)]
-    """Correlation of true classes and answers: 0 for guessing, 1 for perfect, whatever the classes' sizes."""
+    """Correlation of true and predicted classes, robust to class sizes: 0 for guessing, 1 for no mistakes."""
 
     roc_auc: Fraction
-    """How often an image of a class gets a higher probability for it than another image; mean over classes.
-    0.5 for guessing, and where all test images are of one class."""
+    """Probability that a class scores higher on its own image than on another; mean over classes.
+    0.5 for guessing, and if all test images are of one class."""
 
     average_precision: Fraction
-    """Precision at each image of a class, by falling probability of it; mean over images, then classes."""
+    """Area under the precision-recall curve; mean over classes."""
 
     top_k_accuracy: Fraction
-    """Share of images whose true class is among the evaluation.top_k most probable."""
+    """Fraction of the images whose true class is among the evaluation.top_k most probable."""
 
     calibration_error: Fraction
-    """By how much the probabilities of the answers miss the share that is right, mean over 15 bins."""
+    """Expected calibration error over 15 bins: the mean gap between confidence and accuracy."""
 
     answered_fraction: Fraction
-    """Share of images whose answer is probable enough for evaluation.target_accuracy."""
+    """Coverage: fraction of the images predicted with enough confidence for evaluation.target_accuracy."""
 
     answered_accuracy: Fraction
-    """Share of those that is right; 0 if there are none."""
+    """Accuracy on those; 0 if there are none."""
 
     majority_accuracy: Fraction
-    """What always answering the test split's largest class would score."""
+    """Accuracy of always predicting the largest class of the test split."""
 
 
 class TestRecord(TestMetrics):
-    """The figures, and what they were measured of: data/metrics/test.json."""
+    """The metrics, and what they were measured on: data/metrics/test.json."""
 
     fingerprint: Fingerprint
-    """Of what the stage was run on: parameters, code and data."""
+    """Of the stage's inputs: parameters, code and data."""
 
 
 class ClassScores(Schema):
-    """How well one class is answered."""
+    """Scores of one class."""
 
     label: str
     support: Count
@@ -69,4 +69,4 @@ class ClassScores(Schema):
     recall: Fraction
     f1: Fraction
     average_precision: Fraction | None
-    """Precision at each of its images, by falling probability of the class, mean; None without images."""
+    """Area under its precision-recall curve; None without test images."""

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say, and what withholding the improbable answers brings."""
+"""Calibration on the test split: confidence against accuracy, and what rejecting predictions brings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from schemas.vision.calibration import Threshold
-from stages.evaluate.answers import Answers, Flags
+from stages.evaluate.predictions import Bools, Floats, Predictions
 from stages.vision.calibration import find_threshold
-from stages.vision.scores import Numbers
 
 NUM_BINS = 15
 _MAX_POINTS = 200
@@ -16,103 +15,102 @@ _MAX_POINTS = 200
 
 @dataclass(frozen=True)
 class Bin:
-    """Answers of similar probability."""
+    """Predictions of similar confidence."""
 
     num_images: int
-    probability: float
-    """Mean of the answers' probabilities."""
+    confidence: float
+    """Mean probability of the predicted classes."""
 
     accuracy: float
-    """Share that is right."""
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How sure the answers were, and how often they were right."""
+    """Confidence against accuracy: a reliability diagram."""
 
     bins: Sequence[Bin]
-    """By rising probability, without empty ones."""
+    """By rising confidence, without empty ones."""
 
     @property
     def error(self) -> float:
-        """Return the expected calibration error: the bins' distances of probability and accuracy, weighted.
+        """Return the expected calibration error: the mean gap of confidence and accuracy over the images.
 
         Source: Naeini et al. 2015, AAAI, Obtaining Well Calibrated Probabilities Using Bayesian Binning.
         """
         num_images = sum(each.num_images for each in self.bins)
-        distances = (each.num_images * abs(each.probability - each.accuracy) for each in self.bins)
-        return sum(distances) / num_images
+        gaps = (each.num_images * abs(each.confidence - each.accuracy) for each in self.bins)
+        return sum(gaps) / num_images
 
 
 @dataclass(frozen=True)
-class Withholding:
-    """What a threshold does to the test split."""
+class SelectivePrediction:
+    """What rejecting predictions of low confidence does to the test split."""
 
     target_accuracy: float
     threshold: Threshold | None
-    """None if no threshold reached the target on the validation split."""
+    """Chosen on the validation split; None if no threshold reached the target there."""
 
-    answered_fraction: float
+    coverage: float
+    """Fraction of the images whose prediction is kept."""
+
     accuracy: float
-    """Share of right answers among those given; 0 if there are none."""
+    """Of the kept predictions; 0 if there are none."""
 
-    curve: Sequence[tuple[float, float]]
-    """Share of the images that is answered, and share of those that is wrong, by rising share."""
+    risk_coverage: Sequence[tuple[float, float]]
+    """Coverage, and the fraction of the kept predictions that is wrong, by rising coverage."""
 
 
 @dataclass(frozen=True)
-class CalibrationFigures:
-    """All that the report tells of calibration."""
+class CalibrationReport:
+    """All that the report says about calibration."""
 
     temperature: float
     before: Reliability
     after: Reliability
-    withholding: Withholding
+    selective: SelectivePrediction
 
 
-def measure_calibration(answers: Answers, *, target_accuracy: float) -> CalibrationFigures:
-    """Return the figures for the answers to the test images."""
-    is_right, after = answers.is_right, answers.probability
-    threshold = find_threshold(answers.calibration, target_accuracy=target_accuracy)
-    is_answered = after >= threshold.probability if threshold else np.zeros(len(after), dtype=bool)
-    return CalibrationFigures(
-        temperature=answers.calibration.temperature,
-        before=Reliability(bin_answers(answers.raw_probability, is_right)),
-        after=Reliability(bin_answers(after, is_right)),
-        withholding=Withholding(
+def measure_calibration(predictions: Predictions, *, target_accuracy: float) -> CalibrationReport:
+    """Measure the calibration of the predictions for the test images."""
+    is_correct, confidence = predictions.is_correct, predictions.confidence
+    threshold = find_threshold(predictions.calibration, target_accuracy=target_accuracy)
+    is_kept = confidence >= threshold.probability if threshold else np.zeros(len(confidence), dtype=bool)
+    return CalibrationReport(
+        temperature=predictions.calibration.temperature,
+        before=Reliability(bin_predictions(predictions.raw_confidence, is_correct)),
+        after=Reliability(bin_predictions(confidence, is_correct)),
+        selective=SelectivePrediction(
             target_accuracy=target_accuracy,
             threshold=threshold,
-            answered_fraction=float(is_answered.mean()),
-            accuracy=float(is_right[is_answered].mean()) if is_answered.any() else 0.0,
-            curve=trace_risk(after, is_right),
+            coverage=float(is_kept.mean()),
+            accuracy=float(is_correct[is_kept].mean()) if is_kept.any() else 0.0,
+            risk_coverage=trace_risk_coverage(confidence, is_correct),
         ),
     )
 
 
-def bin_answers(probabilities: Numbers, is_right: Flags) -> list[Bin]:
-    """Sort answers (N,) into bins of equal width over [0, 1]."""
-    place = np.minimum((probabilities * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-    num_images = np.bincount(place, minlength=NUM_BINS)
-    sums = np.bincount(place, weights=probabilities, minlength=NUM_BINS)
-    num_right = np.bincount(place, weights=is_right, minlength=NUM_BINS)
+def bin_predictions(confidence: Floats, is_correct: Bools) -> list[Bin]:
+    """Sort predictions (N,) into 15 bins of equal width over [0, 1]; empty bins are left out."""
+    bin_of = np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+    num_images = np.bincount(bin_of, minlength=NUM_BINS)
+    sums = np.bincount(bin_of, weights=confidence, minlength=NUM_BINS)
+    num_correct = np.bincount(bin_of, weights=is_correct, minlength=NUM_BINS)
     return [
-        Bin(int(num_images[at]), float(sums[at] / num_images[at]), float(num_right[at] / num_images[at]))
+        Bin(int(num_images[at]), float(sums[at] / num_images[at]), float(num_correct[at] / num_images[at]))
         for at in np.flatnonzero(num_images)
     ]
 
 
-def trace_risk(probabilities: Numbers, is_right: Flags) -> list[tuple[float, float]]:
-    """Return the risk-coverage curve at up to 200 places: most probable answers (N,) are given first.
+def trace_risk_coverage(confidence: Floats, is_correct: Bools) -> list[tuple[float, float]]:
+    """Return up to 200 points of the risk-coverage curve: the most confident predictions are kept first.
 
-    Images of equal probability are answered together.
+    Predictions of equal confidence are kept or rejected together.
     """
-    order = np.argsort(-probabilities, kind="stable")
-    ranked = probabilities[order]
-    is_last = np.append(ranked[1:] != ranked[:-1], True)
-    num_answered = np.arange(1, len(order) + 1)
-    risks = np.cumsum(~is_right[order]) / num_answered
-    places = np.flatnonzero(is_last)
-    spread = np.unique(
-        np.linspace(0, len(places) - 1, min(_MAX_POINTS, len(places))).round().astype(np.int64)
-    )
-    return [(float(num_answered[at] / len(order)), float(risks[at])) for at in places[spread]]
+    order = np.argsort(-confidence, kind="stable")
+    falling = confidence[order]
+    is_last_of_tie = np.append(falling[1:] != falling[:-1], True)
+    num_kept = np.arange(1, len(order) + 1)
+    risks = np.cumsum(~is_correct[order]) / num_kept
+    ends = np.flatnonzero(is_last_of_tie)
+    thinned = np.unique(np.linspace(0, len(ends) - 1, min(_MAX_POINTS, len(ends))).round().astype(np.int64))
+    return [(float(num_kept[at] / len(order)), float(risks[at])) for at in ends[thinned]]

@@ -1,111 +1,87 @@
-"""Figures with what they are worth: 95 % intervals by the percentile bootstrap.
+"""95 % confidence intervals: the percentile bootstrap over groups, and Wilson's interval for subgroups.
 
-Images that belong together, by split.group or because they are copies, are drawn together: they are right or
-wrong together, and counted one by one they would make the intervals too narrow.
+Images of one group (split.group, or copies of each other) are correct or wrong together. Resampled one by one
+they would make the intervals too narrow, so whole groups are resampled.
 Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapters 8 and 13.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stages.evaluate.answers import Answers, Flags
-from stages.evaluate.figures import OF_TALLY
-from stages.evaluate.ranking import Ranking
-from stages.vision.scores import Numbers, Tally, tally_confusion
+from stages.evaluate.predictions import Bools, Floats, Ints, Predictions
+from stages.vision.scores import Tally
 
 NUM_RESAMPLES = 1000
 _SEED = 0
 _BOUNDS_PERCENT = (2.5, 97.5)
 
-Units = NDArray[np.int64]
+
+def number_groups(names: Sequence[str]) -> Ints:
+    """Return int64 (N,), from 0 without gaps: one number per group; an image without a group is its own."""
+    numbers: dict[str, int] = {}
+    groups = np.empty(len(names), dtype=np.int64)
+    num_groups = 0
+    for image, name in enumerate(names):
+        group = numbers.setdefault(name, num_groups) if name else num_groups
+        groups[image] = group
+        num_groups += group == num_groups
+    return groups
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A figure on the test split, and its 95 % interval."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-
-
-def measure_figures(answers: Answers, *, ranking: Ranking, units: Units, top_k: int) -> list[Figure]:
-    """Return every figure with its interval, the same on every run.
-
-    For ROC AUC and average precision the images of a resample are not ranked anew, which would take minutes:
-    to first order they change by the sum of the influences of the drawn images. A test holds the intervals
-    against those of the plain bootstrap.
-    Source: the infinitesimal jackknife; Efron and Tibshirani, chapter 21.
+def resample_groups(predictions: Predictions, *, groups: Ints, image_values: Floats) -> tuple[Tally, Floats]:
+    """Draw as many groups as there are, with replacement, 1,000 times; the same ones in every run.
 
     Args:
-        answers: For the test images.
-        ranking: What was measured of them.
-        units: int64 (N,), from 0 without gaps: images of one number are drawn together.
-        top_k: How many classes an answer may name for top_k_accuracy.
-    """
-    means = {"top_k_accuracy": (answers.label_rank < top_k).astype(np.float64), "loss": answers.losses}
-    tilts = {"roc_auc": ranking.roc_auc, "average_precision": ranking.average_precision}
-    per_image = np.stack([*means.values(), *(each.influence for each in tilts.values())], axis=1)
-    tallies, sums = _resample(answers, per_image=per_image, units=units)
-    per_drawn_image = sums / tallies.total[:, None]
-    tally = tally_confusion(answers.confusion)
-    figures = [_figure(name, float(measure(tally)), measure(tallies)) for name, measure in OF_TALLY.items()]
-    for place, (name, values) in enumerate(means.items()):
-        figures.append(_figure(name, float(values.mean()), per_drawn_image[:, place]))
-    for place, (name, separation) in enumerate(tilts.items(), start=len(means)):
-        shifts = answers.num_images * per_drawn_image[:, place]
-        figures.append(_figure(name, separation.mean, np.clip(separation.mean + shifts, 0, 1)))
-    return figures
-
-
-def _resample(answers: Answers, *, per_image: Numbers, units: Units) -> tuple[Tally, Numbers]:
-    """Draw as many units as there are, with replacement, again and again.
+        predictions: For N images of C classes.
+        groups: int64 (N,), the group of each image, from 0 without gaps.
+        image_values: (N, K), columns to sum over the drawn images.
 
     Returns:
-        The tallies of all resamples, each (NUM_RESAMPLES, C), and the sums (NUM_RESAMPLES, K) of the columns
-        of per_image (N, K) over the drawn images.
+        The tallies of all resamples, each (1000, C), and the sums (1000, K).
     """
     generator = np.random.default_rng(_SEED)
-    num_units, num_classes = int(units.max()) + 1, answers.num_classes
-    # Images are counted by what they are and were taken for, and those few counts by the one and the other.
-    pairs, pair_of = np.unique(answers.labels * num_classes + answers.predicted, return_inverse=True)
+    num_groups, num_classes = int(groups.max()) + 1, predictions.num_classes
+    # Weighting each image three times would cost most of the time. Images are first counted by their
+    # (label, predicted) pair, and those few counts are then added up in the three ways.
+    pairs, pair_of_image = np.unique(
+        predictions.labels * num_classes + predictions.predicted, return_inverse=True
+    )
     labels, predicted = np.divmod(pairs, num_classes)
-    is_right = labels == predicted
-    right, support, given = (np.empty((NUM_RESAMPLES, num_classes)) for _ in range(3))
-    sums = np.empty((NUM_RESAMPLES, per_image.shape[1]))
+    is_correct = labels == predicted
+    correct, support, num_predicted = (np.empty((NUM_RESAMPLES, num_classes)) for _ in range(3))
+    sums = np.empty((NUM_RESAMPLES, image_values.shape[1]))
     for number in range(NUM_RESAMPLES):
-        times_drawn = np.bincount(generator.integers(num_units, size=num_units), minlength=num_units)
-        weights = times_drawn.astype(np.float64)[units]
-        counts = np.bincount(pair_of, weights=weights, minlength=len(pairs))
-        right[number] = np.bincount(labels[is_right], weights=counts[is_right], minlength=num_classes)
+        times_drawn = np.bincount(generator.integers(num_groups, size=num_groups), minlength=num_groups)
+        weights = times_drawn.astype(np.float64)[groups]
+        counts = np.bincount(pair_of_image, weights=weights, minlength=len(pairs))
+        correct[number] = np.bincount(labels[is_correct], weights=counts[is_correct], minlength=num_classes)
         support[number] = np.bincount(labels, weights=counts, minlength=num_classes)
-        given[number] = np.bincount(predicted, weights=counts, minlength=num_classes)
-        sums[number] = weights @ per_image
-    return Tally(right=right, support=support, answers=given), sums
+        num_predicted[number] = np.bincount(predicted, weights=counts, minlength=num_classes)
+        sums[number] = weights @ image_values
+    return Tally(right=correct, support=support, answers=num_predicted), sums
 
 
-def _figure(name: str, value: float, resampled: Numbers) -> Figure:
+def take_percentiles(resampled: Floats) -> tuple[float, float]:
+    """Return the 2.5th and the 97.5th percentile of a metric's values (1000,) on the resamples."""
     low, high = np.percentile(resampled, _BOUNDS_PERCENT).tolist()
-    return Figure(name, value, low, high)
+    return low, high
 
 
-def measure_share(is_right: Flags, units: Units) -> tuple[float, float, float]:
-    """Return the share of right answers (N,) among some images, and its 95 % interval.
+def compute_accuracy_interval(is_correct: Bools, groups: Ints) -> tuple[float, float, float]:
+    """Return the accuracy on some images, bool (N,), and its 95 % interval by Wilson's formula.
 
-    Unlike the bootstrap's this interval is of use for few images, also where all are right. Images of one
-    unit are right or wrong together, so units are counted as draws; where all are of one unit, images.
+    The bootstrap says nothing where all are correct, and little of a few images; this does. Each group counts
+    as one draw, since its images are correct or wrong together; if there is only one group, each image does.
     Source: Wilson 1927, doi:10.2307/2276774.
     """
-    share, num_units = float(is_right.mean()), len(np.unique(units))
-    num_draws = num_units if num_units > 1 else len(is_right)
+    accuracy, num_groups = float(is_correct.mean()), len(np.unique(groups))
+    num_draws = num_groups if num_groups > 1 else len(is_correct)
     normal = NormalDist().inv_cdf(_BOUNDS_PERCENT[1] / 100)
     squared = normal**2 / num_draws
-    reach = normal * math.sqrt(share * (1 - share) / num_draws + squared / (4 * num_draws))
-    low, high = ((share + squared / 2 + side * reach) / (1 + squared) for side in (-1, 1))
-    # Where all or none is right one bound is the share itself, but for rounding.
-    return share, max(0.0, min(low, share)), min(1.0, max(high, share))
+    reach = normal * math.sqrt(accuracy * (1 - accuracy) / num_draws + squared / (4 * num_draws))
+    low, high = ((accuracy + squared / 2 + side * reach) / (1 + squared) for side in (-1, 1))
+    # At 0 and 1 one bound is the accuracy itself, but for rounding.
+    return accuracy, max(0.0, min(low, accuracy)), min(1.0, max(high, accuracy))

@@ -1,12 +1,21 @@
-"""What a line chart is made of; the template draws it, line_chart.py and fraction_chart.py lay it out."""
+"""Line charts, laid out here as text with fixed decimals and drawn as SVG by the template.
+
+Learning curves over the epochs, the reliability diagram, the risk-coverage curve.
+"""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from schemas.vision.history import EpochRecord, History
+from stages.evaluate.calibration import CalibrationReport, Reliability, SelectivePrediction
+from stages.evaluate.report import wording
 
 WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 58, 466, 16, 256
 _INSET = 8
+_MAX_DOTS = 40
+_MAX_EPOCHS = 200
 
 
 @dataclass(frozen=True)
@@ -19,35 +28,35 @@ class Tick:
 
 @dataclass(frozen=True)
 class Line:
-    """A series in drawing coordinates."""
+    """A curve in drawing coordinates."""
 
     name: str
     css_class: str
     points: str
     dots: list[tuple[str, str, str]]
-    """Places and radii. Empty where dots would run into each other."""
+    """Positions and radii; empty where dots would overlap."""
 
     marked: tuple[str, str] | None
-    """Where the line is at the best epoch."""
+    """Where the curve is at the best epoch."""
 
 
 @dataclass(frozen=True)
 class LineChart:
-    """All positions of one chart, as text with fixed decimals."""
+    """One chart, ready to be drawn."""
 
     key: str
     """Prefix of the ids inside the drawing."""
 
     title: str
     long_title: str
-    """The title for those who do not see the axes."""
+    """The title for screen readers, which do not see the axes."""
 
     x_label: str
     marked_label: str
     """What the vertical line marks."""
 
     description: str
-    """What a reader sees in it, for those who do not."""
+    """What the chart shows, for screen readers."""
 
     meaning: str
     """How to read it."""
@@ -56,55 +65,297 @@ class LineChart:
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     marked_x: str | None
-    """Where the vertical line stands, if there is one."""
+    """Where the vertical line is, if there is one."""
 
 
 @dataclass(frozen=True)
-class Axis:
-    """A range of values, on whole steps."""
+class EpochSeries:
+    """One line over the epochs: its name in the legend, the CSS class that styles it, a value per epoch."""
+
+    name: str
+    css_class: str
+    values: Sequence[float]
+
+
+@dataclass(frozen=True)
+class FractionCurve:
+    """One line through points (x, y), both fractions."""
+
+    name: str
+    css_class: str
+    points: Sequence[tuple[float, float]]
+    weights: Sequence[float] = ()
+    """One per point, from 0 to 1: the larger, the larger its dot. No dots without weights."""
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A range of values, from one whole step to another."""
 
     low: float
     high: float
     step: float
 
-    def across(self, value: float) -> str:
-        """Return where a value stands from left to right."""
-        return f"{LEFT + _INSET + self._share(value) * (RIGHT - LEFT - 2 * _INSET):.1f}"
+    def to_x(self, value: float) -> str:
+        return f"{LEFT + _INSET + self._fraction(value) * (RIGHT - LEFT - 2 * _INSET):.1f}"
 
-    def up(self, value: float) -> str:
-        """Return where a value stands from bottom to top."""
-        return f"{BOTTOM - self._share(value) * (BOTTOM - TOP):.1f}"
+    def to_y(self, value: float) -> str:
+        return f"{BOTTOM - self._fraction(value) * (BOTTOM - TOP):.1f}"
 
-    def label_heights(self, *, percent: bool) -> list[Tick]:
-        """Return a mark for each step of a vertical axis, with as few decimals as tell them apart."""
+    def list_y_ticks(self, *, percent: bool) -> list[Tick]:
+        """Return a tick at each step, with as few decimals as tell them apart."""
         scale, unit = (100, " %") if percent else (1, "")
         decimals = max(0, -math.floor(math.log10(self.step * scale) + 1e-9))
         num_steps = round((self.high - self.low) / self.step)
         values = [self.low + number * self.step for number in range(num_steps + 1)]
-        return [Tick(self.up(value), f"{scale * value:.{decimals}f}{unit}") for value in values]
+        return [Tick(self.to_y(value), f"{scale * value:.{decimals}f}{unit}") for value in values]
 
-    def _share(self, value: float) -> float:
+    def _fraction(self, value: float) -> float:
         return (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
 
 
-def fit_axis(low: float, high: float, *, floor: float, ceiling: float) -> Axis:
+def choose_epochs(history: History) -> list[EpochRecord]:
+    """Return all epochs, or of many an even choice that includes the first, the best and the last."""
+    last = len(history.epochs) - 1
+    stride = -(-len(history.epochs) // _MAX_EPOCHS)
+    return [
+        record
+        for place, record in enumerate(history.epochs)
+        if place % stride == 0 or place == last or record.epoch == history.best_epoch
+    ]
+
+
+def build_learning_curves(history: History) -> list[LineChart]:
+    """Return the charts of loss and accuracy over the epochs."""
+    epochs = choose_epochs(history)
+
+    def build(title: str, train: list[float], val: list[float], *, meaning: str, percent: bool) -> LineChart:
+        numbers = [each.epoch for each in epochs]
+
+        def describe(values: list[float]) -> str:
+            first, last = (wording.percent(v) if percent else f"{v:.3f}" for v in (values[0], values[-1]))
+            return f"{first} in epoch {numbers[0]}, {last} in epoch {numbers[-1]}"
+
+        return build_epoch_chart(
+            [EpochSeries("training", "train", train), EpochSeries("validation", "val", val)],
+            key=title.lower(),
+            title=title,
+            description=f"Training: {describe(train)}. Validation: {describe(val)}.",
+            meaning=meaning,
+            epochs=numbers,
+            marked_epoch=history.best_epoch,
+            percent=percent,
+        )
+
+    return [
+        build(
+            "Loss",
+            [each.train_loss for each in epochs],
+            [each.val.loss for each in epochs],
+            meaning="Lower is better. If validation loss rises while training loss still falls, the network "
+            "is overfitting.",
+            percent=False,
+        ),
+        build(
+            "Accuracy",
+            [each.train_accuracy for each in epochs],
+            [each.val.accuracy for each in epochs],
+            meaning="Higher is better.",
+            percent=True,
+        ),
+    ]
+
+
+def build_reliability_diagram(calibration: CalibrationReport) -> LineChart:
+    """Return the chart of accuracy over confidence, before and after calibration."""
+
+    def curve(name: str, css_class: str, reliability: Reliability) -> FractionCurve:
+        total = sum(each.num_images for each in reliability.bins)
+        return FractionCurve(
+            name,
+            css_class,
+            [(each.confidence, each.accuracy) for each in reliability.bins],
+            [each.num_images / total for each in reliability.bins],
+        )
+
+    return build_fraction_chart(
+        [
+            FractionCurve("perfect calibration", "ideal", [(0.0, 0.0), (1.0, 1.0)]),
+            curve("before temperature scaling", "train", calibration.before),
+            curve("after", "val", calibration.after),
+        ],
+        key="reliability",
+        title="Reliability diagram: accuracy by confidence",
+        description=(
+            f"Expected calibration error {wording.percent(calibration.before.error)} before temperature "
+            f"scaling, {wording.percent(calibration.after.error)} after. The numbers are in the table below."
+        ),
+        meaning=(
+            "On the thin line, predictions of 80 % confidence are correct 80 % of the time. Above it the "
+            "network is underconfident, below it overconfident."
+        ),
+        x_label="confidence (larger dots: more images)",
+        top=1.0,
+    )
+
+
+def build_risk_coverage_chart(selective: SelectivePrediction) -> LineChart:
+    """Return the chart of the error rate over the fraction of predictions that are kept."""
+    points = selective.risk_coverage
+    return build_fraction_chart(
+        [FractionCurve("error rate of the predictions kept", "val", points)],
+        key="risk",
+        title="Risk-coverage curve: error rate by coverage",
+        description=(
+            f"The error rate is {wording.percent(points[-1][1])} on all images, and "
+            f"{wording.percent(points[len(points) // 2][1])} on the more confident half."
+        ),
+        meaning=(
+            "From right to left, more of the least confident predictions are rejected: the error rate of "
+            "the rest should fall."
+        ),
+        x_label="coverage: fraction of the images kept",
+        top=max(risk for _, risk in points),
+        marked_x=selective.coverage if selective.threshold else None,
+        marked_label=f"threshold for {wording.percent(selective.target_accuracy)} accuracy",
+    )
+
+
+def build_epoch_chart(
+    series: Sequence[EpochSeries],
+    *,
+    key: str,
+    title: str,
+    description: str,
+    meaning: str,
+    epochs: Sequence[int],
+    marked_epoch: int,
+    percent: bool,
+) -> LineChart:
+    """Lay out a line for each series over the epochs.
+
+    Args:
+        series: At least one, each with as many values as there are epochs.
+        key: Prefix of the ids inside the drawing.
+        title: What the chart shows.
+        description: The same for screen readers.
+        meaning: How to read it.
+        epochs: Numbers of the horizontal axis, ascending.
+        marked_epoch: Where the vertical line is.
+        percent: Whether the values are fractions, labeled in percent.
+    """
+    values = [value for each in series for value in each.values]
+    lowest = min(values) if percent else min(0.0, *values)
+    y_axis = _fit_axis(lowest, max(values), floor=min(0.0, lowest), ceiling=1.0 if percent else math.inf)
+    x_axis = _Axis(epochs[0], epochs[-1], 1)
+
+    def line(each: EpochSeries) -> Line:
+        places = [
+            (x_axis.to_x(epoch), y_axis.to_y(value)) for epoch, value in zip(epochs, each.values, strict=True)
+        ]
+        return Line(
+            name=each.name,
+            css_class=each.css_class,
+            points=_join_points(places),
+            dots=[(*place, "2.5") for place in places] if len(places) <= _MAX_DOTS else [],
+            marked=places[list(epochs).index(marked_epoch)],
+        )
+
+    return LineChart(
+        key=key,
+        title=title,
+        long_title=f"{title} after each epoch",
+        x_label="epoch",
+        marked_label=f"best epoch: {marked_epoch}",
+        description=description,
+        meaning=meaning,
+        lines=[line(each) for each in series],
+        x_ticks=[Tick(x_axis.to_x(epoch), str(epoch)) for epoch in _label_epochs(epochs[0], epochs[-1])],
+        y_ticks=y_axis.list_y_ticks(percent=percent),
+        marked_x=x_axis.to_x(marked_epoch),
+    )
+
+
+def build_fraction_chart(
+    curves: Sequence[FractionCurve],
+    *,
+    key: str,
+    title: str,
+    description: str,
+    meaning: str,
+    x_label: str,
+    top: float,
+    marked_x: float | None = None,
+    marked_label: str = "",
+) -> LineChart:
+    """Lay out curves of fractions over fractions, both axes in percent and from 0.
+
+    Args:
+        curves: At least one.
+        key: Prefix of the ids inside the drawing.
+        title: What the chart shows.
+        description: The same for screen readers.
+        meaning: How to read it.
+        x_label: What the horizontal axis shows.
+        top: The largest fraction on the vertical axis.
+        marked_x: Where the vertical line is.
+        marked_label: What it marks.
+    """
+    y_axis = _fit_axis(0.0, top, floor=0.0, ceiling=1.0)
+    x_axis = _Axis(0.0, 1.0, 0.2)
+
+    def line(curve: FractionCurve) -> Line:
+        places = [(x_axis.to_x(x), y_axis.to_y(y)) for x, y in curve.points]
+        radii = [f"{2 + 6 * math.sqrt(weight):.1f}" for weight in curve.weights]
+        return Line(
+            name=curve.name,
+            css_class=curve.css_class,
+            points=_join_points(places),
+            dots=[(*place, radius) for place, radius in zip(places, radii, strict=False)],
+            marked=None,
+        )
+
+    return LineChart(
+        key=key,
+        title=title,
+        long_title=title,
+        x_label=x_label,
+        marked_label=marked_label,
+        description=description,
+        meaning=meaning,
+        lines=[line(curve) for curve in curves],
+        x_ticks=[Tick(x_axis.to_x(fifth / 5), f"{20 * fifth} %") for fifth in range(6)],
+        y_ticks=y_axis.list_y_ticks(percent=True),
+        marked_x=None if marked_x is None else x_axis.to_x(marked_x),
+    )
+
+
+def _fit_axis(low: float, high: float, *, floor: float, ceiling: float) -> _Axis:
     """Return an axis that holds all values from low to high.
 
-    Only values that are all the same stretch it, never below the floor or above the ceiling.
+    It is widened only if all values are the same, never below the floor or above the ceiling.
     """
     if high - low < 1e-9:
         low, high = max(floor, low - 0.05), min(ceiling, high + 0.05)
-    step = round_step(high - low)
-    return Axis(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, step)
+    step = _round_step(high - low)
+    # 1e-9: a value that is a whole number of steps but for rounding needs no further step.
+    return _Axis(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, step)
 
 
-def round_step(span: float) -> float:
+def _round_step(span: float) -> float:
     """Return the smallest of 1, 2, 5, 10, 20 ... times a power of ten that cuts a span into five or fewer."""
     rough = span / 5
     power = 10.0 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
 
 
-def join_points(places: Iterable[tuple[str, str]]) -> str:
-    """Write places as SVG's polyline wants them."""
-    return " ".join(f"{across},{down}" for across, down in places)
+def _label_epochs(first: int, last: int) -> list[int]:
+    """Return the epochs to label: all of a few, of many the first and round numbers."""
+    if last - first < 12:
+        return list(range(first, last + 1))
+    step = round(_round_step((last - first) * 5 / 8))
+    return [first, *(epoch for epoch in range(step, last + 1, step) if epoch - first > step / 2)]
+
+
+def _join_points(places: Sequence[tuple[str, str]]) -> str:
+    return " ".join(f"{x},{y}" for x, y in places)

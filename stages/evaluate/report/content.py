@@ -1,61 +1,333 @@
-"""All that the report tells, before it is put in words and pictures."""
+"""What the report says: everything that was measured, and the texts and rows made of it.
 
-from collections.abc import Sequence
+The HTML page and the Markdown summary both draw on this, so that they never disagree.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
-from numpy.typing import NDArray
+from markupsafe import Markup
 
+from schemas.audit.finding import ClassKind, ImageKind
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
-from schemas.shared.manifest import Manifest
+from schemas.shared.manifest import SplitCounts
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import History
-from stages.evaluate.audit import KindOfFinding
-from stages.evaluate.calibration import CalibrationFigures
+from stages.evaluate.calibration import CalibrationReport, SelectivePrediction
+from stages.evaluate.corruptions import CorruptedAccuracy
 from stages.evaluate.curves import ClassCurves
-from stages.evaluate.exhibits import Exhibits
-from stages.evaluate.intervals import Figure
-from stages.evaluate.robustness import CorruptedScore
-from stages.evaluate.slices import Slice
+from stages.evaluate.examples import Examples
+from stages.evaluate.loading import AuditFindings
+from stages.evaluate.metrics import Estimate
+from stages.evaluate.predictions import Ints
+from stages.evaluate.report import wording
+from stages.evaluate.subgroups import Subgroup
+
+FINDING_MEANINGS: Mapping[ImageKind | ClassKind, str] = {
+    "conflicting_labels": "Copies or near-duplicates with different labels: one label must be wrong",
+    "blank": "Images of a single color, or nearly so",
+    "extreme_size": "Images with a very short or very long side",
+    "extreme_shape": "Images with an extreme aspect ratio",
+    "copies": "Byte-for-byte copies of another file",
+    "near_duplicates": "Images that look like another image",
+    "tiny_class": "Classes with very few images",
+    "imbalance": "The largest class is many times the size of the smallest",
+}
+
+_METRIC_MEANINGS = {
+    "accuracy": "Fraction of the test images classified correctly",
+    "balanced_accuracy": "Mean recall over the classes: small classes count as much as large ones",
+    "macro_f1": "Harmonic mean of precision and recall, averaged over the classes; 1 is best",
+    "weighted_f1": "F1 averaged over the images: large classes count for more; 1 is best",
+    "matthews_correlation": "Correlation of true and predicted classes, robust to class sizes: "
+    "0 for guessing, 1 for no mistakes",
+    "cohens_kappa": "Agreement beyond chance: 0 for guessing, 1 for no mistakes",
+    "roc_auc": "Probability that a class scores higher on its own image than on another; 0.5 for guessing",
+    "average_precision": "Area under the precision-recall curve, averaged over the classes; 1 is best",
+    "loss": "Mean negative log-probability of the true class; 0 is best",
+}
+_CARDS = ("accuracy", "balanced_accuracy", "macro_f1", "top_k_accuracy", "loss")
+
+_MIN_SUBGROUP_IMAGES = 10
+_ATTRIBUTE_UNITS = {"brightness": "of 255", "image_size": "px", "height_px": "px", "width_px": "px"}
+_ATTRIBUTE_TITLES = {
+    "image_size": "Image size: side of a square of equal area",
+    "brightness": "Brightness: mean pixel value",
+    "height_px": "Height of the original image",
+    "width_px": "Width of the original image",
+}
+_CORRUPTION_TITLES = {
+    "noise": "Noise",
+    "blur": "Blur",
+    "brightness": "Brighter",
+    "contrast": "Lower contrast",
+    "jpeg": "JPEG compression",
+    "rotation": "Rotation",
+}
 
 
 @dataclass(frozen=True)
 class ReportContent:
-    """What was measured, and what it was measured on."""
+    """What was measured, and on what."""
 
     checkpoint: Checkpoint
     history: History
-    manifest: Manifest
+    counts: SplitCounts
+    """Images of each class in each split."""
+
     metrics: TestMetrics
-    figures: Sequence[Figure]
-    """Headline figures with their intervals."""
+    estimates: Sequence[Estimate]
+    """Metrics with their confidence intervals."""
 
     per_class: Sequence[ClassScores]
-    """In the order of the classes."""
+    """In class order."""
 
-    confusion: NDArray[np.int64]
-    """(num_classes, num_classes), rows true, columns predicted."""
+    confusion: Ints
+    """(num_classes, num_classes), rows true classes, columns predicted classes."""
 
-    calibration: CalibrationFigures
+    calibration: CalibrationReport
     top_k: int
-    num_units: int
-    """How many units the test images form: those of one group, or copies of each other, are drawn together in
-    the bootstrap. As many as images where each stands alone."""
+    num_groups: int
+    """Groups that the bootstrap resampled; as many as images if each image is its own."""
 
     curves: Sequence[ClassCurves]
-    """Precision-recall and ROC curves of the largest classes."""
+    subgroups: Sequence[Subgroup]
+    """Accuracy by the attributes in evaluation.slices."""
 
-    slices: Sequence[Slice]
-    """Accuracy by what evaluation.slices names."""
+    corrupted: Sequence[CorruptedAccuracy]
+    """Accuracy on corrupted images; empty if evaluation.corruptions is null."""
 
-    corrupted: Sequence[CorruptedScore]
-    """Accuracy on corrupted images; none unless evaluation.corruptions asks for it."""
-
-    exhibits: Exhibits
-    findings: Sequence[KindOfFinding]
-    """What the audit of the data found."""
+    examples: Examples
+    findings: Sequence[AuditFindings]
 
     @property
     def num_mistakes(self) -> int:
-        """Return how many test images were answered wrongly."""
+        """Return how many test images were classified wrongly."""
         return int(self.confusion.sum() - np.trace(self.confusion))
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """A metric in words."""
+
+    title: str
+    value: str
+    interval: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """A class and its scores; a score that is undefined is None."""
+
+    position: int
+    label: str
+    num_train: int
+    support: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    average_precision: float | None
+
+
+@dataclass(frozen=True)
+class SubgroupRow:
+    """A subgroup and how its accuracy compares."""
+
+    label: str
+    """Text, or safe HTML."""
+
+    num_images: int
+    accuracy: float
+    low: float
+    high: float
+    verdict: str
+    """`lower` or `higher` than the accuracy on all images; empty if the interval contains it."""
+
+
+@dataclass(frozen=True)
+class SubgroupTable:
+    """All subgroups by one attribute."""
+
+    title: str
+    rows: Sequence[SubgroupRow]
+    num_small: int
+    """Subgroups of too few images, which are not among the rows."""
+
+
+def build_verdict(content: ReportContent) -> str:
+    """Say how many test images are classified correctly, and compare with the largest class."""
+    metrics = content.metrics
+    num_correct = metrics.num_images - content.num_mistakes
+    if num_correct == metrics.num_images:
+        correct = f"All {wording.plural(num_correct, 'test image')} are classified correctly."
+    else:
+        are = "is" if num_correct == 1 else "are"
+        images = wording.plural(metrics.num_images, "test image")
+        correct = f"{wording.count(num_correct)} of {images} {are} classified correctly."
+    baseline = wording.percent(metrics.majority_accuracy)
+    if metrics.accuracy > metrics.majority_accuracy:
+        return f"{correct} Always predicting the largest class would give {baseline}."
+    return f"{correct} That is no better than always predicting the largest class, which gives {baseline}."
+
+
+def describe_intervals(content: ReportContent) -> str:
+    """Say what the intervals are and what was resampled for them."""
+    images = wording.count(content.metrics.num_images)
+    if content.num_groups == content.metrics.num_images:
+        return "95 % confidence intervals (bootstrap over the test images)."
+    return (
+        f"95 % confidence intervals (bootstrap over {wording.count(content.num_groups)} groups of the "
+        f"{images} test images, since images of one group tend to be right or wrong together)."
+    )
+
+
+def build_cards(content: ReportContent) -> list[MetricRow]:
+    """Return the few metrics that a reader wants first."""
+    estimates = {estimate.name: estimate for estimate in content.estimates}
+    return [_describe_metric(estimates[name], content, is_card=True) for name in _CARDS]
+
+
+def build_metric_rows(content: ReportContent) -> list[MetricRow]:
+    """Return every metric."""
+    return [_describe_metric(estimate, content) for estimate in content.estimates]
+
+
+def _describe_metric(estimate: Estimate, content: ReportContent, *, is_card: bool = False) -> MetricRow:
+    name, num_classes = estimate.name, len(content.per_class)
+    meaning = _METRIC_MEANINGS.get(name, "")
+    if name == "top_k_accuracy":
+        meaning = f"The true class is among the {content.top_k} most probable"
+        if content.top_k >= num_classes:
+            meaning = f"Not informative: there are only {num_classes} classes"
+    elif name == "loss" and is_card:
+        meaning = f"0 is best; uniform guessing gives {math.log(num_classes):.3f}"
+
+    def show(value: float) -> str:
+        return wording.percent(value) if name.endswith("accuracy") else f"{value:.3f}"
+
+    return MetricRow(
+        title=_title_metric(name, top_k=content.top_k),
+        value=show(estimate.value),
+        interval=f"{show(estimate.low)} to {show(estimate.high)}",
+        meaning=meaning,
+    )
+
+
+def _title_metric(name: str, *, top_k: int) -> str:
+    """Write `macro_f1` as `Macro F1`, `top_k_accuracy` as `Top-3 accuracy`."""
+    words = name.replace("top_k", f"top-{top_k}").replace("_", " ").replace("cohens", "Cohen's")
+    for short, written in (("f1", "F1"), ("roc auc", "ROC AUC")):
+        words = words.replace(short, written)
+    return words[0].upper() + words[1:]
+
+
+def build_class_rows(content: ReportContent) -> list[ClassRow]:
+    """Return the classes, lowest recall first, those without test images last."""
+    num_predicted = content.confusion.sum(axis=0)
+    rows = [
+        ClassRow(
+            position=position,
+            label=scores.label,
+            num_train=content.counts.train[position],
+            support=scores.support,
+            precision=scores.precision if num_predicted[position] else None,
+            recall=scores.recall if scores.support else None,
+            average_precision=scores.average_precision,
+            f1=scores.f1 if scores.support or num_predicted[position] else None,
+        )
+        for position, scores in enumerate(content.per_class)
+    ]
+    return sorted(rows, key=lambda row: (row.recall is None, row.recall or 0.0, row.position))
+
+
+def describe_calibration(calibration: CalibrationReport) -> str:
+    """State the calibration error before and after temperature scaling."""
+    after, before = (wording.percent(each.error) for each in (calibration.after, calibration.before))
+    text = f"The expected calibration error, the mean gap between confidence and accuracy, is {after}"
+    if calibration.temperature == 1.0:
+        return f"{text}. The validation split has no mistakes, so no temperature was fitted."
+    return (
+        f"{text}. Before temperature scaling it was {before} "
+        f"(temperature {calibration.temperature:.3g}, fitted to the validation split)."
+    )
+
+
+def describe_selective(selective: SelectivePrediction) -> str:
+    """Say what the confidence threshold for the target accuracy does."""
+    target = wording.percent(selective.target_accuracy)
+    if selective.threshold is None:
+        return f"No confidence threshold reached {target} accuracy on the validation split, so none is set."
+    if selective.threshold.probability == 0:
+        rule = f"On the validation split, {target} accuracy is reached without rejecting any prediction."
+    else:
+        threshold = wording.percent(selective.threshold.probability)
+        rule = (
+            f"To reach {target} accuracy, reject predictions with a confidence below {threshold} "
+            "(threshold chosen on the validation split)."
+        )
+    return (
+        f"{rule} On the test split this keeps {wording.percent(selective.coverage)} of the images, "
+        f"at {wording.percent(selective.accuracy)} accuracy."
+    )
+
+
+def build_subgroup_tables(content: ReportContent) -> list[SubgroupTable]:
+    """Return a table for each attribute that divides the images.
+
+    A subgroup of fewer than ten images is counted, not listed: its interval spans half of the scale.
+    """
+    tables = []
+    for attribute, some in groupby(content.subgroups, key=lambda each: each.attribute):
+        subgroups = list(some)
+        rows = [
+            _compare_subgroup(each, accuracy=content.metrics.accuracy)
+            for each in subgroups
+            if each.num_images >= _MIN_SUBGROUP_IMAGES
+        ]
+        if len(subgroups) > 1:
+            title = _ATTRIBUTE_TITLES.get(attribute, attribute.replace("_", " ").capitalize())
+            tables.append(SubgroupTable(title, rows, num_small=len(subgroups) - len(rows)))
+    return tables
+
+
+def list_constant_attributes(content: ReportContent) -> list[str]:
+    """Return the attributes that are the same for all test images."""
+    return [
+        attribute.replace("_", " ")
+        for attribute, some in groupby(content.subgroups, key=lambda each: each.attribute)
+        if len(list(some)) == 1
+    ]
+
+
+def _compare_subgroup(subgroup: Subgroup, *, accuracy: float) -> SubgroupRow:
+    verdict = "lower" if subgroup.high < accuracy else "higher" if subgroup.low > accuracy else ""
+    return SubgroupRow(
+        label=_label_subgroup(subgroup),
+        num_images=subgroup.num_images,
+        accuracy=subgroup.accuracy,
+        low=subgroup.low,
+        high=subgroup.high,
+        verdict=verdict,
+    )
+
+
+def _label_subgroup(subgroup: Subgroup) -> str | Markup:
+    if subgroup.bounds is not None:
+        first, last = (f"{bound:,.0f}" for bound in subgroup.bounds)
+        unit = _ATTRIBUTE_UNITS.get(subgroup.attribute, "")
+        return f"{first if first == last else f'{first} to {last}'} {unit}".strip()
+    if subgroup.value is None:
+        return "all others"
+    return wording.name(subgroup.value) if subgroup.value else f"no {subgroup.attribute}"
+
+
+def build_corruption_rows(content: ReportContent) -> list[tuple[str, list[CorruptedAccuracy]]]:
+    """Return the title of each corruption and its accuracies, the mildest severity first."""
+    return [
+        (_CORRUPTION_TITLES.get(name, name), list(some))
+        for name, some in groupby(content.corrupted, key=lambda each: each.corruption.name)
+    ]

@@ -1,53 +1,63 @@
 """The report as one HTML file that needs nothing but a browser.
 
-The same content gives the same bytes. Names of classes and files may hold anything; Jinja2 escapes whatever
-it prints, and `wording` makes the invisible visible.
+The same content gives the same bytes. Names of classes and files may hold anything: Jinja2 escapes what it
+prints, and `wording` makes the invisible visible.
 """
 
 import base64
 import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from stages.evaluate.confusion import (
+from stages.evaluate.metrics import (
     choose_matrix_classes,
     count_confused_pairs,
     divide_rows,
-    lay_out_cells,
     rank_confused_pairs,
 )
-from stages.evaluate.report import audit, believing, charts, wording
-from stages.evaluate.report.classes import build_class_rows
+from stages.evaluate.predictions import Ints
+from stages.evaluate.report import charts, wording
+from stages.evaluate.report import content as texts
 from stages.evaluate.report.content import ReportContent
-from stages.evaluate.report.curves import build_learning_curves, choose_epochs
-from stages.evaluate.report.facts import list_facts, list_parameters
-from stages.evaluate.report.frames import frame_exhibits
-from stages.evaluate.report.headline import (
-    build_cards,
-    build_figure_rows,
-    build_verdict,
-    describe_resampling,
-)
-from stages.evaluate.report.pictures import draw_confusion
-from stages.evaluate.report.slices import build_corruption_rows, build_slice_tables, list_alike
-from stages.evaluate.report.tiles import lay_out_tiles
+from stages.evaluate.report.pictures import draw_confusion, draw_examples, lay_out_cells
+from stages.evaluate.report.run_details import list_parameters, list_run_details
 
 _HERE = Path(__file__).parent
 _MAX_CLASS_ROWS = 300
-_STYLES = ("page", "figures", "charts", "tables", "matrix", "exhibits", "narrow", "print")  # later ones win
-_SCRIPTS = ("table", "fields")
+_STYLES = ("page", "metrics", "charts", "tables", "matrix", "examples", "narrow", "print")  # later ones win
+_SCRIPTS = ("table", "cells")
+
+
+@dataclass(frozen=True)
+class MatrixCell:
+    """One cell of the confusion matrix as it is drawn."""
+
+    label: int
+    """Position of the true class."""
+
+    predicted: int
+    css_class: str
+    strength: str
+    """Opacity of the color, from 0 to 1."""
+
+    count: int
+    fraction: float
+    """Of the images of the true class."""
 
 
 def render_report(content: ReportContent) -> str:
     """Return the report as one HTML document, to be stored as UTF-8."""
     style = "\n".join(_read(f"style/{name}.css") for name in _STYLES)
     script = "\n".join(_read(f"script/{name}.js") for name in _SCRIPTS)
-    rows = build_class_rows(content)
+    class_rows = texts.build_class_rows(content)
     return (
-        _environment()
+        _build_environment()
         .get_template("page.html.jinja")
         .render(
             style=Markup(style),
@@ -58,61 +68,71 @@ def render_report(content: ReportContent) -> str:
             classes=content.checkpoint.classes,
             metrics=content.metrics,
             history=content.history,
-            verdict=build_verdict(content),
-            hardest=next((row for row in rows if row.recall is not None and row.recall < 1), None),
-            cards=build_cards(content),
-            figure_rows=build_figure_rows(content),
-            class_rows=rows[:_MAX_CLASS_ROWS],
-            curves=build_learning_curves(content.history),
-            epochs=choose_epochs(content.history),
-            facts=list_facts(content.manifest, checkpoint=content.checkpoint, history=content.history),
+            verdict=texts.build_verdict(content),
+            hardest=next((row for row in class_rows if row.recall is not None and row.recall < 1), None),
+            cards=texts.build_cards(content),
+            metric_rows=texts.build_metric_rows(content),
+            about_intervals=texts.describe_intervals(content),
+            class_rows=class_rows[:_MAX_CLASS_ROWS],
+            **_lay_out_confusion(content),
+            pictures=draw_examples(content.examples),
+            calibration=content.calibration,
+            about_calibration=texts.describe_calibration(content.calibration),
+            about_selective=texts.describe_selective(content.calibration.selective),
+            calibration_charts=[
+                charts.build_reliability_diagram(content.calibration),
+                charts.build_risk_coverage_chart(content.calibration.selective),
+            ],
+            subgroup_tables=texts.build_subgroup_tables(content),
+            constant_attributes=texts.list_constant_attributes(content),
+            corruption_rows=texts.build_corruption_rows(content),
+            learning_curves=charts.build_learning_curves(content.history),
+            epochs=charts.choose_epochs(content.history),
+            run_details=list_run_details(content.checkpoint, counts=content.counts, history=content.history),
             parameters=list_parameters(content.checkpoint),
-            frames=frame_exhibits(content.exhibits),
-            kind_meanings=audit.MEANINGS,
-            slice_tables=build_slice_tables(content.slices, accuracy=content.metrics.accuracy),
-            alike=list_alike(content.slices),
-            corruption_rows=build_corruption_rows(content.corrupted),
-            resampled=describe_resampling(content),
-            **_confusion(content),
-            **_believing(content),
+            finding_meanings=texts.FINDING_MEANINGS,
         )
     )
 
 
-def _confusion(content: ReportContent) -> dict[str, Any]:
-    """Return what the section about confusion shows: the matrix, or of many classes a part and a picture."""
+def _lay_out_confusion(content: ReportContent) -> dict[str, Any]:
+    """Return what the confusion section shows: the matrix, or of many classes a part of it and a picture."""
     shown = choose_matrix_classes(content.confusion)
     is_whole = len(shown) == len(content.confusion)
-    sheet, fields = lay_out_tiles(content.exhibits.gallery)
+    sheet, cells = lay_out_cells(content.examples.cells)
     return {
         "matrix_classes": shown,
-        "matrix": lay_out_cells(content.confusion, shown=shown),
+        "matrix": _lay_out_matrix(content.confusion, shown=shown),
         "matrix_picture": None if is_whole else draw_confusion(divide_rows(content.confusion)),
         "pairs": rank_confused_pairs(content.confusion),
         "num_pairs": count_confused_pairs(content.confusion),
         "sheet": sheet,
-        "fields": fields,
+        "cells": cells,
     }
 
 
-def _believing(content: ReportContent) -> dict[str, Any]:
-    figures = content.calibration
-    return {
-        "calibration": figures,
-        "believing": believing.describe_calibration(figures),
-        "withholding": believing.describe_withholding(figures.withholding),
-        "calibration_charts": [
-            believing.draw_reliability(figures),
-            believing.draw_risk(figures.withholding),
-        ],
-    }
+def _lay_out_matrix(confusion: Ints, *, shown: Sequence[int]) -> list[list[MatrixCell]]:
+    """Return the cells of the matrix of the shown classes, row by row."""
+    fractions = divide_rows(confusion)
+
+    def lay_out(label: int, predicted: int) -> MatrixCell:
+        count, fraction = int(confusion[label, predicted]), float(fractions[label, predicted])
+        if count == 0:
+            return MatrixCell(label, predicted, "none", "0.00", 0, 0.0)
+        # Mistakes are a few percent of a row: on the scale of the diagonal they would be invisible.
+        is_correct = label == predicted
+        strength = fraction if is_correct else 0.15 + 0.85 * math.sqrt(fraction)
+        css_class = ("correct" if is_correct else "mistake") + (" strong" if strength > 0.7 else "")
+        return MatrixCell(label, predicted, css_class, f"{strength:.2f}", count, fraction)
+
+    return [[lay_out(row, column) for column in shown] for row in shown]
 
 
 def _read(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")
 
 
-def _environment() -> Environment:
+def _build_environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=True,
@@ -120,7 +140,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = (
+    filters = (
         wording.brief,
         wording.brief_name,
         wording.brief_path,
@@ -132,5 +152,5 @@ def _environment() -> Environment:
         wording.plain,
         wording.plural,
     )
-    environment.filters.update({write.__name__: write for write in words})
+    environment.filters.update({write.__name__: write for write in filters})
     return environment

@@ -1,4 +1,4 @@
-// Sort a table by the column whose heading is pressed; a second press turns the order round.
+// Sort a table by the column whose heading is clicked; a second click reverses the order.
 for (const table of document.querySelectorAll("table.sortable")) {
   table.tHead.addEventListener("click", (event) => {
     const header = event.target.closest("button")?.parentElement;
@@ -7,7 +7,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     for (const other of header.parentElement.cells) other.removeAttribute("aria-sort");
     header.setAttribute("aria-sort", order);
 
-    // Fields without a value stay last in either order; equal ones keep the order they had.
+    // Rows without a value stay last in either direction; equal ones keep their order.
     const value = (row) => row.cells[header.cellIndex].dataset.value;
     const direction = order === "ascending" ? 1 : -1;
     const rows = [...table.tBodies[0].rows].sort((a, b) => {

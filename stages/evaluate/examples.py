@@ -1,0 +1,241 @@
+"""The test images that the report shows: worst mistakes, least confident predictions, label errors, cells.
+
+Label errors are found by confident learning: Northcutt, Jiang and Chuang 2021, arXiv:1911.00068, equations 1
+and 2. The network never saw the test split, so its probabilities there are out-of-sample, as the paper asks.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from stages.evaluate.gradcam import GradCamUnavailable, Heatmap, compute_heatmaps
+from stages.evaluate.metrics import choose_matrix_classes, rank_confused_pairs
+from stages.evaluate.predictions import Ints, Predictions, split_rows
+from stages.vision.dataset import PreparedImages
+
+_NUM_CLASSES_SHOWN = 3
+_MAX_PER_CELL = 12
+_MAX_IN_CELLS = 900
+
+Cell = tuple[int, int]
+"""True and predicted class, as positions in the classes."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A test image and what the network predicted for it."""
+
+    image: NDArray[np.uint8]
+    """(height, width, 3) RGB or (height, width, 1): what the network sees of it, resized and cropped."""
+
+    path: str
+    label: str
+    label_probability: float
+    top_classes: Sequence[tuple[str, float]]
+    """The most probable classes with their probabilities; the first is the predicted class."""
+
+    heatmap: Heatmap | None = None
+    """From 0 to 1, (h, w): contribution of each position to the predicted class; None if not computed."""
+
+    suggestion: str = ""
+    """The class that the image seems to belong to, if its label is suspected."""
+
+    @property
+    def predicted(self) -> str:
+        """Return the predicted class."""
+        return self.top_classes[0][0]
+
+    @property
+    def is_correct(self) -> bool:
+        """Return whether the predicted class is the label."""
+        return self.predicted == self.label
+
+
+@dataclass(frozen=True)
+class CellExample:
+    """One image of a cell of the confusion matrix."""
+
+    image: NDArray[np.uint8]
+    path: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Examples:
+    """All images of the report."""
+
+    worst: Sequence[Example]
+    """Mistakes, the least probable true class first."""
+
+    uncertain: Sequence[Example]
+    """The least confident predictions first, correct or wrong."""
+
+    suspected: Sequence[Example]
+    """Images whose label is probably wrong, the most suspicious first."""
+
+    num_suspected: int
+    """In the whole test split."""
+
+    why_no_heatmaps: str
+    """Why Grad-CAM does not apply; empty if it does."""
+
+    cells: Mapping[Cell, Sequence[CellExample]]
+    """A few images of each cell of the confusion matrix that is not empty."""
+
+
+@dataclass(frozen=True)
+class LabelErrors:
+    """Images whose label is probably wrong, the most suspicious first."""
+
+    images: Ints
+    """Positions in the split."""
+
+    suggestions: Ints
+    """The class that each seems to belong to."""
+
+
+def collect_examples(
+    images: PreparedImages,
+    predictions: Predictions,
+    *,
+    shown: PreparedImages,
+    paths: Sequence[str],
+    classes: Sequence[str],
+    num_each: int,
+    network: nn.Module,
+) -> Examples:
+    """Choose the images, and compute a heatmap for each but those of the cells.
+
+    Args:
+        images: The test split, transformed as for testing.
+        predictions: For its images (N).
+        shown: The same as uint8, with the transforms of geometry alone, so that heatmaps fit over them.
+        paths: Of its images, (N,).
+        classes: Names, (C,).
+        num_each: How many of the worst, the least confident and the suspected.
+        network: The tested one; moved to the CPU.
+    """
+    label_errors = find_label_errors(predictions)
+    chosen = {
+        "worst": rank_mistakes(predictions)[:num_each],
+        "uncertain": np.argsort(predictions.confidence, kind="stable")[:num_each].tolist(),
+        "suspected": label_errors.images[:num_each].tolist(),
+    }
+    positions = sorted({position for some in chosen.values() for position in some})
+    heatmaps, why_none = _explain(network, images, predictions, positions)
+
+    def example(position: int) -> Example:
+        (row,) = predictions.probabilities(np.array([position]))
+        top = row.argsort(descending=True, stable=True)[:_NUM_CLASSES_SHOWN].tolist()
+        return Example(
+            image=shown[position][0].permute(1, 2, 0).numpy(),
+            path=paths[position],
+            label=classes[predictions.labels[position]],
+            label_probability=float(predictions.label_probability[position]),
+            top_classes=[(classes[at], float(row[at])) for at in top],
+            heatmap=heatmaps.get(position),
+        )
+
+    cells = choose_cell_images(predictions, cells=list_shown_cells(predictions.confusion))
+    return Examples(
+        worst=[example(position) for position in chosen["worst"]],
+        uncertain=[example(position) for position in chosen["uncertain"]],
+        suspected=[
+            replace(example(position), suggestion=classes[suggestion])
+            for position, suggestion in zip(
+                chosen["suspected"], label_errors.suggestions.tolist(), strict=False
+            )
+        ],
+        num_suspected=len(label_errors.images),
+        why_no_heatmaps=why_none,
+        cells={
+            cell: [
+                CellExample(images.pixels(at), paths[at], float(predictions.confidence[at])) for at in some
+            ]
+            for cell, some in cells.items()
+        },
+    )
+
+
+def rank_mistakes(predictions: Predictions) -> list[int]:
+    """Return the wrongly predicted images, the one with the least probable true class first."""
+    wrong = np.flatnonzero(~predictions.is_correct)
+    order = np.argsort(predictions.label_probability[wrong], kind="stable")
+    return [int(image) for image in wrong[order]]
+
+
+def find_label_errors(predictions: Predictions) -> LabelErrors:
+    """Return the images off the diagonal of the confident joint.
+
+    An image seems to belong to the most probable of those classes whose probability reaches the average that
+    the class has on its own images. The larger the margin over its label, the more suspicious the image.
+    """
+    labels, num_classes = predictions.labels, predictions.num_classes
+    sums = np.bincount(labels, weights=predictions.label_probability, minlength=num_classes)
+    counts = np.bincount(labels, minlength=num_classes)
+    # A class without images has no average: nothing can seem to belong to it.
+    averages = torch.from_numpy(np.divide(sums, counts, out=np.full(num_classes, np.inf), where=counts > 0))
+    seeming, confidence = np.empty(len(labels), dtype=np.int64), np.empty(len(labels))
+    for rows in split_rows(len(labels), num_columns=num_classes):
+        some = predictions.probabilities(rows)
+        highest, at = torch.where(some >= averages, some, -1.0).max(dim=1)
+        confidence[rows], seeming[rows] = highest.numpy(), at.numpy()
+    images = np.flatnonzero((confidence >= 0) & (seeming != labels))
+    margins = predictions.label_probability[images] - confidence[images]
+    images = images[np.argsort(margins, kind="stable")]
+    return LabelErrors(images, seeming[images])
+
+
+def list_shown_cells(confusion: Ints) -> list[Cell]:
+    """Return the cells with images that the report lets one open: those of the matrix and of the pairs."""
+    shown = choose_matrix_classes(confusion)
+    cells = {(row, column) for row in shown for column in shown if confusion[row, column]}
+    return sorted(cells | {(pair.label, pair.predicted) for pair in rank_confused_pairs(confusion)})
+
+
+def choose_cell_images(predictions: Predictions, *, cells: Sequence[Cell]) -> dict[Cell, list[int]]:
+    """Return images of each cell, at most 12 and as many as fit into 900 for all cells together.
+
+    The most confident mistakes come first, but the least confident of the correct predictions.
+    """
+    rank = np.where(predictions.is_correct, predictions.confidence, -predictions.confidence)
+    keys = predictions.labels * predictions.num_classes + predictions.predicted
+    wanted = [label * predictions.num_classes + predicted for label, predicted in cells]
+    positions = np.flatnonzero(np.isin(keys, wanted))
+    positions = positions[np.lexsort((positions, rank[positions], keys[positions]))]
+    starts = np.flatnonzero(np.diff(keys[positions], prepend=-1))
+    chosen = {
+        divmod(int(keys[some[0]]), predictions.num_classes): some[:_MAX_PER_CELL].tolist()
+        for some in np.split(positions, starts[1:])
+        if len(some)
+    }
+    limit = _find_limit([len(some) for some in chosen.values()])
+    return {cell: some[:limit] for cell, some in chosen.items()}
+
+
+def _find_limit(sizes: Sequence[int]) -> int:
+    """Return how many images of each cell are shown, at least one."""
+    fits = (
+        limit
+        for limit in range(_MAX_PER_CELL, 1, -1)
+        if sum(min(limit, size) for size in sizes) <= _MAX_IN_CELLS
+    )
+    return next(fits, 1)
+
+
+def _explain(
+    network: nn.Module, images: PreparedImages, predictions: Predictions, positions: Sequence[int]
+) -> tuple[dict[int, Heatmap], str]:
+    """Return the heatmap of each position, or why there are none."""
+    if not positions:
+        return {}, ""
+    inputs, _ = images.gather(positions)
+    try:
+        heatmaps = compute_heatmaps(network, inputs, torch.from_numpy(predictions.predicted[list(positions)]))
+    except GradCamUnavailable as reason:
+        return {}, str(reason)
+    return dict(zip(positions, heatmaps, strict=True)), ""
