@@ -31,12 +31,12 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 class Chromium:
-    """One browser with one page; what the page complains about is collected in `complaints`."""
+    """One browser with one page; its errors are collected in `errors`."""
 
     def __init__(self, program: str, *, profile: Path) -> None:
         """Start the browser with a fresh profile folder."""
         # The browser reads from descriptor 3 and writes to 4: ours stay clear of both.
-        (its_input, self._requests), (self._answers, its_output) = (
+        (its_input, self._requests), (self._responses, its_output) = (
             [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in os.pipe()] for _ in range(2)
         )
 
@@ -56,7 +56,7 @@ class Chromium:
         self._last_id = 0
         self._session: str | None = None
         self._loaded = False
-        self.complaints: list[str] = []
+        self.errors: list[str] = []
         """Uncaught errors, console errors, and what the content security policy blocked."""
 
         self.requests: list[str] = []
@@ -83,7 +83,7 @@ class Chromium:
             self._process.kill()
             self._process.wait()
         os.close(self._requests)
-        os.close(self._answers)
+        os.close(self._responses)
 
     def call(self, method: str, **parameters: Any) -> Any:
         """Send a command and return its result."""
@@ -93,11 +93,11 @@ class Chromium:
             message["sessionId"] = self._session
         os.write(self._requests, json.dumps(message).encode() + b"\0")
         while True:
-            answer = self._receive()
-            if answer.get("id") == self._last_id:
-                if "error" in answer:
-                    raise RuntimeError(f"{method}: {answer['error']['message']}")
-                return answer["result"]
+            response = self._receive()
+            if response.get("id") == self._last_id:
+                if "error" in response:
+                    raise RuntimeError(f"{method}: {response['error']['message']}")
+                return response["result"]
 
     def open(self, file: Path, *, width_px: int = 1280, height_px: int = 900, dark: bool = False) -> None:
         """Load a file into a window of that size and wait until it is there."""
@@ -117,13 +117,13 @@ class Chromium:
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression in the page."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        if "exceptionDetails" in answer:
-            raise RuntimeError(answer["exceptionDetails"]["exception"]["description"])
-        return answer["result"].get("value")
+        response = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in response:
+            raise RuntimeError(response["exceptionDetails"]["exception"]["description"])
+        return response["result"].get("value")
 
     def click(self, selector: str) -> None:
-        """Press the mouse in the middle of the first element that matches, as a person would."""
+        """Press the mouse in the middle of the first element that matches, as a user would."""
         x, y = self.evaluate(
             f"(() => {{ const e = document.querySelector({json.dumps(selector)}); "
             "e.scrollIntoView({block: 'center', behavior: 'instant'}); const r = e.getBoundingClientRect(); "
@@ -148,9 +148,9 @@ class Chromium:
         """Return the next message, and note it where it is an event."""
         deadline = time.monotonic() + _TIMEOUT_SECONDS
         while b"\0" not in self._buffer:
-            if not select.select([self._answers], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise TimeoutError("chromium does not answer")
-            chunk = os.read(self._answers, 1 << 20)
+            if not select.select([self._responses], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise TimeoutError("chromium does not respond")
+            chunk = os.read(self._responses, 1 << 20)
             if not chunk:
                 raise EOFError("chromium has ended")
             self._buffer += chunk
@@ -165,8 +165,8 @@ class Chromium:
         elif event == "Network.requestWillBeSent":
             self.requests.append(details["request"]["url"])
         elif event == "Runtime.exceptionThrown":
-            self.complaints.append(str(details["exceptionDetails"]))
+            self.errors.append(str(details["exceptionDetails"]))
         elif event == "Log.entryAdded" and details["entry"]["level"] in ("warning", "error"):
-            self.complaints.append(details["entry"]["text"])
+            self.errors.append(details["entry"]["text"])
         elif event == "Runtime.consoleAPICalled" and details["type"] in ("warning", "error", "assert"):
-            self.complaints.append(str(details["args"]))
+            self.errors.append(str(details["args"]))

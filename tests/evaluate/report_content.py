@@ -9,24 +9,22 @@ from numpy.typing import NDArray
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from schemas.shared.image import ImageForm
 from schemas.shared.inputs import Inputs
-from schemas.shared.manifest import FileRecord, Manifest, ShardRecord, SplitCounts
+from schemas.shared.manifest import SplitCounts
 from schemas.vision.calibration import Threshold
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import EpochRecord, History, Scores
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
-from stages.evaluate.answers import Answers, decide_answers
-from stages.evaluate.audit import KindOfFinding
-from stages.evaluate.calibration import Bin, CalibrationFigures, Reliability, Withholding
-from stages.evaluate.curves import ClassCurves
-from stages.evaluate.exhibits import Answer, Exhibit, Exhibits
-from stages.evaluate.gallery import Example, Gallery, list_shown_fields
-from stages.evaluate.intervals import Figure, measure_figures
-from stages.evaluate.ranking import measure_ranking
+from stages.evaluate.calibration import Bin, CalibrationReport, Reliability, SelectivePrediction
+from stages.evaluate.corruptions import CorruptedAccuracy
+from stages.evaluate.curves import ClassCurves, measure_areas
+from stages.evaluate.examples import Cell, CellExample, Example, Examples, list_shown_cells
+from stages.evaluate.loading import AuditFindings
+from stages.evaluate.metrics import Estimate, estimate_metrics
+from stages.evaluate.predictions import Predictions, make_predictions
 from stages.evaluate.report.content import ReportContent
-from stages.evaluate.robustness import CorruptedScore
-from stages.evaluate.slices import Slice
+from stages.evaluate.subgroups import Subgroup
 from tests.vision.documents import CALIBRATION
 
 DATASET_SHA256 = "d" * 64
@@ -37,35 +35,34 @@ def make_content(
     *,
     classes: Sequence[str] = ("cat", "dog", "eel"),
     confusion: Sequence[Sequence[int]] | NDArray[np.int64] = ((7, 2, 1), (0, 20, 0), (0, 3, 2)),
-    worst: Sequence[Exhibit] = (),
-    uncertain: Sequence[Exhibit] = (),
-    suspected: Sequence[Exhibit] = (),
-    not_explained: str = "",
+    worst: Sequence[Example] = (),
+    uncertain: Sequence[Example] = (),
+    suspected: Sequence[Example] = (),
+    why_no_heatmaps: str = "",
     path: str = "raw/cat/1.png",
-    gallery_image: NDArray[np.uint8] | None = None,
-    figures: Sequence[Figure] | None = None,
-    findings: Sequence[KindOfFinding] = (),
+    cell_image: NDArray[np.uint8] | None = None,
+    estimates: Sequence[Estimate] | None = None,
+    findings: Sequence[AuditFindings] = (),
     num_epochs: int = 3,
     best_epoch: int = 1,
     tested_epoch: int | None = None,
     top_k: int = 2,
-    calibration: CalibrationFigures | None = None,
+    calibration: CalibrationReport | None = None,
     channels: int = 3,
-    slices: Sequence[Slice] = (),
-    corrupted: Sequence[CorruptedScore] = (),
+    subgroups: Sequence[Subgroup] = (),
+    corrupted: Sequence[CorruptedAccuracy] = (),
 ) -> ReportContent:
-    """Return content whose figures follow from the confusion matrix."""
+    """Return content whose metrics follow from the confusion matrix."""
     matrix = np.asarray(confusion, dtype=np.int64)
     num_classes, num_images = len(classes), int(matrix.sum())
     form = ImageForm(color="rgb" if channels == 3 else "grayscale", height_px=8, width_px=12, resize="squish")
-    file = FileRecord(name="file", num_bytes=1, sha256="a" * 64)
     epochs = tuple(_epoch(number) for number in range(1, num_epochs + 1))
     counts = SplitCounts(
         train=tuple(range(100, 100 + num_classes)), val=(10,) * num_classes, test=(5,) * num_classes
     )
-    right, support, answers = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
-    recall, precision = right / np.maximum(1, support), right / np.maximum(1, answers)
-    f1 = 2 * right / np.maximum(1, support + answers)
+    correct, support, num_predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    recall, precision = correct / np.maximum(1, support), correct / np.maximum(1, num_predicted)
+    f1 = 2 * correct / np.maximum(1, support + num_predicted)
     return ReportContent(
         checkpoint=Checkpoint(
             version=1,
@@ -101,23 +98,11 @@ def make_content(
             is_repeatable=True,
             epochs=epochs,
         ),
-        manifest=Manifest(
-            version=2,
-            classes=tuple(classes),
-            image=form,
-            num_images=sum(counts.train) + sum(counts.val) + sum(counts.test),
-            counts=counts,
-            mean=(0.5,) * channels,
-            std=(0.25,) * channels,
-            image_shards=(ShardRecord(name="shard", num_bytes=1, blocks_sha256="b" * 64),),
-            labels=file,
-            splits=file,
-            index=file,
-        ),
+        counts=counts,
         metrics=TestMetrics(
             num_images=num_images,
             loss=0.4321,
-            accuracy=float(right.sum() / num_images),
+            accuracy=float(correct.sum() / num_images),
             balanced_accuracy=float(recall.mean()),
             macro_f1=float(f1.mean()),
             matthews_correlation=0.7,
@@ -129,7 +114,7 @@ def make_content(
             answered_accuracy=0.95,
             majority_accuracy=float(support.max() / num_images),
         ),
-        figures=make_figures(matrix) if figures is None else figures,
+        estimates=make_estimates(matrix) if estimates is None else estimates,
         per_class=[
             ClassScores(
                 label=label,
@@ -144,88 +129,87 @@ def make_content(
         confusion=matrix,
         calibration=calibration or make_calibration(),
         top_k=top_k,
-        exhibits=Exhibits(
+        examples=Examples(
             worst=worst,
             uncertain=uncertain,
             suspected=suspected,
             num_suspected=len(suspected),
-            not_explained=not_explained,
-            gallery=make_gallery(matrix, path=path, channels=channels, image=gallery_image),
+            why_no_heatmaps=why_no_heatmaps,
+            cells=make_cells(matrix, path=path, channels=channels, image=cell_image),
         ),
         findings=findings,
-        num_units=num_images,
+        num_groups=num_images,
         curves=[ClassCurves(0, precision_recall=((0.0, 1.0), (1.0, 0.5)), roc=((0.0, 0.0), (1.0, 1.0)))],
-        slices=slices,
+        subgroups=subgroups,
         corrupted=corrupted,
     )
 
 
-def make_figures(confusion: NDArray[np.int64]) -> list[Figure]:
-    """Return figures of answers that are counted by a confusion matrix, each image standing alone."""
-    answers = make_answers(confusion)
-    units = np.arange(answers.num_images)
-    return measure_figures(answers, ranking=measure_ranking(answers), units=units, top_k=2)
+def make_estimates(confusion: NDArray[np.int64]) -> list[Estimate]:
+    """Return the metrics of predictions with this confusion matrix, each image a group of its own."""
+    predictions = make_predictions_of(confusion)
+    groups = np.arange(predictions.num_images)
+    return estimate_metrics(predictions, areas=measure_areas(predictions), groups=groups, top_k=2)
 
 
-def make_answers(confusion: NDArray[np.int64]) -> Answers:
-    """Return answers that are counted by a confusion matrix, the more certain the later the image."""
+def make_predictions_of(confusion: NDArray[np.int64]) -> Predictions:
+    """Return predictions with this confusion matrix, the more confident the later the image."""
     labels, predicted = np.nonzero(confusion)
     counts = confusion[labels, predicted]
     labels, predicted = np.repeat(labels, counts), np.repeat(predicted, counts)
     logits = torch.zeros(len(labels), len(confusion))
     logits[range(len(labels)), predicted] = torch.linspace(1, 5, len(labels))
-    return decide_answers(logits, torch.from_numpy(labels), calibration=CALIBRATION)
+    return make_predictions(logits, torch.from_numpy(labels), calibration=CALIBRATION)
 
 
 def make_calibration(
     *, temperature: float = 1.25, threshold: Threshold | None = CALIBRATION.thresholds[1]
-) -> CalibrationFigures:
-    """Return figures that temper 9.5 % of error to 2 %."""
-    return CalibrationFigures(
+) -> CalibrationReport:
+    """Return a calibration error of 9.5 % before temperature scaling and 2 % after."""
+    return CalibrationReport(
         temperature=temperature,
         before=Reliability((Bin(10, 0.55, 0.45), Bin(10, 0.9, 0.81))),
         after=Reliability((Bin(10, 0.5, 0.52), Bin(10, 0.8, 0.78))),
-        withholding=Withholding(
+        selective=SelectivePrediction(
             target_accuracy=0.9,
             threshold=threshold,
-            answered_fraction=0.8 if threshold else 0.0,
+            coverage=0.8 if threshold else 0.0,
             accuracy=0.95 if threshold else 0.0,
-            curve=((0.05, 0.0), (0.5, 0.02), (1.0, 0.35)),
+            risk_coverage=((0.05, 0.0), (0.5, 0.02), (1.0, 0.35)),
         ),
     )
 
 
-def make_gallery(
+def make_cells(
     confusion: NDArray[np.int64], *, path: str, channels: int, image: NDArray[np.uint8] | None
-) -> Gallery:
-    """Return one or two images of each field, grey in a shade of its own unless one is given."""
-    fields = {}
-    for number, (label, predicted) in enumerate(list_shown_fields(confusion)):
+) -> dict[Cell, list[CellExample]]:
+    """Return one or two images of each cell, in a shade of gray of its own unless an image is given."""
+    cells = {}
+    for number, (label, predicted) in enumerate(list_shown_cells(confusion)):
         plain = np.full((8, 12, channels), number % 200 + 30, dtype=np.uint8)
-        example = Example(plain if image is None else image, path, probability=0.75)
-        fields[label, predicted] = [example] * min(2, int(confusion[label, predicted]))
-    return Gallery(fields)
+        example = CellExample(plain if image is None else image, path, confidence=0.75)
+        cells[label, predicted] = [example] * min(2, int(confusion[label, predicted]))
+    return cells
 
 
-def make_exhibit(
+def make_example(
     image: NDArray[np.uint8] | None = None,
     *,
     path: str = "raw/cat/1.png",
     label: str = "cat",
     predicted: str = "dog",
     suggestion: str = "",
-    heat: NDArray[np.float32] | None = None,
-) -> Exhibit:
-    """Return an image answered with 97.6 % certainty, by default wrongly."""
+    heatmap: NDArray[np.float32] | None = None,
+) -> Example:
+    """Return an image predicted with 97.6 % confidence, by default wrongly."""
     pixels = np.full((8, 12, 3), 200, dtype=np.uint8) if image is None else image
-    answers = [Answer(predicted, 0.976), Answer("fox", 0.0117)]
-    return Exhibit(
+    return Example(
         image=pixels,
         path=path,
         label=label,
         label_probability=0.976 if label == predicted else 0.0123,
-        answers=answers,
-        heat=heat,
+        top_classes=[(predicted, 0.976), ("fox", 0.0117)],
+        heatmap=heatmap,
         suggestion=suggestion,
     )
 

@@ -1,11 +1,11 @@
-"""Corruptions, each held against what it ought to do."""
+"""Each corruption does what it says."""
 
 import cv2
 import numpy as np
 import pytest
 
 from stages.evaluate.corruptions import Corruption, Pixels, list_corruptions
-from stages.vision.scores import Numbers
+from stages.evaluate.predictions import Floats
 
 CORRUPTIONS = list(list_corruptions())
 
@@ -19,7 +19,7 @@ def draw_image(channels: int = 3, *, height: int = 32, width: int = 48) -> Pixel
     return image
 
 
-@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda each: f"{each.name}-{each.strength}")
+@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda each: f"{each.name}-{each.severity}")
 @pytest.mark.parametrize("channels", [1, 3])
 def test_corrupted_images_keep_their_form(corruption: Corruption, channels: int) -> None:
     """Pixels stay uint8 of the same shape, differ from those given, and are the same every time."""
@@ -33,7 +33,7 @@ def test_corrupted_images_keep_their_form(corruption: Corruption, channels: int)
 
 
 def distances(name: str, image: Pixels) -> list[float]:
-    """Return the mean change of a pixel at each strength."""
+    """Return the mean change of a pixel at each severity."""
     return [
         float(np.abs(each.apply(image, sample=0).astype(float) - image).mean())
         for each in CORRUPTIONS
@@ -43,17 +43,17 @@ def distances(name: str, image: Pixels) -> list[float]:
 
 @pytest.mark.parametrize("name", sorted({each.name for each in CORRUPTIONS}))
 def test_stronger_corruptions_change_more(name: str) -> None:
-    """Each strength moves pixels farther than the one below."""
+    """Each severity moves pixels farther than the one below."""
     first, second, third = distances(name, draw_image())
     assert 0 < first < second < third
 
 
-def test_noise_has_the_deviation_it_says() -> None:
-    """On grey, noise is normal and independent of the sample beside it."""
-    grey = np.full((200, 200, 1), 128, dtype=np.uint8)
-    (weakest,) = (each for each in CORRUPTIONS if (each.name, each.strength) == ("noise", 1))
-    noise: Numbers = weakest.apply(grey, sample=0).astype(np.float64) - 128
-    other: Numbers = weakest.apply(grey, sample=1).astype(np.float64) - 128
+def test_noise_has_its_deviation() -> None:
+    """On gray, noise is normal and independent of the sample beside it."""
+    gray = np.full((200, 200, 1), 128, dtype=np.uint8)
+    (weakest,) = (each for each in CORRUPTIONS if (each.name, each.severity) == ("noise", 1))
+    noise: Floats = weakest.apply(gray, sample=0).astype(np.float64) - 128
+    other: Floats = weakest.apply(gray, sample=1).astype(np.float64) - 128
     assert noise.std() == pytest.approx(255 * 0.08, rel=0.02)
     assert noise.mean() == pytest.approx(0, abs=0.5)
     assert np.mean(np.abs(noise) < 255 * 0.08) == pytest.approx(0.6827, abs=0.02)
@@ -63,7 +63,7 @@ def test_noise_has_the_deviation_it_says() -> None:
 def test_brightness_keeps_the_hue() -> None:
     """OpenCV finds the same hue and saturation, and more value."""
     image = draw_image()
-    (weakest,) = (each for each in CORRUPTIONS if (each.name, each.strength) == ("brightness", 1))
+    (weakest,) = (each for each in CORRUPTIONS if (each.name, each.severity) == ("brightness", 1))
     before, after = (
         cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
         for pixels in (image, weakest.apply(image, sample=0))
@@ -74,15 +74,15 @@ def test_brightness_keeps_the_hue() -> None:
 
 
 def test_contrast_keeps_the_mean() -> None:
-    """Pixels move towards the mean of their channel by the share that is not kept."""
+    """Pixels move towards the mean of their channel by the fraction that is not kept."""
     image = draw_image()
-    (weakest,) = (each for each in CORRUPTIONS if (each.name, each.strength) == ("contrast", 1))
+    (weakest,) = (each for each in CORRUPTIONS if (each.name, each.severity) == ("contrast", 1))
     found = weakest.apply(image, sample=0)
     np.testing.assert_allclose(found.mean(axis=(0, 1)), image.mean(axis=(0, 1)), atol=0.5)
     np.testing.assert_allclose(found.std(axis=(0, 1)), 0.4 * image.std(axis=(0, 1)), rtol=0.02)
 
 
-def test_colours_stay_in_their_channels() -> None:
+def test_colors_stay_in_their_channels() -> None:
     """A red image stays red through JPEG and rotation: channels are RGB throughout."""
     red = np.zeros((32, 32, 3), dtype=np.uint8)
     red[..., 0] = 200

@@ -20,12 +20,13 @@ from schemas.shared.index import IndexRow
 from schemas.vision.history import History
 from stages.evaluate import stage
 from stages.evaluate.__main__ import main
-from stages.evaluate.exhibits import Exhibits, gather_exhibits
+from stages.evaluate.examples import Examples, collect_examples
 from stages.shared.errors import InputError
 from stages.shared.files import read_sealed_json
 from stages.shared.paths import METRICS, MODEL, PREPARED, REPORT
 from stages.train.__main__ import main as train
 from stages.vision.checkpoint import hash_weights, read_checkpoint, write_checkpoint
+from stages.vision.dataset import PreparedImages, read_manifest
 from tests.train.project import hash_files, make_project, write_params
 from tests.vision.completeness import ROOT
 from tests.vision.prepared import write_prepared
@@ -33,8 +34,8 @@ from tests.vision.torch_state import keep_torch_settings
 
 OUTPUTS = {
     "metrics/test.json",
-    "report/answers.csv",
     "report/classes.csv",
+    "report/confusion.csv",
     "report/corruptions.csv",
     "report/metrics.csv",
     "report/precision_recall.csv",
@@ -43,7 +44,7 @@ OUTPUTS = {
     "report/report.html",
     "report/summary.md",
     "report/roc.csv",
-    "report/slices.csv",
+    "report/subgroups.csv",
 }
 
 
@@ -83,7 +84,7 @@ def read_predictions() -> list[dict[str, str]]:
 
 
 def test_outputs_are_those_of_the_pipeline(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The stage writes metrics, predictions, answers and the report, nothing else, and says so."""
+    """The stage writes the metrics, the tables and the report, nothing else, and says so."""
     assert evaluate(folder).keys() == OUTPUTS
     assert "9 test images" in capsys.readouterr().out
 
@@ -97,7 +98,7 @@ def test_two_runs_write_the_same_bytes(folder: Path) -> None:
 
 
 def test_metrics_are_those_of_the_predictions(folder: Path) -> None:
-    """The headline figures follow from predictions.csv, which lists every test image under its path."""
+    """The metrics follow from predictions.csv, which lists every test image under its path."""
     evaluate(folder, evaluation__top_k=2)
     metrics = TestRecord.model_validate_json((METRICS / "test.json").read_bytes())
     rows = read_predictions()
@@ -114,33 +115,32 @@ def test_metrics_are_those_of_the_predictions(folder: Path) -> None:
     assert metrics.loss == pytest.approx(reference.log_loss(labels, probabilities, labels=classes))
     expected_top = reference.top_k_accuracy_score(labels, probabilities, k=2, labels=classes)
     assert metrics.top_k_accuracy == pytest.approx(expected_top)
-    with (REPORT / "answers.csv").open(encoding="utf-8", newline="") as file:
-        answers = [(row["actual"], row["predicted"]) for row in csv.DictReader(file)]
-    assert answers == list(zip(labels, predicted, strict=True))
+    with (REPORT / "confusion.csv").open(encoding="utf-8", newline="") as file:
+        pairs = [(row["actual"], row["predicted"]) for row in csv.DictReader(file)]
+    assert pairs == list(zip(labels, predicted, strict=True))
 
 
-def test_exhibits_show_what_the_network_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the middle is cut out a heat map covers that, so the picture below it is cut out too."""
-    shown: list[Exhibits] = []
+def test_examples_show_what_the_network_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a center crop a heatmap covers the crop, so the picture below it is cropped too."""
+    shown: list[Examples] = []
 
-    def gather(*arguments: Any, **named: Any) -> Exhibits:
-        shown.append(gather_exhibits(*arguments, **named))
+    def collect(*arguments: Any, **named: Any) -> Examples:
+        shown.append(collect_examples(*arguments, **named))
         return shown[0]
 
     make_project(tmp_path, monkeypatch)
     crop = {"CenterCrop": {"height_px": 4, "width_px": 5}}
     normalize = {"Normalize": {"mean": "dataset", "std": "dataset"}}
-    monkeypatch.setattr(stage, "gather_exhibits", gather)
+    monkeypatch.setattr(stage, "collect_examples", collect)
     with keep_torch_settings():
         write_params(tmp_path, transforms=["ToTensor", crop, normalize], training__num_epochs=1)
         train()
         main()
-    assert {exhibit.image.shape for exhibit in shown[0].uncertain} == {(4, 5, 1)}
-    with (PREPARED / "index.csv").open(encoding="utf-8", newline="") as file:
-        paths = [row["path"] for row in csv.DictReader(file)]
-    packed = np.load(PREPARED / "images-00000.npy")
-    for exhibit in shown[0].uncertain:
-        assert np.array_equal(exhibit.image, packed[paths.index(exhibit.path), 1:5, 2:7])
+    assert {example.image.shape for example in shown[0].uncertain} == {(4, 5, 1)}
+    paths = [row["path"] for row in read_predictions()]
+    packed = PreparedImages(PREPARED, read_manifest(PREPARED), "test")
+    for example in shown[0].uncertain:
+        assert np.array_equal(example.image, packed.pixels(paths.index(example.path))[1:5, 2:7])
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_named_checkpoint_is_tested(folder: Path) -> None:
 @pytest.mark.parametrize(
     "changes", [{"top_k": 50}, {"batch_size": 1}, {"batch_size": 4}, {"num_worst": 0}], ids=str
 )
-def test_evaluation_parameters_keep_the_answers(folder: Path, changes: dict[str, int]) -> None:
-    """K beyond the number of classes, any batch size and no pictures leave the answers as they are."""
+def test_evaluation_parameters_keep_the_predictions(folder: Path, changes: dict[str, int]) -> None:
+    """K beyond the number of classes, any batch size and no pictures leave the predictions unchanged."""
     evaluate(folder)
     expected = [row["predicted"] for row in read_predictions()]
     evaluate(folder, **{f"evaluation__{name}": value for name, value in changes.items()})
@@ -198,18 +198,18 @@ def refuse(folder: Path, message: str, **changes: Any) -> None:
     assert not REPORT.with_name("report.partial").exists()
 
 
-def test_corruptions_and_slices(folder: Path) -> None:
-    """Each corruption is tested at three strengths, in any batch the same; any column makes slices."""
+def test_corruptions_and_subgroups(folder: Path) -> None:
+    """Each corruption is tested at three severities, the same in any batch; any column gives subgroups."""
     names = ["image_size", "brightness", *IndexRow._fields]
     first = evaluate(folder, evaluation__corruptions="standard", evaluation__slices=names)
     again = evaluate(folder, evaluation__corruptions="standard", evaluation__batch_size=2)
     assert first["report/corruptions.csv"] == again["report/corruptions.csv"]
     with (REPORT / "corruptions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["strength"] for row in rows] == ["1", "2", "3"] * 6
+    assert [row["severity"] for row in rows] == ["1", "2", "3"] * 6
     evaluate(folder, evaluation__slices=names)
-    with (REPORT / "slices.csv").open(newline="") as file:
-        counts = [(row["slice"], int(row["num_images"])) for row in csv.DictReader(file)]
+    with (REPORT / "subgroups.csv").open(newline="") as file:
+        counts = [(row["attribute"], int(row["num_images"])) for row in csv.DictReader(file)]
     assert {name: sum(count for by, count in counts if by == name) for name in names} == dict.fromkeys(
         names, 9
     )
@@ -244,15 +244,15 @@ def test_missing_history_is_refused(reported: Path) -> None:
 
 
 def test_other_data_is_refused(reported: Path) -> None:
-    """Data prepared anew since training may have moved test images into training; it is not tested on."""
+    """Data prepared again since training may have moved test images into training; it is not tested on."""
     write_prepared(PREPARED, seed=1)
-    refuse(reported, r"data/prepared: holds other images or another split .*train anew with: dvc repro train")
+    refuse(reported, r"data/prepared: holds other images or another split .*again with: dvc repro train")
 
 
 def test_other_classes_are_refused(reported: Path) -> None:
     """A checkpoint trained on other classes says so."""
     write_prepared(PREPARED, classes=("ant", "bee", "dog", "eel"))
-    refuse(reported, "holds 4 classes that are not the checkpoint's 3; train anew with: dvc repro train")
+    refuse(reported, "holds 4 classes that are not the checkpoint's 3; train again with: dvc repro train")
 
 
 def test_weights_of_other_code_are_refused(reported: Path) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from schemas.shared.image import ImageForm
-from stages.evaluate.gradcam import NotExplainedError, explain_answers
+from stages.evaluate.gradcam import GradCamUnavailable, compute_heatmaps
 from stages.vision.networks import build_network
 from tests.vision.documents import TINY_CNN
 
@@ -32,10 +32,10 @@ def make_images(number: int = 11) -> tuple[Tensor, Tensor]:
     return torch.randn(number, 3, 9, 13, generator=generator), torch.arange(number) % 4
 
 
-def scale(heat: Tensor) -> Tensor:
+def scale(heatmap: Tensor) -> Tensor:
     """Return maps (N, h, w) with their largest values as 1, what is below 0 as 0."""
-    heat = heat.clamp(min=0)
-    return heat / heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
+    heatmap = heatmap.clamp(min=0)
+    return heatmap / heatmap.amax(dim=(1, 2), keepdim=True).clamp(min=1e-30)
 
 
 @pytest.mark.parametrize("in_place", [False, True])
@@ -46,22 +46,22 @@ def test_of_pooled_features_it_is_cam(in_place: bool) -> None:
     """
     torch.manual_seed(0)
     network = Pooled(in_place=in_place)
-    images, answers = make_images()
-    heats = explain_answers(network, images, answers)
+    images, predicted = make_images()
+    heatmaps = compute_heatmaps(network, images, predicted)
     features = F.relu(network.features(images))
-    expected = scale(torch.einsum("nk,nkhw->nhw", network.head.weight[answers], features)).detach()
-    assert heats[0].shape == (4, 6)
-    torch.testing.assert_close(torch.stack([torch.from_numpy(heat) for heat in heats]), expected)
+    expected = scale(torch.einsum("nk,nkhw->nhw", network.head.weight[predicted], features)).detach()
+    assert heatmaps[0].shape == (4, 6)
+    torch.testing.assert_close(torch.stack([torch.from_numpy(heatmap) for heatmap in heatmaps]), expected)
 
 
-def test_slopes_are_those_of_finite_differences() -> None:
-    """For a network without pooling the weights are mean slopes, here measured by moving the features."""
+def test_gradients_are_those_of_finite_differences() -> None:
+    """For a network without pooling the weights are mean gradients, here measured by moving the features."""
     torch.manual_seed(0)
     body, head = nn.Conv2d(3, 4, 3), nn.Sequential(nn.Flatten(), nn.Tanh(), nn.Linear(4 * 7 * 11, 4))
     network = nn.Sequential(body, nn.ReLU(), nn.Dropout(0.5), head).double()
-    images, answers = make_images(3)
+    images, predicted = make_images(3)
     images = images.double()
-    heats = explain_answers(network, images, answers)
+    heatmaps = compute_heatmaps(network, images, predicted)
     features = F.relu(body(images)).detach()
     weights = torch.empty(3, 4, dtype=torch.float64)
     for channel in range(4):
@@ -69,10 +69,10 @@ def test_slopes_are_those_of_finite_differences() -> None:
         for moved in (1e-6, -1e-6):
             changed = features.clone()
             changed[:, channel] += moved
-            logits.append(head(changed).gather(1, answers[:, None]).squeeze(1))
+            logits.append(head(changed).gather(1, predicted[:, None]).squeeze(1))
         weights[:, channel] = (logits[0] - logits[1]).detach() / 2e-6 / (7 * 11)
     expected = scale(torch.einsum("nk,nkhw->nhw", weights, features)).float()
-    torch.testing.assert_close(torch.from_numpy(heats[2]), expected[2], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(torch.from_numpy(heatmaps[2]), expected[2], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -83,20 +83,20 @@ def test_slopes_are_those_of_finite_differences() -> None:
         ((nn.MaxPool2d(2), nn.ReLU()), (4, 6)),
     ],
 )
-def test_the_map_is_what_pooling_got(end: tuple[nn.Module, ...], shape: tuple[int, int]) -> None:
-    """Pooling that comes last only makes the map coarser; an activation after it is mapped as it is."""
+def test_pooling_at_the_end_is_skipped(end: tuple[nn.Module, ...], shape: tuple[int, int]) -> None:
+    """Pooling at the end only makes the map coarser; an activation after it is used as it is."""
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), *end, nn.Flatten(), nn.Linear(4 * 4 * 6, 4))
-    heats = explain_answers(network, *make_images(1))
-    assert heats[0].shape == shape
+    heatmaps = compute_heatmaps(network, *make_images(1))
+    assert heatmaps[0].shape == shape
 
 
 def test_the_projects_network_is_explained() -> None:
-    """Cnn needs no word about its layers."""
+    """Cnn needs no hint about its layers."""
     form = ImageForm(color="grayscale", height_px=12, width_px=20, resize="squish")
     network = build_network(TINY_CNN, image=form, num_classes=3)
-    (heat,) = explain_answers(network, torch.randn(1, 1, 12, 20), torch.tensor([1]))
-    assert heat.shape[0] >= 3
-    assert heat.shape[1] >= 5
+    (heatmap,) = compute_heatmaps(network, torch.randn(1, 1, 12, 20), torch.tensor([1]))
+    assert heatmap.shape[0] >= 3
+    assert heatmap.shape[1] >= 5
 
 
 class Shared(nn.Module):
@@ -118,20 +118,20 @@ def test_a_module_called_twice_is_explained_at_its_last_call() -> None:
     """The map is that of the second ReLU, though it is the same module as the first."""
     torch.manual_seed(0)
     network = Shared()
-    images, answers = make_images(4)
-    heats = explain_answers(network, images, answers)
+    images, predicted = make_images(4)
+    heatmaps = compute_heatmaps(network, images, predicted)
     features = F.relu(network.second(F.relu(network.first(images))))
-    expected = scale(torch.einsum("nk,nkhw->nhw", network.head.weight[answers], features)).detach()
-    torch.testing.assert_close(torch.stack([torch.from_numpy(heat) for heat in heats]), expected)
+    expected = scale(torch.einsum("nk,nkhw->nhw", network.head.weight[predicted], features)).detach()
+    torch.testing.assert_close(torch.stack([torch.from_numpy(heatmap) for heatmap in heatmaps]), expected)
 
 
 def test_torchvisions_residual_network_is_explained() -> None:
-    """A network of another library needs no word about its layers."""
+    """A network of another library needs no hint about its layers."""
     from torchvision.models import resnet18
 
     network = resnet18(num_classes=4)
-    (heat,) = explain_answers(network, torch.randn(1, 3, 96, 64), torch.tensor([2]))
-    assert heat.shape == (3, 2)
+    (heatmap,) = compute_heatmaps(network, torch.randn(1, 3, 96, 64), torch.tensor([2]))
+    assert heatmap.shape == (3, 2)
 
 
 class Patches(nn.Module):
@@ -152,35 +152,35 @@ class Patches(nn.Module):
 @pytest.mark.parametrize(
     ("network", "reason"),
     [
-        (nn.Sequential(nn.Flatten(), nn.Linear(351, 4)), "no feature map that convolutions made"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(351, 4)), "no feature map made by convolutions"),
         (Patches(), "attention|sequence of patches"),
         (
             nn.Sequential(nn.Conv2d(3, 8, (9, 13)), nn.Flatten(), nn.Linear(8, 4)),
-            "no feature map that convolutions made",
+            "no feature map made by convolutions",
         ),
     ],
 )
-def test_other_networks_are_refused_in_words(network: nn.Module, reason: str) -> None:
-    """Without a feature map at the end there is no explanation, and the reason says why."""
-    with pytest.raises(NotExplainedError, match=reason):
-        explain_answers(network, *make_images(2))
+def test_other_networks_are_unavailable_with_a_reason(network: nn.Module, reason: str) -> None:
+    """Without a feature map at the end there is no heatmap, and the message says why."""
+    with pytest.raises(GradCamUnavailable, match=reason):
+        compute_heatmaps(network, *make_images(2))
 
 
-def test_nothing_that_speaks_for_the_answer_is_an_empty_map() -> None:
-    """Features that only speak against a class give zeros, not a division by zero."""
+def test_no_contribution_is_an_empty_heatmap() -> None:
+    """Features that only count against a class give zeros, not a division by zero."""
     network = Pooled()
     with torch.no_grad():
         network.head.weight.copy_(-network.head.weight.abs())
-    heats = explain_answers(network, *make_images(2))
-    assert all((heat == 0).all() for heat in heats)
+    heatmaps = compute_heatmaps(network, *make_images(2))
+    assert all((heatmap == 0).all() for heatmap in heatmaps)
 
 
 def test_same_images_same_bits() -> None:
     """A second run gives the same bits, and leaves no hook and no gradient behind."""
     torch.manual_seed(0)
     network = Pooled()
-    first = explain_answers(network, *make_images())
-    second = explain_answers(network, *make_images())
-    assert [heat.tobytes() for heat in first] == [heat.tobytes() for heat in second]
+    first = compute_heatmaps(network, *make_images())
+    second = compute_heatmaps(network, *make_images())
+    assert [heatmap.tobytes() for heatmap in first] == [heatmap.tobytes() for heatmap in second]
     assert all(not module._forward_hooks for module in network.modules())
     assert all(weight.grad is None for weight in network.parameters())

@@ -1,42 +1,56 @@
-"""Headline figures and the per-class table, against scikit-learn."""
+"""Metrics and per-class scores, against scikit-learn; which classes the confusion matrix shows."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 from sklearn import metrics as reference
 
 from schemas.evaluate.test_metrics import TestMetrics
-from stages.evaluate.answers import Answers
 from stages.evaluate.calibration import measure_calibration
-from stages.evaluate.intervals import measure_figures
-from stages.evaluate.metrics import compute_metrics, rank_mistakes, score_classes
-from stages.evaluate.ranking import measure_ranking
-from tests.evaluate.drawn_answers import answers, decide, draw_answers
+from stages.evaluate.curves import measure_areas
+from stages.evaluate.examples import list_shown_cells
+from stages.evaluate.metrics import (
+    TALLY_METRICS,
+    choose_matrix_classes,
+    collect_metrics,
+    estimate_metrics,
+    rank_confused_pairs,
+    score_classes,
+)
+from stages.evaluate.predictions import Ints, Predictions
+from stages.vision.scores import tally_confusion
+from tests.evaluate.drawn_predictions import draw_predictions, predict, predictions
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true"),
     pytest.mark.filterwarnings("ignore:A single label was found"),
+    pytest.mark.filterwarnings("ignore:invalid value encountered"),
 ]
+confusions = arrays.arrays(np.int64, (4, 4), elements=st.integers(0, 9)).filter(
+    lambda matrix: matrix.sum() > 0
+)
 
 
-def measure(found: Answers, *, top_k: int = 2) -> TestMetrics:
-    """Return the headline figures, every image standing alone."""
-    units = np.arange(found.num_images)
-    return compute_metrics(
+def measure(found: Predictions, *, top_k: int = 2) -> TestMetrics:
+    """Return the metrics, each image a group of its own."""
+    groups = np.arange(found.num_images)
+    return collect_metrics(
         found,
-        figures=measure_figures(found, ranking=measure_ranking(found), units=units, top_k=top_k),
+        estimates=estimate_metrics(found, areas=measure_areas(found), groups=groups, top_k=top_k),
         calibration=measure_calibration(found, target_accuracy=0.5),
     )
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_metrics_are_those_of_scikit_learn(seed: int) -> None:
-    """Every headline figure agrees with scikit-learn's on the answers and probabilities."""
-    answered = draw_answers(60, num_classes=5, seed=seed)
-    labels, predicted = answered.labels, answered.predicted
-    probabilities = answered.probabilities_of(slice(None)).numpy()
-    found = measure(answered, top_k=3)
+    """Every metric agrees with scikit-learn's on the predictions and probabilities."""
+    drawn = draw_predictions(60, num_classes=5, seed=seed)
+    labels, predicted = drawn.labels, drawn.predicted
+    probabilities = drawn.probabilities(slice(None)).numpy()
+    found = measure(drawn, top_k=3)
     assert found.num_images == 60
     assert found.loss == pytest.approx(reference.log_loss(labels, probabilities))
     assert found.accuracy == pytest.approx(reference.accuracy_score(labels, predicted))
@@ -53,15 +67,15 @@ def test_metrics_are_those_of_scikit_learn(seed: int) -> None:
 
 
 def test_one_image_is_enough() -> None:
-    """A split of one image, answered with certainty, has no loss and full scores."""
-    found = measure(decide(torch.tensor([[1e4, 0.0]]), torch.tensor([0])))
+    """One image, predicted with certainty, has no loss and full scores."""
+    found = measure(predict(torch.tensor([[1e4, 0.0]]), torch.tensor([0])))
     assert (found.num_images, found.loss, found.accuracy, found.balanced_accuracy) == (1, 0.0, 1.0, 1.0)
 
 
 @settings(deadline=None)
-@given(answers())
-def test_class_table_is_that_of_scikit_learn(found: Answers) -> None:
-    """Each class has its support, precision, recall and F1, in the order of the classes."""
+@given(predictions())
+def test_class_scores_are_those_of_scikit_learn(found: Predictions) -> None:
+    """Each class has its support, precision, recall and F1, in class order."""
     names = "abcdef"[: found.num_classes]
     areas = [None, *[0.5] * (found.num_classes - 1)]
     table = score_classes(found.confusion, classes=names, average_precision=areas)
@@ -75,9 +89,38 @@ def test_class_table_is_that_of_scikit_learn(found: Answers) -> None:
         assert row.support == support
 
 
-def test_worst_mistakes_come_first() -> None:
-    """Only wrong answers are listed, those that gave the true class least first; equals keep their order."""
-    probabilities = torch.tensor([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]])
-    labels = torch.tensor([0, 0, 0, 0, 1])
-    assert rank_mistakes(decide(probabilities.log(), labels)) == [2, 1, 3, 4]
-    assert rank_mistakes(decide(probabilities[:1].log(), labels[:1])) == []
+@settings(deadline=None)
+@given(confusions)
+def test_tally_metrics_are_those_of_scikit_learn(confusion: Ints) -> None:
+    """Each metric is scikit-learn's, also if classes have no images or are never predicted."""
+    labels, predicted = (np.repeat(places, confusion.ravel()) for places in np.indices((4, 4)).reshape(2, -1))
+    found = {name: float(metric(tally_confusion(confusion))) for name, metric in TALLY_METRICS.items()}
+    assert found["accuracy"] == pytest.approx(reference.accuracy_score(labels, predicted))
+    assert found["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(labels, predicted))
+    assert found["macro_f1"] == pytest.approx(reference.f1_score(labels, predicted, average="macro"))
+    assert found["weighted_f1"] == pytest.approx(reference.f1_score(labels, predicted, average="weighted"))
+    assert found["matthews_correlation"] == pytest.approx(reference.matthews_corrcoef(labels, predicted))
+    if len({*labels, *predicted}) > 1:  # scikit-learn gives NaN for one class that is always predicted
+        assert found["cohens_kappa"] == pytest.approx(reference.cohen_kappa_score(labels, predicted))
+
+
+@given(st.lists(confusions, min_size=1, max_size=3))
+def test_many_tallies_at_once(matrices: list[Ints]) -> None:
+    """A stack of matrices gives the metrics of each."""
+    for metric in TALLY_METRICS.values():
+        each = [float(metric(tally_confusion(matrix))) for matrix in matrices]
+        assert metric(tally_confusion(np.stack(matrices))).tolist() == each
+
+
+def test_of_many_classes_the_most_confused_are_shown() -> None:
+    """Above thirty classes at most twenty have a row, and the cells of all listed pairs can be opened."""
+    confusion = np.eye(100, dtype=np.int64) * 50
+    confusion[7, 70], confusion[70, 3] = 9, 4
+    confusion[20:40, 41] = 1
+    shown = choose_matrix_classes(confusion)
+    assert {3, 7, 70} <= set(shown)
+    assert len(shown) <= 20
+    assert shown == sorted(shown)
+    pairs = {(pair.label, pair.predicted) for pair in rank_confused_pairs(confusion)}
+    assert (7, 70) in pairs
+    assert pairs <= set(list_shown_cells(confusion))

@@ -1,104 +1,116 @@
-"""The tables of answers come back from any CSV reader."""
+"""Predictions, made block by block: every number follows from the logits."""
 
-import csv
-import math
-from pathlib import Path
-
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import metrics as reference
 
-from stages.evaluate import answers as answers_module
-from stages.evaluate.predictions import write_predictions
-from stages.evaluate.tables import name_for_dvc, write_answers
-from stages.shared.text import printable
-from tests.evaluate.drawn_answers import decide, draw_answers
+from schemas.vision.calibration import Calibration
+from stages.evaluate import predictions as module
+from stages.evaluate.predictions import Predictions
+from tests.evaluate.drawn_predictions import NO_CALIBRATION, draw_predictions, predict, predictions
 
-HOSTILE = (
-    "plain",
-    "with, comma",
-    'with "quotes"',
-    "'single'",
-    " spaces around ",
-    "=1+1",
-    "label",
-    "probability",
-    "ünï çödé 猫 \N{PILE OF POO}",
-    "semi;colon\\backslash",
-    "</script><script>alert(1)</script>",
-    "\u202eright to left",
-    "\u200d",
-)
-
-
-def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows of a CSV file."""
-    with path.open(encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    return header, rows
-
-
-def test_predictions_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each row is path, true class, answer, its probability, and a probability for every class."""
-    monkeypatch.setattr(answers_module, "_NUMBERS_AT_ONCE", 6)  # two images at a time
-    answers = draw_answers(5, num_classes=3)
-    probabilities = answers.probabilities_of(slice(None))
-    path = tmp_path / "predictions.csv"
-    write_predictions(
-        path, answers, paths=[f"{number}.png" for number in range(5)], classes=("ant", "bee", "cat")
-    )
-    header, rows = read_rows(path)
-    columns = ["path", "label", "predicted", "probability"]
-    assert header == [*columns, "probability:ant", "probability:bee", "probability:cat"]
-    assert len(rows) == 5
-    for number, row in enumerate(rows):
-        answer = int(probabilities[number].argmax())
-        assert row[0] == f"{number}.png"
-        assert row[1:3] == [
-            ["ant", "bee", "cat"][int(answers.labels[number])],
-            ["ant", "bee", "cat"][answer],
-        ]
-        written = [float(value) for value in row[3:]]
-        assert written == pytest.approx(
-            [probabilities[number, answer].item(), *probabilities[number].tolist()], rel=1e-8
-        )
-        assert sum(written[1:]) == pytest.approx(1, abs=1e-8)
-
-
-def test_tiny_probabilities_are_not_lost(tmp_path: Path) -> None:
-    """Probabilities far below one millionth keep their digits."""
-    path = tmp_path / "predictions.csv"
-    answers = decide(torch.tensor([[69.0, 0.0]]), torch.tensor([1]))
-    write_predictions(path, answers, paths=["a"], classes=("a", "b"))
-    assert read_rows(path)[1] == [["a", "b", "a", "1", "1", f"{math.exp(-69):.9g}"]]
-
-
-def write_and_compare(folder: Path, names: list[str]) -> None:
-    """Write tables with these as paths and class names, and read the same names back."""
-    path = folder / "table.csv"
-    answers = decide(torch.eye(len(names)).roll(1, dims=1), torch.arange(len(names)))
-    write_predictions(path, answers, paths=names, classes=names)
-    header, rows = read_rows(path)
-    predicted = [*names[1:], names[0]]
-    assert header[4:] == [f"probability:{name}" for name in names]
-    assert [row[:3] for row in rows] == [list(row) for row in zip(names, names, predicted, strict=True)]
-    write_answers(path, answers, classes=names)
-    header, rows = read_rows(path)
-    assert header == ["actual", "predicted"]
-    drawn = [[name_for_dvc(name) for name in row] for row in zip(names, predicted, strict=True)]
-    assert rows == drawn
-    assert "<" not in path.read_text(encoding="utf-8")
-    assert b"\r" not in path.read_bytes()
-
-
-def test_hostile_names_come_back(tmp_path: Path) -> None:
-    """Commas, quotes, formulas and names of columns survive, as paths and as class names."""
-    write_and_compare(tmp_path, list(HOSTILE))
+pytestmark = pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 
 
 @settings(deadline=None)
-@given(names=st.lists(st.text().map(printable), min_size=2, max_size=4))
-def test_any_printable_name_comes_back(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
-    """Whatever prepare-dataset may write into a manifest survives."""
-    write_and_compare(tmp_path_factory.mktemp("names"), names)
+@given(predictions(), st.integers(2, 8))
+def test_losses_and_top_k_are_those_of_scikit_learn(found: Predictions, top_k: int) -> None:
+    """Losses and ranks of the true classes agree, also if k is the number of classes or more."""
+    classes = np.arange(found.num_classes)
+    log_probabilities = found.logits.double().log_softmax(dim=1)
+    expected = -log_probabilities[range(found.num_images), found.labels]
+    np.testing.assert_allclose(found.losses, expected, rtol=1e-9, atol=1e-12)
+    if log_probabilities.min() > -30:  # scikit-learn takes smaller probabilities for larger ones
+        probabilities = found.probabilities(slice(None)).numpy()
+        assert found.losses.mean() == pytest.approx(
+            reference.log_loss(found.labels, probabilities, labels=classes)
+        )
+    top_k_accuracy = (found.label_rank < top_k).mean()
+    if found.num_classes > 2 and top_k < found.num_classes:  # scikit-learn refuses the rest
+        expected_accuracy = reference.top_k_accuracy_score(
+            found.labels, found.logits.numpy(), k=top_k, labels=classes
+        )
+        assert top_k_accuracy == pytest.approx(expected_accuracy)
+    if top_k >= found.num_classes:
+        assert top_k_accuracy == 1.0
+
+
+@given(predictions(with_ties=True))
+def test_no_two_numbers_disagree(found: Predictions) -> None:
+    """A prediction is correct exactly where no class ranks above the true one, also among ties."""
+    probabilities = found.probabilities(slice(None)).numpy()
+    assert found.predicted.tolist() == probabilities.argmax(axis=1).tolist()
+    assert found.is_correct.tolist() == (found.label_rank == 0).tolist()
+    assert np.trace(found.confusion) == found.is_correct.sum()
+    images = range(found.num_images)
+    assert found.confidence.tolist() == probabilities[images, found.predicted].tolist()
+    assert found.label_probability.tolist() == probabilities[images, found.labels].tolist()
+
+
+def test_logits_that_differ_by_less_than_probabilities_can_tell() -> None:
+    """If two logits differ but their probabilities do not, the first class is predicted."""
+    found = predict(torch.tensor([[0.0, 1e-20]]), torch.tensor([0]))
+    assert found.logits.argmax() == 1
+    assert (found.predicted.tolist(), found.label_rank.tolist()) == ([0], [0])
+    assert found.confusion.tolist() == [[1, 0], [0, 0]]
+
+
+def test_ties_rank_in_class_order() -> None:
+    """Of equal logits the first is predicted; top-k agrees, so that it is never below accuracy."""
+    logits = torch.tensor([[1.0, 1.0, 1.0, 0.0]]).repeat(4, 1)
+    found = predict(logits, torch.tensor([0, 0, 1, 2]))
+    assert found.is_correct.mean() == 0.5
+    assert (found.label_rank < 2).mean() == 0.75
+
+
+@pytest.mark.parametrize("top_k", [2, 5, 999, 1000, 5000])
+def test_thousand_classes(top_k: int) -> None:
+    """With 1000 classes and k up to all of them, top-k accuracy follows from the ranks."""
+    logits = -torch.arange(1000.0).repeat(1000, 1)
+    found = predict(logits, torch.arange(1000))
+    assert found.is_correct.mean() == pytest.approx(1 / 1000)
+    assert (found.label_rank < top_k).mean() == pytest.approx(min(top_k, 1000) / 1000)
+
+
+def test_small_losses_are_not_rounded_away() -> None:
+    """A correct prediction with a margin of 20 costs log(1 + e^-20), which float32 would round to 0."""
+    found = predict(torch.tensor([[20.0, 0.0]]), torch.tensor([0]))
+    assert found.losses[0] == pytest.approx(np.log1p(np.exp(-20)), rel=1e-6)
+
+
+def test_wrong_certainty_keeps_the_loss_finite() -> None:
+    """A certain and wrong prediction costs the difference of its logits, not infinity."""
+    assert predict(torch.tensor([[1e4, 0.0]]), torch.tensor([1])).losses[0] == 1e4
+
+
+def test_temperature_scales_all_but_the_raw_confidence() -> None:
+    """Probabilities and losses are those of the divided logits."""
+    calibration = Calibration(temperature=2.0, thresholds=NO_CALIBRATION.thresholds)
+    found = predict(torch.tensor([[2.0, 0.0]]), torch.tensor([1]), calibration=calibration)
+    assert found.confidence[0] == pytest.approx(1 / (1 + np.exp(-1)))
+    assert found.raw_confidence[0] == pytest.approx(1 / (1 + np.exp(-2)))
+    assert found.label_probability[0] == pytest.approx(1 / (1 + np.exp(1)))
+    assert found.losses[0] == pytest.approx(np.log1p(np.exp(1)))
+
+
+def test_blocks_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions made in blocks equal those made all at once, to the last bit."""
+    whole = draw_predictions(50)
+    monkeypatch.setattr(module, "_BLOCK_VALUES", 12)
+    pieces = draw_predictions(50)
+    for name in ("predicted", "confidence", "raw_confidence", "label_probability", "losses", "label_rank"):
+        assert getattr(pieces, name).tolist() == getattr(whole, name).tolist()
+
+
+def test_columns_have_the_bits_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns, however many are computed at once, equal those of the rows."""
+    found = draw_predictions(40)
+    rows = found.probabilities(slice(None)).numpy()
+    for kept in (1, 80, 10_000):
+        monkeypatch.setattr(module, "_MAX_COLUMN_VALUES", kept)
+        columns = dict(found.class_probabilities([3, 0, 1]))
+        assert list(columns) == [3, 0, 1]
+        assert all(column.tolist() == rows[:, label].tolist() for label, column in columns.items())

@@ -10,24 +10,24 @@ import pytest
 
 from stages.evaluate.report.content import ReportContent
 from stages.evaluate.report.render import render_report
-from stages.evaluate.slices import Slice
+from stages.evaluate.subgroups import Subgroup
 from tests.evaluate.chromium import Chromium
-from tests.evaluate.report_content import make_content, make_exhibit
+from tests.evaluate.report_content import make_content, make_example
 
 CONTENT = {
     "plain": make_content(
-        worst=[make_exhibit(heat=np.eye(4, dtype=np.float32))] * 5,
-        uncertain=[make_exhibit(predicted="cat"), make_exhibit(np.zeros((20, 9, 3), np.uint8))],
-        suspected=[make_exhibit(suggestion="eel")],
-        slices=[
-            Slice("brightness", None, (3.0, 90.5), 20, 0.5, 0.3, 0.7),
-            Slice("brightness", None, (91.0, 200.0), 15, 0.9, 0.85, 0.99),
+        worst=[make_example(heatmap=np.eye(4, dtype=np.float32))] * 5,
+        uncertain=[make_example(predicted="cat"), make_example(np.zeros((20, 9, 3), np.uint8))],
+        suspected=[make_example(suggestion="eel")],
+        subgroups=[
+            Subgroup("brightness", None, (3.0, 90.5), 20, 0.5, 0.3, 0.7),
+            Subgroup("brightness", None, (91.0, 200.0), 15, 0.9, 0.85, 0.99),
         ],
     ),
     "wide": make_content(
         classes=[f"class of a long name {at}" for at in range(30)],
         confusion=np.ones((30, 30), dtype=np.int64),
-        worst=[make_exhibit(path="folder" * 60, label="x" * 250)],
+        worst=[make_example(path="folder" * 60, label="x" * 250)],
     ),
     "many": make_content(
         classes=[f"{at}_" + "name" * 60 for at in range(200)], confusion=np.ones((200, 200), dtype=np.int64)
@@ -38,7 +38,7 @@ CONTENT = {
             '"><img src=x onerror=alert(1)>',
             "\u202e\n",
         ),
-        worst=[make_exhibit(path="<script>document.title = 'taken over'</script>")],
+        worst=[make_example(path="<script>document.title = 'taken over'</script>")],
     ),
 }
 CLASSES = "[...document.querySelectorAll('.sortable tbody tr')].map(row => row.cells[0].innerText)"
@@ -62,20 +62,20 @@ def write(content: ReportContent, folder: Path) -> Path:
 
 @pytest.mark.parametrize("kind", CONTENT)
 @pytest.mark.parametrize("width_px", [1280, 390])
-def test_opens_without_complaint(chromium: Chromium, tmp_path: Path, kind: str, width_px: int) -> None:
-    """No script error, no request but the file itself, no sideways scrolling on a desk or a phone."""
-    chromium.complaints.clear()
+def test_opens_without_errors(chromium: Chromium, tmp_path: Path, kind: str, width_px: int) -> None:
+    """No script error, no request but the file itself, no sideways scrolling on a desktop or a phone."""
+    chromium.errors.clear()
     chromium.requests.clear()
     file = write(CONTENT[kind], tmp_path)
     chromium.open(file, width_px=width_px)
-    assert chromium.complaints == []
+    assert chromium.errors == []
     assert {address for address in chromium.requests if not address.startswith("data:")} == {file.as_uri()}
     assert chromium.evaluate("document.title").startswith("Test report: ")
     assert chromium.evaluate("document.documentElement.scrollWidth") <= width_px
     assert chromium.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
 
 
-# Words in tables that stand on more than one line.
+# Words in tables that are broken over more than one line.
 BROKEN_WORDS = """
 (() => {
   document.querySelectorAll("details").forEach(part => { part.open = true; });
@@ -87,7 +87,8 @@ BROKEN_WORDS = """
       const range = document.createRange();
       range.setStart(text, word.index);
       range.setEnd(text, word.index + word[0].length);
-      if (new Set([...range.getClientRects()].map(part => part.top)).size > 1) broken.push(word[0]);
+      const start = getComputedStyle(text.parentElement).writingMode === "horizontal-tb" ? "top" : "left";
+      if (new Set([...range.getClientRects()].map(part => part[start])).size > 1) broken.push(word[0]);
     }
   }
   return broken;
@@ -99,8 +100,8 @@ BROKEN_WORDS = """
 def test_no_word_of_a_table_is_broken(chromium: Chromium, tmp_path: Path, width_px: int) -> None:
     """Not on a phone either: a column keeps the width of its longest word, and the table can be scrolled."""
     classes = ("golden retriever", "Straßenbahn", "Staffordshire bullterrier")
-    parts = [Slice("label", name, None, 20, 0.5, 0.3, 0.7) for name in classes]
-    chromium.open(write(make_content(classes=classes, slices=parts), tmp_path), width_px=width_px)
+    parts = [Subgroup("label", name, None, 20, 0.5, 0.3, 0.7) for name in classes]
+    chromium.open(write(make_content(classes=classes, subgroups=parts), tmp_path), width_px=width_px)
     assert chromium.evaluate(BROKEN_WORDS) == []
 
 
@@ -121,12 +122,12 @@ def test_table_sorts_by_keyboard(chromium: Chromium, tmp_path: Path) -> None:
     chromium.evaluate("document.querySelector('.sortable th:nth-child(2) button').focus()")
     chromium.press("Tab", code=9)
     chromium.press("Enter", code=13, text="\r")
-    assert chromium.evaluate(SORTED_BY) == [["Tested on", "ascending"]]
+    assert chromium.evaluate(SORTED_BY) == [["Test images", "ascending"]]
     assert chromium.evaluate(CLASSES) == ["eel", "cat", "dog"]
-    assert chromium.evaluate("document.activeElement.innerText") == "Tested on"
+    assert chromium.evaluate("document.activeElement.innerText") == "Test images"
 
 
-def test_scores_without_meaning_stay_last(chromium: Chromium, tmp_path: Path) -> None:
+def test_undefined_scores_stay_last(chromium: Chromium, tmp_path: Path) -> None:
     """A class without test images is at the end whichever way the table is sorted."""
     chromium.open(write(make_content(confusion=((5, 0, 0), (1, 4, 0), (0, 0, 0))), tmp_path))
     assert chromium.evaluate(CLASSES) == ["dog", "cat", "eel"]
@@ -134,98 +135,98 @@ def test_scores_without_meaning_stay_last(chromium: Chromium, tmp_path: Path) ->
     assert chromium.evaluate(CLASSES) == ["cat", "dog", "eel"]
 
 
-def test_matrix_switches_between_counts_and_shares(chromium: Chromium, tmp_path: Path) -> None:
-    """The fields show either numbers of images or shares of the row, never both."""
+def test_matrix_switches_between_counts_and_percentages(chromium: Chromium, tmp_path: Path) -> None:
+    """The cells show either numbers of images or percentages of the row, never both."""
     chromium.open(write(CONTENT["plain"], tmp_path))
     assert chromium.evaluate("document.querySelector('.matrix td').innerText") == "7"
-    chromium.click("#show-shares")
+    chromium.click("#show-percent")
     assert chromium.evaluate("document.querySelector('.matrix td').innerText") == "70.0\xa0%"
 
 
-FIELD = "document.getElementById('field-images')"
-SHOWN = f"[{FIELD}.hidden, {FIELD}.innerText.split('\\n')[0], {FIELD}.querySelectorAll('li').length]"
-PRESSED = "[...document.querySelectorAll('[aria-pressed=true]')].map(button => button.dataset.field)"
+PANEL = "document.getElementById('cell-images')"
+SHOWN = f"[{PANEL}.hidden, {PANEL}.innerText.split('\\n')[0], {PANEL}.querySelectorAll('li').length]"
+PRESSED = "[...document.querySelectorAll('[aria-pressed=true]')].map(button => button.dataset.cell)"
 
 
-def test_a_field_shows_its_images(chromium: Chromium, tmp_path: Path) -> None:
+def test_a_cell_shows_its_images(chromium: Chromium, tmp_path: Path) -> None:
     """A click on a number shows the images that it counts; another click shows others instead."""
     chromium.open(write(CONTENT["plain"], tmp_path))
-    assert chromium.evaluate(f"{FIELD}.hidden")
-    chromium.click("[data-field='0-1']")
-    assert chromium.evaluate(SHOWN) == [False, "cat taken for dog", 2]
+    assert chromium.evaluate(f"{PANEL}.hidden")
+    chromium.click("[data-cell='0-1']")
+    assert chromium.evaluate(SHOWN) == [False, "cat predicted as dog", 2]
     assert chromium.evaluate(PRESSED) == ["0-1", "0-1"]  # in the matrix and among the pairs
-    assert "2 images are shown" in chromium.evaluate("document.getElementById('field-said').innerText")
-    chromium.click(".pairs [data-field='2-1']")
-    assert chromium.evaluate(SHOWN) == [False, "eel taken for dog", 2]
+    assert "2 images shown" in chromium.evaluate("document.getElementById('cell-status').innerText")
+    chromium.click(".pairs [data-cell='2-1']")
+    assert chromium.evaluate(SHOWN) == [False, "eel predicted as dog", 2]
     assert chromium.evaluate(PRESSED) == ["2-1", "2-1"]
-    chromium.click("[data-field='1-1']")
-    assert chromium.evaluate(SHOWN) == [False, "dog answered correctly", 2]
+    chromium.click("[data-cell='1-1']")
+    assert chromium.evaluate(SHOWN) == [False, "dog, classified correctly", 2]
 
 
-def test_tiles_are_the_images_of_their_field(chromium: Chromium, tmp_path: Path) -> None:
-    """What a field shows is its own part of the one picture that holds them all, pixel by pixel."""
+def test_tiles_are_the_images_of_their_cell(chromium: Chromium, tmp_path: Path) -> None:
+    """A cell shows its own part of the one picture that holds them all, pixel by pixel."""
     content = CONTENT["plain"]
     chromium.open(write(content, tmp_path), width_px=900)
-    for (label, predicted), examples in content.exhibits.gallery.fields.items():
-        chromium.click(f".matrix [data-field='{label}-{predicted}']")
+    for (label, predicted), shown in content.examples.cells.items():
+        chromium.click(f".matrix [data-cell='{label}-{predicted}']")
         left, top, width, height = chromium.evaluate(
-            "(() => { const r = document.querySelector('.field-images .tile').getBoundingClientRect(); "
+            "(() => { const r = document.querySelector('.cell-images .tile').getBoundingClientRect(); "
             "return [r.x + scrollX, r.y + scrollY, r.width, r.height]; })()"
         )
         shot = cv2.imdecode(np.frombuffer(chromium.screenshot(), dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
         assert shot is not None
         tile = shot[round(top) + 3 : round(top + height) - 3, round(left) + 3 : round(left + width) - 3]
-        assert (tile == examples[0].image[0, 0, 0]).all()
+        assert (tile == shown[0].image[0, 0, 0]).all()
         assert width / height == pytest.approx(12 / 8, rel=0.02)
 
 
-def test_the_matrix_is_walked_by_keyboard(chromium: Chromium, tmp_path: Path) -> None:
-    """The matrix is one stop of the tab key; arrows go to the next field with images, Enter shows them."""
+def test_the_matrix_is_operated_by_keyboard(chromium: Chromium, tmp_path: Path) -> None:
+    """The matrix is one tab stop; arrows go to the next cell with images, Enter shows them."""
     chromium.open(write(CONTENT["plain"], tmp_path))
     assert chromium.evaluate("document.querySelectorAll('.matrix td button[tabindex=\"0\"]').length") == 1
     chromium.evaluate("document.querySelector('.matrix .scroll').focus()")
     chromium.press("Tab", code=9)
-    focus = "document.activeElement.dataset.field"
+    focus = "document.activeElement.dataset.cell"
     assert chromium.evaluate(focus) == "0-0"
     chromium.press("ArrowRight", code=39)
     chromium.press("ArrowRight", code=39)
     assert chromium.evaluate(focus) == "0-2"
     chromium.press("ArrowDown", code=40)
-    assert chromium.evaluate(focus) == "2-2"  # dog was never taken for eel
+    assert chromium.evaluate(focus) == "2-2"  # dog was never predicted as eel
     chromium.press("ArrowLeft", code=37)
     assert chromium.evaluate(focus) == "2-1"
     chromium.press("ArrowLeft", code=37)
-    assert chromium.evaluate(focus) == "2-1"  # eel was never taken for cat: there is nothing further on
+    assert chromium.evaluate(focus) == "2-1"  # eel was never predicted as cat: there is no cell further on
     chromium.press("Enter", code=13, text="\r")
-    assert chromium.evaluate(SHOWN) == [False, "eel taken for dog", 2]
+    assert chromium.evaluate(SHOWN) == [False, "eel predicted as dog", 2]
     assert chromium.evaluate(focus) == "2-1"
     assert chromium.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
-def test_every_field_and_pair_has_its_images(chromium: Chromium, tmp_path: Path) -> None:
-    """Also of many classes and of hostile names each button finds images to show."""
+def test_every_cell_and_pair_has_its_images(chromium: Chromium, tmp_path: Path) -> None:
+    """With many classes and with hostile names, too, each button finds images to show."""
     for kind in ("many", "hostile"):
         chromium.open(write(CONTENT[kind], tmp_path))
         numbers = chromium.evaluate(
-            "[...document.querySelectorAll('button[data-field]')].map(button => "
-            f"(button.click(), {FIELD}.querySelectorAll('li').length))"
+            "[...document.querySelectorAll('button[data-cell]')].map(button => "
+            f"(button.click(), {PANEL}.querySelectorAll('li').length))"
         )
         assert len(numbers) >= 9
         assert min(numbers) > 0
         assert chromium.evaluate("document.title").startswith("Test report")
 
 
-def test_heat_is_switched_off(chromium: Chromium, tmp_path: Path) -> None:
-    """What an answer rests on lies exactly over the image, and is taken off by mouse or keyboard."""
-    heat = np.eye(4, dtype=np.float32)
-    chromium.open(write(make_content(worst=[make_exhibit(heat=heat)]), tmp_path))
+def test_heatmaps_are_switched_off(chromium: Chromium, tmp_path: Path) -> None:
+    """The heatmap lies exactly over the image, and is switched off by mouse or keyboard."""
+    heatmap = np.eye(4, dtype=np.float32)
+    chromium.open(write(make_content(worst=[make_example(heatmap=heatmap)]), tmp_path))
     boxes = chromium.evaluate(
         "[...document.querySelectorAll('#worst .stack img')]"
         ".map(image => JSON.stringify(image.getBoundingClientRect()))"
     )
     assert len(boxes) == 2
     assert boxes[0] == boxes[1]
-    visible = "document.querySelector('#worst .heat').checkVisibility()"
+    visible = "document.querySelector('#worst .heatmap').checkVisibility()"
     assert chromium.evaluate(visible)
     chromium.click("#worst .switch label:last-child input")
     assert not chromium.evaluate(visible)
@@ -233,8 +234,8 @@ def test_heat_is_switched_off(chromium: Chromium, tmp_path: Path) -> None:
     assert chromium.evaluate(visible)
 
 
-def test_follows_the_reader_into_the_dark(chromium: Chromium, tmp_path: Path) -> None:
-    """Where the reader prefers dark, paper is dark and ink light."""
+def test_follows_dark_mode(chromium: Chromium, tmp_path: Path) -> None:
+    """If the reader prefers dark, the page is dark and the text light."""
     file = write(CONTENT["plain"], tmp_path)
     brightness = []
     for dark in (False, True):

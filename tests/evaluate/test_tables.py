@@ -1,19 +1,47 @@
 """The tables beside the report come back from any CSV reader."""
 
 import csv
+import math
 from pathlib import Path
 
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.evaluate.test_metrics import ClassScores
+from stages.evaluate import predictions as predictions_module
 from stages.evaluate import tables
 from stages.evaluate.calibration import measure_calibration
-from stages.evaluate.corruptions import Corruption
+from stages.evaluate.corruptions import CorruptedAccuracy, Corruption
 from stages.evaluate.curves import ClassCurves
-from stages.evaluate.intervals import Figure
-from stages.evaluate.robustness import CorruptedScore
-from stages.evaluate.slices import Slice
-from tests.evaluate.drawn_answers import draw_answers
+from stages.evaluate.metrics import Estimate
+from stages.evaluate.subgroups import Subgroup
+from stages.shared.text import printable
+from tests.evaluate.drawn_predictions import draw_predictions, predict
+
+HOSTILE = (
+    "plain",
+    "with, comma",
+    'with "quotes"',
+    "'single'",
+    " spaces around ",
+    "=1+1",
+    "label",
+    "probability",
+    "ünï çödé 猫 \N{PILE OF POO}",
+    "semi;colon\\backslash",
+    "</script><script>alert(1)</script>",
+    "\u202eright to left",
+    "\u200d",
+)
+
+
+def read_lines(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the lines of a CSV file."""
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *lines = csv.reader(file)
+    return header, lines
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -22,11 +50,76 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_figures_have_their_intervals(tmp_path: Path) -> None:
+def test_predictions_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row is path, true and predicted class, its probability, and a probability for every class."""
+    monkeypatch.setattr(predictions_module, "_BLOCK_VALUES", 6)  # two images at a time
+    found = draw_predictions(5, num_classes=3)
+    probabilities = found.probabilities(slice(None))
+    path = tmp_path / "predictions.csv"
+    tables.write_predictions(
+        path, found, paths=[f"{number}.png" for number in range(5)], classes=("ant", "bee", "cat")
+    )
+    header, rows = read_lines(path)
+    columns = ["path", "label", "predicted", "probability"]
+    assert header == [*columns, "probability:ant", "probability:bee", "probability:cat"]
+    assert len(rows) == 5
+    for number, row in enumerate(rows):
+        predicted = int(probabilities[number].argmax())
+        assert row[0] == f"{number}.png"
+        assert row[1:3] == [
+            ["ant", "bee", "cat"][int(found.labels[number])],
+            ["ant", "bee", "cat"][predicted],
+        ]
+        written = [float(value) for value in row[3:]]
+        assert written == pytest.approx(
+            [probabilities[number, predicted].item(), *probabilities[number].tolist()], rel=1e-8
+        )
+        assert sum(written[1:]) == pytest.approx(1, abs=1e-8)
+
+
+def test_tiny_probabilities_are_not_lost(tmp_path: Path) -> None:
+    """Probabilities far below one millionth keep their digits."""
+    path = tmp_path / "predictions.csv"
+    found = predict(torch.tensor([[69.0, 0.0]]), torch.tensor([1]))
+    tables.write_predictions(path, found, paths=["a"], classes=("a", "b"))
+    assert read_lines(path)[1] == [["a", "b", "a", "1", "1", f"{math.exp(-69):.9g}"]]
+
+
+def write_and_compare(folder: Path, names: list[str]) -> None:
+    """Write tables with these as paths and class names, and read the same names back."""
+    path = folder / "table.csv"
+    found = predict(torch.eye(len(names)).roll(1, dims=1), torch.arange(len(names)))
+    tables.write_predictions(path, found, paths=names, classes=names)
+    header, rows = read_lines(path)
+    predicted = [*names[1:], names[0]]
+    assert header[4:] == [f"probability:{name}" for name in names]
+    assert [row[:3] for row in rows] == [list(row) for row in zip(names, names, predicted, strict=True)]
+    tables.write_confusion(path, found, classes=names)
+    header, rows = read_lines(path)
+    assert header == ["actual", "predicted"]
+    drawn = [[tables.name_for_dvc(name) for name in row] for row in zip(names, predicted, strict=True)]
+    assert rows == drawn
+    assert "<" not in path.read_text(encoding="utf-8")
+    assert b"\r" not in path.read_bytes()
+
+
+def test_hostile_names_come_back(tmp_path: Path) -> None:
+    """Commas, quotes, formulas and names of columns survive, as paths and as class names."""
+    write_and_compare(tmp_path, list(HOSTILE))
+
+
+@settings(deadline=None)
+@given(names=st.lists(st.text().map(printable), min_size=2, max_size=4))
+def test_any_printable_name_comes_back(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
+    """Whatever prepare-dataset may write into a manifest survives."""
+    write_and_compare(tmp_path_factory.mktemp("names"), names)
+
+
+def test_metrics_have_their_intervals(tmp_path: Path) -> None:
     """A line holds name, value and both bounds."""
-    tables.write_figures(tmp_path / "metrics.csv", [Figure("accuracy", 2 / 3, 0.5, 1.0)])
+    tables.write_metrics(tmp_path / "metrics.csv", [Estimate("accuracy", 2 / 3, 0.5, 1.0)])
     assert read_rows(tmp_path / "metrics.csv") == [
-        {"metric": "accuracy", "value": "0.666666667", "low": "0.5", "high": "1"}
+        {"metric": "accuracy", "value": "0.666666667", "ci_low": "0.5", "ci_high": "1"}
     ]
 
 
@@ -43,40 +136,40 @@ def test_class_without_images_has_no_average_precision(tmp_path: Path) -> None:
     )
 
 
-def test_reliability_stands_beside_what_would_be_ideal(tmp_path: Path) -> None:
-    """One line a bin."""
-    reliability = measure_calibration(draw_answers(200), target_accuracy=0.9).after
+def test_reliability_has_a_line_for_each_bin(tmp_path: Path) -> None:
+    """Beside each stands what perfect calibration would give."""
+    reliability = measure_calibration(draw_predictions(200), target_accuracy=0.9).after
     tables.write_reliability(tmp_path / "reliability.csv", reliability)
     rows = read_rows(tmp_path / "reliability.csv")
     assert len(rows) == len(reliability.bins)
     assert sum(int(row["num_images"]) for row in rows) == 200
-    assert all(row["ideal"] == row["probability"] for row in rows)
+    assert all(row["perfectly_calibrated"] == row["confidence"] for row in rows)
 
 
-def test_curves_have_a_line_for_each_place(tmp_path: Path) -> None:
-    """Places are counted class by class, names are those that DVC can draw."""
+def test_curves_have_a_line_for_each_point(tmp_path: Path) -> None:
+    """Points are counted class by class; names are those that DVC can draw."""
     curves = [ClassCurves(1, precision_recall=[(0, 1), (1, 0.25)], roc=[(0, 0), (0.5, 1), (1, 1)])]
     tables.write_curves(tmp_path, curves, classes=("ant", "</script>"))
     rows = read_rows(tmp_path / "precision_recall.csv")
-    assert [(row["class"], row["place"], float(row["recall"]), float(row["precision"])) for row in rows] == [
+    assert [(row["class"], row["point"], float(row["recall"]), float(row["precision"])) for row in rows] == [
         ("\N{FULLWIDTH LESS-THAN SIGN}/script>", "0", 0, 1),
         ("\N{FULLWIDTH LESS-THAN SIGN}/script>", "1", 1, 0.25),
     ]
     assert [float(row["false_positive_rate"]) for row in read_rows(tmp_path / "roc.csv")] == [0, 0.5, 1]
 
 
-def test_slices_say_what_they_are_of(tmp_path: Path) -> None:
+def test_subgroups_are_described(tmp_path: Path) -> None:
     """Numbers have bounds; an empty text and what is left over are told apart."""
-    tables.write_slices(
-        tmp_path / "slices.csv",
+    tables.write_subgroups(
+        tmp_path / "subgroups.csv",
         [
-            Slice("brightness", None, (1.0, 2.5), 4, 0.5, 0.25, 0.75),
-            Slice("group", "", None, 3, 0.5, 0.25, 0.75),
-            Slice("group", "x", None, 2, 0.5, 0.25, 0.75),
-            Slice("group", None, None, 1, 0.5, 0.25, 0.75),
+            Subgroup("brightness", None, (1.0, 2.5), 4, 0.5, 0.25, 0.75),
+            Subgroup("group", "", None, 3, 0.5, 0.25, 0.75),
+            Subgroup("group", "x", None, 2, 0.5, 0.25, 0.75),
+            Subgroup("group", None, None, 1, 0.5, 0.25, 0.75),
         ],
     )
-    rows = read_rows(tmp_path / "slices.csv")
+    rows = read_rows(tmp_path / "subgroups.csv")
     assert [(row["value"], row["from"], row["to"], row["num_images"]) for row in rows] == [
         ("", "1", "2.5", "4"),
         ("(empty)", "", "", "3"),
@@ -87,8 +180,9 @@ def test_slices_say_what_they_are_of(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("num_scores", [0, 1])
 def test_corruptions_may_be_none(tmp_path: Path, num_scores: int) -> None:
-    """The table has its header also where no corruption was asked for."""
-    score = CorruptedScore(Corruption("noise", 2, 0.18), 0.5, 0.25, 0.75)
+    """The table has its header even if corruptions were not tested."""
+    score = CorruptedAccuracy(Corruption("noise", 2, 0.18), 0.5, 0.25, 0.75)
     tables.write_corruptions(tmp_path / "corruptions.csv", [score] * num_scores)
-    assert (tmp_path / "corruptions.csv").read_text().startswith("corruption,strength,amount,accuracy,low")
+    header = (tmp_path / "corruptions.csv").read_text().splitlines()[0]
+    assert header == "corruption,severity,amount,accuracy,ci_low,ci_high"
     assert len(read_rows(tmp_path / "corruptions.csv")) == num_scores

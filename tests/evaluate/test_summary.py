@@ -1,44 +1,44 @@
-"""The summary in Markdown: short, right, and not to be broken by a name."""
+"""The summary in Markdown: short, correct, and safe from hostile names."""
 
 import re
 
 import pytest
 
 from schemas.audit.finding import FindingRow
-from stages.evaluate.audit import KindOfFinding
+from stages.evaluate.loading import AuditFindings
 from stages.evaluate.report.summary import render_summary
-from tests.evaluate.report_content import make_calibration, make_content, make_exhibit
+from tests.evaluate.report_content import make_calibration, make_content, make_example
 
 
-def test_tells_the_figures_with_their_intervals() -> None:
-    """A table holds every figure with its interval, and what guessing the largest class would get."""
+def test_lists_the_metrics_with_their_intervals() -> None:
+    """A table holds every metric with its interval, and the accuracy of predicting the largest class."""
     content = make_content()
     lines = render_summary(content).splitlines()
     assert lines[0] == "# Test report"
-    assert "**29 of 35 test images were answered correctly." in lines[2]
+    assert "**29 of 35 test images are classified correctly." in lines[2]
     table = [line.strip("|").split("|") for line in lines if line.startswith("|")]
-    baseline = ["Accuracy of always answering the largest class", "57.1 %", ""]
+    baseline = ["Accuracy of always predicting the largest class", "57.1 %", ""]
     assert [cell.strip() for cell in table[3]] == baseline
-    assert len(table) == len(content.figures) + 3
+    assert len(table) == len(content.estimates) + 3
     for row in table[4:]:
         assert re.fullmatch(r" [\d.<> %]+ to [\d.<> %]+ ", row[2])
 
 
-def test_tells_pairs_classes_thresholds_and_data() -> None:
-    """The most confused, the hardest, the threshold, and what the network was trained on."""
+def test_lists_pairs_classes_threshold_and_run_details() -> None:
+    """The most confused pairs, the hardest classes, the threshold, and what was trained on what."""
     row = FindingRow(kind="blank", path="p", label="cat", detail="d", became="used")
     content = make_content(
-        findings=[KindOfFinding("blank", 3, 1, 0, [row])], suspected=[make_exhibit(suggestion="eel")]
+        findings=[AuditFindings("blank", 3, 1, 0, [row])], suspected=[make_example(suggestion="eel")]
     )
     text = render_summary(content)
     for words in (
-        "- `eel` taken for `dog` in 3 images, 60.0 % of the class",
-        "- `eel` with 40.0 % of 5 test images recognised, 66.7 % of its answers right",
-        "For 90.0 % right answers, those below 66.7 % are withheld",
+        "- `eel` predicted as `dog`: 3 images, 60.0 % of the class",
+        "- `eel`: recall 40.0 % of 5 test images, precision 66.7 %",
+        "To reach 90.0 % accuracy, reject predictions with a confidence below 66.7 %",
         "- 3 classes; images: 303 training, 30 validation, 15 test; 12 × 8 px, rgb",
-        "- Network `cnn`, weights after epoch 1 of 3, seed 7",
-        "- Data `dddddddddddd`, weights `eeeeeeeeeeee`",
-        "- Audit: blank 3 (1 left out)",
+        "- Network `cnn`, epoch 1 of 3, seed 7",
+        "- Dataset hash `dddddddddddd`, weights hash `eeeeeeeeeeee`",
+        "- Data audit: blank 3 (1 left out)",
         "- Suspected label errors in the test split: 1",
     ):
         assert words in text
@@ -46,15 +46,15 @@ def test_tells_pairs_classes_thresholds_and_data() -> None:
 
 
 def test_no_mistakes_no_threshold_no_findings() -> None:
-    """What is not there is said in words."""
+    """What is not there is stated in words."""
     unset = make_calibration(threshold=None)
     content = make_content(confusion=((4, 0), (0, 5)), classes=("a", "b"), calibration=unset)
     text = render_summary(content)
     for words in (
-        "No class was taken for another.",
-        "Every test image was recognised.",
+        "No class was confused with another.",
+        "Every class has a recall of 100 %.",
         "so none is set.",
-        "- Audit: nothing conspicuous",
+        "- Data audit: no findings",
     ):
         assert words in text
 
@@ -78,8 +78,8 @@ def test_no_mistakes_no_threshold_no_findings() -> None:
 def test_names_stand_in_code_spans(name: str, shown: str) -> None:
     """A name is literal text to Markdown: its backticks are outnumbered, its edges visible, its lines one."""
     text = render_summary(make_content(classes=(name, "other"), confusion=((4, 1), (2, 3))))
-    assert f"- {shown} taken for `other` in 1 image, 20.0 % of the class\n" in text
-    assert f"- `other` taken for {shown} in 2 images, 40.0 % of the class\n" in text
+    assert f"- {shown} predicted as `other`: 1 image, 20.0 % of the class\n" in text
+    assert f"- `other` predicted as {shown}: 2 images, 40.0 % of the class\n" in text
 
 
 def test_long_names_are_cut() -> None:

@@ -1,4 +1,4 @@
-"""Accuracy by what images are like."""
+"""Accuracy on subgroups."""
 
 from typing import get_args
 
@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from schemas.evaluate.evaluation import SliceName
 from schemas.shared.index import IndexRow
-from stages.evaluate.slices import (
+from stages.evaluate.subgroups import (
     MAX_VALUES,
     divide_numbers,
     divide_texts,
+    list_columns,
     measure_brightness,
-    measure_slices,
+    measure_subgroups,
 )
 from stages.vision.dataset import PreparedImages
 from tests.vision.prepared import write_prepared
@@ -27,9 +28,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> PreparedImages:
     return PreparedImages(folder, write_prepared(folder, rows_per_shard=14), "test")
 
 
-def test_every_column_of_the_index_can_be_asked_for() -> None:
-    """evaluation.slices allows the index's columns and two figures of the image."""
+def test_every_column_of_the_index_is_allowed() -> None:
+    """evaluation.slices allows the index's columns and two properties of the image."""
     assert set(get_args(SliceName)) == {*IndexRow._fields, "image_size", "brightness"}
+
+
+def test_columns_are_those_that_the_attributes_need() -> None:
+    """The size needs both sides, brightness needs the pixels alone."""
+    assert list_columns(["image_size", "brightness", "group"]) == ["height_px", "width_px", "group"]
 
 
 @given(st.lists(st.integers(0, 20) | st.floats(0, 1e6), min_size=1, max_size=60))
@@ -45,7 +51,7 @@ def test_numbers_are_cut_into_quarters(numbers: list[float]) -> None:
 
 
 def test_most_frequent_texts_are_kept() -> None:
-    """Twenty texts stand by themselves, by falling count and then by name, all others together."""
+    """Twenty texts are kept, by falling count and then by name, all others together."""
     texts = [f"patient {number:02}" for number in range(30) for _ in range(30 - number)]
     parts = list(divide_texts(texts))
     assert [text for text, _, _ in parts] == [*(f"patient {number:02}" for number in range(MAX_VALUES)), None]
@@ -60,22 +66,22 @@ def test_brightness_is_the_mean_pixel(images: PreparedImages) -> None:
     assert measure_brightness(images).tolist() == pytest.approx(expected)
 
 
-def test_slices_count_right_answers(images: PreparedImages) -> None:
-    """Each slice says what it is of, how many images it has, and which share of them is right."""
+def test_subgroups_have_their_accuracy(images: PreparedImages) -> None:
+    """Each subgroup has its attribute, value or bounds, number of images and accuracy."""
     columns = {
         "height_px": ["10"] * 6 + ["40"] * 3,
         "width_px": ["10"] * 9,
         "group": ["", "", "x", "x", "x", "x", "", "", ""],
     }
-    is_right = np.array([True] * 5 + [False] * 4)
-    sizes_and_groups = measure_slices(
+    is_correct = np.array([True] * 5 + [False] * 4)
+    subgroups = measure_subgroups(
         ("image_size", "group", "height_px"),
         images=images,
         columns=columns,
-        is_right=is_right,
-        units=np.array([0, 1, 2, 2, 2, 2, 3, 4, 5]),
+        is_correct=is_correct,
+        groups=np.array([0, 1, 2, 2, 2, 2, 3, 4, 5]),
     )
-    found = [(each.by, each.value, each.bounds, each.num_images, each.accuracy) for each in sizes_and_groups]
+    found = [(each.attribute, each.value, each.bounds, each.num_images, each.accuracy) for each in subgroups]
     assert found == [
         ("image_size", None, (10.0, 10.0), 6, pytest.approx(5 / 6)),
         ("image_size", None, (20.0, 20.0), 3, 0.0),
@@ -84,4 +90,4 @@ def test_slices_count_right_answers(images: PreparedImages) -> None:
         ("height_px", None, (10.0, 10.0), 6, pytest.approx(5 / 6)),
         ("height_px", None, (40.0, 40.0), 3, 0.0),
     ]
-    assert all(each.low <= each.accuracy <= each.high for each in sizes_and_groups)
+    assert all(each.low <= each.accuracy <= each.high for each in subgroups)

@@ -1,0 +1,43 @@
+"""Numbers and names as the report writes them."""
+
+import pytest
+
+from stages.evaluate.report.wording import certainty, percent, plain
+
+
+@pytest.mark.parametrize(
+    ("fraction", "written"),
+    [
+        (0, "0.0 %"),
+        (0.0004, "< 0.1 %"),
+        (0.5, "50.0 %"),
+        (0.9996, "> 99.9 %"),
+        (0.9994, "99.9 %"),
+        (1, "100.0 %"),
+    ],
+)
+def test_percentages_do_not_round_to_certainty(fraction: float, written: str) -> None:
+    """Only exactly 0 is 0 % and only exactly 1 is 100 %."""
+    assert percent(fraction).replace("\xa0", " ") == written
+
+
+@pytest.mark.parametrize(
+    ("probability", "written"),
+    [
+        (0.976, "98 %"),
+        (0.9962, "99.6 %"),
+        (0.99999, "> 99.9 %"),
+        (0.004, "0.4 %"),
+        (1e-9, "< 0.1 %"),
+        (1.0, "100.0 %"),
+    ],
+)
+def test_certainty_is_exact_where_it_matters(probability: float, written: str) -> None:
+    """Near 0 and near 1 there is one decimal, in between there is none."""
+    assert certainty(probability).replace("\xa0", " ") == written
+
+
+def test_plain_names_hide_nothing() -> None:
+    """In an attribute, too, control characters are visible, and nothing is empty."""
+    assert plain("a\u202eb\n") == "a\\u202eb\\n"
+    assert plain("") == "(empty)"
