@@ -13,7 +13,7 @@ Fingerprint = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
 
 class Inputs(Schema):
-    """Stands in what a stage publishes; `python -m stages.verify` compares it with what is there now."""
+    """Stands in what a stage publishes; `python -m tools.verify` compares it with what is there now."""
 
     params: Sha256
     """Of the values of the stage's sections of params.yaml, those left out that change no result."""

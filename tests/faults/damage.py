@@ -16,10 +16,10 @@ from stages.prepare_dataset.store import PixelStore
 from stages.shared.errors import InputError
 from stages.shared.files import read_sealed_json
 from stages.train.state_file import DamagedState, read_state, write_state
-from stages.verify.lock import check_lock
 from stages.vision.checkpoint import read_checkpoint
 from stages.vision.dataset import read_manifest
 from tests.faults.tally import Tally
+from tools.verify import check_lock
 
 Reader = Callable[[], object]
 
@@ -28,7 +28,7 @@ READ_BY_NO_STAGE = (
     "data/metrics/test.json",
     "data/report/predictions.csv",
 )
-"""Of each output that only people, DVC and `python -m stages.verify` read, a file."""
+"""Of each output that only people, DVC and `python -m tools.verify` read, a file."""
 
 
 def damage_artifacts(project: Path, scratch: Path, *, flips: int, cuts: int, seed: int) -> Iterator[Tally]:

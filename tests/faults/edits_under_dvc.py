@@ -107,7 +107,7 @@ def _try_edit(project: Project, stage: str, edit: Edit) -> Iterator[str]:
     # What the edit left is a change like any other: DVC makes new what it concerns, and all agrees.
     try:
         project.run("dvc repro")
-        project.run("python -m stages.verify")
+        project.run("python -m tools.verify")
     except AssertionError as error:
         yield f"the next run: {error}"
     is_output = "data/prepared" in named or "data/model" in named  # which DVC puts back as it was

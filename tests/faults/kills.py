@@ -121,7 +121,7 @@ def run(rig: Rig, command: str, fault: Fault | None, *, variables: dict[str, str
     status, was_sent = run_once(rig, command, fault, variables or {}, problems)
     if status != 0 and not was_sent and not problems:  # DVC cannot go on from what it was killed in
         before = _printed(rig)
-        rig.project.run("python -m stages.doctor --fix || true")
+        rig.project.run("python -m tools.doctor --fix || true")
         was_mended = True
         status, was_sent = run_once(rig, command, fault, variables or {}, problems)
         if status != 0 and not was_sent:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.doctor.processes import find_dvc_processes
 from tests.faults.small_project import make_small_project
 from tests.pipeline.project import Project
+from tools.doctor.killed_runs import find_dvc_processes
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.doctor.missing_inputs import check_missing_inputs
-from tests.params.wrong_params import ROOT
+from tests.architecture.imports import ROOT
+from tools.doctor.missing_inputs import check_missing_inputs
 
 
 @pytest.fixture(autouse=True)
@@ -20,10 +20,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def found() -> list[str]:
-    return [finding.text for finding in check_missing_inputs()]
+    return [obstacle.text for obstacle in check_missing_inputs()]
 
 
-def test_what_is_there_is_no_finding() -> None:
+def test_what_is_there_is_no_obstacle() -> None:
     """Nothing is said of dependencies that exist."""
     assert found() == []
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.doctor.left_params import check_left_params
+from tools.doctor.killed_runs import check_params_left
 
 COMMITTED = "optimizer: {lr: 0.004}\n"
 
@@ -13,7 +13,7 @@ COMMITTED = "optimizer: {lr: 0.004}\n"
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("optimizer: {lr: 0.001}\n", "optimizer.lr 0.001 for 0.004"),
+        ("optimizer: {lr: 0.001}\n", "optimizer.lr at 0.001 instead of 0.004"),
         ("optimizer: { lr: 0.004 } # quick\n", "it with other spaces and comments"),
         ("optimizer: {lr: [0.004\n", "it damaged"),
         ("half a wor", "it damaged"),
@@ -23,7 +23,7 @@ COMMITTED = "optimizer: {lr: 0.004}\n"
 def test_what_was_left_is_described(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str
 ) -> None:
-    """By its parameters if it can be read; putting it back works either way."""
+    """By its parameters if it can be read; restoring it works either way."""
     monkeypatch.chdir(tmp_path)
     for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"):
         monkeypatch.delenv(name, raising=False)
@@ -36,9 +36,9 @@ def test_what_was_left_is_described(
     ):
         subprocess.run(command.split(), check=True)
     Path("params.yaml").write_text(text)
-    [finding] = check_left_params(tmp_path / ".dvc")
-    assert f"an experiment that was killed left {told}; put the committed one back" in finding.text
-    assert finding.mend is not None
-    finding.mend()
+    [obstacle] = check_params_left(tmp_path / ".dvc")
+    assert f"a killed experiment left {told}; restore the committed one" in obstacle.text
+    assert obstacle.fix is not None
+    obstacle.fix()
     assert Path("params.yaml").read_text() == COMMITTED
-    assert list(check_left_params(tmp_path / ".dvc")) == []
+    assert list(check_params_left(tmp_path / ".dvc")) == []

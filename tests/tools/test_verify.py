@@ -1,4 +1,4 @@
-"""`python -m stages.verify` names what does not agree, with the real DVC."""
+"""`python -m tools.verify` names what does not agree, with the real DVC."""
 
 import shutil
 from pathlib import Path
@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from stages.params.read import read_params
-from stages.verify.lock import check_lock
-from stages.verify.records import check_records
 from tests.faults.small_project import make_small_project
 from tests.pipeline.project import Project
+from tools.verify import check_artifacts, check_lock
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
 
@@ -33,7 +32,7 @@ def project(reproduced: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def find_problems() -> list[str]:
-    return [*check_lock()[0], *check_records(read_params())]
+    return [*check_lock()[0], *check_artifacts(read_params())]
 
 
 def flip(path: Path) -> None:
@@ -49,7 +48,7 @@ def test_an_untouched_project_agrees() -> None:
     """After `dvc repro` there is nothing to say, and every output was looked at."""
     problems, num_files = check_lock()
     assert problems == []
-    assert check_records(read_params()) == []
+    assert check_artifacts(read_params()) == []
     assert num_files == sum(
         path.is_file() and path.name != ".gitignore" and path.suffix not in (".zip", ".dvc", ".md", ".py")
         for path in Path("data").rglob("*")
@@ -64,7 +63,8 @@ def test_a_changed_parameter_is_named(project: Project) -> None:
     problems = find_problems()
     assert problems[0].startswith("train: optimizer.lr: dvc.lock says 0.004, params.yaml 0.5; ")
     assert any(
-        problem.startswith("data/model/best.safetensors: was trained by other params") for problem in problems
+        problem.startswith("data/model/best.safetensors: was trained with other params")
+        for problem in problems
     )
 
 
@@ -74,7 +74,7 @@ def test_changed_code_is_named() -> None:
     with Path("stages/train/loop.py").open("a") as file:
         file.write("\n")
     assert find_problems() == [
-        "train: stages/train: is not what dvc.lock says; bring it up to date with: dvc repro"
+        "train: stages/train: differs from dvc.lock; bring it up to date with: dvc repro"
     ]
 
 
@@ -85,7 +85,7 @@ def test_every_damaged_output_is_named() -> None:
         data = path.read_bytes()
         flip(path)
         problems = find_problems()
-        assert any("is not what dvc.lock says" in problem for problem in problems), path
+        assert any("differs from dvc.lock" in problem for problem in problems), path
         path.write_bytes(data)
     assert find_problems() == []
 
@@ -103,10 +103,10 @@ def test_every_damaged_or_missing_cache_object_is_named() -> None:
         else:
             path.unlink()
     lines = set(check_lock()[0])
-    assert any("the cache holds damaged bytes of it" in line for line in lines)
-    assert any("the cache does not have it" in line for line in lines)
+    assert any("is damaged in the cache" in line for line in lines)
+    assert any("is missing from the cache" in line for line in lines)
 
 
 def test_training_again_gives_the_same_bytes(project: Project) -> None:
     """--rerun trains from the first step, elsewhere, and compares every byte of every output."""
-    assert "training again gave the same bytes" in project.run("python -m stages.verify --rerun")
+    assert "training again gave the same bytes" in project.run("python -m tools.verify --rerun")

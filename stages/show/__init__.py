@@ -1,1 +1,0 @@
-"""show: look at the prepared images as the network will see them."""
