@@ -10,7 +10,15 @@ from stages.params.read import read_params
 from stages.shared.errors import InputError
 from tests.architecture.imports import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = ROOT / "README.md"
+DECISIONS = ROOT / "docs" / "decisions"
+PAGES = [
+    README,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "data" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
 LINKS = sorted({(page, link) for page in PAGES for link in re.findall(r"\]\(([^)#]+)\)", TEXT[page])})
 
@@ -20,7 +28,7 @@ def named_paths(text: str) -> set[str]:
     return {
         name
         for name in re.findall(r"`([\w./-]+)`", text)
-        if name.startswith(("schemas/", "stages/", "tests/", "benchmarks/", "docs/"))
+        if name.startswith(("schemas/", "stages/", "tools/", "tests/", "benchmarks/", "docs/"))
     }
 
 
@@ -44,10 +52,26 @@ def test_links_lead_somewhere(page: Path, link: str) -> None:
     assert link.startswith("https://") or (page.parent / link).exists()
 
 
-@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: str(page.relative_to(ROOT)))
 def test_readme_links_to_every_page(page: Path) -> None:
-    """A newcomer finds each page of docs/ from README.md."""
-    assert f"(docs/{page.name})" in TEXT[ROOT / "README.md"]
+    """A newcomer finds each page from README.md; the decisions by their index."""
+    index = DECISIONS / "README.md" if page.parent == DECISIONS and page.name != "README.md" else README
+    assert f"({page.relative_to(index.parent)})" in TEXT[index]
+
+
+@pytest.mark.parametrize(
+    "page", sorted(DECISIONS.glob("[0-9]*.md")), ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_a_decision_has_three_parts(page: Path) -> None:
+    """Its number, then what made it necessary, what was decided, and what follows."""
+    text = TEXT[page]
+    assert text.startswith(f"# {int(page.name[:3])}. ")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
+
+
+def test_architecture_is_short() -> None:
+    """What explains a decision has a page of its own."""
+    assert len(TEXT[ROOT / "docs" / "architecture.md"].split()) <= 800
 
 
 def test_readme_shows_what_a_wrong_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,10 +83,10 @@ def test_readme_shows_what_a_wrong_file_is_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as caught:
         read_params()
-    quoted = re.findall(r"^    (params\.yaml:.*)$", TEXT[ROOT / "README.md"], re.MULTILINE)
+    quoted = re.findall(r"^    (params\.yaml:.*)$", TEXT[README], re.MULTILINE)
     assert str(caught.value).splitlines() == quoted
 
 
 def test_readme_is_read_in_five_minutes() -> None:
     """At 200 words a minute."""
-    assert len(TEXT[ROOT / "README.md"].split()) <= 1000
+    assert len(TEXT[README].split()) <= 1000

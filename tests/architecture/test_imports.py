@@ -16,7 +16,7 @@ from tests.architecture.imports import (
     walk_imports,
 )
 
-STAGE_OF_FOLDER = {"prepare_dataset": "prepare-dataset", "train": "train", "evaluate": "evaluate"}
+STAGE_OF_FOLDER = {stage: stage.replace("_", "-") for stage in STAGES}
 DVC_STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
@@ -29,23 +29,46 @@ def test_schemas_import_only_pydantic_and_the_standard_library(path: Path) -> No
     assert {name.split(".")[0] for name in imported_names(path)} <= allowed
 
 
+SHARED = ("shared", "params", "images", "vision")
+"""What lies in stages/ and is no stage: several of them share it."""
+
+REPEATED = {"lr_range_test": {"train"}}
+"""Tools that show or repeat what a stage does, and whose code of its own they use for it."""
+
+
 @pytest.mark.parametrize("path", find_modules("stages"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_stage_never_imports_another_stage(path: Path) -> None:
-    """What two stages need lives in shared (all) or vision (train and later)."""
+    """What two stages need lives in shared (all), images (ingest and predict) or vision (train and later)."""
     own = path.relative_to(ROOT / "stages").parts[0]
     may_see = {
         "shared": {"shared"},
         "params": {"params", "shared"},
         "images": {"images", "shared"},
         "vision": {"shared", "vision"},
-        "doctor": {"doctor", "params", "shared", "verify"},  # two commands, no stages
-    }.get(own, {"params", "shared", "images", "vision", own})
-    seen = {
+    }.get(own, {*SHARED, own})
+    assert imported_from_stages(path) <= may_see
+
+
+@pytest.mark.parametrize("path", find_modules("stages"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_stages_never_import_tools(path: Path) -> None:
+    """What people run beside the pipeline can change without a stage running again."""
+    assert not [name for name in imported_names(path) if name.split(".")[0] == "tools"]
+
+
+@pytest.mark.parametrize("path", find_modules("tools"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_tools_import_what_stages_share(path: Path) -> None:
+    """And a stage's own modules only where they show or repeat what that stage does."""
+    tool = path.relative_to(ROOT / "tools").parts[0].removesuffix(".py")
+    assert imported_from_stages(path) <= {*SHARED, *REPEATED.get(tool, set())}
+
+
+def imported_from_stages(path: Path) -> set[str]:
+    """Return the folders of stages/ that a file imports from."""
+    return {
         name.split(".")[1]
         for name in imported_names(path)
         if name.startswith("stages.") and (ROOT / "stages" / name.split(".")[1]).is_dir()
     }
-    assert seen <= may_see
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -68,35 +91,35 @@ def test_evaluate_depends_on_no_code_of_training() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "forbidden"),
+    ("module", "forbidden"),
     [
-        ("prepare_dataset", {"torch", "torchvision", "dvclive", "sklearn"}),
-        ("train", {"torchvision", "sklearn"}),
-        ("evaluate", {"torchvision", "sklearn", "dvclive"}),
-        ("predict", {"torchvision", "sklearn", "dvclive", "jinja2", "yaml"}),
+        ("stages.ingest", {"torch", "torchvision", "dvclive", "sklearn"}),
+        ("stages.prepare_dataset", {"torch", "torchvision", "dvclive", "sklearn"}),
+        ("stages.train", {"torchvision", "sklearn"}),
+        ("stages.evaluate", {"torchvision", "sklearn", "dvclive"}),
+        ("tools.predict", {"torchvision", "sklearn", "dvclive", "jinja2", "yaml", "ruamel"}),
     ],
 )
-def test_a_stage_starts_without_heavy_libraries(stage: str, forbidden: set[str]) -> None:
-    """Importing torch takes seconds, torchvision as long again: a stage loads what it needs and no more."""
-    program = f"import sys, stages.{stage}.__main__; print(*sys.modules)"
+def test_a_command_starts_without_heavy_libraries(module: str, forbidden: set[str]) -> None:
+    """Importing torch takes seconds, torchvision as long again: a command loads what it needs and no more."""
+    is_package = ROOT.joinpath(*module.split(".")).is_dir()
+    program = f"import sys, {module}{'.__main__' * is_package}; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.split()
     assert not forbidden & set(loaded)
 
 
-@pytest.mark.parametrize(
-    "command", ["stages.predict", "stages.show", "stages.verify", "stages.doctor", "tools.lr_range_test"]
-)
-def test_a_command_answers_for_its_arguments_before_it_imports_torch(command: str) -> None:
+@pytest.mark.parametrize("tool", ["predict", "show", "verify", "doctor", "lr_range_test"])
+def test_a_tool_checks_its_arguments_before_it_imports_torch(tool: str) -> None:
     """`--help` and a wrong argument take no seconds."""
     program = (
         f"import runpy, sys; sys.argv[1:] = ['--help']\n"
-        f"try: runpy.run_module('{command}', run_name='__main__')\n"
+        f"try: runpy.run_module('tools.{tool}', run_name='__main__')\n"
         f"except SystemExit: print(*sys.modules)"
     )
     printed = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
-    assert "usage: " in printed
+    assert f"usage: python -m tools.{tool}" in printed
     assert not {"torch", "rich", "dvclive"} & set(printed.splitlines()[-1].split())

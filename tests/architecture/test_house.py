@@ -1,0 +1,54 @@
+"""How large the house may grow: `python -m benchmarks.house` says how it counts."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from benchmarks.house import CODE_FOLDERS, describe, find_main_path, has_code, measure_house
+from tests.architecture.imports import ROOT, STAGES, find_modules
+
+MAX_MAIN_PATH = 50
+MAX_STAGE_LINES = 80
+
+SAME_NAME = {
+    "stage": "each stage's table of contents",
+    "audit": "the section, what finds, and what reports",
+    "calibration": "what is fitted, stored, and reported",
+    "dataset": "the section, and PyTorch's Dataset of what became of it",
+}
+"""Names that several modules may have, and what each of them does."""
+
+
+def test_the_house_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """Print the table, whatever pytest captures, so that a log of the tests holds it."""
+    rows = describe(measure_house(ROOT))
+    with capsys.disabled():
+        print("", *(f"  {name:40} {value}" for name, value in rows), sep="\n")
+    assert dict(rows)["files"] != "0"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_main_path_of_a_stage_is_short(stage: str) -> None:
+    """One can follow it without opening a hundred files."""
+    path = find_main_path(stage)
+    assert len(path) <= MAX_MAIN_PATH, sorted(str(file.relative_to(ROOT)) for file in path)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_has_a_table_of_contents(stage: str) -> None:
+    """`stage.py` says what happens in which order and leaves the rest to others."""
+    assert len((ROOT / "stages" / stage / "stage.py").read_text().splitlines()) <= MAX_STAGE_LINES
+
+
+def test_one_name_means_one_job() -> None:
+    """Two modules share a name only where a schema and the code behind it stand on the same path."""
+    modules = [path.relative_to(ROOT) for folder in CODE_FOLDERS for path in find_modules(folder)]
+    modules = [path for path in modules if not path.stem.startswith("__") and has_code(ROOT / path)]
+    modules.sort(key=lambda path: path.stem)
+    clashes = {}
+    for name, group in itertools.groupby(modules, key=lambda path: path.stem):
+        paths = list(group)
+        if len({Path(*path.parts[1:]) for path in paths}) > 1 and name not in SAME_NAME:
+            clashes[name] = [str(path) for path in paths]
+    assert clashes == {}
