@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 from schemas.params import Params
 from schemas.vision.history import History
+from stages.images.image_table import read_ingested
 from stages.params.read import read_params
 from stages.shared.dvc_repository import find_dvc_folder, find_object, hash_for_dvc
 from stages.shared.errors import InputError, run_stage
@@ -79,7 +80,7 @@ def check_artifacts(params: Params) -> list[str]:
     Returns:
         A line for each that does not agree.
     """
-    checks = (_check_prepared, _check_checkpoints, _check_history, _check_report)
+    checks = (_check_images, _check_prepared, _check_checkpoints, _check_history, _check_report)
     return [problem for check in checks for problem in _lines_of(check, params)]
 
 
@@ -161,15 +162,22 @@ def _lines_of(check: Callable[[Params], list[str]], params: Params) -> list[str]
         return str(error).splitlines()
 
 
+def _check_images(params: Params) -> list[str]:
+    ingested, _ = read_ingested(IMAGES)
+    inputs = record_inputs("ingest", params, read_params)
+    expected = inputs.describe(data_sha256=ingested.table.sha256).fingerprint
+    return _compare_fingerprint(METRICS / "ingest.json", expected)
+
+
 # These import torch, which takes seconds: not before the arguments and params.yaml are known to be right.
 
 
 def _check_prepared(params: Params) -> list[str]:
     from stages.vision.dataset import read_manifest
 
-    manifest = read_manifest(PREPARED)
+    read_manifest(PREPARED)
     inputs = record_inputs("prepare-dataset", params, read_params)
-    expected = inputs.describe(data_sha256=manifest.index.sha256).fingerprint
+    expected = inputs.describe(data_sha256=sha256_of(IMAGES / "manifest.json")).fingerprint
     return _compare_fingerprint(METRICS / "prepare.json", expected)
 
 
