@@ -15,21 +15,22 @@ DVC_YAML = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 def sections_used(stage: str) -> set[str]:
     """Return the sections of params.yaml that a stage's code reads: `params.x` and `read_params().x`.
 
-    What a function `check_...` reads does not count: it can stop a run, never change what it computes.
+    What a function `check_...` or `validate_...` reads does not count: it can stop a run, never change its
+    result.
     """
     nodes = [node for path in find_modules(f"stages/{stage}") for node in ast.walk(read_tree(path))]
-    refusals = [
+    checks = [
         node
         for node in nodes
-        if isinstance(node, ast.FunctionDef) and node.name.startswith(("check_", "refuse_"))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith(("check_", "validate_"))
     ]
-    only_refuses = {id(node) for refusal in refusals for node in ast.walk(refusal)}
+    only_checks = {id(node) for check in checks for node in ast.walk(check)}
     return {
         node.attr
         for node in nodes
         if isinstance(node, ast.Attribute)
         and ast.unparse(node.value) in ("params", "read_params()")
-        and id(node) not in only_refuses
+        and id(node) not in only_checks
     }
 
 

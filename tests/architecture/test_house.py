@@ -20,6 +20,27 @@ SAME_NAME = {
 """Names that several modules may have, and what each of them does."""
 
 
+def test_counting_on_a_small_tree(tmp_path: Path) -> None:
+    """Docstrings are no code, and directives no comments; only the second number follows packages."""
+    for name, text in {
+        "schemas/__init__.py": '"""Empty."""\n',
+        "stages/train/__init__.py": "",
+        "stages/train/__main__.py": "def main():\n    from stages.train import loop\n",
+        "stages/train/loop.py": '"""Loop.\n\nAll.\n"""\n\n# Why.\nimport stages.losses  # noqa: F401\n',
+        "stages/losses/__init__.py": "from stages.losses.focal import x\n",
+        "stages/losses/focal.py": "x = 1  # a measurement\n",
+        "tests/test_loop.py": "def test_it():\n    assert True\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    house = measure_house(tmp_path)
+    assert (house.num_files, house.num_code_lines) == (6, 5)
+    assert house.comment_fraction == pytest.approx(2 / 7)
+    assert house.longest_function == (2, "stages/train/__main__.py:1 main")
+    assert (house.num_test_files, house.num_test_lines, house.num_test_functions) == (1, 2, 1)
+    assert house.main_paths == {"train": (3, 4)}
+
+
 def test_the_house_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
     """Print the table, whatever pytest captures, so that a log of the tests holds it."""
     rows = describe(measure_house(ROOT))
