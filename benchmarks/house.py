@@ -8,8 +8,8 @@ How it counts:
 
 - Code is every Python file of schemas/, stages/ and tools/; test code is what is in tests/.
 - A code line is not blank, not only a comment and not part of a docstring.
-- A comment is a line that is or ends in one; `noqa` and `type: ignore` do not count. Its share is of code lines
-  and comments together.
+- A comment is a line that is or ends in one; `noqa` and `type: ignore` do not count. Its share is of code and
+  comments together.
 - The median file and the longest function are measured in all their lines.
 - The main path of a stage is every module of ours that its __main__.py reaches by imports, with schemas and
   with imports inside functions. An __init__.py counts if it holds code, but is not followed: it imports the
