@@ -108,7 +108,7 @@ def find_conflicts(params: Params) -> list[Conflict]:
         conflicts.append(
             Conflict(
                 "split.group",
-                "found column, but dataset.labels is folders, which have none; allowed: none, or a regular "
+                "found column, but dataset.labels is folders, which have none; allowed: null, or a regular "
                 "expression, or set dataset.labels to a .csv with the column group",
             )
         )

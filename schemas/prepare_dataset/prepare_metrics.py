@@ -12,50 +12,34 @@ class PrepareMetrics(Schema):
     num_train: PositiveCount
     num_val: PositiveCount
     num_test: PositiveCount
-    num_undecodable: Count
-    num_not_an_image: Count
-    """Files not called as images are."""
-
-    num_outside_classes: Count
-    """Images outside the class folders."""
-
-    num_not_in_table: Count
-    """Images that the table does not name."""
-
-    num_hidden: Count
-    """Files whose names, or whose folders' names, begin with a dot."""
-
-    num_system_files: Count
-    """Files that operating systems leave behind, such as Thumbs.db and all in __MACOSX."""
 
     num_copies: Count
-    """Images whose file is the same, byte for byte, as that of one before them."""
+    """Images whose file is the same, byte for byte, as that of an earlier one."""
 
     num_near_duplicates: Count
-    """Images that look like one before them, copies not counted."""
+    """Images that look like an earlier one, copies not counted."""
 
     num_conflicting_labels: Count
-    """Images whose copies or near duplicates stand in another class."""
+    """Images with a copy or near duplicate in another class."""
 
     num_blank: Count
     num_extreme_size: Count
     num_extreme_shape: Count
-
     num_tiny_classes: Count
 
     imbalance: NonNegative
-    """Images of the largest class for one of the smallest."""
+    """Images in the largest class divided by images in the smallest."""
 
     num_excluded_by_audit: Count
 
     num_together: Count
-    """Images that stay on one side with another one: by group, copy or likeness."""
+    """Images that stay in one split with another one: by split.group, as copies or as near duplicates."""
 
     num_leaks: Count
     """Images in a split folder that belong with one in a folder closer to the test."""
 
     num_moved: Count
-    """Images moved to another split than they had drawn, because it had none of a class."""
+    """Images moved to a split that would otherwise have none of their class."""
 
     fingerprint: Fingerprint
     """Of what the stage was run on: parameters, code and data."""

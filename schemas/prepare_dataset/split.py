@@ -9,22 +9,26 @@ from schemas.shared.fields import Count, OneLine, PositiveCount, ProperFraction,
 from schemas.shared.schema import Schema
 
 
-def _refuse_what_is_no_pattern(text: str) -> str:
+def _check_pattern(text: str) -> str:
+    if text == "none":  # how it was written before; as a pattern it would look for that word
+        raise ValueError("allowed: null, column, or a regular expression")
     try:
         re.compile(text)
     except re.error as error:
-        raise ValueError(f"allowed: none, or a regular expression; this one is none: {error}") from None
+        raise ValueError(
+            f"allowed: null, column, or a regular expression; this one is invalid: {error}"
+        ) from None
     return text
 
 
-Pattern = Annotated[str, Field(min_length=1), OneLine, AfterValidator(_refuse_what_is_no_pattern)]
+Pattern = Annotated[str, Field(min_length=1), OneLine, AfterValidator(_check_pattern)]
 
 
 class Split(Schema):
     """Shares of each class that are held out of training.
 
-    A split folder in the source takes precedence: only the splits that have no folder of their own are carved
-    out of the training images. Images of one group, copies of a file and near duplicates stay together.
+    A split folder in the source takes precedence: only the splits that have no folder of their own are taken
+    from the training images. Images of one group, copies of a file and near duplicates stay together.
     """
 
     val_fraction: ProperFraction
@@ -34,29 +38,29 @@ class Split(Schema):
     """Share of each class that tests: never seen before evaluate. Not used with folds."""
 
     seed: Seed
-    """Another seed draws another split."""
+    """Another seed gives another split."""
 
-    group: Literal["none", "column"] | Pattern
+    group: Literal["column"] | Pattern | None
     """A regular expression, searched for in each path below the source: images where it finds the same text
     (that of its parentheses, if it has some) stay together, whatever their class. column: those that have the
     same in the column group of dataset.labels do."""
 
-    near_duplicate_bits: Literal["none"] | Annotated[int, Field(ge=0, le=8)]
+    near_duplicate_bits: Annotated[int, Field(ge=0, le=8)] | None
     """Images that look alike stay together: those whose perceptual hashes differ in at most so many bits."""
 
     leaks: Literal["ignore", "warn", "exclude", "error"]
-    """What to do with images that belong together but stand in different split folders of the source; exclude
+    """What to do with images that belong together but are in different split folders of the source; exclude
     leaves them out of the split further from the test: of train before val, of val before test."""
 
     folds: PositiveCount
-    """Number of parts for cross-validation, each of which tests once; 1: none, test_fraction applies. Where
-    the source has a test folder, each part validates once instead."""
+    """Number of parts for cross-validation, each of which tests once; 1: no cross-validation, test_fraction
+    applies. Where the source has a test folder, each part validates once instead."""
 
     fold: Count
     """Which part is held out, counted from 0."""
 
     @model_validator(mode="after")
-    def _leave_something_to_train_on(self) -> Self:
+    def _leave_images_to_train_on(self) -> Self:
         held_out = self.val_fraction + self.test_fraction
         if held_out >= 1:
             raise ValueError(
@@ -66,7 +70,7 @@ class Split(Schema):
         return self
 
     @model_validator(mode="after")
-    def _hold_out_a_part_there_is(self) -> Self:
+    def _check_fold(self) -> Self:
         if self.fold >= self.folds:
             raise ValueError(f"fold is {self.fold}; allowed: below folds, which is {self.folds}")
         held_out = self.val_fraction + 1 / self.folds

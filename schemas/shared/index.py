@@ -10,10 +10,9 @@ Status = Literal["used", "undecodable", "not_an_image", "outside_classes", "not_
 
 
 class IndexRow(NamedTuple):
-    """A file of the source; files that are used stand in the order of the packed rows.
+    """A file of the source; the lines of used files are in the order of the prepared images.
 
-    There are as many as images: what is written is not validated line by line, which would take longer than
-    writing it.
+    A NamedTuple, not a Schema: there may be a million, and validating them would take longer than writing.
     """
 
     path: str
@@ -31,7 +30,7 @@ class IndexRow(NamedTuple):
     """Why the file was left out; empty for one that is used."""
 
     group: str
-    """Path of the first image among those that stay on one side with this one; empty if it stands alone."""
+    """Path of the first image of its group, all of which is in one split; empty for an image without one."""
 
     sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
     """Of the file's bytes; empty for a file that could not be decoded."""

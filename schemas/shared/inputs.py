@@ -22,7 +22,7 @@ class Inputs(Schema):
     """Of the names and bytes of the stage's code files, its `deps` in dvc.yaml."""
 
     data: Sha256
-    """Of what the stages before it handed over; prepare-dataset: of the images' paths and bytes."""
+    """Of the manifest that the stage before it wrote; ingest: of the images' paths and bytes."""
 
     @property
     def fingerprint(self) -> str:

@@ -13,21 +13,11 @@ SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 
 
 class FileRecord(Schema):
-    """A file written beside the manifest."""
+    """A file that a stage wrote."""
 
     name: str
     num_bytes: Count
     sha256: Sha256
-
-
-class ShardRecord(Schema):
-    """A file of pixels written beside the manifest."""
-
-    name: str
-    num_bytes: Count
-
-    blocks_sha256: Sha256
-    """SHA-256 of the SHA-256 of each 65,536 bytes of the file."""
 
 
 class SplitCounts(Schema):
@@ -41,12 +31,12 @@ class SplitCounts(Schema):
 class Manifest(Schema):
     """The prepared data set.
 
-    Row i of the image shards, put one after the other, is the image that row i of labels.npy and splits.npy
-    speak of; rows stand in the order of index.csv. Labels are positions in `classes`, split codes positions
-    in SPLIT_NAMES.
+    Image i has row i of labels.npy, splits.npy and rows.npy, and the i-th line of index.csv whose status is
+    used. Its pixels are row rows[i] of the shards in data/images, put one after the other. Labels are
+    positions in `classes`, splits positions in SPLIT_NAMES.
     """
 
-    version: Literal[2]
+    version: Literal[3]
     classes: Annotated[Items[str], Field(min_length=2)]
     image: ImageForm
     num_images: PositiveCount
@@ -58,8 +48,11 @@ class Manifest(Schema):
     std: Items[NonNegative]
     """Standard deviation of each channel over the training split, pixels scaled to [0, 1]."""
 
-    image_shards: Annotated[Items[ShardRecord], Field(min_length=1)]
-    """uint8 arrays (rows, height, width, channels), channels in RGB order."""
+    image_shards: Annotated[Items[FileRecord], Field(min_length=1)]
+    """Files in data/images: uint8 arrays (rows, height, width, channels), channels in RGB order."""
+
+    rows: FileRecord
+    """int64 array (num_images,): the row of each image in the shards."""
 
     labels: FileRecord
     """int64 array (num_images,)."""
@@ -68,12 +61,12 @@ class Manifest(Schema):
     """uint8 array (num_images,)."""
 
     index: FileRecord
-    """One line for every file found in the source, also those left out."""
+    """One line for every file of the source, also for those left out."""
 
     @property
-    def files(self) -> tuple[FileRecord | ShardRecord, ...]:
-        """Return the records of all files beside it."""
-        return (*self.image_shards, self.labels, self.splits, self.index)
+    def files(self) -> tuple[FileRecord, ...]:
+        """Return the records of all files beside the manifest; the shards are elsewhere."""
+        return (self.rows, self.labels, self.splits, self.index)
 
     @model_validator(mode="after")
     def _counts_add_up(self) -> Self:

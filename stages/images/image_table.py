@@ -4,6 +4,7 @@ ingest writes it, prepare-dataset reads it. On disk it is one safetensors file: 
 for the same table, nothing unpickled.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,11 +18,15 @@ from schemas.ingest.ingested import Ingested
 from schemas.shared.manifest import SPLIT_NAMES, FileRecord, SplitName
 from stages.shared.errors import InputError
 from stages.shared.files import check_file, describe_file, read_sealed_json
+from stages.shared.paths import MAKE_IMAGES
 
 TABLE_NAME = "table.safetensors"
-MAKE_IMAGES = "dvc repro ingest"
 
-FileStatus = Literal["decoded", "undecodable", "not_an_image", "outside_classes", "not_in_table"]
+FileStatus = Literal[
+    "decoded", "undecodable", "not_an_image", "outside_classes", "not_in_table", "leak", "audit"
+]
+"""What became of a file. prepare-dataset gives the last two, to images that it leaves out."""
+
 STATUSES: tuple[FileStatus, ...] = get_args(FileStatus)
 
 Texts = npt.NDArray[np.object_]
@@ -55,7 +60,7 @@ class ImageTable:
     """Position in STATUSES."""
 
     reason: Texts
-    """Why the file was not decoded; empty for one that was."""
+    """Why the file was not decoded, or is left out; empty for an image that is used."""
 
     row: npt.NDArray[np.int64]
     """Row of the image in the pixel shards; -1 for a file that was not decoded.
@@ -104,6 +109,15 @@ class ImageTable:
     def has_status(self, status: FileStatus) -> npt.NDArray[np.bool_]:
         """Return a mask (N,) of the rows of one status."""
         return np.asarray(self.status == STATUSES.index(status))
+
+    def leave_out(self, reasons: Mapping[int, str], status: Literal["leak", "audit"]) -> "ImageTable":
+        """Return the table with some images left out, by row, each for a reason."""
+        if not reasons:
+            return self
+        statuses, texts = self.status.copy(), self.reason.copy()
+        statuses[list(reasons)] = STATUSES.index(status)
+        texts[list(reasons)] = list(reasons.values())
+        return self.with_columns(status=statuses, reason=texts)
 
     def given_split(self, row: int) -> SplitName | None:
         """Return the split that the source gives a file."""
@@ -194,7 +208,11 @@ def read_ingested(folder: Path) -> tuple[Ingested, ImageTable]:
     """Read data/images without its pixels, after comparing manifest and table with their SHA-256.
 
     Raises:
-        InputError: One of the two is missing or damaged.
+        InputError: One of the two is missing or damaged, or a shard is missing or of another size.
     """
     ingested = read_sealed_json(folder / "manifest.json", Ingested, made_by=MAKE_IMAGES)
+    for shard in ingested.shards:
+        path = folder / shard.name
+        if not path.is_file() or path.stat().st_size != shard.num_bytes:
+            raise InputError(f"{path}: is missing or cut short; re-create it with: {MAKE_IMAGES}")
     return ingested, read_table(check_file(folder, ingested.table, made_by=MAKE_IMAGES))

@@ -1,41 +1,45 @@
-"""What is conspicuous about the images and classes, and what the policies make of it."""
+"""What is suspicious about images and classes, what the policies make of it, and the words for it.
 
+Kinds are looked for in the order of `IMAGE_KINDS`; an image that one kind excludes is not seen by the next.
+"""
+
+import csv
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from schemas.audit.finding import ClassKind, ImageKind
+from schemas.audit.finding import ClassKind, FindingRow, ImageKind
 from schemas.prepare_dataset.audit import Audit
-from stages.prepare_dataset.fingerprint import Fingerprints
-from stages.prepare_dataset.found_images import FoundImage
+from stages.images.image_table import ImageTable
+from stages.prepare_dataset.groups import Groups
 from stages.prepare_dataset.leaks import closeness_to_test
-from stages.prepare_dataset.units import Units
 from stages.shared.errors import InputError
 from stages.shared.text import printable
 
 IMAGE_KINDS: tuple[ImageKind, ...] = get_args(ImageKind)
 
-Rows = npt.NDArray[np.bool_]
-"""Array (num_images,), true for the images that are meant."""
+Mask = npt.NDArray[np.bool_]
+"""Array (N,), true for the rows of images that are still used."""
 
 
 class Finding(NamedTuple):
-    """An image that is conspicuous."""
+    """A suspicious image."""
 
     row: int
     detail: str
     badness: float
-    """Of several findings of a kind the largest is shown first."""
+    """The worst finding of a kind is shown first."""
 
     twin: int | None = None
-    """The image it is compared with."""
+    """Row of the image it is compared with."""
 
 
 class ClassFinding(NamedTuple):
-    """A class that is conspicuous."""
+    """A suspicious class."""
 
     label: str
     detail: str
@@ -46,242 +50,280 @@ class Findings:
     """All that was found, kind by kind, the worst first."""
 
     images: dict[ImageKind, list[Finding]]
-    left_out: dict[int, str]
-    """Why each image that is to be left out is."""
+    classes: dict[ClassKind, list[ClassFinding]]
 
-    classes: tuple[str, ...]
-    """The classes that stay."""
+    kept: npt.NDArray[np.int64]
+    """Labels of the classes that stay, sorted."""
 
-    of_classes: dict[ClassKind, list[ClassFinding]] = field(default_factory=dict)
-    imbalance: float = 1.0
-    """Images in the largest class for one in the smallest."""
+    imbalance: float
+    """Images in the largest class divided by images in the smallest."""
 
 
 def audit_images(
-    images: Sequence[FoundImage],
-    fingerprints: Fingerprints,
-    units: Units,
-    audit: Audit,
-    *,
-    classes: Sequence[str],
-    present: Rows,
-    source: str,
-) -> Findings:
-    """Look for every kind of finding; what one kind excludes, the next ones do not see.
-
-    Args:
-        images: All that could be decoded.
-        fingerprints: Of each.
-        units: Their copies and near duplicates.
-        audit: Policies and thresholds.
-        classes: All class names.
-        present: Which of the images are still used.
-        source: The source, for messages.
+    table: ImageTable, groups: Groups, audit: Audit, *, classes: Sequence[str]
+) -> tuple[ImageTable, Findings]:
+    """Look for every kind of finding, and return the table without what is to be excluded.
 
     Raises:
-        InputError: Something is found whose policy is error.
+        InputError: Something is found whose policy is error, or fewer than two classes stay.
     """
-    finders: dict[ImageKind, Callable[[Rows], Iterator[Finding]]] = {
-        "conflicting_labels": lambda rows: find_conflicts(images, units, rows),
-        "blank": lambda rows: find_blank(fingerprints, rows, audit),
-        "extreme_size": lambda rows: find_extreme_sizes(fingerprints, rows, audit),
-        "extreme_shape": lambda rows: find_extreme_shapes(fingerprints, rows, audit),
-        "copies": lambda rows: find_spare_copies(images, units, rows),
-        "near_duplicates": lambda rows: find_spare_near_duplicates(images, units, rows),
+    finders: dict[ImageKind, Callable[[Mask], Iterator[Finding]]] = {
+        "conflicting_labels": lambda is_used: find_conflicts(table, groups, is_used, classes),
+        "blank": lambda is_used: find_blank(table, is_used, audit),
+        "extreme_size": lambda is_used: find_extreme_sizes(table, is_used, audit),
+        "extreme_shape": lambda is_used: find_extreme_shapes(table, is_used, audit),
+        "copies": lambda is_used: find_spare_copies(table, groups, is_used),
+        "near_duplicates": lambda is_used: find_spare_near_duplicates(table, groups, is_used),
     }
-    present = present.copy()
+    is_used = table.has_status("decoded")
+    reasons: dict[int, str] = {}
     found: dict[ImageKind, list[Finding]] = {}
-    left_out: dict[int, str] = {}
     for kind in IMAGE_KINDS:
-        found[kind] = sorted(finders[kind](present), key=lambda finding: (-finding.badness, finding.row))
+        found[kind] = sorted(finders[kind](is_used), key=lambda finding: (-finding.badness, finding.row))
         if getattr(audit, kind) == "exclude":
-            for finding in found[kind]:
-                present[finding.row] = False
-                left_out[finding.row] = f"{kind}: {finding.detail}"
-    counts = dict.fromkeys(classes, 0)
-    for row in np.flatnonzero(present).tolist():
-        counts[images[row].label] += 1
-    tiny = [
-        ClassFinding(label, f"{count:,} image{'' if count == 1 else 's'}")
-        for label, count in sorted(counts.items(), key=lambda item: item[1])
-        if count < audit.min_class_images
-    ]
+            reasons |= {finding.row: f"{kind}: {finding.detail}" for finding in found[kind]}
+            is_used[[finding.row for finding in found[kind]]] = False
+    counts = np.bincount(table.label[is_used], minlength=len(classes))
+    tiny = [label for label in np.argsort(counts, kind="stable") if counts[label] < audit.min_class_images]
+    tiny_details = {int(label): _count_images(counts[label]) for label in tiny}
+    kept = np.arange(len(classes))
     if audit.tiny_class == "exclude":
-        dropped = {finding.label: finding.detail for finding in tiny}
-        for row in np.flatnonzero(present).tolist():
-            if images[row].label in dropped:
-                left_out[row] = f"tiny_class: {dropped[images[row].label]}"
-        classes = refuse_too_few_classes([label for label in classes if label not in dropped], audit)
-    imbalance = _measure_imbalance([counts[label] for label in classes])
+        kept = np.setdiff1d(kept, tiny)
+        _check_number_of_classes(len(kept), audit)
+        for row in np.flatnonzero(is_used & np.isin(table.label, tiny)).tolist():
+            reasons[row] = f"tiny_class: {tiny_details[table.label.item(row)]}"
     findings = Findings(
         found,
-        left_out,
-        tuple(classes),
-        {"tiny_class": tiny, "imbalance": _find_imbalance(counts, classes, imbalance, audit)},
-        imbalance,
+        {
+            "tiny_class": [ClassFinding(classes[label], detail) for label, detail in tiny_details.items()],
+            "imbalance": find_imbalance(counts, kept, audit, classes),
+        },
+        kept,
+        float(counts[kept].max() / max(1, counts[kept].min())),
     )
-    refuse_findings(findings, images, audit, source=source)
-    return findings
+    check_findings(findings, table, audit)
+    return table.leave_out(reasons, "audit"), findings
 
 
-def find_conflicts(images: Sequence[FoundImage], units: Units, rows: Rows) -> Iterator[Finding]:
-    """Yield the copies and near duplicates that stand in different classes, all that are involved."""
-    seen: set[int] = set()
+def find_conflicts(
+    table: ImageTable, groups: Groups, is_used: Mask, classes: Sequence[str]
+) -> Iterator[Finding]:
+    """Yield the copies and near duplicates that are in different classes, all that are involved."""
+    label = table.label
     of_copies = [
         (row, twin)
-        for members in _group_copies(units, rows)
+        for members in _list_copies(groups, is_used)
         for row in members
-        for twin in [other for other in members if images[other].label != images[row].label][:1]
+        for twin in [other for other in members if label[other] != label[row]][:1]
     ]
     near = [
-        pair for pair in _pair_near(images, units, rows) if images[pair[0]].label != images[pair[1]].label
+        (left, right) for left, right in _pair_near(table, groups, is_used) if label[left] != label[right]
     ]
+    seen: set[int] = set()
     for badness, pairs in ((2.0, of_copies), (1.0, near), (1.0, [(twin, row) for row, twin in near])):
         for row, twin in pairs:
             if row not in seen:
                 seen.add(row)
-                detail = f"{_describe(images, twin)}, in class {images[twin].label}, is the same picture"
+                detail = f"{_path(table, twin)}, in class {classes[label[twin]]}, is the same picture"
                 yield Finding(row, detail, badness, twin)
 
 
-def find_blank(fingerprints: Fingerprints, rows: Rows, audit: Audit) -> Iterator[Finding]:
+def find_blank(table: ImageTable, is_used: Mask, audit: Audit) -> Iterator[Finding]:
     """Yield images of one colour, or nearly."""
-    stds = fingerprints["std"]
-    for row in np.flatnonzero(rows & (stds < audit.blank_std)).tolist():
-        yield Finding(row, f"deviates by {stds[row]:.2f} grey levels", -float(stds[row]))
+    for row in np.flatnonzero(is_used & (table.std < audit.blank_std)).tolist():
+        std = table.std.item(row)
+        yield Finding(row, f"deviates by {std:.2f} grey levels", -std)
 
 
-def find_extreme_sizes(fingerprints: Fingerprints, rows: Rows, audit: Audit) -> Iterator[Finding]:
+def find_extreme_sizes(table: ImageTable, is_used: Mask, audit: Audit) -> Iterator[Finding]:
     """Yield images with a side that is too short or too long."""
-    heights, widths = _sides(fingerprints)
-    low, high = np.minimum(heights, widths), np.maximum(heights, widths)
-    for row in np.flatnonzero(rows & ((low < audit.min_side_px) | (high > audit.max_side_px))).tolist():
-        badness = max(audit.min_side_px / low[row], high[row] / audit.max_side_px)
-        yield Finding(row, f"{widths[row]} x {heights[row]} px", float(badness))
+    low, high = np.minimum(table.height_px, table.width_px), np.maximum(table.height_px, table.width_px)
+    for row in np.flatnonzero(is_used & ((low < audit.min_side_px) | (high > audit.max_side_px))).tolist():
+        badness = max(audit.min_side_px / low.item(row), high.item(row) / audit.max_side_px)
+        yield Finding(row, f"{table.width_px[row]} x {table.height_px[row]} px", badness)
 
 
-def find_extreme_shapes(fingerprints: Fingerprints, rows: Rows, audit: Audit) -> Iterator[Finding]:
+def find_extreme_shapes(table: ImageTable, is_used: Mask, audit: Audit) -> Iterator[Finding]:
     """Yield images that are strips."""
-    heights, widths = _sides(fingerprints)
-    ratios = np.maximum(heights, widths) / np.minimum(heights, widths)
-    for row in np.flatnonzero(rows & (ratios > audit.max_aspect_ratio)).tolist():
-        yield Finding(row, f"{widths[row]} x {heights[row]} px, {ratios[row]:.1f} : 1", float(ratios[row]))
+    low, high = np.minimum(table.height_px, table.width_px), np.maximum(table.height_px, table.width_px)
+    ratios = high / np.maximum(low, 1)  # zero for files that were not decoded
+    for row in np.flatnonzero(is_used & (ratios > audit.max_aspect_ratio)).tolist():
+        detail = f"{table.width_px[row]} x {table.height_px[row]} px, {ratios[row]:.1f} : 1"
+        yield Finding(row, detail, ratios.item(row))
 
 
-def find_spare_copies(images: Sequence[FoundImage], units: Units, rows: Rows) -> Iterator[Finding]:
+def find_spare_copies(table: ImageTable, groups: Groups, is_used: Mask) -> Iterator[Finding]:
     """Yield all copies of a file but the one closest to the test."""
-    for members in _group_copies(units, rows):
-        kept = _choose(images, members)
+    closeness = closeness_to_test(table)
+    for members in _list_copies(groups, is_used):
+        kept = _choose(closeness, members)
         for row in members:
             if row != kept:
-                yield Finding(row, f"the same file as {_describe(images, kept)}", len(members), kept)
+                yield Finding(row, f"the same file as {_path(table, kept)}", len(members), kept)
 
 
-def find_spare_near_duplicates(images: Sequence[FoundImage], units: Units, rows: Rows) -> Iterator[Finding]:
+def find_spare_near_duplicates(table: ImageTable, groups: Groups, is_used: Mask) -> Iterator[Finding]:
     """Yield the images that look like one that is kept; the closer to the test, the sooner kept.
 
     An image is spare only if one that is kept is its own twin, not only a twin's twin.
     """
+    closeness = closeness_to_test(table)
     twins: dict[int, list[int]] = {}
-    for left, right in _pair_near(images, units, rows):
+    for left, right in _pair_near(table, groups, is_used):
         twins.setdefault(left, []).append(right)
         twins.setdefault(right, []).append(left)
     kept: set[int] = set()
-    for row in sorted(twins, key=lambda row: (-closeness_to_test(images[row]), row)):
+    for row in sorted(twins, key=lambda row: (-closeness[row], row)):
         twin = next((other for other in twins[row] if other in kept), None)
         if twin is None:
             kept.add(row)
         else:
-            yield Finding(row, f"looks like {_describe(images, twin)}", len(twins[twin]), twin)
+            yield Finding(row, f"looks like {_path(table, twin)}", len(twins[twin]), twin)
 
 
-def refuse_findings(
-    findings: Findings, images: Sequence[FoundImage], audit: Audit, *, source: str, at_most: int = 10
-) -> None:
+def find_imbalance(
+    counts: npt.NDArray[np.int64], kept: npt.NDArray[np.int64], audit: Audit, classes: Sequence[str]
+) -> list[ClassFinding]:
+    """Return the smallest class if the largest has too many times its images."""
+    smallest, largest = kept[counts[kept].argmin()], kept[counts[kept].argmax()]
+    if counts[largest] / max(1, counts[smallest]) <= audit.max_imbalance:
+        return []
+    found = f"{_count_images(counts[smallest])}, class {classes[largest]} has {counts[largest]:,}"
+    return [ClassFinding(classes[smallest], found)]
+
+
+def _list_copies(groups: Groups, is_used: Mask) -> list[list[int]]:
+    """Return the images that are one file, where there are several."""
+    members: dict[int, list[int]] = {}
+    for first, copy in groups.copies.tolist():
+        members.setdefault(first, [first]).append(copy)
+    used = ([row for row in some if is_used[row]] for some in members.values())
+    return [some for some in used if len(some) > 1]
+
+
+def _pair_near(table: ImageTable, groups: Groups, is_used: Mask) -> list[tuple[int, int]]:
+    """Return the pairs of near duplicates.
+
+    `groups.near` names the first copy of a file. That one may be excluded, so the copy that would be kept
+    stands for all of them here.
+    """
+    closeness = closeness_to_test(table)
+    stand_in: dict[int, int] = {}
+    for first, copy in groups.copies.tolist():
+        candidates = [row for row in (stand_in.get(first, first), copy) if is_used[row]]
+        stand_in[first] = _choose(closeness, candidates or [copy])
+    pairs = ((stand_in.get(left, left), stand_in.get(right, right)) for left, right in groups.near.tolist())
+    return [(left, right) for left, right in pairs if is_used[left] and is_used[right]]
+
+
+def _choose(closeness: npt.NDArray[np.int8], members: Sequence[int]) -> int:
+    """Return the image of several that is kept when one is: the closest to the test, the first of those."""
+    return min(members, key=lambda row: (-closeness[row], row))
+
+
+def check_findings(findings: Findings, table: ImageTable, audit: Audit, *, at_most: int = 10) -> None:
     """Stop if there is a finding whose policy is error, naming the first few of each kind."""
     lines = []
     for kind, found in findings.images.items():
         if getattr(audit, kind) == "error":
+            advice = f"remove it, or set audit.{kind}: exclude or warn"
             lines += [
-                f"{source}/{_describe(images, finding.row)}: {kind}: {finding.detail}; "
-                f"remove it, or set audit.{kind}: exclude or warn"
+                f"{_path(table, finding.row)}: {kind}: {finding.detail}; {advice}"
                 for finding in found[:at_most]
             ]
             if len(found) > at_most:
-                lines.append(f"{source}: {len(found) - at_most:,} more of audit.{kind}")
-    for class_kind, of_classes in findings.of_classes.items():
+                lines.append(f"{len(found) - at_most:,} more of audit.{kind}")
+    for class_kind, of_classes in findings.classes.items():
         if getattr(audit, class_kind) == "error":
             needed = f"at least {audit.min_class_images:,}" if class_kind == "tiny_class" else "more"
-            lines += [
-                f"{source}: class {finding.label}: {finding.detail}; give it {needed} images, or set "
-                f"audit.{class_kind}: warn"
-                for finding in of_classes[:at_most]
-            ]
+            advice = f"give it {needed} images, or set audit.{class_kind}: warn"
+            lines += [f"class {label}: {detail}; {advice}" for label, detail in of_classes[:at_most]]
             if len(of_classes) > at_most:
-                lines.append(f"{source}: {len(of_classes) - at_most:,} more of audit.{class_kind}")
+                lines.append(f"{len(of_classes) - at_most:,} more of audit.{class_kind}")
     if lines:
         raise InputError("\n".join(lines))
 
 
-def refuse_too_few_classes(classes: list[str], audit: Audit) -> list[str]:
-    """Return the classes unless there is nothing left to tell apart."""
-    if len(classes) < 2:
+def print_findings(findings: Findings, table: ImageTable, audit: Audit) -> None:
+    """Print a line for each kind that is not ignored and was found, with the worst of it."""
+    kinds: list[tuple[str, int, str]] = [
+        (kind, len(found), f"{_path(table, found[0].row)} ({found[0].detail}); see data/audit")
+        for kind, found in findings.images.items()
+        if found
+    ]
+    kinds += [
+        (class_kind, len(of_classes), f"{of_classes[0].label} ({of_classes[0].detail})")
+        for class_kind, of_classes in findings.classes.items()
+        if of_classes
+    ]
+    for name, number, worst in kinds:
+        policy = getattr(audit, name)
+        if policy != "ignore":
+            verb = "left out" if policy == "exclude" else "found"
+            print(f"prepare-dataset: audit: {verb} {number:,} {name}, the worst: {worst}")
+
+
+def write_findings(
+    path: Path, findings: Findings, table: ImageTable, audit: Audit, *, classes: Sequence[str]
+) -> None:
+    """Write one line for every finding of a kind that is not ignored, below a header of the field names.
+
+    Args:
+        path: The CSV file.
+        findings: What was found.
+        table: As the audit left it.
+        audit: Which kinds are ignored.
+        classes: All class names.
+    """
+    is_used = table.has_status("decoded")
+    kept = {classes[label] for label in findings.kept}
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(FindingRow.model_fields)
+        for row in _list_rows(findings, table, audit, classes, is_used, kept):
+            writer.writerow([value for _, value in row])
+
+
+def _list_rows(
+    findings: Findings,
+    table: ImageTable,
+    audit: Audit,
+    classes: Sequence[str],
+    is_used: Mask,
+    kept: set[str],
+) -> Iterator[FindingRow]:
+    for kind, found in findings.images.items():
+        for finding in found if getattr(audit, kind) != "ignore" else []:
+            yield FindingRow(
+                kind=kind,
+                path=_path(table, finding.row),
+                label=classes[table.label[finding.row]],
+                detail=finding.detail,
+                became="used" if is_used[finding.row] else "left_out",
+            )
+    for class_kind, of_classes in findings.classes.items():
+        for label, detail in of_classes if getattr(audit, class_kind) != "ignore" else []:
+            yield FindingRow(
+                kind=class_kind,
+                path="",
+                label=label,
+                detail=detail,
+                became="used" if label in kept else "left_out",
+            )
+
+
+def _check_number_of_classes(number: int, audit: Audit) -> None:
+    if number < 2:
         raise InputError(
-            f"audit.min_class_images: found {len(classes)} class{'' if len(classes) == 1 else 'es'} with at "
+            f"audit.min_class_images: found {number} class{'' if number == 1 else 'es'} with at "
             f"least {audit.min_class_images:,} images; a classifier needs two: set it lower, or set "
             "audit.tiny_class: warn"
         )
-    return classes
 
 
-def _find_imbalance(
-    counts: dict[str, int], classes: Sequence[str], imbalance: float, audit: Audit
-) -> list[ClassFinding]:
-    if imbalance <= audit.max_imbalance:
-        return []
-    smallest = min(classes, key=lambda label: counts[label])
-    largest = max(classes, key=lambda label: counts[label])
-    return [
-        ClassFinding(
-            smallest,
-            f"{counts[smallest]:,} image{'' if counts[smallest] == 1 else 's'}, "
-            f"class {largest} has {counts[largest]:,}",
-        )
-    ]
+def _count_images(number: int) -> str:
+    return f"{number:,} image{'' if number == 1 else 's'}"
 
 
-def _measure_imbalance(counts: Sequence[int]) -> float:
-    return max(counts) / max(1, min(counts))
-
-
-def _sides(fingerprints: Fingerprints) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    return fingerprints["height_px"].astype(np.int64), fingerprints["width_px"].astype(np.int64)
-
-
-def _choose(images: Sequence[FoundImage], members: Sequence[int]) -> int:
-    """Return the image of several that is kept when one is: the closest to the test, the first of those."""
-    return min(members, key=lambda row: (-closeness_to_test(images[row]), row))
-
-
-def _group_copies(units: Units, rows: Rows) -> list[list[int]]:
-    """Return the images that are one file, where there are several."""
-    members: dict[int, list[int]] = {}
-    for first, copy in units.copies.tolist():
-        members.setdefault(first, [first]).append(copy)
-    present = ([row for row in some if rows[row]] for some in members.values())
-    return [some for some in present if len(some) > 1]
-
-
-def _pair_near(images: Sequence[FoundImage], units: Units, rows: Rows) -> list[tuple[int, int]]:
-    """Return the pairs of near duplicates; each file is spoken for by the copy that would be kept."""
-    speaker: dict[int, int] = {}
-    for first, copy in units.copies.tolist():
-        speaker[first] = _choose(
-            images, [row for row in (speaker.get(first, first), copy) if rows[row]] or [copy]
-        )
-    pairs = ((speaker.get(left, left), speaker.get(right, right)) for left, right in units.near.tolist())
-    return [(left, right) for left, right in pairs if rows[left] and rows[right]]
-
-
-def _describe(images: Sequence[FoundImage], row: int) -> str:
-    return printable(images[row].path)
+def _path(table: ImageTable, row: int) -> str:
+    return printable(table.path[row])

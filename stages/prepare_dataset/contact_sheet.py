@@ -1,19 +1,20 @@
-"""A picture of the worst findings of the audit, to look at before one trusts a policy."""
+"""A picture of the worst findings of the audit, to look at before trusting a policy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from schemas.audit.finding import ImageKind
 from schemas.prepare_dataset.audit import Audit
-from stages.images.resize import Pixels
+from stages.images.image_table import ImageTable
 from stages.prepare_dataset.audit import IMAGE_KINDS, Finding, Findings
-from stages.prepare_dataset.found_images import FoundImage
-from stages.prepare_dataset.known import Places
-from stages.prepare_dataset.store import PixelStore
+from stages.shared.packed_images import PackedImages
+
+Pixels = npt.NDArray[np.uint8]
 
 _TILE_PX = 112
 _GAP_PX = 10
@@ -36,36 +37,37 @@ class _Tile(NamedTuple):
 def write_contact_sheet(
     path: Path,
     findings: Findings,
-    images: Sequence[FoundImage],
+    table: ImageTable,
     audit: Audit,
     *,
-    store: PixelStore,
-    places: Places,
+    classes: Sequence[str],
+    open_images: Callable[[], PackedImages],
 ) -> None:
-    """Write a PNG with the worst of each kind of image that is not ignored; nothing where there are none.
+    """Write a PNG with the worst images of each kind that is not ignored; nothing where there are none.
 
     An image that is compared with another one is followed by it.
 
     Args:
         path: Where the picture goes.
         findings: What was found.
-        images: All that could be decoded.
+        table: The files.
         audit: Which kinds are ignored.
-        store: Where their pixels are.
-        places: Where there, for all of them.
+        classes: All class names.
+        open_images: Opens the shards, called only if there is something to show.
     """
     sections = []
     for kind in IMAGE_KINDS:
         found = [] if getattr(audit, kind) == "ignore" else findings.images[kind]
         if found:
             heading = f"{kind} ({getattr(audit, kind)}): {len(found):,}"
-            sections.append((heading, _pick_tiles(kind, found, images)))
+            sections.append((heading, _pick_tiles(kind, found, table, classes)))
     if not sections:
         return
     starts = np.cumsum([0, *(_section_height(len(tiles)) for _, tiles in sections)])
     width = _GAP_PX + _PER_ROW * (_TILE_PX + _GAP_PX)
     sheet = np.full((int(starts[-1]) + _GAP_PX, width, 3), _PAPER, dtype=np.uint8)
-    pixels = _read_rows(store, places, [tile.row for _, tiles in sections for tile in tiles])
+    shown = np.unique([tile.row for _, tiles in sections for tile in tiles])
+    pixels = dict(zip(shown.tolist(), open_images()[table.row[shown]], strict=True))
     for top, (heading, tiles) in zip(starts.tolist(), sections, strict=False):
         _write(sheet, heading, left=_GAP_PX, bottom=top + 24, scale=0.55, color=_INK)
         for place, tile in enumerate(tiles):
@@ -79,7 +81,9 @@ def write_contact_sheet(
     path.write_bytes(data.tobytes())
 
 
-def _pick_tiles(kind: ImageKind, found: Sequence[Finding], images: Sequence[FoundImage]) -> list[_Tile]:
+def _pick_tiles(
+    kind: ImageKind, found: Sequence[Finding], table: ImageTable, classes: Sequence[str]
+) -> list[_Tile]:
     """Return the worst images of a kind, each followed by the one it is compared with, each pair once."""
     tiles: list[_Tile] = []
     seen: set[frozenset[int]] = set()
@@ -88,12 +92,12 @@ def _pick_tiles(kind: ImageKind, found: Sequence[Finding], images: Sequence[Foun
         if frozenset(rows) in seen or len(tiles) + len(rows) > _PER_ROW * _MAX_ROWS:
             continue
         seen.add(frozenset(rows))
-        labels = [images[row].label for row in rows]
+        labels = [classes[table.label[row]] for row in rows]
         details = [_PAIRED.get(kind, finding.detail), ""]
         if kind == "conflicting_labels":
             details = [f"{labels[0]} or {labels[1]}?", ""]
         tiles += [
-            _Tile(row, f"{label}/{images[row].path.rpartition('/')[2]}", detail)
+            _Tile(row, f"{label}/{table.path[row].rpartition('/')[2]}", detail)
             for row, label, detail in zip(rows, labels, details, strict=False)
         ]
     return tiles
@@ -104,19 +108,10 @@ def _section_height(num_tiles: int) -> int:
     return _HEADING_PX + num_rows * (_TILE_PX + _CAPTION_PX + _GAP_PX)
 
 
-def _read_rows(store: PixelStore, places: Places, rows: Sequence[int]) -> dict[int, Pixels]:
-    """Return the packed pixels (height, width, 3) of some rows."""
-    wanted = sorted(set(rows))
-    images = (image for block in store.gather(places[wanted]) for image in block)
-    return {
-        row: np.broadcast_to(image, (*image.shape[:2], 3)).copy()
-        for row, image in zip(wanted, images, strict=True)
-    }
-
-
 def _paste(sheet: Pixels, image: Pixels, *, left: int, top: int) -> None:
-    """Put an image into its tile, as large as fits, small ones with their pixels visible."""
+    """Put an image (height, width, channels) into its tile, as large as fits, small ones pixel by pixel."""
     height, width = image.shape[:2]
+    image = np.broadcast_to(image, (height, width, 3)).copy()
     scale = _TILE_PX / max(height, width)
     shape = (max(1, round(width * scale)), max(1, round(height * scale)))
     scaled = cv2.resize(image, shape, interpolation=cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA)

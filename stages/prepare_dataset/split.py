@@ -1,7 +1,13 @@
-"""Which image trains, which validates, which tests."""
+"""Which image trains, which validates, which tests.
+
+A group's split is a hash of the seed and the group itself, and depends on no other image. So the shares are
+met on average, in each class alike, and an image never changes its split because others are added or removed,
+or because it is renamed. Two exceptions: a new near duplicate joins two groups into one, which then is in one
+split; and groups are moved, as few as possible, into a split that has none of a class.
+"""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,142 +15,85 @@ import numpy.typing as npt
 
 from schemas.prepare_dataset.split import Split
 from schemas.shared.manifest import SPLIT_NAMES, SplitName
-from stages.prepare_dataset.found_images import FoundImages
-from stages.prepare_dataset.units import Units
+from stages.images.image_table import ImageTable
+from stages.prepare_dataset.groups import Groups
 from stages.shared.errors import InputError
 
 _TRAIN = SPLIT_NAMES.index("train")
+UNUSED = -1
+"""In place of a split, for a file that is not used."""
 
 
-@dataclass(frozen=True)
-class Division:
-    """The split of each image, in the order of the images, and what there is to say about it."""
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The split of each file, and what there is to say about it."""
 
-    splits: npt.NDArray[np.uint8]
-    """Places in SPLIT_NAMES."""
+    splits: npt.NDArray[np.int8]
+    """(N,), positions in SPLIT_NAMES; UNUSED for a file that is not used."""
 
     num_moved: int
-    """Images drawn for one split and moved to another that had none of a class."""
+    """Images moved to a split that would otherwise have none of a class."""
 
 
 def split_images(
-    images: FoundImages,
-    units: Units,
+    table: ImageTable,
+    groups: Groups,
     split: Split,
     *,
     classes: Sequence[str],
-    given: frozenset[SplitName],
-) -> Division:
-    """Assign every image to a split.
+    kept: npt.NDArray[np.int64],
+    given: Collection[SplitName],
+) -> Assignment:
+    """Assign every image that is used to a split.
 
-    A split that has a folder in the source consists of that folder. The others are carved out of the training
-    images: each unit of images that belong together draws its side by a hash of the seed and itself, and of
-    nothing else. So shares are met on average, in each class alike, and an image never changes sides because
-    others are added or removed, or because it is renamed. Two exceptions: a new near duplicate joins units,
-    which then draw one side; and units are moved, as few as can be, into a split that has none of a class.
+    A split that has a folder in the source consists of that folder. The others are taken from the training
+    images.
 
     Args:
-        images: The images that are used.
-        units: Which of them stay together.
+        table: The files; those of status decoded are used.
+        groups: Which of them stay together.
         split: Shares and seed.
         classes: All class names.
+        kept: Labels of the classes that must be in every split.
         given: Splits with a folder of their own; empty, or with "train" among them.
 
     Raises:
-        InputError: A class would be missing from a split, one line for each; or all that folds could rotate
-            is given.
+        InputError: A class would be missing from a split, one line for each; or nothing is left to rotate by
+            folds.
     """
-    refuse_folds_without_use(split, given)
-    assigned = _given_splits(images)
-    pool = _Pool(units, assigned == _TRAIN)
-    for rows in pool.units():
-        assigned[rows] = SPLIT_NAMES.index(draw_side(pool.key(rows), split, given=given))
-    num_moved = _fill_gaps(images, assigned, pool, split, classes=classes, given=given)
-    _refuse_gaps(images, assigned, classes, given=given, pool=pool)
-    return Division(assigned, num_moved)
+    check_folds(split, given)
+    is_used = table.has_status("decoded")
+    splits = np.where(is_used, np.maximum(table.split, _TRAIN), UNUSED).astype(np.int8)
+    pool = _Pool(table, groups, splits == _TRAIN)
+    chosen = [SPLIT_NAMES.index(choose_split(pool.key(rows), split, given=given)) for rows in pool.groups]
+    splits[pool.rows] = np.repeat(np.array(chosen, dtype=np.int8), pool.sizes)
+    counts = _count_images(table, splits, num_classes=len(classes))
+    num_moved = _fill_gaps(table, splits, pool, split, counts=counts, kept=kept, given=given)
+    _check_gaps(counts, pool, classes=classes, kept=kept, given=given)
+    return Assignment(splits, num_moved)
 
 
-def _given_splits(images: FoundImages) -> npt.NDArray[np.uint8]:
-    """Return the split each image stands in, train for one that stands in none."""
-    return np.maximum(images.splits, _TRAIN).astype(np.uint8)
-
-
-class _Pool:
-    """The units that a side is drawn for, each as the rows of its training images."""
-
-    def __init__(self, units: Units, is_training: npt.NDArray[np.bool_]) -> None:
-        self._keys = units.keys
-        self._first = units.first
-        self._is_training = is_training
-        self._together = {
-            first: training
-            for first, members in units.members.items()
-            if (training := [row for row in members if is_training[row]])
-        }
-        self._alone = is_training.copy()
-        for members in units.members.values():
-            self._alone[members] = False
-
-    def units(self) -> Iterator[Sequence[int]]:
-        """Yield every unit."""
-        yield from self._together.values()
-        for row in np.flatnonzero(self._alone).tolist():
-            yield (row,)
-
-    def units_of(self, rows: npt.NDArray[np.bool_]) -> list[Sequence[int]]:
-        """Return the units that hold one of some images."""
-        firsts = np.unique(self._first[np.flatnonzero(rows & self._is_training)]).tolist()
-        return [self._together.get(first, (first,)) for first in firsts]
-
-    def key(self, rows: Sequence[int]) -> str:
-        """Return the key of a unit: the smallest of its groups, or of its files where it has no groups.
-
-        Which one is smallest is chance, as SHA-256 is; a group's name is hashed for that.
-        """
-        if len(rows) == 1:
-            return self._keys[rows[0]]
-        keys = [self._keys[row] for row in rows]
-        return min(keys, key=lambda key: (not key.startswith("group "), draw(key, "unit", seed=0)))
-
-
-def refuse_folds_without_use(split: Split, given: frozenset[SplitName]) -> None:
+def check_folds(split: Split, given: Collection[SplitName]) -> None:
     """Refuse to rotate a test or validation split when the source holds both."""
-    if split.folds > 1 and given >= {"val", "test"}:
+    if split.folds > 1 and {"val", "test"} <= set(given):
         raise InputError(
             f"split.folds: found {split.folds}, but the source has a folder for val and one for test, "
             "so there is nothing to rotate; set split.folds: 1 and split.fold: 0, or remove the folder val"
         )
 
 
-def refuse_small_classes(
-    images: FoundImages, split: Split, *, classes: Sequence[str], given: frozenset[SplitName]
-) -> None:
-    """Refuse what no split can mend, from the paths alone, before anything is decoded.
+def choose_split(key: str, split: Split, *, given: Collection[SplitName]) -> SplitName:
+    """Return the split of a group by its key alone.
 
-    Raises:
-        InputError: A class has too few files for every split to have one; one line for each class.
+    Validation has a random number of its own, so that another test_fraction or fold changes little of it.
     """
-    refuse_folds_without_use(split, given)
-    assigned = _given_splits(images)
-    carved = [code for code, name in enumerate(SPLIT_NAMES) if code != _TRAIN and name not in given]
-    for label in classes:
-        rows = np.flatnonzero((images.labels == images.classes.index(label)) & (assigned == _TRAIN))
-        assigned[rows[: len(carved)]] = carved[::-1][: len(rows)]
-    _refuse_gaps(images, assigned, classes, given=given, pool=None)
-
-
-def draw_side(key: str, split: Split, *, given: frozenset[SplitName]) -> SplitName:
-    """Return the side that a unit draws by itself.
-
-    Validation is drawn apart from test, so that another test_fraction or fold changes little of it.
-    """
-    place = draw(key, "test", seed=split.seed)
+    number = random_number(key, "test", seed=split.seed)
     if split.folds > 1:
         test_fraction = 1 / split.folds
-        is_held_out = int(place * split.folds) == split.fold
+        is_held_out = int(number * split.folds) == split.fold
     else:
         test_fraction = split.test_fraction
-        is_held_out = place < test_fraction
+        is_held_out = number < test_fraction
     if "test" not in given:
         if is_held_out:
             return "test"
@@ -155,88 +104,124 @@ def draw_side(key: str, split: Split, *, given: frozenset[SplitName]) -> SplitNa
     if "val" in given:
         return "train"
     val_fraction = split.val_fraction / (1 - test_fraction)
-    return "val" if draw(key, "val", seed=split.seed) < val_fraction else "train"
+    return "val" if random_number(key, "val", seed=split.seed) < val_fraction else "train"
 
 
-def draw(key: str, purpose: str, *, seed: int) -> float:
-    """Return a number in [0, 1) that is the same on every machine."""
+def random_number(key: str, purpose: str, *, seed: int) -> float:
+    """Return a number in [0, 1), from a hash, that is the same on every machine."""
     digest = hashlib.sha256(f"{seed}\0{purpose}\0{key}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def _count(images: FoundImages, assigned: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+class _Pool:
+    """The images that are assigned here and not by the source, group after group."""
+
+    def __init__(self, table: ImageTable, groups: Groups, is_free: npt.NDArray[np.bool_]) -> None:
+        """Take the groups of the images where `is_free` (N,) is true, without their other images."""
+        self._table, self._groups = table, groups
+        free = np.flatnonzero(is_free)
+        self.rows = free[np.argsort(groups.first[free], kind="stable")]
+        _, starts, self._group_of, self.sizes = np.unique(
+            groups.first[self.rows], return_index=True, return_inverse=True, return_counts=True
+        )
+        rows, ends = self.rows.tolist(), (starts + self.sizes).tolist()
+        self.groups: list[list[int]] = [
+            rows[start:end] for start, end in zip(starts.tolist(), ends, strict=True)
+        ]
+
+    def groups_of(self, label: int) -> list[list[int]]:
+        """Return the groups with an image of a class."""
+        numbers = np.unique(self._group_of[self._table.label[self.rows] == label])
+        return [self.groups[number] for number in numbers.tolist()]
+
+    def key(self, rows: Sequence[int]) -> str:
+        """Return the key of a group: the smallest of its names, or of its files where it has no name.
+
+        Which file is smallest is chance, as SHA-256 is; names are hashed to that end.
+        """
+        keys = [self._groups.key(self._table, row) for row in rows]
+        if len(keys) == 1:
+            return keys[0]
+        # "unit" is part of what is hashed: another word would give other splits.
+        return min(keys, key=lambda key: (not key.startswith("group "), random_number(key, "unit", seed=0)))
+
+
+def _count_images(
+    table: ImageTable, splits: npt.NDArray[np.int8], *, num_classes: int
+) -> npt.NDArray[np.int64]:
     """Return how many images of each class each split has (num_classes, num_splits)."""
-    num_splits = len(SPLIT_NAMES)
-    cells = images.labels.astype(np.int64) * num_splits + assigned
-    return np.bincount(cells, minlength=len(images.classes) * num_splits).reshape(-1, num_splits)
+    is_used = splits != UNUSED
+    cells = table.label[is_used].astype(np.int64) * len(SPLIT_NAMES) + splits[is_used]
+    counts = np.bincount(cells, minlength=num_classes * len(SPLIT_NAMES))
+    return np.asarray(counts).reshape(num_classes, len(SPLIT_NAMES))
 
 
 def _fill_gaps(
-    images: FoundImages,
-    assigned: npt.NDArray[np.uint8],
+    table: ImageTable,
+    splits: npt.NDArray[np.int8],
     pool: _Pool,
     split: Split,
     *,
-    classes: Sequence[str],
-    given: frozenset[SplitName],
+    counts: npt.NDArray[np.int64],
+    kept: npt.NDArray[np.int64],
+    given: Collection[SplitName],
 ) -> int:
-    """Give every split that is carved one image of every class, and return how many images were moved.
+    """Give every split without a folder one image of every class, and return how many images were moved.
 
-    Each time the smallest unit is moved that leaves no other gap behind, the first in an order of chance.
+    Each time the smallest group is moved that leaves no other gap behind; a hash decides between equals.
+    `splits` and `counts` are changed in place.
     """
-    counts = _count(images, assigned)
     num_moved = 0
-    for label in classes:
-        code = images.classes.index(label)
-        for side, name in enumerate(SPLIT_NAMES):
-            if counts[code, side] or (name in given and side != _TRAIN):
+    for label in kept.tolist():
+        for target, name in enumerate(SPLIT_NAMES):
+            if counts[label, target] or (name in given and target != _TRAIN):
                 continue
             movable = [
                 rows
-                for rows in pool.units_of(images.labels == code)
-                if _can_leave(images.labels[list(rows)], counts[:, assigned[rows[0]]])
+                for rows in pool.groups_of(label)
+                if _can_leave(table.label[rows], counts[:, splits[rows[0]]])
             ]
             if not movable:
                 continue
-            rows = min(movable, key=lambda rows: (len(rows), draw(pool.key(rows), name, seed=split.seed)))
-            leaving = np.bincount(images.labels[list(rows)], minlength=len(counts))
-            counts[:, assigned[rows[0]]] -= leaving
-            counts[:, side] += leaving
-            assigned[list(rows)] = side
+            rows = min(
+                movable, key=lambda rows: (len(rows), random_number(pool.key(rows), name, seed=split.seed))
+            )
+            leaving = np.bincount(table.label[rows], minlength=len(counts))
+            counts[:, splits[rows[0]]] -= leaving
+            counts[:, target] += leaving
+            splits[rows] = target
             num_moved += len(rows)
     return num_moved
 
 
 def _can_leave(labels: npt.NDArray[np.int32], counts: npt.NDArray[np.int64]) -> bool:
-    """Return whether a unit's split keeps an image of each of its classes without it.
+    """Return whether a group's split keeps an image of each of its classes without it.
 
     Args:
-        labels: Of the unit's images.
+        labels: Of the group's images.
         counts: Images of each class in its split.
     """
     leaving = np.bincount(labels, minlength=len(counts))
     return bool((counts > leaving)[leaving > 0].all())
 
 
-def _refuse_gaps(
-    images: FoundImages,
-    assigned: npt.NDArray[np.uint8],
-    classes: Sequence[str],
+def _check_gaps(
+    counts: npt.NDArray[np.int64],
+    pool: _Pool,
     *,
-    given: frozenset[SplitName],
-    pool: _Pool | None,
+    classes: Sequence[str],
+    kept: npt.NDArray[np.int64],
+    given: Collection[SplitName],
     at_most: int = 10,
 ) -> None:
     """Refuse a class that is missing from a split, naming the first few."""
-    counts = _count(images, assigned)
-    codes = {label: images.classes.index(label) for label in classes}
-    gaps = [label for label in classes if not counts[codes[label]].all()]
+    gaps = [label for label in kept.tolist() if not counts[label].all()]
     lines = [
         _describe_gap(
-            label,
-            dict(zip(SPLIT_NAMES, counts[codes[label]].tolist(), strict=True)),
+            classes[label],
+            dict(zip(SPLIT_NAMES, counts[label].tolist(), strict=True)),
             given=given,
-            num_units=len(pool.units_of(images.labels == codes[label])) if pool else None,
+            num_groups=len(pool.groups_of(label)),
         )
         for label in gaps[:at_most]
     ]
@@ -247,7 +232,7 @@ def _refuse_gaps(
 
 
 def _describe_gap(
-    label: str, counts: Mapping[SplitName, int], *, given: frozenset[SplitName], num_units: int | None
+    label: str, counts: Mapping[SplitName, int], *, given: Collection[SplitName], num_groups: int
 ) -> str:
     total = sum(counts.values())
     if total == 0:
@@ -262,9 +247,10 @@ def _describe_gap(
     else:
         advice = f"give it at least {len(SPLIT_NAMES)}"
     together = ""
-    if num_units is not None and num_units < total and not given:
+    if num_groups < total and not given:
         together = (
-            f" that stay together in {num_units} unit{'' if num_units == 1 else 's'} (duplicates, groups)"
+            f" that stay together in {num_groups} group{'' if num_groups == 1 else 's'} "
+            "(split.group, copies, near duplicates)"
         )
         advice += " that do not belong together"
     return (

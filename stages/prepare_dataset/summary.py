@@ -1,60 +1,74 @@
-"""What was prepared, in a few printed lines."""
+"""What was prepared, in numbers and in a few printed lines."""
+
+import numpy as np
 
 from schemas.prepare_dataset.prepare_metrics import PrepareMetrics
+from schemas.shared.inputs import Fingerprint
+from schemas.shared.manifest import Manifest
+from stages.images.image_table import ImageTable
+from stages.prepare_dataset.audit import Findings
+from stages.prepare_dataset.groups import Groups
+from stages.prepare_dataset.leaks import Leaks
 from stages.shared.paths import PREPARED
 
-_LARGE_UNIT_FRACTION = 0.1
-"""Of all images: what larger units do to the shares of the splits is worth a line."""
+_LARGE_GROUP_FRACTION = 0.1
+"""Of all images: a larger group can take the splits far from their shares, which is worth a line."""
 
 
-def print_summary(
-    metrics: PrepareMetrics, *, name: str, num_read: int, num_decoded: int, num_largest_unit: int
-) -> None:
-    """Print what was prepared and what was left out.
+def count_images(
+    manifest: Manifest,
+    table: ImageTable,
+    groups: Groups,
+    leaks: Leaks,
+    findings: Findings,
+    *,
+    num_moved: int,
+    fingerprint: Fingerprint,
+) -> PrepareMetrics:
+    """Return the metrics of what was prepared; the table is as the audit left it."""
+    return PrepareMetrics(
+        num_classes=len(manifest.classes),
+        num_train=sum(manifest.counts.train),
+        num_val=sum(manifest.counts.val),
+        num_test=sum(manifest.counts.test),
+        num_copies=len(groups.copies),
+        num_near_duplicates=len(np.unique(groups.near[:, 1])),
+        num_conflicting_labels=len(findings.images["conflicting_labels"]),
+        num_blank=len(findings.images["blank"]),
+        num_extreme_size=len(findings.images["extreme_size"]),
+        num_extreme_shape=len(findings.images["extreme_shape"]),
+        num_tiny_classes=len(findings.classes["tiny_class"]),
+        imbalance=findings.imbalance,
+        num_excluded_by_audit=int(table.has_status("audit").sum()),
+        num_together=int((groups.sizes > 1).sum()),
+        num_leaks=len(leaks),
+        num_moved=num_moved,
+        fingerprint=fingerprint,
+    )
 
-    Args:
-        metrics: The figures.
-        name: The source.
-        num_read: Images that can be decoded.
-        num_decoded: Those of them that no earlier run had decoded.
-        num_largest_unit: Images of the largest unit that the split keeps together.
-    """
+
+def print_summary(metrics: PrepareMetrics, *, num_in_largest_group: int) -> None:
+    """Print what was prepared and what the user should know about the split."""
     num_images = metrics.num_train + metrics.num_val + metrics.num_test
     counts = f"{metrics.num_train:,} train, {metrics.num_val:,} val, {metrics.num_test:,} test"
-    lines = [f"{num_images:,} images of {metrics.num_classes} classes from {name}: {counts}"]
-    if num_decoded < num_read:
-        lines.append(f"decoded {num_decoded:,} of {num_read:,}; an earlier run had decoded the others")
-    left_out = {
-        "cannot be decoded": metrics.num_undecodable,
-        "are no images": metrics.num_not_an_image,
-        "stand outside the class folders": metrics.num_outside_classes,
-        "are not in the table": metrics.num_not_in_table,
-    }
-    if any(left_out.values()):
-        numbers = ", ".join(f"{number:,} that {what}" for what, number in left_out.items() if number)
-        lines.append(f"left out {numbers}; {PREPARED / 'index.csv'} names each")
-    if metrics.num_hidden or metrics.num_system_files:
-        lines.append(
-            f"passed over {metrics.num_hidden:,} hidden files and "
-            f"{metrics.num_system_files:,} that operating systems leave behind"
-        )
+    lines = [f"{num_images:,} images of {metrics.num_classes} classes: {counts}"]
     if metrics.num_together:
         lines.append(
-            f"{metrics.num_together:,} stay on one side of the split with another image, as copies "
+            f"{metrics.num_together:,} stay in one split with another image, as copies "
             f"({metrics.num_copies:,}), near duplicates ({metrics.num_near_duplicates:,}) or by split.group"
         )
-    if num_largest_unit > _LARGE_UNIT_FRACTION * num_images:
+    if num_in_largest_group > _LARGE_GROUP_FRACTION * num_images:
         lines.append(
-            f"warning: {num_largest_unit:,} images belong together, by split.group or as chains of near "
-            "duplicates, so one split has them all and the shares may be far from those asked for; "
-            f"{PREPARED / 'index.csv'} names them in column group; another split.group, or fewer "
-            "split.near_duplicate_bits or none, divides them"
+            f"warning: {num_in_largest_group:,} images belong together, by split.group or as chains of near "
+            "duplicates, so one split has them all and the shares may be far from those asked for; column "
+            f"group of {PREPARED / 'index.csv'} names them; to divide them, set another split.group, or set "
+            "split.near_duplicate_bits lower or to null"
         )
     if metrics.num_leaks:
         lines.append(f"{metrics.num_leaks:,} belong with an image in a split folder closer to the test")
     if metrics.num_moved:
         lines.append(
-            f"moved {metrics.num_moved:,} into a split that had drawn none of their class; "
+            f"moved {metrics.num_moved:,} into a split that had none of their class; "
             "such an image may move back when its class grows"
         )
     for line in lines:

@@ -10,9 +10,8 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from schemas.shared.manifest import FileRecord, ShardRecord
+from schemas.shared.manifest import FileRecord
 from schemas.shared.schema import Schema
-from stages.shared.block_hash import hash_blocks, join_blocks
 from stages.shared.errors import InputError
 from stages.shared.text import printable
 
@@ -141,12 +140,7 @@ def describe_file(path: Path) -> FileRecord:
     return FileRecord(name=path.name, num_bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
-def describe_shard(path: Path, digests: bytes) -> ShardRecord:
-    """Describe a file of pixels, by the SHA-256 of each block of it."""
-    return ShardRecord(name=path.name, num_bytes=path.stat().st_size, blocks_sha256=join_blocks(digests))
-
-
-def check_file(folder: Path, record: FileRecord | ShardRecord, *, made_by: str) -> Path:
+def check_file(folder: Path, record: FileRecord, *, made_by: str) -> Path:
     """Return the path of a recorded file after comparing its bytes with the record.
 
     Raises:
@@ -155,17 +149,11 @@ def check_file(folder: Path, record: FileRecord | ShardRecord, *, made_by: str) 
     path = folder / record.name
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; make it with: {made_by}")
-    if path.stat().st_size != record.num_bytes or not _has_hash(path, record):
+    if path.stat().st_size != record.num_bytes or sha256_of(path) != record.sha256:
         raise InputError(
             f"{path}: is damaged (its SHA-256 is not the recorded one); re-create it with: {made_by}"
         )
     return path
-
-
-def _has_hash(path: Path, record: FileRecord | ShardRecord) -> bool:
-    if isinstance(record, ShardRecord):
-        return join_blocks(hash_blocks(path)) == record.blocks_sha256
-    return sha256_of(path) == record.sha256
 
 
 def write_checksum(path: Path) -> None:

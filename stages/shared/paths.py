@@ -10,6 +10,7 @@ DVCLIVE = Path("data/dvclive")
 REPORT = Path("data/report")
 METRICS = Path("data/metrics")
 
+MAKE_IMAGES = "dvc repro ingest"
 MAKE_PREPARED = "dvc repro prepare-dataset"
 MAKE_MODEL = "dvc repro train"
 

@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from schemas.shared.manifest import SPLIT_NAMES, Manifest, ShardRecord, SplitName
+from schemas.shared.manifest import SPLIT_NAMES, Manifest, SplitName
 from stages.shared.files import check_file, read_sealed_json
-from stages.shared.paths import MAKE_PREPARED
+from stages.shared.packed_images import PackedImages
+from stages.shared.paths import IMAGES, MAKE_IMAGES, MAKE_PREPARED
 from stages.shared.stopping import follow_parent
 from stages.vision.transforms import Compose
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read data/prepared's manifest and compare every file it names with its SHA-256.
+    """Read data/prepared's manifest and compare every file it names with its SHA-256, the pixels too.
 
     Raises:
         InputError: Something is missing or damaged.
@@ -26,38 +27,14 @@ def read_manifest(folder: Path) -> Manifest:
     manifest = read_sealed_json(folder / "manifest.json", Manifest, made_by=MAKE_PREPARED)
     for record in manifest.files:
         check_file(folder, record, made_by=MAKE_PREPARED)
+    for record in manifest.image_shards:
+        check_file(_shard_folder(folder), record, made_by=MAKE_IMAGES)
     return manifest
 
 
-class PackedImages:
-    """The image shards as one array of rows, mapped into memory, never loaded whole."""
-
-    def __init__(self, folder: Path, shards: Sequence[ShardRecord]) -> None:
-        self._paths = [folder / shard.name for shard in shards]
-        self._open()
-
-    def _open(self) -> None:
-        self._shards: list[npt.NDArray[np.uint8]] = [np.load(path, mmap_mode="r") for path in self._paths]
-        self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
-
-    def __getstate__(self) -> list[Path]:
-        """Travel to a worker process as paths: a pickled memory map would carry all its pixels."""
-        return self._paths
-
-    def __setstate__(self, paths: list[Path]) -> None:
-        self._paths = paths
-        self._open()
-
-    def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Return uint8 (N, height, width, channels) for int64 row numbers (N,)."""
-        if len(self._shards) == 1:
-            return self._shards[0][rows]
-        images = np.empty((len(rows), *self._shards[0].shape[1:]), dtype=np.uint8)
-        shard_of_row = np.searchsorted(self._starts, rows, side="right") - 1
-        for shard in np.unique(shard_of_row):
-            chosen = shard_of_row == shard
-            images[chosen] = self._shards[shard][rows[chosen] - self._starts[shard]]
-        return images
+def _shard_folder(folder: Path) -> Path:
+    """Return data/images for data/prepared, in whatever project."""
+    return folder.parent / IMAGES.name
 
 
 class Samples:
@@ -106,7 +83,8 @@ class PreparedImages(Dataset[tuple[Tensor, Tensor]]):
             # Rows stand in the order of their paths, class after class.
             self._rows = self._rows[np.arange(limit) * len(self._rows) // limit]
         self._labels = torch.from_numpy(np.load(folder / manifest.labels.name)[self._rows])
-        self._images = PackedImages(folder, manifest.image_shards)
+        self._shard_rows: npt.NDArray[np.int64] = np.load(folder / manifest.rows.name)[self._rows]
+        self._images = PackedImages(_shard_folder(folder), manifest.image_shards)
         self._transform = transform
         self._epoch = 0
 
@@ -116,7 +94,7 @@ class PreparedImages(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def rows(self) -> npt.NDArray[np.int64]:
-        """Row of every image in the prepared data, int64 (len,)."""
+        """Row of every image in labels.npy and index.csv (among the used lines), int64 (len,)."""
         return self._rows
 
     @property
@@ -126,7 +104,7 @@ class PreparedImages(Dataset[tuple[Tensor, Tensor]]):
 
     def pixels(self, index: int) -> npt.NDArray[np.uint8]:
         """Return one image as it was packed: uint8 (height, width, channels), RGB, no transforms."""
-        (pixels,) = self._images[self._rows[[index]]]
+        (pixels,) = self._images[self._shard_rows[[index]]]
         return np.asarray(pixels)
 
     def __len__(self) -> int:
@@ -145,7 +123,7 @@ class PreparedImages(Dataset[tuple[Tensor, Tensor]]):
     def gather(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return the batch for these indices: images (N, C, H, W), labels (N,)."""
         samples = np.asarray(indices, dtype=np.int64)
-        images = torch.from_numpy(self._images[self._rows[samples]]).permute(0, 3, 1, 2)
+        images = torch.from_numpy(self._images[self._shard_rows[samples]]).permute(0, 3, 1, 2)
         if self._transform is not None:
             images = self._transform(images, samples=samples, epoch=self._epoch)
         return images, self._labels[samples]

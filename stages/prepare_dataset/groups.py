@@ -1,0 +1,124 @@
+"""Which images must stay in one split: those of one group, copies of one file, and near duplicates.
+
+Hides how groups are named and joined. All that follows asks for the first row of an image's group, and for
+the key by which the group is assigned to a split.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.prepare_dataset.split import Split
+from stages.images.image_table import ImageTable
+from stages.prepare_dataset.duplicates import Pairs, find_copies, find_near_duplicates, join_pairs
+from stages.shared.errors import InputError
+from stages.shared.text import printable
+
+Names = npt.NDArray[np.object_]
+"""Array of str or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Images joined into groups, each of which is never divided between splits."""
+
+    first: npt.NDArray[np.int64]
+    """(N,), for each row of the table the first row of its group: itself where it stands alone."""
+
+    names: Names
+    """(N,), what split.group finds in each row; None where it finds nothing."""
+
+    copies: Pairs
+    """Copies of one file."""
+
+    near: Pairs
+    """Near duplicates."""
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Return the number of images in the group of each row (N,); one for a file that is no image."""
+        return np.asarray(np.bincount(self.first)[self.first])
+
+    def key(self, table: ImageTable, row: int) -> str:
+        """Return what an image's split is a function of: its named group, or else its file's bytes.
+
+        Never its path, so that renaming moves no image, and never other images, so that adding one moves
+        none. The words in it are hashed: other ones would give every image another split.
+        """
+        name = self.names[row]
+        return f"file {table.sha256[row].tobytes().hex()}" if name is None else f"group {name}"
+
+
+def join_groups(table: ImageTable, split: Split, *, wrapper: str) -> Groups:
+    """Return which images stay together.
+
+    Args:
+        table: The files of the source.
+        split: Says what belongs together.
+        wrapper: The start of every path that split.group does not see.
+
+    Raises:
+        InputError: split.group joins nothing.
+    """
+    names = _find_names(table, split, wrapper=wrapper)
+    copies = find_copies(table)
+    near = np.empty((0, 2), dtype=np.int64)
+    if split.near_duplicate_bits is not None:
+        near = find_near_duplicates(table, copies, max_bits=split.near_duplicate_bits)
+    named = _pair_by_name(names, table.has_status("decoded"))
+    return Groups(join_pairs(len(table), copies, near, named), names, copies, near)
+
+
+def _find_names(table: ImageTable, split: Split, *, wrapper: str) -> Names:
+    """Return the name of each image's group (N,).
+
+    Images that could not be decoded are included: a pattern that joins images is right also when only one of
+    them is left.
+    """
+    names: Names = np.full(len(table), None, dtype=object)
+    is_image = table.has_status("decoded") | table.has_status("undecodable")
+    rows = np.flatnonzero(is_image).tolist()
+    has_column = bool((table.group[is_image] != "").any())
+    if split.group is None or split.group == "column":
+        if split.group is None and has_column:
+            print("prepare-dataset: the table's column group is not used: set split.group: column to use it")
+        if split.group is None:
+            return names
+        if not has_column:
+            raise InputError(
+                "split.group: column: found no groups; give the table of dataset.labels a column group, "
+                "or set split.group: null"
+            )
+        for row in rows:
+            names[row] = table.group[row] or None
+        return names
+    pattern = re.compile(split.group)
+    distinct: dict[str, str] = {}  # a million paths may have few names, of which one copy each is kept
+    num_named = 0
+    for row in rows:
+        match = pattern.search(table.path[row].removeprefix(wrapper))
+        if match is not None:
+            num_named += 1
+            name = "\0".join(part or "" for part in match.groups() or (match[0],))
+            names[row] = distinct.setdefault(name, name)
+    if len(distinct) == num_named:
+        found = "finds another text in each path" if distinct else "finds nothing in any path"
+        example = printable(table.path[rows[0]].removeprefix(wrapper)) if rows else "none at all"
+        raise InputError(
+            f"split.group: {printable(split.group)}: {found}, as in {example}; "
+            "write one that finds the same text in the images that belong together, or null"
+        )
+    return names
+
+
+def _pair_by_name(names: Names, is_used: npt.NDArray[np.bool_]) -> Pairs:
+    """Return each image of a named group with the first one of it."""
+    first: dict[str, int] = {}
+    pairs = [
+        (earliest, row)
+        for row in np.flatnonzero(is_used).tolist()
+        if names[row] is not None and (earliest := first.setdefault(names[row], row)) != row
+    ]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
