@@ -88,18 +88,14 @@ def _likeness(left: npt.NDArray[np.int8], right: npt.NDArray[np.int8]) -> npt.ND
 
 def join_pairs(num_rows: int, *pairs: Pairs) -> npt.NDArray[np.int64]:
     """Return for each row the smallest row that it is joined with, directly or through others."""
-    parents: dict[int, int] = {}  # of joined rows only: most images stand alone
-
-    def find(row: int) -> int:
-        while (parent := parents.get(row, row)) != row:
-            parents[row] = parents.get(parent, parent)
-            row = parents[row]
-        return row
-
-    for left, right in np.concatenate(pairs).tolist():
-        low, high = sorted((find(left), find(right)))
-        parents[high] = low
     first = np.arange(num_rows)
-    for row in parents:
-        first[row] = find(row)
+    left, right = np.concatenate(pairs).T
+    while (apart := first[left] != first[right]).any():
+        left, right = left[apart], right[apart]
+        roots = first[left], first[right]
+        # The root of each tree goes below the smallest root that it is joined with. Pointers only ever lead to
+        # smaller rows, so there are no circles, and the last root is the smallest row of all.
+        np.minimum.at(first, np.maximum(*roots), np.minimum(*roots))
+        while (first != (further := first[first])).any():
+            first = further
     return first

@@ -7,7 +7,7 @@ split; and groups are moved, as few as possible, into a split that has none of a
 """
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,8 +65,8 @@ def split_images(
     is_used = table.has_status("decoded")
     splits = np.where(is_used, np.maximum(table.split, _TRAIN), UNUSED).astype(np.int8)
     pool = _Pool(table, groups, splits == _TRAIN)
-    chosen = [SPLIT_NAMES.index(choose_split(pool.key(rows), split, given=given)) for rows in pool.groups]
-    splits[pool.rows] = np.repeat(np.array(chosen, dtype=np.int8), pool.sizes)
+    chosen = (SPLIT_NAMES.index(choose_split(pool.key(rows), split, given=given)) for rows in pool)
+    splits[pool.rows] = np.repeat(np.fromiter(chosen, np.int8, len(pool)), pool.sizes)
     counts = _count_images(table, splits, num_classes=len(classes))
     num_moved = _fill_gaps(table, splits, pool, split, counts=counts, kept=kept, given=given)
     _check_gaps(counts, pool, classes=classes, kept=kept, given=given)
@@ -114,25 +114,35 @@ def random_number(key: str, purpose: str, *, seed: int) -> float:
 
 
 class _Pool:
-    """The images that are assigned here and not by the source, group after group."""
+    """The images that are assigned here and not by the source, group after group.
+
+    A group is a list of rows, made when it is asked for: a million lists would take 100 MB.
+    """
 
     def __init__(self, table: ImageTable, groups: Groups, is_free: npt.NDArray[np.bool_]) -> None:
         """Take the groups of the images where `is_free` (N,) is true, without their other images."""
         self._table, self._groups = table, groups
         free = np.flatnonzero(is_free)
         self.rows = free[np.argsort(groups.first[free], kind="stable")]
-        _, starts, self._group_of, self.sizes = np.unique(
+        _, self._starts, self._group_of, self.sizes = np.unique(
             groups.first[self.rows], return_index=True, return_inverse=True, return_counts=True
         )
-        rows, ends = self.rows.tolist(), (starts + self.sizes).tolist()
-        self.groups: list[list[int]] = [
-            rows[start:end] for start, end in zip(starts.tolist(), ends, strict=True)
-        ]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return map(self._group, range(len(self)))
 
     def groups_of(self, label: int) -> list[list[int]]:
         """Return the groups with an image of a class."""
         numbers = np.unique(self._group_of[self._table.label[self.rows] == label])
-        return [self.groups[number] for number in numbers.tolist()]
+        return [self._group(number) for number in numbers.tolist()]
+
+    def _group(self, number: int) -> list[int]:
+        start = self._starts[number]
+        rows: list[int] = self.rows[start : start + self.sizes[number]].tolist()
+        return rows
 
     def key(self, rows: Sequence[int]) -> str:
         """Return the key of a group: the smallest of its names, or of its files where it has no name.
