@@ -1,1 +1,1 @@
-"""prepare-dataset beside what one would write oneself."""
+"""ingest and prepare-dataset beside what one would write oneself."""

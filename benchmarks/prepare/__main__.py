@@ -1,4 +1,4 @@
-"""How fast and how lean prepare-dataset is, beside what one would write oneself.
+"""How fast and how lean ingest and prepare-dataset are, beside what one would write oneself.
 
 `python -m benchmarks.prepare` compares, in turns:
 

@@ -6,65 +6,66 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import yaml
 from torch.utils.data import DataLoader
 
 from schemas.shared.image import Color, ImageForm
 from stages.images.decode import DEFAULT_LIMITS
 from stages.images.workers import start_early
-from stages.params.yaml12 import read_yaml
-from stages.params.yaml12_scalars import format_yaml
-from stages.prepare_dataset.collect import collect_images
-from stages.prepare_dataset.ingest import ingest_images
-from stages.prepare_dataset.source import open_source
-from stages.prepare_dataset.store import PixelStore
+from stages.ingest.decoded_cache import DecodedCache
+from stages.ingest.listing import list_by_folders, open_source
+from stages.ingest.pixels import decode_images
 
 ROOT = Path(__file__).parents[2]
 WORKERS = 2
+STAGES = ("ingest", "prepare_dataset")
 
 
 def make_project(folder: Path, *, source: Path, side_px: int) -> Path:
     """Make a DVC repository whose params.yaml names a source, and return it."""
-    params = read_yaml(ROOT / "params.yaml").data
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["dataset"] |= {"source": str(source), "color": "rgb", "height_px": side_px, "width_px": side_px}
     params["dataset"]["workers"] = WORKERS
     folder.mkdir(exist_ok=True)
     (folder / ".dvc").mkdir()
-    (folder / "params.yaml").write_text(format_yaml(params))
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     return folder
 
 
 def run_stage(project: Path, *, fresh: bool = True) -> None:
-    """Run the stage without earlier outputs, as DVC does; fresh: without what earlier runs kept, either."""
+    """Run both stages without earlier outputs, as DVC does; fresh: without what earlier runs kept, either."""
     shutil.rmtree(project / "data", ignore_errors=True)
     if fresh:
         shutil.rmtree(project / ".dvc" / "tmp", ignore_errors=True)
-    subprocess.run(
-        [sys.executable, "-m", "stages.prepare_dataset"],
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
+    for stage in STAGES:
+        subprocess.run(
+            [sys.executable, "-m", f"stages.{stage}"],
+            cwd=project,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
 
 
 def pack(source_path: Path, folder: Path, color: Color, side_px: int) -> None:
     """Read, decode, measure and pack all images of a source."""
-    start_early("stages.prepare_dataset.reading")
+    start_early("stages.ingest.decoding")
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     source = open_source(source_path)
-    collection = collect_images(source.list_entries(), name="", is_archive=source_path.is_file())
+    listing = list_by_folders(source.list_entries(), name="", is_in_archive=source_path.is_file())
     form = ImageForm(color=color, height_px=side_px, width_px=side_px, resize="squish")
-    store = PixelStore(folder / "store", form)
-    ingested = ingest_images(
-        collection.images, source, store, form=form, limits=DEFAULT_LIMITS, workers=WORKERS
-    )
-    assert not ingested.reasons
-    store.publish(folder, ingested.places, left_out=ingested.places[:0])
+    with closing(DecodedCache(folder / "cache")) as cache:
+        decoded = decode_images(
+            listing.table, source, cache, folder, form=form, limits=DEFAULT_LIMITS, workers=WORKERS
+        )
+    assert not decoded.table.has_status("undecodable").any()
 
 
 class BareDecoding:

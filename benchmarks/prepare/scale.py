@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.prepare.contestants import ROOT
+from benchmarks.prepare.contestants import ROOT, STAGES
 
 
 def write_small_images(path: Path, number: int) -> None:
@@ -26,13 +26,18 @@ def write_small_images(path: Path, number: int) -> None:
 
 
 def watch_memory(project: Path) -> tuple[int, int, int]:
-    """Run the stage, and return the most memory in bytes that it, any of its workers and all together held.
+    """Run both stages, and return the most memory in bytes that one, any worker and all together held.
 
     All together: the sum of what each has of its own and its share of what several have (PSS).
     """
     shutil.rmtree(project / "data", ignore_errors=True)
+    found = [_watch(project, stage) for stage in STAGES]
+    return tuple(map(max, zip(*found, strict=True)))  # type: ignore[return-value]
+
+
+def _watch(project: Path, name: str) -> tuple[int, int, int]:
     stage = subprocess.Popen(
-        [sys.executable, "-m", "stages.prepare_dataset"],
+        [sys.executable, "-m", f"stages.{name}"],
         cwd=project,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
@@ -48,7 +53,7 @@ def watch_memory(project: Path) -> tuple[int, int, int]:
         most_together = max(most_together, together)
         time.sleep(0.02)
     assert stage.returncode == 0
-    return peaks.pop(stage.pid), max(peaks.values()), most_together
+    return peaks.pop(stage.pid), max(peaks.values(), default=0), most_together
 
 
 def _members(session: int) -> list[int]:

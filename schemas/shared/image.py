@@ -21,3 +21,8 @@ class ImageForm(Schema):
     def num_channels(self) -> int:
         """Return 3 for rgb, 1 for grayscale."""
         return 3 if self.color == "rgb" else 1
+
+    @property
+    def num_bytes(self) -> int:
+        """Return the size of one prepared image."""
+        return self.height_px * self.width_px * self.num_channels

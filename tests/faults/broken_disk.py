@@ -10,9 +10,9 @@ from tests.faults.fault import AT_FILE_EVENT
 from tests.faults.tally import Tally
 from tests.pipeline.project import Project
 
-STAGES = ("prepare_dataset", "train", "evaluate")
+STAGES = ("ingest", "prepare_dataset", "train", "evaluate")
 ERRORS = ("ENOSPC", "EIO", "EROFS", "ENOENT")
-NUM_EVENTS = {"prepare_dataset": 34, "train": 100, "evaluate": 25}
+NUM_EVENTS = {"ingest": 30, "prepare_dataset": 20, "train": 100, "evaluate": 25}
 """File events of each stage on the small project, about."""
 
 

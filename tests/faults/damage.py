@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from schemas.shared.image import ImageForm
 from schemas.vision.history import History
 from stages.evaluate.audit import read_findings
-from stages.prepare_dataset.fingerprint import MEASURED
-from stages.prepare_dataset.store import PixelStore
+from stages.images.image_table import read_ingested
+from stages.ingest.decoded_cache import DecodedCache
+from stages.ingest.measure import FEATURES
 from stages.shared.errors import InputError
 from stages.shared.files import read_sealed_json
 from stages.train.state_file import DamagedState, read_state, write_state
@@ -71,9 +71,12 @@ def _is_refused(path: Path, data: bytes, read: Reader) -> bool:
 
 def _list_artifacts(project: Path, scratch: Path) -> Iterator[tuple[str, Path, Reader]]:
     """Yield each kind, a file of it, and what reads it: raises, or returns False, for one that is damaged."""
-    prepared, model = project / "data/prepared", project / "data/model"
-    for name in ("manifest.json", "index.csv", "labels.npy", "splits.npy", "images-00000.npy"):
+    images, prepared, model = (project / "data" / name for name in ("images", "prepared", "model"))
+    for name in ("manifest.json", "table.safetensors"):
+        yield f"images/{name}", images / name, lambda: read_ingested(images)
+    for name in ("manifest.json", "index.csv", "labels.npy", "splits.npy", "rows.npy"):
         yield name, prepared / name, lambda: read_manifest(prepared)
+    yield "images-00000.npy", images / "images-00000.npy", lambda: read_manifest(prepared)
     for name in ("best.safetensors", "last.safetensors"):
         path = model / name
         yield name, path, lambda path=path: read_checkpoint(path)  # type: ignore[misc]
@@ -87,7 +90,7 @@ def _list_artifacts(project: Path, scratch: Path) -> Iterator[tuple[str, Path, R
     state = scratch / "state.safetensors"
     write_state(state, {"weights": torch.arange(600.0).reshape(20, 30), "epoch": 3, "history": [{"a": 0.5}]})
     yield "resume state", state, lambda: read_state(state)
-    yield from _list_packs(scratch / "store")
+    yield from _list_cache(scratch / "cache")
 
 
 def _agrees_with_lock(project: Path) -> bool:
@@ -96,26 +99,43 @@ def _agrees_with_lock(project: Path) -> bool:
     return not problems
 
 
-def _list_packs(folder: Path) -> Iterator[tuple[str, Path, Reader]]:
-    form = ImageForm(color="grayscale", height_px=6, width_px=5, resize="squish")
-    measured = np.zeros(40, dtype=MEASURED)
-    digests = measured["fingerprint"]["sha256"]
-    digests[:] = np.random.default_rng(0).integers(0, 256, digests.shape)
-    pixels = np.random.default_rng(1).integers(0, 256, (40, 6, 5, 1), dtype=np.uint8)
-    store = PixelStore(folder, form)
-    store.append(measured, pixels)
-    store.finish_pack()
-    files = {path: path.read_bytes() for path in folder.glob("*.npy") if path.name != "known.npy"}
+def _list_cache(folder: Path) -> Iterator[tuple[str, Path, Reader]]:
+    """Yield the shard and the database of a cache: what is damaged is forgotten, never used."""
+    generator = np.random.default_rng(0)
+    digests = [generator.bytes(32) for _ in range(40)]
+    features = np.zeros(40, dtype=FEATURES)
+    features["phash"] = generator.integers(0, 2**64, 40, dtype=np.uint64)
+    pixels = generator.integers(0, 256, (40, 6, 5, 1), dtype=np.uint8)
+    with contextlib.closing(DecodedCache(folder)) as cache:
+        written = folder / "shard.partial"
+        with written.open("wb") as file:
+            np.save(file, pixels)
+        shard = folder / cache.add_shard(written, digests, features).name
+    files = {path: path.read_bytes() for path in (folder / "images.sqlite", shard)}
 
-    def is_known(damaged: Path) -> bool:
-        """Return whether a new run takes over the pack; it removes what is damaged."""
+    def is_whole(damaged: Path) -> bool:
+        """Check that a new run finds nothing but what was written; all of it, if nothing is damaged.
+
+        A byte that the database does not use may change: nothing is found wrong by it, and nothing is wrong.
+        """
+        was_whole = damaged.read_bytes() == files[damaged]
         for path, data in files.items():
             if path != damaged:
                 path.write_bytes(data)
-        return len(PixelStore(folder, form).read_known()) == len(measured)
+        with contextlib.closing(DecodedCache(folder)) as cache:
+            cache.forget_damaged()
+            known = cache.find_images(digests)
+            found = np.flatnonzero(known.is_known)
+            assert (known.features[found] == features[found]).all()
+            if len(found):
+                np.testing.assert_array_equal(
+                    cache.read_pixels(known.shard[found], known.row[found]), pixels[found]
+                )
+            assert known.is_known.all() or not was_whole
+        return was_whole
 
     for path in files:
         for file, data in files.items():  # a new run removed those of the kind before
             file.write_bytes(data)
-        name = "pixel store table" if path.name.endswith(".table.npy") else "pixel store pack"
-        yield name, path, lambda path=path: is_known(path)  # type: ignore[misc]
+        name = "decoded shard" if path.suffix == ".npy" else "decoded database"
+        yield name, path, lambda path=path: is_whole(path)  # type: ignore[misc]

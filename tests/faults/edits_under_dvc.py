@@ -50,9 +50,12 @@ def _give_other_images(project: Project) -> str:
 
 
 EDITS: dict[tuple[str, str], Edit] = {
+    ("ingest", "params"): _set("resize: squish", "resize: pad", key="dataset.resize"),
+    ("ingest", "code"): _comment("stages/ingest/listing.py"),
+    ("ingest", "data"): _give_other_images,
     ("prepare-dataset", "params"): _set("val_fraction: 0.1", "val_fraction: 0.15", key="split.val_fraction"),
     ("prepare-dataset", "code"): _comment("stages/prepare_dataset/split.py"),
-    ("prepare-dataset", "data"): _give_other_images,
+    ("prepare-dataset", "data"): _flip("data/images/table.safetensors"),
     ("train", "params"): _set("lr: 0.004", "lr: 0.005", key="optimizer.lr"),
     ("train", "code"): _comment("stages/train/loop.py"),
     ("train", "data"): _flip("data/prepared/labels.npy"),
@@ -110,6 +113,8 @@ def _try_edit(project: Project, stage: str, edit: Edit) -> Iterator[str]:
         project.run("python -m tools.verify")
     except AssertionError as error:
         yield f"the next run: {error}"
-    is_output = "data/prepared" in named or "data/model" in named  # which DVC puts back as it was
+    is_output = any(
+        f"data/{folder}" in named for folder in ("images", "prepared", "model")
+    )  # which DVC puts back as it was
     if is_output != (lock.read_bytes() == before):
         yield f"dvc.lock after the next run: {project.run('git diff HEAD dvc.lock') or 'the same'}"

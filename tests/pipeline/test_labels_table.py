@@ -28,15 +28,15 @@ def test_a_changed_image_and_a_changed_table_prepare_again(tmp_path: Path) -> No
     project.set("labels: folders", "labels: labels.csv")
     project.run("dvc repro prepare-dataset")
     assert labels_of(project) == {path: path[7:10] for path in images}
-    status = "dvc status --json prepare-dataset"
+    status = "dvc status --json ingest"
     assert json.loads(project.run(status)) == {}
 
     (source / "photos/cat-0.png").write_bytes(picture(99))
-    assert set(json.loads(project.run(status))) == {"prepare-dataset"}
+    assert set(json.loads(project.run(status))) == {"ingest"}
     project.run("dvc repro prepare-dataset")
 
     (source / "labels.csv").write_text(lines.replace("cat-1.png,cat", "cat-1.png,dog"), encoding="utf-8")
-    assert set(json.loads(project.run(status))) == {"prepare-dataset"}
+    assert set(json.loads(project.run(status))) == {"ingest"}
     project.run("dvc repro prepare-dataset")
     assert labels_of(project)["photos/cat-1.png"] == "dog"
 

@@ -36,6 +36,8 @@ def test_everything_a_stage_promises_is_there(project: Project) -> None:
     """One command leaves the packed data, the model, the report and the metrics."""
     hashes = project.hashes()
     assert {
+        "data/images/manifest.json",
+        "data/images/table.safetensors",
         "data/prepared/manifest.json",
         "data/prepared/index.csv",
         "data/audit/findings.csv",
@@ -44,6 +46,7 @@ def test_everything_a_stage_promises_is_there(project: Project) -> None:
         "data/model/history.json",
         "data/report/report.html",
         "data/report/predictions.csv",
+        "data/metrics/ingest.json",
         "data/metrics/prepare.json",
         "data/metrics/train.json",
         "data/metrics/test.json",
@@ -69,9 +72,12 @@ def test_two_clean_runs_give_the_same_bytes(project: Project, tmp_path: Path) ->
         ("params.yaml", "dataset:", "# A comment.\ndataset:", set()),
         ("params.yaml", "lr: 0.004", "lr: 0.001", {"train"}),
         ("params.yaml", "top_k: 3", "top_k: 2", {"evaluate"}),
+        ("params.yaml", "resize: squish", "resize: pad", {"ingest"}),
         ("params.yaml", "val_fraction: 0.1", "val_fraction: 0.2", {"prepare-dataset"}),
         ("params.yaml", "blank: warn", "blank: exclude", {"prepare-dataset"}),
         ("stages/evaluate/report/render.py", '"""', '"""Changed. ', {"evaluate"}),
+        ("stages/ingest/listing.py", '"""', '"""Changed. ', {"ingest"}),
+        ("stages/prepare_dataset/split.py", '"""', '"""Changed. ', {"prepare-dataset"}),
         ("stages/train/loop.py", '"""', '"""Changed. ', {"train"}),
         ("schemas/params.py", '"""', '"""Changed. ', set()),
         ("stages/params/explain.py", '"""', '"""Changed. ', set()),
@@ -154,11 +160,11 @@ def test_a_clone_with_the_cache_has_nothing_to_do(project: Project) -> None:
     assert clone.hashes() == project.hashes()
 
 
-@pytest.mark.parametrize("stage", ["prepare_dataset", "train", "evaluate"])
+@pytest.mark.parametrize("stage", ["ingest", "prepare_dataset", "train", "evaluate"])
 def test_a_wrong_parameter_is_refused_before_torch_is_loaded(project: Project, stage: str) -> None:
     """Every stage checks the whole file before it imports what takes seconds to import."""
     project.set("top_k: 3", "top_k: three")
     printed = project.run(f"python -X importtime -m stages.{stage}", status=1)
     assert "evaluation.top_k: found three (text)" in printed
     assert "| torch" not in printed
-    assert " numpy" not in printed or stage == "prepare_dataset"
+    assert " numpy" not in printed or stage in ("ingest", "prepare_dataset")

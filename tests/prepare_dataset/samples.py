@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from stages.prepare_dataset.details import Details
+from stages.prepare_dataset.fingerprint import Measured
 
 from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.split import Split
-from stages.prepare_dataset.details import Details
-from stages.prepare_dataset.fingerprint import Measured
 from stages.prepare_dataset.found_images import FoundImage, FoundImages
 
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from stages.prepare_dataset.fingerprint import FINGERPRINT, Fingerprints
 
 from schemas.audit.finding import ImageKind
 from schemas.prepare_dataset.audit import Audit
 from schemas.shared.manifest import SplitName
 from stages.prepare_dataset.audit import Findings, audit_images
 from stages.prepare_dataset.duplicates import join_pairs
-from stages.prepare_dataset.fingerprint import FINGERPRINT, Fingerprints
 from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.units import Units
 from stages.shared.errors import InputError

@@ -5,13 +5,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from stages.prepare_dataset.fingerprint import MEASURED
+from stages.prepare_dataset.known import PLACE
+from stages.prepare_dataset.store import PixelStore
 
 from stages.images.resize import Pixels
 from stages.prepare_dataset.audit import IMAGE_KINDS, Finding, Findings
 from stages.prepare_dataset.contact_sheet import write_contact_sheet
-from stages.prepare_dataset.fingerprint import MEASURED
-from stages.prepare_dataset.known import PLACE
-from stages.prepare_dataset.store import PixelStore
 from tests.images.trees import form
 from tests.prepare_dataset.samples import audit_params, found
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stages.prepare_dataset.fingerprint import MEASURED, Measured
 
 from stages.prepare_dataset.duplicates import (
     MIN_LIKENESS,
@@ -12,7 +13,6 @@ from stages.prepare_dataset.duplicates import (
     find_near_duplicates,
     join_pairs,
 )
-from stages.prepare_dataset.fingerprint import MEASURED, Measured
 from tests.prepare_dataset.samples import details_of
 
 

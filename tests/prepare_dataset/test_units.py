@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from stages.prepare_dataset.fingerprint import MEASURED, Measured
 
 from schemas.prepare_dataset.split import Split
 from stages.prepare_dataset.duplicates import join_pairs
-from stages.prepare_dataset.fingerprint import MEASURED, Measured
 from stages.prepare_dataset.found_images import FoundImage
 from stages.prepare_dataset.split import draw_side, split_images
 from stages.prepare_dataset.units import Units, find_groups, join_units, refuse_group_without_use

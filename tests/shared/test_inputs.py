@@ -16,7 +16,7 @@ from stages.shared.inputs import NEUTRAL, StageInputs, flatten, hash_json, leave
 from tests.train.project import make_project, write_params
 from tests.vision.completeness import read_params_file
 
-STAGES = ("prepare-dataset", "train", "evaluate")
+STAGES = ("ingest", "prepare-dataset", "train", "evaluate")
 
 
 @pytest.fixture
@@ -66,12 +66,17 @@ EDITS: list[tuple[str, Callable[[], Any], str]] = [
         "report/summary.py: changed while",
     ),
     ("train", lambda: append("data/prepared/labels.npy"), "data/prepared/labels.npy: changed while"),
+    (
+        "prepare-dataset",
+        lambda: append("data/images/table.safetensors"),
+        "data/images/table.safetensors: was",
+    ),
     ("evaluate", lambda: append("data/model/best.safetensors"), "data/model/best.safetensors: changed while"),
-    ("prepare-dataset", lambda: append("data/raw/cat/1.png"), "data/raw/cat/1.png: changed while"),
-    ("prepare-dataset", lambda: append("data/raw/cat/2.png"), "data/raw/cat/2.png: changed while"),
-    ("prepare-dataset", lambda: Path("data/raw/dog/1.png").unlink(), "data/raw/dog: changed while"),
-    ("prepare-dataset", lambda: shutil.rmtree("data/raw"), "data/raw/cat: was deleted while"),
-    ("prepare-dataset", lambda: Path("data/raw/emu").mkdir(), "data/raw/emu: was added while"),
+    ("ingest", lambda: append("data/raw/cat/1.png"), "data/raw/cat/1.png: changed while"),
+    ("ingest", lambda: append("data/raw/cat/2.png"), "data/raw/cat/2.png: changed while"),
+    ("ingest", lambda: Path("data/raw/dog/1.png").unlink(), "data/raw/dog: changed while"),
+    ("ingest", lambda: shutil.rmtree("data/raw"), "data/raw/cat: was deleted while"),
+    ("ingest", lambda: Path("data/raw/emu").mkdir(), "data/raw/emu: was added while"),
     ("train", lambda: Path("params.yaml").unlink(), "params.yaml: "),
     ("train", lambda: Path("params.yaml").write_text("- nonsense"), "; that changed while"),
 ]
@@ -135,7 +140,7 @@ def test_records_hold_no_paths(project: Path, tmp_path: Path, monkeypatch: pytes
 @pytest.mark.usefixtures("project")
 def test_many_changes_are_cut_short() -> None:
     """Ten lines, how many more there are, and what to do."""
-    taken = take("prepare-dataset")
+    taken = take("ingest")
     for number in range(30):
         Path(f"data/raw/{number}").mkdir()
     lines = refusal(taken).splitlines()

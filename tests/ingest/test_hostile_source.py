@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas.shared.manifest import Manifest
-from stages.prepare_dataset.__main__ import main as prepare
+from stages.ingest.__main__ import main as prepare
 from stages.shared.files import read_sealed_json
 from tests.images.hostile import hostile_files
 from tests.images.samples import whole_files

@@ -9,7 +9,6 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.images.source import UnreadableFile
-from stages.prepare_dataset.source import open_source
+from stages.ingest.listing import open_source
 from stages.shared.errors import InputError
 from tests.images.trees import (
     COMPRESSORS,
@@ -65,7 +64,7 @@ def test_kinds_read_alike(kind: str, tmp_path: Path) -> None:
         path = path.rename(path.with_suffix(kind))
     source = open_source(path)
     entries = list(source.list_entries())
-    assert {name: source.read(name, max_bytes=MAX) for name in entries if not name.endswith("/")} == {
+    assert {name: source.locate(name).read(max_bytes=MAX) for name in entries if not name.endswith("/")} == {
         name: data for name, data in FILES.items() if not name.endswith("/")
     }
     assert entries == sorted(entries)
@@ -76,7 +75,7 @@ def test_kinds_read_alike(kind: str, tmp_path: Path) -> None:
 def test_compressed_zip(compression: int, tmp_path: Path) -> None:
     """Members may be compressed in any way Python knows."""
     path = write_zip(tmp_path / "a.zip", {"cat/1.png": b"1" * 999}, compression=compression)
-    assert open_source(path).read("cat/1.png", max_bytes=MAX) == b"1" * 999
+    assert open_source(path).locate("cat/1.png").read(max_bytes=MAX) == b"1" * 999
 
 
 @pytest.mark.parametrize("suffix", COMPRESSORS)
@@ -87,7 +86,7 @@ def test_compressed_tar(suffix: str, tmp_path: Path) -> None:
     source = open_source(path)
     assert list(source.list_entries()) == list(open_source(tmp_path / "plain.tar").list_entries())
     files = {name: data for name, data in FILES.items() if not name.endswith("/")}
-    assert {name: source.read(name, max_bytes=MAX) for name in files} == files
+    assert {name: source.locate(name).read(max_bytes=MAX) for name in files} == files
     assert set(tmp_path.iterdir()) == before
 
 
@@ -98,7 +97,7 @@ def test_compressed_tar_is_read_from_several_threads(suffix: str, tmp_path: Path
     source = open_source(write_compressed(suffix, files, tmp_path))
     with ThreadPoolExecutor(8) as threads:
         assert (
-            list(threads.map(partial(source.read, max_bytes=MAX), list(files) * 5))
+            list(threads.map(lambda name: source.locate(name).read(max_bytes=MAX), list(files) * 5))
             == list(files.values()) * 5
         )
 
@@ -144,7 +143,7 @@ def test_tar_dialects(dialect: int, tmp_path: Path) -> None:
         archive.addfile(info, io.BytesIO(b"abc"))
     source = open_source(tmp_path / "a.tar")
     assert list(source.list_entries()) == [name]
-    assert source.read(name, max_bytes=MAX) == b"abc"
+    assert source.locate(name).read(max_bytes=MAX) == b"abc"
 
 
 # What is not there, or of no known kind.
@@ -273,7 +272,7 @@ def test_damage_of_any_kind(data: st.DataObject, kind: str, tmp_path_factory: py
         for name in source.list_entries():
             assert name.strip("/"), "an entry without a name"
             if not name.endswith("/"):
-                source.read(name, max_bytes=MAX)
+                source.locate(name).read(max_bytes=MAX)
     except (InputError, UnreadableFile) as error:
         message = str(error)
     assert message.isprintable()
@@ -345,7 +344,7 @@ def test_last_of_a_name_counts(kind: str, tmp_path: Path) -> None:
     path = write_as(kind, tmp_path, {"./cat/1.png": b"old", "cat/1.png": b"new"})
     source = open_source(path)
     assert list(source.list_entries()) == ["cat/1.png"]
-    assert source.read("cat/1.png", max_bytes=MAX) == b"new"
+    assert source.locate("cat/1.png").read(max_bytes=MAX) == b"new"
 
 
 def test_file_and_folder_of_one_name(tmp_path: Path) -> None:
@@ -357,7 +356,7 @@ def test_file_and_folder_of_one_name(tmp_path: Path) -> None:
 def test_tar_name_that_is_not_utf8(tmp_path: Path) -> None:
     """A Latin-1 name is listed, whatever the machine's locale."""
     path = write_tar(tmp_path / "a.tar", {"cat/caf\udce9.png": b"x"})
-    assert open_source(path).read("cat/caf\udce9.png", max_bytes=MAX) == b"x"
+    assert open_source(path).locate("cat/caf\udce9.png").read(max_bytes=MAX) == b"x"
 
 
 # Single files that cannot be read.
@@ -368,7 +367,7 @@ def unreadable(path: Path, name: str) -> str:
     source = open_source(path)
     assert name in source.list_entries()
     with pytest.raises(UnreadableFile) as caught:
-        source.read(name, max_bytes=MAX)
+        source.locate(name).read(max_bytes=MAX)
     assert str(caught.value).isprintable()
     return str(caught.value)
 
@@ -378,7 +377,7 @@ def test_checksum_error(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.zip", {"cat/1.png": b"first bytes", "cat/2.png": b"second"})
     path.write_bytes(path.read_bytes().replace(b"first bytes", b"fisrt bytes"))
     assert "is damaged in the archive: its checksum (CRC-32) is another" in unreadable(path, "cat/1.png")
-    assert open_source(path).read("cat/2.png", max_bytes=MAX) == b"second"
+    assert open_source(path).locate("cat/2.png").read(max_bytes=MAX) == b"second"
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -434,7 +433,7 @@ def test_tar_that_shrank_after_listing(tmp_path: Path) -> None:
     source = open_source(path)
     path.write_bytes(path.read_bytes()[:550])
     with pytest.raises(UnreadableFile, match="ends after 38 of its 100 bytes"):
-        source.read("cat/1.png", max_bytes=MAX)
+        source.locate("cat/1.png").read(max_bytes=MAX)
 
 
 @pytest.mark.timeout(10)
@@ -485,7 +484,7 @@ def test_links_to_files_are_followed(tmp_path: Path) -> None:
     """A linked file is read like any other, as DVC hashes it."""
     write_folder(tmp_path, {"cat/1.png": b"x"})
     (tmp_path / "cat" / "2.png").symlink_to("1.png")
-    assert open_source(tmp_path).read("cat/2.png", max_bytes=MAX) == b"x"
+    assert open_source(tmp_path).locate("cat/2.png").read(max_bytes=MAX) == b"x"
 
 
 @pytest.mark.timeout(10)
@@ -510,4 +509,4 @@ def test_hostile_file_names(name: str, tmp_path: Path) -> None:
     """Any name the disk can hold is listed and read."""
     write_folder(tmp_path, {f"cat/{name}": b"x"})
     assert list(open_source(tmp_path).list_entries()) == ["cat/", f"cat/{name}"]
-    assert open_source(tmp_path).read(f"cat/{name}", max_bytes=MAX) == b"x"
+    assert open_source(tmp_path).locate(f"cat/{name}").read(max_bytes=MAX) == b"x"

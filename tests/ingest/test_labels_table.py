@@ -5,20 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.ingest.dataset import Dataset
-from stages.prepare_dataset.collect import Collection
-from stages.prepare_dataset.table import collect_from_table, find_table
-from stages.prepare_dataset.units import find_groups, refuse_group_without_use
+from stages.ingest.labels_table import find_table, list_by_table
+from stages.ingest.listing import Listing
 from stages.shared.errors import InputError
+from tests.ingest.listed import images_of, unused_of
 from tests.params.wrong_params import good_params
-from tests.prepare_dataset.samples import split_params
 
 ENTRIES = ["a.png", "b.png", "c.png", "deep/", "deep/d.png", "labels.csv"]
 GOOD = "path,label\na.png,cat\nb.png,dog\n"
 
 
-def read(text: str | bytes, *, entries: list[str] = ENTRIES, table: str = "labels.csv") -> Collection:
+def read(text: str | bytes, *, entries: list[str] = ENTRIES, table: str = "labels.csv") -> Listing:
     data = text.encode() if isinstance(text, str) else text
-    return collect_from_table(sorted(entries), data, table=table, labels=table, name="raw")
+    return list_by_table(sorted(entries), data, table=table, labels=table, name="raw")
 
 
 def refusal(text: str | bytes) -> str:
@@ -31,20 +30,20 @@ def refusal(text: str | bytes) -> str:
     return "\n".join(line.removeprefix("dataset.labels: raw/labels.csv:") for line in lines)
 
 
-def rows_of(collection: Collection) -> list[tuple[str, str, str | None, str | None]]:
-    return [(image.path, image.label, image.split, image.group) for image in collection.images]
+def rows_of(listing: Listing) -> list[tuple[str, str, str | None, str]]:
+    return [(image.path, image.label, image.split, image.group) for image in images_of(listing)]
 
 
 def test_all_columns() -> None:
     """Class, split and group are those of the table; the order is that of the paths."""
-    collection = read("path,label,split,group\nb.png,dog,test,p1\na.png,cat,train,p1\nc.png,cat,Valid,\n")
-    assert rows_of(collection) == [
+    listing = read("path,label,split,group\nb.png,dog,test,p1\na.png,cat,train,p1\nc.png,cat,Valid,\n")
+    assert rows_of(listing) == [
         ("a.png", "cat", "train", "p1"),
         ("b.png", "dog", "test", "p1"),
-        ("c.png", "cat", "val", None),
+        ("c.png", "cat", "val", ""),
     ]
-    assert collection.classes == ("cat", "dog")
-    assert collection.given_splits == {"train", "val", "test"}
+    assert listing.classes == ("cat", "dog")
+    assert listing.given_splits == ("train", "val", "test")
 
 
 @pytest.mark.parametrize(
@@ -65,28 +64,28 @@ def test_ways_to_write_it(text: str) -> None:
 def test_other_files_are_left_out() -> None:
     """What the table does not name has a line and a reason; clutter is counted; what it names is taken."""
     entries = [*ENTRIES, "note.txt", ".hidden", "Thumbs.db", ".named.png", "odd.dat"]
-    collection = read(f"{GOOD}.named.png,cat\nodd.dat,dog\n", entries=entries)
-    assert {(row.path, row.status) for row in collection.unused} == {
+    listing = read(f"{GOOD}.named.png,cat\nodd.dat,dog\n", entries=entries)
+    assert {(row.path, row.status) for row in unused_of(listing)} == {
         ("c.png", "not_in_table"),
         ("deep/d.png", "not_in_table"),
         ("note.txt", "not_an_image"),
     }
-    assert dict(collection.num_clutter) == {"hidden": 1, "system": 1}
-    assert {image.path for image in collection.images} == {".named.png", "a.png", "b.png", "odd.dat"}
+    assert dict(listing.num_clutter) == {"hidden": 1, "system": 1}
+    assert {image.path for image in images_of(listing)} == {".named.png", "a.png", "b.png", "odd.dat"}
 
 
 def test_paths_are_relative_to_the_table() -> None:
     """A table in a folder speaks of what stands beside it, and of nothing above."""
     entries = ["top.png", "set/", "set/labels.csv", "set/1.png", "set/x/", "set/x/2.png"]
-    collection = read("path,label\n1.png,cat\nx/2.png,dog\n", entries=entries, table="set/labels.csv")
-    assert [image.path for image in collection.images] == ["set/1.png", "set/x/2.png"]
+    listing = read("path,label\n1.png,cat\nx/2.png,dog\n", entries=entries, table="set/labels.csv")
+    assert [image.path for image in images_of(listing)] == ["set/1.png", "set/x/2.png"]
 
 
 def test_paths_from_windows_and_macos() -> None:
     """Backslashes part folders, and accents may be composed or not; labels are composed."""
     entries = ["labels.csv", "a/", "a/cafe\u0301.png", "b\\1.png"]
-    collection = read("path,label\na\\caf\u00e9.png,e\u0301\nb\\1.png,x\n", entries=entries)
-    assert rows_of(collection) == [("a/cafe\u0301.png", "\u00e9", None, None), ("b\\1.png", "x", None, None)]
+    listing = read("path,label\na\\caf\u00e9.png,e\u0301\nb\\1.png,x\n", entries=entries)
+    assert rows_of(listing) == [("a/cafe\u0301.png", "\u00e9", None, ""), ("b\\1.png", "x", None, "")]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +97,7 @@ def test_paths_from_windows_and_macos() -> None:
             "path,label,split\na.png,cat,\nb.png,dog,train\n",
             "2: split is empty; fill it in, or leave the column out",
         ),
-        (GOOD + "./a.png,dog\n", "4: ./a.png stands in line 2 already; keep one of them"),
+        (GOOD + "./a.png,dog\n", "4: ./a.png is in line 2 already; keep one of them"),
         (
             GOOD + "x.png,cat\n",
             "4: x.png is no file of the source; correct the path, or remove the line",
@@ -121,8 +120,8 @@ def test_paths_from_windows_and_macos() -> None:
         ("path,label,path\na.png,cat,a.png\n", "1: found the column path twice; keep one of them"),
         (GOOD + "c.png\n", "4: found 1 cells, where the header has 2; give it as many, and put quotes"),
         (GOOD + "c.png,a,b\n", "4: found 3 cells, where the header has 2; give it as many, and put quotes"),
-        (GOOD + '"c.png,cat\n', "4: is no CSV: unexpected end of data; save it anew"),
-        (GOOD + f"{'x' * 200_000},cat\n", "4: is no CSV: field larger than field limit (131072); save"),
+        (GOOD + '"c.png,cat\n', "4: is not CSV: unexpected end of data; save it again"),
+        (GOOD + f"{'x' * 200_000},cat\n", "4: is not CSV: field larger than field limit (131072); save"),
         (GOOD.encode() + b"caf\xe9.png,cat\n", " is not UTF-8 (byte 0xe9, somewhere from line"),
         (GOOD.encode("utf-16"), " is not UTF-8 (byte 0xff, somewhere from line 1 on); save it as CSV UTF-8"),
         (GOOD + '"new\nline.png",cat\nc.png,\n', "4: new\\nline.png is no file of the source; correct"),
@@ -148,22 +147,22 @@ def test_the_line_is_counted_over_quoted_line_ends() -> None:
 def test_where_the_table_is_looked_for() -> None:
     """In an archive it may stand below the folder that holds everything, in a folder only as said."""
     entries = ["pets/", "pets/1.png", "pets/labels.csv", "__MACOSX/pets/labels.csv"]
-    assert find_table(entries, "labels.csv", name="raw.zip", is_archive=True) == "pets/labels.csv"
-    assert find_table(entries, "pets/labels.csv", name="raw", is_archive=False) == "pets/labels.csv"
+    assert find_table(entries, "labels.csv", name="raw.zip", is_in_archive=True) == "pets/labels.csv"
+    assert find_table(entries, "pets/labels.csv", name="raw", is_in_archive=False) == "pets/labels.csv"
     with pytest.raises(InputError, match=r"^dataset.labels: raw/labels.csv: there is no such file; put the"):
-        find_table(entries, "labels.csv", name="raw", is_archive=False)
+        find_table(entries, "labels.csv", name="raw", is_in_archive=False)
 
 
 def test_keys_leave_out_what_is_wrapped_around_everything() -> None:
     """So that groups and splits are the same in a folder and in an archive of it."""
-    collection = collect_from_table(
+    listing = list_by_table(
         ["pets/", "pets/1.png", "pets/2.png", "pets/labels.csv"],
         b"path,label\n1.png,a\n2.png,b\n",
         table="pets/labels.csv",
         labels="labels.csv",
         name="raw.zip",
     )
-    assert [image.key for image in collection.images] == ["1.png", "2.png"]
+    assert listing.wrapper == "pets/"
 
 
 @pytest.mark.parametrize(
@@ -176,21 +175,13 @@ def test_a_table_outside_the_source_is_refused(labels: str) -> None:
         Dataset.model_validate(section)
 
 
-def test_groups_of_the_table() -> None:
-    """split.group: column takes them; an empty cell stands alone; without any it is refused."""
-    images = read("path,label,group\na.png,cat,p\nb.png,dog,p\nc.png,dog,\n").images
-    assert list(find_groups(images, split_params(group="column"))) == ["p", "p", None]
-    with pytest.raises(InputError, match=r"^split.group: column: found no groups; "):
-        refuse_group_without_use(read(GOOD).images, split_params(group="column"))
-
-
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode), st.booleans())
 def test_any_bytes_are_read_or_refused(data: bytes, with_header: bool) -> None:
-    """Whatever the table holds, there is a collection or one clear message."""
+    """Whatever the table holds, there is a listing or one clear message."""
     message = "dataset.labels: raw/labels.csv:"
     try:
-        collection = read(GOOD.encode() * with_header + data)
-        assert {image.path for image in collection.images} >= {"a.png", "b.png"}
+        listing = read(GOOD.encode() * with_header + data)
+        assert {image.path for image in images_of(listing)} >= {"a.png", "b.png"}
     except InputError as error:
         message = str(error)
     assert message.startswith("dataset.labels: raw/labels.csv:")

@@ -1,6 +1,4 @@
-"""What two images are compared by."""
-
-import hashlib
+"""What is measured of an image does not depend on machine, batch or compression."""
 
 import cv2
 import numpy as np
@@ -10,39 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.images.resize import Pixels
-from stages.prepare_dataset.fingerprint import (
-    MEASURED,
-    Fingerprints,
-    Measured,
-    measure_images,
-    shrink,
-    sum_channels,
-)
-from tests.images.trees import decode_whole, encode, flat, photograph, picture
+from stages.ingest.measure import FEATURES, Features, measure_images, shrink, sum_channels
+from tests.images.trees import decode_whole, encode, flat, photograph
 
 
-def measure(*images: Pixels, data: bytes = b"") -> Measured:
-    """Return what is known of images that are all of colour, or all gray, decoded from the same bytes."""
-    digests = [hashlib.sha256(data).digest()] * len(images)
+def measure(*images: Pixels) -> Features:
+    """Return the features of images that are all in colour, or all gray."""
     sides = [(image.shape[0], image.shape[1]) for image in images]
     small = np.stack([shrink(image) for image in images])
-    return measure_images(digests, small, sides, small.reshape(len(images), 32, 32, -1))
+    return measure_images(small, sides, small.reshape(len(images), 32, 32, -1))
 
 
-def fingerprint(*images: Pixels, data: bytes = b"") -> Fingerprints:
-    """Return the part of it that is held in memory."""
-    return np.asarray(measure(*images, data=data)["fingerprint"])
-
-
-def bits_between(left: Fingerprints, right: Fingerprints) -> int:
+def bits_between(left: Features, right: Features) -> int:
     return int(np.bitwise_count(left["phash"] ^ right["phash"])[0])
-
-
-def test_sha256_is_of_the_file() -> None:
-    """The bytes count, not the pixels."""
-    data = picture()
-    row = fingerprint(decode_whole(data), data=data)
-    assert row["sha256"][0].tobytes() == hashlib.sha256(data).digest()
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -53,10 +31,8 @@ def test_frequencies_are_those_of_scipy(seed: int) -> None:
     expected = scipy.fft.dctn(gray.astype(np.float64), norm="ortho")[:8, :8].ravel()
     expected[0] = 0
     median = np.sort(expected[1:])[31]
-    assert row["fingerprint"]["phash"][0].tobytes() == np.packbits(expected > median).tobytes()
-    np.testing.assert_allclose(
-        row["details"]["shape"][0], 127 * expected / np.linalg.norm(expected), atol=0.51
-    )
+    assert row["phash"][0].tobytes() == np.packbits(expected > median).tobytes()
+    np.testing.assert_allclose(row["frequencies"][0], 127 * expected / np.linalg.norm(expected), atol=0.51)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -72,16 +48,16 @@ def test_frequencies_are_those_of_scipy(seed: int) -> None:
     ids=["jpeg", "webp", "resized", "brightness", "gray"],
 )
 def test_what_looks_alike_is_near(change: object, seed: int) -> None:
-    """Compressed anew, resized, dimmed or without colour, a picture keeps all but two bits."""
+    """Compressed again, resized, dimmed or without colour, a picture keeps all but two bits."""
     assert callable(change)
     pixels = photograph(seed)
-    left, right = fingerprint(pixels), fingerprint(change(pixels))
+    left, right = measure(pixels), measure(change(pixels))
     assert bits_between(left, right) <= 2
 
 
 def test_other_pictures_are_far() -> None:
     """Of 40 pictures no two are within ten bits."""
-    rows = fingerprint(*(photograph(seed) for seed in range(40)))
+    rows = measure(*(photograph(seed) for seed in range(40)))
     hashes = rows["phash"]
     distances = np.bitwise_count(hashes[:, None] ^ hashes[None, :])[~np.eye(40, dtype=np.bool_)]
     assert distances.min() > 10
@@ -90,25 +66,25 @@ def test_other_pictures_are_far() -> None:
 @pytest.mark.parametrize("pixels", [flat(0, 0, 0), flat(255)[..., 0], flat(9, 200, 9, height=1, width=1)])
 def test_flat_images(pixels: Pixels) -> None:
     """One colour has no frequencies, and is marked."""
-    assert fingerprint(pixels)["flat"].all()
+    assert measure(pixels)["is_flat"].all()
 
 
 def test_noise_of_one_level_is_flat() -> None:
     """A white wall, as a camera sees it, is no picture to compare."""
     noise = np.random.default_rng(0).integers(200, 203, (60, 60), dtype=np.uint8)
-    assert fingerprint(noise)["flat"].all()
-    assert not fingerprint(photograph(0))["flat"].any()
+    assert measure(noise)["is_flat"].all()
+    assert not measure(photograph(0))["is_flat"].any()
 
 
 def test_no_padding() -> None:
     """What is joined from bytes has no gaps."""
-    assert MEASURED.itemsize == 32 + 8 + 1 + 3 * 4 + 64 + 6 * 8
-    assert measure(flat(1, 2, 3)).nbytes == MEASURED.itemsize
+    assert FEATURES.itemsize == 8 + 1 + 3 * 4 + 64 + 6 * 8
+    assert measure(flat(1, 2, 3)).nbytes == FEATURES.itemsize
 
 
 @pytest.mark.parametrize("number", [1, 2, 7, 300])
-def test_company_changes_nothing(number: int) -> None:
-    """An image has the same fingerprint to the last bit beside any number of others."""
+def test_other_images_change_nothing(number: int) -> None:
+    """An image has the same features to the last bit beside any number of others."""
     images = [photograph(seed, height=40, width=50) for seed in range(number)]
     together = measure(*images)
     assert together.tobytes() == b"".join(measure(image).tobytes() for image in images)
@@ -116,7 +92,7 @@ def test_company_changes_nothing(number: int) -> None:
 
 @given(st.integers(1, 5), st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]))
 def test_sums_are_exact(num_images: int, height: int, width: int, channels: int) -> None:
-    """They are NumPy's in whole numbers."""
+    """They are NumPy's in integers."""
     shape = (num_images, height, width, channels)
     images = np.random.default_rng(height * width).integers(0, 256, shape, dtype=np.uint8)
     sums, squares = sum_channels(images)
@@ -137,7 +113,7 @@ def test_sums_of_the_largest_image(value: int) -> None:
 
 def test_size_and_deviation() -> None:
     """Height and width are those of the file, the deviation is NumPy's at 32 x 32."""
-    row = fingerprint(photograph(3, height=64, width=96))
+    row = measure(photograph(3, height=64, width=96))
     assert (row["height_px"][0], row["width_px"][0]) == (64, 96)
     gray = cv2.cvtColor(photograph(3, height=64, width=96), cv2.COLOR_RGB2GRAY)
     small = cv2.resize(gray, (32, 32), interpolation=cv2.INTER_AREA)

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import pytest
 
 from stages.images.source import UnreadableFile
+from stages.ingest.listing import list_images, open_source
 from stages.params.read import read_params
-from stages.prepare_dataset.listing import list_images
-from stages.prepare_dataset.source import open_source
 from stages.shared.errors import InputError
 from tests.images.trees import member, write_folder, write_tar, write_zip
+from tests.ingest.listed import images_of, unused_of
 
 DATASET = read_params(Path(__file__).parents[2] / "params.yaml").dataset
 MAX_BYTES = 2**20
@@ -45,18 +45,18 @@ def look_at(path: Path, *, labels: str = "folders") -> Read | str:
     except InputError as error:
         return str(error)
     reasons = []
-    for image in found.images:
+    for image in images_of(found):
         try:
-            source.read(image.path, max_bytes=MAX_BYTES)
+            source.locate(image.path).read(max_bytes=MAX_BYTES)
         except UnreadableFile as error:
             reasons.append(str(error))
     assert all(reason.isprintable() for reason in reasons)
     left_out: dict[str, int] = {
-        **Counter(row.status for row in found.unused),
+        **Counter(row.status for row in unused_of(found)),
         **{str(kind): number for kind, number in found.num_clutter.items()},
     }
     splits = " ".join(sorted(found.given_splits))
-    return Read("|".join(found.classes), len(found.images), splits, left_out, len(reasons))
+    return Read("|".join(found.classes), len(images_of(found)), splits, left_out, len(reasons))
 
 
 def check(path: Path, expected: Read | str) -> None:
@@ -106,10 +106,13 @@ LAYOUTS: dict[str, tuple[list[str], Read | str]] = {
     "empty class": ([*below(""), "mouse/"], Read("cat|dog|mouse", 2)),
     "digits for classes": (["0/1.png", "1/1.png", "10/1.png"], Read("0|1|10", 3)),
     "one class": (["cat/1.png", "cat/2.png"], "found one class, cat; a classifier needs at least two"),
-    "images at the top": (["1.png", "2.png"], "found no images; put them into one folder a class"),
-    "nothing": ([], "found no images; put them into one folder a class"),
-    "only clutter": (["cat/.1.png", "__MACOSX/1.png"], "found no images; put them into one folder a class"),
-    "only notes": (["cat/1.txt", "dog/1.txt"], "found no images; put them into one folder a class"),
+    "images at the top": (["1.png", "2.png"], "found no images; put them into one folder for each class"),
+    "nothing": ([], "found no images; put them into one folder for each class"),
+    "only clutter": (
+        ["cat/.1.png", "__MACOSX/1.png"],
+        "found no images; put them into one folder for each class",
+    ),
+    "only notes": (["cat/1.txt", "dog/1.txt"], "found no images; put them into one folder for each class"),
     "train and test": (below("train/", "test/"), Read("cat|dog", 4, "test train")),
     "all three, spelt otherwise": (
         below("Training/", "VALID/", "testing/"),

@@ -1,0 +1,108 @@
+"""What each worker process does with some files: read, hash, decode unless an earlier run did, measure."""
+
+import hashlib
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from schemas.shared.image import ImageForm
+from stages.images.decode import DecodeLimits, Undecodable, decode_image
+from stages.images.resize import Pixels, resize_image
+from stages.images.sources import FileRef, UnreadableFile
+from stages.ingest.decoded_cache import connect, find_image
+from stages.ingest.measure import FEATURES, Features, measure_images, shrink
+
+# Large enough that handing over a chunk costs little beside it, small enough to keep memory flat.
+_IMAGES_PER_CHUNK = 256
+_BYTES_PER_CHUNK = 4 * 2**20
+
+
+def max_images_per_chunk(form: ImageForm) -> int:
+    """Return how many images a chunk has at most."""
+    return max(1, min(_IMAGES_PER_CHUNK, _BYTES_PER_CHUNK // form.num_bytes))
+
+
+@dataclass
+class Chunk:
+    """What came of some files, in their order."""
+
+    digests: list[bytes]
+    """SHA-256 of each file; empty for one that could not be read or decoded."""
+
+    reasons: dict[int, str]
+    """Why the images with no digest have none, by their position."""
+
+    new: list[int]
+    """Positions of the images that no earlier run had decoded."""
+
+    pixels: Pixels
+    """(len(new), height, width, channels)"""
+
+    features: Features
+    """Of the same images."""
+
+
+@dataclass
+class Decoding:
+    """The work of the processes; see `stages.images.workers.Work`."""
+
+    form: ImageForm
+    limits: DecodeLimits
+    database: Path
+    """Of the cache, to look up files by their bytes."""
+
+    _connection: sqlite3.Connection = field(init=False, repr=False)
+
+    @property
+    def max_seconds(self) -> float:
+        """Return how much CPU time one file may take."""
+        return self.limits.max_seconds
+
+    @property
+    def max_memory_bytes(self) -> int:
+        """Return how much memory beyond its own a process may ask for."""
+        return self.limits.max_memory_bytes
+
+    def start(self) -> None:
+        """Get ready, once in each process."""
+        cv2.setNumThreads(1)  # there is a process for every core; threads would only compete with them
+        self._connection = connect(self.database)
+
+    def run(self, items: Sequence[FileRef], failed: Mapping[int, str]) -> Chunk:
+        """Decode some files.
+
+        Args:
+            items: The files.
+            failed: Why some of them must not be touched again: they ended a process.
+        """
+        digests = [b""] * len(items)
+        reasons = dict(failed)
+        new: list[int] = []
+        packed, small, sides_px = [], [], []
+        for item, file in enumerate(items):
+            if item in failed:
+                continue
+            try:
+                data = file.read(max_bytes=self.limits.max_file_bytes)
+                digest = hashlib.sha256(data).digest()
+                if find_image(self._connection, digest) is None:
+                    decoded = decode_image(data, self.form, self.limits)
+                    packed.append(resize_image(decoded.pixels, self.form))
+                    small.append(shrink(decoded.pixels))
+                    sides_px.append((decoded.height_px, decoded.width_px))
+                    new.append(item)
+                digests[item] = digest
+            except (UnreadableFile, Undecodable) as error:
+                reasons[item] = str(error)
+            except MemoryError:
+                reasons[item] = "takes more memory to decode than an image of max_pixels does"
+        if not new:
+            shape = (0, self.form.height_px, self.form.width_px, self.form.num_channels)
+            return Chunk(digests, reasons, new, np.empty(shape, np.uint8), np.empty(0, FEATURES))
+        pixels = np.stack(packed)
+        features = measure_images(np.stack(small), sides_px, pixels)
+        return Chunk(digests, reasons, new, pixels, features)

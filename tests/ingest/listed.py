@@ -1,0 +1,45 @@
+"""A listing row by row, for tests to compare."""
+
+from typing import NamedTuple
+
+from schemas.shared.manifest import SplitName
+from stages.images.image_table import STATUSES
+from stages.ingest.listing import Listing
+from stages.shared.text import printable
+
+
+class Listed(NamedTuple):
+    """A file of a source."""
+
+    path: str
+    label: str
+    split: SplitName | None
+    group: str
+    status: str
+    reason: str
+
+
+def rows_of(listing: Listing) -> list[Listed]:
+    """Return every file of a listing."""
+    table = listing.table
+    return [
+        Listed(
+            table.path[row],
+            "" if table.label[row] < 0 else listing.classes[table.label[row]],
+            table.given_split(row),
+            table.group[row],
+            STATUSES[table.status[row]],
+            table.reason[row],
+        )
+        for row in range(len(table))
+    ]
+
+
+def images_of(listing: Listing) -> list[Listed]:
+    """Return the files that are to be decoded."""
+    return [row for row in rows_of(listing) if row.status == "decoded"]
+
+
+def unused_of(listing: Listing) -> list[Listed]:
+    """Return the other files, their paths as they look printed."""
+    return [row._replace(path=printable(row.path)) for row in rows_of(listing) if row.status != "decoded"]
