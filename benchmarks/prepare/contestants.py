@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader
 
 from schemas.shared.image import Color, ImageForm
 from stages.images.decode import DEFAULT_LIMITS
+from stages.images.sources import open_source
 from stages.images.workers import start_early
 from stages.ingest.decoded_cache import DecodedCache
-from stages.ingest.listing import list_by_folders, open_source
+from stages.ingest.listing import list_by_folders
 from stages.ingest.pixels import decode_images
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,7 @@ def pack(source_path: Path, folder: Path, color: Color, side_px: int) -> None:
     start_early("stages.ingest.decoding")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    source = open_source(source_path)
+    source = open_source(source_path, place=str(source_path))
     listing = list_by_folders(source.list_entries(), name="", is_in_archive=source_path.is_file())
     form = ImageForm(color=color, height_px=side_px, width_px=side_px, resize="squish")
     with closing(DecodedCache(folder / "cache")) as cache:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from stages.images.formats.header import Undecodable
-from stages.images.source import UnreadableFile
+from stages.images.sources import UnreadableFile
 
 
 @contextmanager

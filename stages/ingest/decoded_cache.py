@@ -36,7 +36,7 @@ from schemas.shared.image import ImageForm
 from schemas.shared.manifest import FileRecord
 from stages.images.decode import DecodeLimits
 from stages.images.resize import Pixels
-from stages.images.source import Source
+from stages.images.sources import Source
 from stages.ingest.measure import FEATURES, Features
 from stages.shared.dvc_repository import find_scratch
 from stages.shared.files import sha256_of

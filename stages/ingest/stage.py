@@ -11,8 +11,9 @@ from schemas.params import Params
 from schemas.shared.image import ImageForm
 from stages.images.decode import DecodeLimits
 from stages.images.image_table import ImageTable, write_table
+from stages.images.sources import open_source
 from stages.ingest.decoded_cache import open_cache
-from stages.ingest.listing import list_images, open_source
+from stages.ingest.listing import list_images
 from stages.ingest.pixels import Decoded, decode_images
 from stages.shared.errors import InputError
 from stages.shared.files import check_free_space, publish_folder, write_json, write_sealed_json
@@ -33,7 +34,7 @@ def ingest(params: Params, inputs: StageInputs) -> None:
         max_file_bytes=dataset.max_file_bytes,
         max_seconds=dataset.max_decode_seconds,
     )
-    source = open_source(Path(dataset.source))
+    source = open_source(Path(dataset.source), place=f"dataset.source: {dataset.source}")
     with (
         publish_folder(IMAGES) as folder,
         open_cache(form, limits, private=folder / "decoded") as cache,

@@ -1,9 +1,12 @@
 """A listing row by row, for tests to compare."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 from schemas.shared.manifest import SplitName
 from stages.images.image_table import STATUSES
+from stages.images import sources
+from stages.images.sources import Source
 from stages.ingest.listing import Listing
 from stages.shared.text import printable
 
@@ -43,3 +46,8 @@ def images_of(listing: Listing) -> list[Listed]:
 def unused_of(listing: Listing) -> list[Listed]:
     """Return the other files, their paths as they look printed."""
     return [row._replace(path=printable(row.path)) for row in rows_of(listing) if row.status != "decoded"]
+
+
+def open_source(path: Path) -> Source:
+    """Open a source as the stage does."""
+    return sources.open_source(path, place=f"dataset.source: {path}")

@@ -17,7 +17,7 @@ from schemas.shared.manifest import FileRecord
 from stages.images.decode import DEFAULT_LIMITS
 from stages.ingest import decoded_cache
 from stages.ingest.decoded_cache import DecodedCache, States, connect, name_version, open_cache
-from stages.ingest.listing import open_source
+from tests.ingest.listed import open_source
 from stages.ingest.measure import FEATURES
 from tests.architecture.imports import ROOT, walk_imports
 from tests.images.trees import form

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import pytest
 
-from stages.images.source import UnreadableFile
-from stages.ingest.listing import list_images, open_source
+from stages.images.sources import UnreadableFile
+from stages.ingest.listing import list_images
+from tests.ingest.listed import open_source
 from stages.params.read import read_params
 from stages.shared.errors import InputError
 from tests.images.trees import member, write_folder, write_tar, write_zip

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.shared.manifest import SPLIT_NAMES
-from stages.ingest.listing import SPLIT_FOLDERS, Listing, list_by_folders, open_source
+from stages.ingest.listing import SPLIT_FOLDERS, Listing, list_by_folders
+from tests.ingest.listed import open_source
 from stages.shared.errors import InputError
 from stages.shared.text import printable
 from tests.images.trees import class_folders, write_folder

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.images.source import UnreadableFile
-from stages.ingest.listing import open_source
+from stages.images.sources import UnreadableFile
+from tests.ingest.listed import open_source
 from stages.shared.errors import InputError
 from tests.images.trees import (
     COMPRESSORS,
@@ -424,7 +424,7 @@ def test_tar_member_that_is_no_plain_file(kind: bytes, tmp_path: Path) -> None:
     path = write_tar(
         tmp_path / "a.tar", {"cat/1.png": b"x"}, extra=[member("cat/2.png", kind, target="cat/1.png")]
     )
-    assert "make the archive anew with tar --dereference" in unreadable(path, "cat/2.png")
+    assert "re-create the archive with tar --dereference" in unreadable(path, "cat/2.png")
 
 
 def test_tar_that_shrank_after_listing(tmp_path: Path) -> None:

@@ -4,15 +4,16 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import NamedTuple
 
-from stages.images.source import UnreadableFile, reason_of, refuse_size
+from stages.images.sources.base import FileRef, Source, UnreadableFile, check_size, reason_of
 from stages.shared.errors import InputError
 from stages.shared.text import printable
 
 _DVC_OBJECT = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
 
 
-class FolderSource:
+class FolderSource(Source):
     """A folder on disk.
 
     A link to a file is followed if the file is inside the folder, or in a cache of DVC's, which may leave
@@ -20,53 +21,66 @@ class FolderSource:
     look behind them, so that a change there would go unseen.
     """
 
-    def __init__(self, root: Path, *, key: str = "") -> None:
-        self._root = os.fspath(root)
-        self._prefix = f"{key}: " if key else ""
+    def __init__(self, root: Path, *, place: str) -> None:
+        """Take a folder that need not be listed yet; messages call it `place`."""
+        self._root = os.path.abspath(root)  # noqa: PTH100 - resolve() would follow links
+        self._place = place
 
     def list_entries(self) -> list[str]:
         entries = []
-        for folder, subfolders, files in os.walk(self._root, onerror=self._refuse_folder):
+        for folder, subfolders, files in os.walk(self._root, onerror=self._raise):
             relative = os.path.relpath(folder, self._root)
             prefix = "" if relative == "." else f"{relative}/"
             entries += [f"{prefix}{name}/" for name in subfolders]
             entries += [f"{prefix}{name}" for name in files]
         return sorted(entries)
 
-    def read(self, path: str, *, max_bytes: int) -> bytes:
-        file = f"{self._root}/{path}"
-        try:
-            status = os.lstat(file)
-            if stat.S_ISLNK(status.st_mode):
-                self._refuse_link_out(file)
-                status = os.stat(file)  # noqa: PTH116 - a Path would cost more than the call
-        except OSError as error:
-            raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
-        return read_regular_file(file, status, max_bytes=max_bytes)
+    def locate(self, path: str) -> FileRef:
+        return FolderFile(self._root, path)
 
-    def look_at(self, path: str) -> os.stat_result | None:
+    def stat(self, path: str) -> os.stat_result | None:
         try:
             status = os.lstat(f"{self._root}/{path}")
         except OSError:
             return None
         return status if stat.S_ISREG(status.st_mode) else None
 
-    def _refuse_link_out(self, file: str) -> None:
-        target = os.path.realpath(file, strict=True)
-        if not (target.startswith(os.path.realpath(self._root) + os.sep) or _DVC_OBJECT.search(target)):
-            raise UnreadableFile(
-                f"is a link out of the source, to {printable(target)}; put the file itself there"
-            )
-
-    def _refuse_folder(self, error: OSError) -> None:
+    def _raise(self, error: OSError) -> None:
+        folder = printable(str(error.filename).removeprefix(self._root))
         raise InputError(
-            f"{self._prefix}{printable(str(error.filename))}: cannot be listed: {reason_of(error)}; "
+            f"{self._place}{folder}: cannot be listed: {reason_of(error)}; "
             "make it readable, or move it out of the source"
         )
 
 
+class FolderFile(NamedTuple):
+    """Where a file of a folder is."""
+
+    root: str
+    path: str
+
+    def read(self, max_bytes: int) -> bytes:
+        file = f"{self.root}/{self.path}"
+        try:
+            status = os.lstat(file)
+            if stat.S_ISLNK(status.st_mode):
+                self._check_link(file)
+                status = os.stat(file)  # noqa: PTH116 - a Path would cost more than the call
+        except OSError as error:
+            raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
+        return read_regular_file(file, status, max_bytes=max_bytes)
+
+    def _check_link(self, file: str) -> None:
+        """Raise UnreadableFile for a link out of the folder."""
+        target = os.path.realpath(file, strict=True)
+        if not (target.startswith(os.path.realpath(self.root) + os.sep) or _DVC_OBJECT.search(target)):
+            raise UnreadableFile(
+                f"is a link out of the source, to {printable(target)}; put the file itself there"
+            )
+
+
 def read_regular_file(path: str, status: os.stat_result, *, max_bytes: int) -> bytes:
-    """Return the bytes of a file of which the system says that.
+    """Return the bytes of the file of which the file system says `status`.
 
     Raises:
         UnreadableFile: It is no regular file, too large, or cannot be read.
@@ -74,7 +88,7 @@ def read_regular_file(path: str, status: os.stat_result, *, max_bytes: int) -> b
     # Opening a pipe that nobody writes to would wait for ever.
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableFile("is a pipe, socket or device, not a file")
-    refuse_size(status.st_size, max_bytes=max_bytes)
+    check_size(status.st_size, max_bytes=max_bytes)
     try:
         with open(path, "rb", buffering=0) as opened:  # noqa: PTH123 - a Path would cost more than the call
             data = opened.read(status.st_size + 1) or b""
@@ -82,5 +96,5 @@ def read_regular_file(path: str, status: os.stat_result, *, max_bytes: int) -> b
                 data += opened.read(max_bytes) or b""
     except OSError as error:
         raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
-    refuse_size(len(data), max_bytes=max_bytes)
+    check_size(len(data), max_bytes=max_bytes)
     return data

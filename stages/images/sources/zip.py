@@ -1,7 +1,8 @@
 """A zip archive, read in place.
 
-The directory at its end is parsed here: zipfile keeps 700 bytes for each member, and this 27 beside the name.
-Layout: PKWARE, APPNOTE.TXT 6.3.10.
+zipfile reads the directory. It keeps a ZipInfo of 700 bytes for each member, so those are dropped as they
+come, but for 31 bytes of numbers. Members are read here: a ZipFile in every process would have to read the
+whole directory again.
 """
 
 import bz2
@@ -10,18 +11,16 @@ import os
 import stat
 import struct
 import sys
+import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from stages.images.packed_paths import PackedPaths, sort_members
-from stages.images.source import UnreadableFile, reason_of, refuse_size
-from stages.images.sources.archive_file import ArchiveFile
-from stages.images.sources.member_names import tidy_name
+from stages.images.sources.archive import ArchiveFile, MemberTable, open_archive_file, tidy_name
+from stages.images.sources.base import FileRef, Source, UnreadableFile, check_size, reason_of
 from stages.shared.errors import InputError
 
 if sys.version_info >= (3, 14):
@@ -29,184 +28,160 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-_END = struct.Struct("<4s4H2LH")
-_END64_LOCATOR = struct.Struct("<4sLQL")
-_END64 = struct.Struct("<4sQ2H2L4Q")
-_ENTRY = struct.Struct("<4s6H3L5H2L")
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
-_MAX_COMMENT_BYTES = 2**16
-_MAX_ENTRY_BYTES = _ENTRY.size + 3 * 2**16
-_PIECE_BYTES = 2**20
-_IN_EXTRA = 2**32 - 1
-"""Stands where a number has no room; the real one is in the entry's extra field."""
+_USUAL_NAME_BYTES = 256
+"""Of name and extra field in a member's own header: most often one read gets both header and data."""
 
-_MEMBER = struct.Struct("<QQQLHB")
-_MEMBER_DTYPE = np.dtype(
+_ROW = struct.Struct("<QQQLHB")
+_ROW_DTYPE = np.dtype(
     [("header", "<u8"), ("packed", "<u8"), ("size", "<u8"), ("crc", "<u4"), ("method", "<u2"), ("odd", "u1")]
 )
-_SMALL_MEMBER_DTYPE = np.dtype(
-    [("header", "<u4"), ("packed", "<u4"), ("size", "<u4"), ("crc", "<u4"), ("method", "<u2"), ("odd", "u1")]
-)
-"""For archives below 4 GiB: every process that reads has all members."""
-
 _ENCRYPTED, _LINK = 1, 2
+_UTF8_FLAG = 0x800
+_AS_BYTES = "latin-1"
+"""What zipfile decodes names by that are not marked as UTF-8: every byte as one character."""
+
+_UNICODE_PATH = 0x7075
 _LZMA_MEMORY_BYTES = 2**28
 
 
-class _Damaged(Exception):
-    """The archive is not one; the message says how."""
+class ZipSource(Source):
+    """A zip archive.
 
-
-class ZipSource:
-    """A zip archive, read in place.
-
-    Of several members of one name the last counts, as it would after unpacking. The directory alone says
-    where members are; what their own headers repeat is not looked at, but their checksum is.
+    The directory alone says where members are; what their own headers repeat is not looked at, but their
+    checksum is.
     """
 
     def __init__(self, path: Path, *, place: str) -> None:
-        self._file = ArchiveFile(path, place=place)
+        """Read the directory.
+
+        Raises:
+            InputError: It is no zip archive, or a name points outside.
+        """
+        self._file = open_archive_file(path, place=place)
+        members = _Members(self._file.num_bytes, place=place)
         try:
-            self._names, self._members = _read_directory(self._file, place=place)
-        except _Damaged as error:
-            raise InputError(f"{place}: is no readable zip archive ({error}); make it anew") from None
+            with self._file.open_stream() as stream, _Directory(stream, members):
+                pass
+        except InputError:
+            raise
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError) as error:
+            # ValueError: a name is marked as UTF-8 and is not.
+            raise InputError(
+                f"{place}: is no readable zip archive ({reason_of(error)}); re-create it"
+            ) from None
+        self._members = MemberTable(members.names, np.frombuffer(members.rows, dtype=_ROW_DTYPE))
 
     def list_entries(self) -> Sequence[str]:
-        return self._names
+        return self._members.names
 
-    def look_at(self, path: str) -> os.stat_result | None:
-        return self._file.look_at()
+    def locate(self, path: str) -> FileRef:
+        return ZipMember(self._file, *self._members[path])
 
-    def read(self, path: str, *, max_bytes: int) -> bytes:
-        header, num_packed, num_bytes, crc, method, odd = self._members[self._names.find(path)].item()
-        if odd & _LINK:
-            raise UnreadableFile("is a link inside the archive; make the archive anew with the file itself")
-        if odd & _ENCRYPTED:
-            raise UnreadableFile("is encrypted in the archive; make the archive anew without a password")
-        refuse_size(max(num_bytes, num_packed), max_bytes=max_bytes)
-        data = _unpack(self._read_packed(header, num_packed, path), method, num_bytes)
-        if len(data) != num_bytes:
-            found = "more" if len(data) > num_bytes else f"{len(data):,}"
-            raise UnreadableFile(f"is damaged in the archive: holds {found} instead of {num_bytes:,} bytes")
-        if zlib.crc32(data) != crc:
+    def stat(self, path: str) -> os.stat_result:
+        return self._file.stat()
+
+
+class ZipMember(NamedTuple):
+    """Where a member is in its archive."""
+
+    archive: ArchiveFile
+    header: int
+    """The offset of its own header, behind which its bytes are."""
+
+    num_packed: int
+    num_bytes: int
+    crc: int
+    method: int
+    odd: int
+    """_ENCRYPTED, _LINK, both or 0."""
+
+    def read(self, max_bytes: int) -> bytes:
+        if self.odd & _LINK:
+            raise UnreadableFile("is a link inside the archive; re-create the archive with the file itself")
+        if self.odd & _ENCRYPTED:
+            raise UnreadableFile("is encrypted in the archive; re-create the archive without a password")
+        check_size(max(self.num_bytes, self.num_packed), max_bytes=max_bytes)
+        data = _unpack(self._read_packed(), self.method, self.num_bytes)
+        if len(data) != self.num_bytes:
+            found = "more" if len(data) > self.num_bytes else f"{len(data):,}"
+            raise UnreadableFile(
+                f"is damaged in the archive: holds {found} instead of {self.num_bytes:,} bytes"
+            )
+        if zlib.crc32(data) != self.crc:
             raise UnreadableFile("is damaged in the archive: its checksum (CRC-32) is another")
         return data
 
-    def _read_packed(self, header: int, num_packed: int, path: str) -> bytes:
-        """Return a member's bytes as they are stored."""
-        # Most often one read gets both header and data: name and extra field are short.
-        guess = _LOCAL_HEADER.size + len(path) + 64
-        data = self._file.read_at(header, guess + num_packed)
+    def _read_packed(self) -> bytes:
+        """Return the bytes as they are stored."""
+        guess = _LOCAL_HEADER.size + _USUAL_NAME_BYTES
+        data = self.archive.read_at(self.header, guess + self.num_packed)
         if len(data) < _LOCAL_HEADER.size or not data.startswith(b"PK\3\4"):
             raise UnreadableFile("is damaged in the archive: does not stand where the archive says")
         *_, name_length, extra_length = _LOCAL_HEADER.unpack_from(data)
         start = _LOCAL_HEADER.size + name_length + extra_length
-        if len(data) < start + num_packed:
-            data, start = self._file.read_at(header + start, num_packed), 0
-        if len(data) < start + num_packed:
+        if len(data) < start + self.num_packed:
+            data, start = self.archive.read_at(self.header + start, self.num_packed), 0
+        if len(data) < start + self.num_packed:
             raise UnreadableFile("is cut off: the archive ends before it does")
-        return data[start : start + num_packed]
+        return data[start : start + self.num_packed]
 
 
-def _read_directory(file: ArchiveFile, *, place: str) -> tuple[PackedPaths, npt.NDArray[Any]]:
-    """Return the names of all members, sorted, and an array of _MEMBER_DTYPE with a row for each.
+class _Members(list[zipfile.ZipInfo]):
+    """Stands for the list in which ZipFile collects members; keeps of each its name and a row of numbers."""
 
-    Raises:
-        _Damaged: It is no zip archive.
-        InputError: A name points outside.
-    """
-    start, num_bytes, shift = _find_directory(file)
-    members = bytearray()
+    def __init__(self, archive_bytes: int, *, place: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.rows = bytearray()
+        self._archive_bytes = archive_bytes
+        self._place = place
 
-    def names() -> Iterator[str]:
-        for raw_name, extra, entry in _walk_directory(file, start, start + num_bytes):
-            flags, method, crc, attributes = entry[3], entry[4], entry[7], entry[15]
-            if name := tidy_name(_decode_name(raw_name, flags, extra), place=place):
-                num_unpacked, num_packed, header = _fill_in_large_numbers(
-                    (entry[9], entry[8], entry[16]), extra
-                )
-                if header + shift + num_packed > file.num_bytes:
-                    raise _Damaged("a member lies outside")
-                odd = _ENCRYPTED * (flags & 1) | _LINK * stat.S_ISLNK(attributes >> 16)
-                members.extend(_MEMBER.pack(header + shift, num_packed, num_unpacked, crc, method, odd))
-                yield name
-
-    packed = PackedPaths(names())
-    sorted_names, rows = sort_members(packed, np.frombuffer(members, dtype=_MEMBER_DTYPE))
-    is_small = all(rows[field].max(initial=0) < 2**32 for field in ("header", "packed", "size"))
-    return sorted_names, rows.astype(_SMALL_MEMBER_DTYPE) if is_small else rows
+    def append(self, info: zipfile.ZipInfo) -> None:
+        name = tidy_name(_decode_name(info), place=self._place)
+        if not name:
+            return
+        if info.volume not in (0, 0xFFFF):
+            raise zipfile.BadZipFile("it is one part of several")
+        if info.header_offset < 0 or info.header_offset + info.compress_size > self._archive_bytes:
+            raise zipfile.BadZipFile("a member lies outside")
+        odd = _ENCRYPTED * (info.flag_bits & 1) | _LINK * stat.S_ISLNK(info.external_attr >> 16)
+        self.rows += _ROW.pack(
+            info.header_offset, info.compress_size, info.file_size, info.CRC, info.compress_type, odd
+        )
+        self.names.append(name)
 
 
-def _find_directory(file: ArchiveFile) -> tuple[int, int, int]:
-    """Return where the directory starts, how long it is, and how far everything is shifted.
+class _Nowhere(dict[str, zipfile.ZipInfo]):
+    """Stands for the dict in which ZipFile collects members by name; keeps none."""
 
-    What stands before an archive, as the program of one that unpacks itself, shifts it.
-    """
-    tail_start = max(0, file.num_bytes - _END.size - _MAX_COMMENT_BYTES)
-    tail = file.read_at(tail_start, file.num_bytes)
-    at = tail.rfind(b"PK\5\6")
-    if at < 0 or len(tail) < at + _END.size:
-        raise _Damaged("it does not end as one")
-    _, disk, _, _, _, num_bytes, start, _ = _END.unpack_from(tail, at)
-    end = tail_start + at
-    locator = file.read_at(end - _END64_LOCATOR.size, _END64_LOCATOR.size)
-    if locator.startswith(b"PK\6\7") and len(locator) == _END64_LOCATOR.size:
-        end -= _END64_LOCATOR.size + _END64.size
-        end64 = file.read_at(end, _END64.size)
-        if not end64.startswith(b"PK\6\6") or len(end64) < _END64.size:
-            raise _Damaged("its zip64 end is not where it should be")
-        *_, disk, _, _, _, num_bytes, start = _END64.unpack(end64)
-    if disk not in (0, 0xFFFF):
-        raise _Damaged("it is one part of several")
-    shift = end - num_bytes - start
-    if shift < 0:
-        raise _Damaged("its directory is cut off")
-    return start + shift, num_bytes, shift
+    def __setitem__(self, name: str, info: zipfile.ZipInfo) -> None:
+        pass
 
 
-def _walk_directory(
-    file: ArchiveFile, start: int, end: int
-) -> Iterator[tuple[bytes, bytes, tuple[Any, ...]]]:
-    """Yield name, extra field and the numbers of every entry, with a piece of the directory in memory."""
-    piece, place = b"", 0
-    while start + place < end:
-        if len(piece) < place + _MAX_ENTRY_BYTES and start + len(piece) < end:
-            start += place
-            piece, place = file.read_at(start, min(end - start, _PIECE_BYTES)), 0
-        if not piece.startswith(b"PK\1\2", place) or len(piece) < place + _ENTRY.size:
-            raise _Damaged("its directory is damaged")
-        entry = _ENTRY.unpack_from(piece, place)
-        name_start = place + _ENTRY.size
-        name_end = name_start + entry[10]
-        extra_end = name_end + entry[11]
-        yield piece[name_start:name_end], piece[name_end:extra_end], entry
-        place = extra_end + entry[12]
-    if start + place > end:
-        raise _Damaged("its directory is cut off")
+class _Directory(zipfile.ZipFile):
+    """A ZipFile that hands every member to `members` and forgets it."""
+
+    # ZipFile assigns an empty list and an empty dict to these two, and then fills what it finds there.
+    filelist = property(lambda self: self._members, lambda self, value: None)
+    NameToInfo = property(lambda self: self._nowhere, lambda self, value: None)
+
+    def __init__(self, stream: Any, members: _Members) -> None:
+        self._members = members
+        self._nowhere = _Nowhere()
+        super().__init__(stream, metadata_encoding=_AS_BYTES)
 
 
-def _fill_in_large_numbers(numbers: tuple[int, int, int], extra: bytes) -> tuple[int, ...]:
-    """Return unpacked size, packed size and place of a member; zip64 holds those above 4 GiB elsewhere."""
-    if _IN_EXTRA not in numbers:
-        return numbers
-    field = _find_extra(extra, 1)
-    waiting = iter(struct.unpack(f"<{len(field) // 8}Q", field[: len(field) // 8 * 8]))
-    try:
-        return tuple(next(waiting) if number == _IN_EXTRA else number for number in numbers)
-    except (StopIteration, RuntimeError):
-        raise _Damaged("a zip64 field is cut off") from None
-
-
-def _decode_name(name: bytes, flags: int, extra: bytes) -> str:
+def _decode_name(info: zipfile.ZipInfo) -> str:
     """Return a member's name.
 
     Without a mark it should be code page 437, but macOS and many tools write UTF-8 without one, and text of
     code page 437 is hardly ever UTF-8 by accident. Some tools add the name as UTF-8 in an extra field.
     """
-    name = name.partition(b"\0")[0]
-    if name.isascii() or flags & 0x800:
-        return name.decode("utf-8", "surrogateescape")
-    unicode_path = _find_extra(extra, 0x7075)
+    if info.orig_filename.isascii() or info.flag_bits & _UTF8_FLAG:
+        return info.filename
+    name = info.orig_filename.encode(_AS_BYTES).partition(b"\0")[0]
+    unicode_path = _find_extra(info.extra, _UNICODE_PATH)
     if len(unicode_path) > 5 and unicode_path[1:5] == struct.pack("<L", zlib.crc32(name)):
         name = unicode_path[5:]
     try:
@@ -230,13 +205,15 @@ def _unpack(data: bytes, method: int, num_bytes: int) -> bytes:
     """Return what compressed bytes hold, at most one byte more than they should.
 
     Raises:
-        UnreadableFile: They are damaged, or compressed in a way that is not known.
+        UnreadableFile: They are damaged, or compressed in a way that is not supported.
     """
-    if method == 0:
+    if method == zipfile.ZIP_STORED:
         return data
     if method not in _METHODS:
         name = {1: "shrunk", 6: "imploded", 9: "deflate64"}.get(method, f"method {method}")
-        raise UnreadableFile(f"is compressed in a way that is not supported ({name}); make the archive anew")
+        raise UnreadableFile(
+            f"is compressed in a way that is not supported ({name}); re-create the archive with deflate"
+        )
     try:
         return _METHODS[method](data, num_bytes + 1)
     except (zlib.error, OSError, EOFError, ValueError, lzma.LZMAError, zstd.ZstdError) as error:
@@ -252,8 +229,8 @@ def _unpack_lzma(data: bytes, max_length: int) -> bytes:
 
 
 _METHODS: dict[int, Callable[[bytes, int], bytes]] = {
-    8: lambda data, max_length: zlib.decompressobj(-15).decompress(data, max_length),
-    12: lambda data, max_length: bz2.BZ2Decompressor().decompress(data, max_length),
-    14: _unpack_lzma,
+    zipfile.ZIP_DEFLATED: lambda data, max_length: zlib.decompressobj(-15).decompress(data, max_length),
+    zipfile.ZIP_BZIP2: lambda data, max_length: bz2.BZ2Decompressor().decompress(data, max_length),
+    zipfile.ZIP_LZMA: _unpack_lzma,
     93: lambda data, max_length: zstd.ZstdDecompressor().decompress(data, max_length),
 }

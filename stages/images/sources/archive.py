@@ -1,0 +1,158 @@
+"""What zip and tar archives share: a file that every process reads from, and a compact table of members."""
+
+import os
+import re
+import weakref
+from bisect import bisect_left
+from functools import lru_cache
+from itertools import compress, islice
+from operator import ne
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.shared.errors import InputError
+from stages.shared.text import printable
+
+_OPEN_AT_ONCE = 16
+"""Archives that a process keeps open; who reads from more opens some of them again."""
+
+# What a name can hold that makes it another path than it looks, or none inside the archive.
+_ODD_NAME = re.compile(r"\\|//|/$|(?:^|/)\.{1,2}(?:/|$)|^/|^[A-Za-z]:/")
+
+Stamp = tuple[int, int, int]
+"""Size, time of last change and inode: what tells one state of a file from another."""
+
+
+class ArchiveFile:
+    """An archive's bytes.
+
+    It is pickled as path and stamp. A process that unpickles it opens the file once, when it first reads from
+    it, and checks that it is still the same. No shared offset is moved, so threads need no lock.
+    """
+
+    def __init__(self, path: str, place: str, stamp: Stamp | None = None) -> None:
+        """Open an archive, or with a stamp put it off until somebody reads.
+
+        Args:
+            path: Of the file.
+            place: What to call it in messages.
+            stamp: What the file was like when it was listed.
+        """
+        self._path = path
+        self._place = place
+        self._descriptor: int | None = None
+        self._stamp = stamp or self._open()
+
+    @property
+    def num_bytes(self) -> int:
+        """Return how many bytes there were when the archive was listed."""
+        return self._stamp[0]
+
+    def stat(self) -> os.stat_result:
+        """Return what the file system says of the archive."""
+        return os.fstat(self._open_once())
+
+    def open_stream(self) -> BinaryIO:
+        """Return the archive as a file object."""
+        return open(self._open_once(), "rb", closefd=False)
+
+    def read_at(self, start: int, num_bytes: int) -> bytes:
+        """Return num_bytes from an offset on, fewer where the archive ends before."""
+        descriptor = self._open_once()
+        # Without a limit Python would make room for all that a damaged archive claims to hold.
+        num_bytes = min(num_bytes, self.num_bytes - start)
+        if num_bytes <= 0 or start < 0:
+            return b""
+        data = os.pread(descriptor, num_bytes, start)
+        # Linux returns at most 2 GiB at a time.
+        while len(data) < num_bytes and (
+            more := os.pread(descriptor, num_bytes - len(data), start + len(data))
+        ):
+            data += more
+        return data
+
+    def _open_once(self) -> int:
+        if self._descriptor is None and self._open() != self._stamp:
+            raise InputError(f"{self._place}: was changed while it was being read; run it again")
+        assert self._descriptor is not None
+        return self._descriptor
+
+    def _open(self) -> Stamp:
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, descriptor)
+        status = os.fstat(descriptor)
+        self._descriptor = descriptor
+        return status.st_size, status.st_mtime_ns, status.st_ino
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _take_up, (self._path, self._place, self._stamp)
+
+
+@lru_cache(maxsize=_OPEN_AT_ONCE)
+def _take_up(path: str, place: str, stamp: Stamp) -> ArchiveFile:
+    """Return the archive that a pickled reference belongs to, the same one for all of them."""
+    return ArchiveFile(path, place, stamp)
+
+
+class MemberTable:
+    """Names of members, sorted, and a row of numbers for each; of equal names the last, as after unpacking.
+
+    A million members take 100 MB: the str of each name, and a row of a NumPy array instead of an object.
+    """
+
+    def __init__(self, names: list[str], rows: npt.NDArray[np.void]) -> None:
+        """Sort members.
+
+        Args:
+            names: In the order of the archive.
+            rows: Structured array (num_members,).
+        """
+        order = sorted(range(len(names)), key=names.__getitem__)  # stable: of equal names the last comes last
+        names = [names[row] for row in order]
+        is_last = np.ones(len(names), dtype=np.bool_)
+        is_last[:-1] = np.fromiter(map(ne, names, islice(names, 1, None)), np.bool_, max(0, len(names) - 1))
+        self.names = names if is_last.all() else list(compress(names, is_last))
+        self._rows = rows[np.array(order, dtype=np.int64)[is_last]]
+
+    def __getitem__(self, name: str) -> tuple[Any, ...]:
+        """Return the numbers of a member; a KeyError if there is none of that name."""
+        row: tuple[Any, ...] = self._rows[self._find(name)].item()
+        return row
+
+    def copy_row(self, source: str, target: str) -> None:
+        """Give a member the numbers of another one; a KeyError if one of the two is missing."""
+        self._rows[self._find(target)] = self._rows[self._find(source)]
+
+    def _find(self, name: str) -> int:
+        place = bisect_left(self.names, name)
+        if place == len(self.names) or self.names[place] != name:
+            raise KeyError(name)
+        return place
+
+
+def tidy_name(name: str, *, place: str) -> str:
+    """Return a member's name with forward slashes and no `./`, empty for the archive's own top.
+
+    Raises:
+        InputError: The name points outside the archive.
+    """
+    # The regex alone takes a microsecond for each of a million names.
+    looks_odd = name[:1] in "./" or name[1:2] == ":" or name[-1:] == "/" or "\\" in name
+    if not (looks_odd or "/." in name or "//" in name) or not _ODD_NAME.search(name):
+        return name
+    slashed = name.replace("\\", "/")
+    parts = PurePosixPath(slashed).parts
+    if slashed.startswith("/") or ".." in parts or re.match("[A-Za-z]:/", slashed):
+        raise InputError(
+            f"{place}: holds {printable(name)}, which climbs out of the archive; "
+            "re-create it with paths that stay inside"
+        )
+    return "/".join(parts) + ("/" if parts and slashed.endswith("/") else "")
+
+
+def open_archive_file(path: Path, *, place: str) -> ArchiveFile:
+    """Return an archive that lies on the disk."""
+    return ArchiveFile(os.path.abspath(path), place)  # noqa: PTH100 - resolve() would follow links
