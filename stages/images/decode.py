@@ -1,62 +1,65 @@
-"""From the bytes of an image file to pixels of the wanted form.
+"""From the bytes of an image file to pixels: what a viewer shows, in RGB or gray.
 
-docs/images.md says what becomes of each kind of image.
+Everything that knows about formats is behind this module. simplejpeg decodes JPEGs, Pillow the other formats,
+and OpenCV plain PNGs and WebPs, where it is faster. docs/images.md says what becomes of each kind of image
+and which damage is found.
 """
 
+import io
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
+from PIL import PngImagePlugin
 
 from schemas.shared.image import ImageForm
-from stages.images.complaints import CapturedStderr, explain_failure, refuse_damage
-from stages.images.formats.detect import read_header
-from stages.images.formats.gif import mend_gif
-from stages.images.formats.header import Header, Undecodable
-from stages.images.formats.jpeg import strip_jpeg
-from stages.images.resize import Pixels, resize_image
-from stages.images.stored import render_stored
+from stages.images.headers import (
+    JPEG,
+    Header,
+    Undecodable,
+    damaged,
+    explain_errors,
+    jpegs_in_tiff,
+    read_header,
+)
+from stages.images.jpeg import decode_jpeg, read_jpeg_header
+from stages.images.render import render_array, render_image, turn_upright
+from stages.images.resize import Pixels
+from stages.shared.text import printable
+
+__all__ = ["DEFAULT_LIMITS", "DecodeLimits", "Decoded", "Undecodable", "decode_image"]
+
+# A log line for every damaged file would bury what the stage says; the file's reason is in its row.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+_BYTES_PER_PIXEL = 6
+"""What `max_pixels` counts on: a photograph, and once more while it is turned upright."""
 
 _MIN_SIDE_PX = 32
 """What images are compared at, to find those that look alike."""
 
-_REDUCED_RGB = {
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
-_REDUCED_GRAY = {
-    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
-    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
-    """What is refused, by its header and before anything is decoded if it can be."""
+    """What is refused, by its header and before anything is decoded if possible."""
 
     max_pixels: int
-    """Of a picture whose decoding takes 6 bytes a pixel, as most do; of others fewer, in proportion."""
+    """Of an image whose decoding takes 6 bytes a pixel, as most do; of others fewer, in proportion."""
 
     max_file_bytes: int
 
     max_seconds: float
-    """For decoding one file; kept where a process of its own does it, which can be ended."""
+    """For decoding one file; enforced where a process of its own does it, which can be ended."""
 
     @property
     def max_memory_bytes(self) -> int:
         """Return how much memory decoding may ask for."""
-        return max(2**29, BYTES_PER_PIXEL * self.max_pixels + 2**25)
+        return max(2**29, _BYTES_PER_PIXEL * self.max_pixels + 2**25)
 
-
-BYTES_PER_PIXEL = 6
-"""What `max_pixels` counts on: a photograph, and once more while it is turned upright."""
 
 DEFAULT_LIMITS = DecodeLimits(max_pixels=80_000_000, max_file_bytes=200_000_000, max_seconds=5.0)
-"""For who has no params.yaml: what stands there when it is new. At most 512 MB for pixels."""
+"""Where there is no params.yaml: the values it ships with. At most 512 MB for pixels."""
 
 
 class Decoded(NamedTuple):
@@ -70,131 +73,90 @@ class Decoded(NamedTuple):
     """Of the whole image, upright."""
 
 
-class Decoder:
-    """Turns image files into pixels, and refuses those that are damaged, enormous, or no images.
+def decode_image(data: bytes, form: ImageForm, limits: DecodeLimits = DEFAULT_LIMITS) -> Decoded:
+    """Return an image file's pixels, before they are brought to the form.
+
+    A JPEG is decoded at a half, a quarter or an eighth of its size where both sides are then still twice the
+    wanted ones.
 
     Args:
+        data: The whole file.
+        form: What the pixels will be brought to.
         limits: What is too large.
-        takes_stderr: Whether this process is the decoder's own, so that it may take standard error for itself
-            and read there what libjpeg and libtiff found amiss. Elsewhere only what the structure of a file
-            tells is known of it; the pixels are the same.
+
+    Raises:
+        Undecodable: The file is no image, damaged, or too large.
+        MemoryError: Decoding takes more memory than the process may have.
     """
-
-    def __init__(self, limits: DecodeLimits, *, takes_stderr: bool = False) -> None:
-        self._limits = limits
-        self._stderr = CapturedStderr() if takes_stderr else None
-        logging = cv2.utils.logging
-        logging.setLogLevel(logging.LOG_LEVEL_WARNING if takes_stderr else logging.LOG_LEVEL_SILENT)
-
-    def decode(self, data: bytes, form: ImageForm) -> Decoded:
-        """Return an image file's pixels, before they are brought to the form.
-
-        The file is decoded from memory: `cv2.imread` ends the process on some file names. A JPEG is decoded
-        at a half, a quarter or an eighth of its size where both sides are then still twice the wanted ones.
-
-        Args:
-            data: The whole file.
-            form: What the pixels will be brought to.
-
-        Raises:
-            Undecodable: The file is no image, damaged, or too large.
-        """
-        if len(data) > self._limits.max_file_bytes:
-            raise Undecodable(
-                f"has {len(data):,} bytes, more than the {self._limits.max_file_bytes:,} allowed "
-                "(max_file_bytes)"
-            )
-        header = read_header(data)
-        refuse_large(header, self._limits)
-        if header.format == "GIF":
-            data = mend_gif(data)
+    if len(data) > limits.max_file_bytes:
+        raise Undecodable(
+            f"has {len(data):,} bytes, more than the {limits.max_file_bytes:,} allowed (max_file_bytes)"
+        )
+    gray = form.color == "grayscale"
+    if data.startswith(JPEG):
+        header = read_jpeg_header(data)
+        _check_size(header, limits)
         reduction = choose_reduction(header, form)
-        pixels = self._decode(data, header, gray=form.color == "grayscale", reduction=reduction)
-        if reduction == 1:
-            return Decoded(pixels, *pixels.shape[:2])
-        return Decoded(pixels, *_upright_sides(header, pixels, reduction))
-
-    def _decode(self, data: bytes, header: Header, *, gray: bool, reduction: int) -> Pixels:
-        if header.has_alpha or header.white:
-            return render_stored(self._call(data, header, cv2.IMREAD_UNCHANGED), header, gray=gray)
-        if reduction > 1:
-            flags = (_REDUCED_GRAY if gray else _REDUCED_RGB)[reduction]
-        else:
-            flags = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB
-        pixels = self._call(data, header, flags)
-        if reduction > 1 and not gray:  # OpenCV gives reduced pictures in BGR order only
-            return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), dtype=np.uint8)
-        return pixels
-
-    def _call(self, data: bytes, header: Header, flags: int) -> npt.NDArray[Any]:
-        """Return what OpenCV makes of a file, if it does not complain of it."""
-        reason = ""
-        try:
-            pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
-        except cv2.error as error:
-            pixels, reason = None, error.err
-        complaints = "" if self._stderr is None else self._stderr.take()
-        if pixels is None:
-            raise explain_failure(reason or complaints, kind=header.format)
-        if complaints:
-            self._hear(complaints, data, header, flags)
-        return np.asarray(pixels)
-
-    def _hear(self, complaints: str, data: bytes, header: Header, flags: int) -> None:
-        """Refuse what complaints show to be damaged."""
-        if header.format != "JPEG" or self._stderr is None:
-            refuse_damage(complaints)
-            return
-        # libjpeg says only the first thing it finds, and much of that is harmless: listen again without it.
-        plain = strip_jpeg(data)
-        cv2.imdecode(np.frombuffer(plain, dtype=np.uint8), flags)
-        refuse_damage(self._stderr.take(), pixels=plain[:-2])
+        pixels = decode_jpeg(data, header, gray=gray, reduction=reduction)
+    else:
+        header = read_header(data)
+        _check_size(header, limits)
+        pixels = _decode_other(data, header, gray=gray)
+        reduction = 1
+    pixels = turn_upright(pixels, header.orientation)
+    if reduction == 1:
+        return Decoded(pixels, *pixels.shape[:2])
+    sides_px = (header.height_px, header.width_px)
+    return Decoded(pixels, *(sides_px if header.orientation < 5 else sides_px[::-1]))
 
 
-def refuse_large(header: Header, limits: DecodeLimits) -> None:
+def _check_size(header: Header, limits: DecodeLimits) -> None:
     """Refuse an image that claims more pixels than may be decoded."""
     num_pixels = header.height_px * header.width_px
-    if num_pixels * max(BYTES_PER_PIXEL, header.bytes_per_pixel) > limits.max_pixels * BYTES_PER_PIXEL:
-        claim = f"claims {header.width_px:,} x {header.height_px:,} pixels, more than"
-        if num_pixels > limits.max_pixels:
-            raise Undecodable(f"{claim} the {limits.max_pixels:,} allowed (max_pixels)")
-        allowed = limits.max_pixels * BYTES_PER_PIXEL // header.bytes_per_pixel
-        raise Undecodable(
-            f"{claim} the {allowed:,} that max_pixels allows of this kind of {header.format}, "
-            "which takes more memory"
-        )
+    if num_pixels * max(_BYTES_PER_PIXEL, header.bytes_per_pixel) <= limits.max_pixels * _BYTES_PER_PIXEL:
+        return
+    claim = f"claims {header.width_px:,} x {header.height_px:,} pixels, more than"
+    if num_pixels > limits.max_pixels:
+        raise Undecodable(f"{claim} the {limits.max_pixels:,} allowed (max_pixels)")
+    allowed = limits.max_pixels * _BYTES_PER_PIXEL // header.bytes_per_pixel
+    raise Undecodable(
+        f"{claim} the {allowed:,} that max_pixels allows of this kind of {header.format}, "
+        "which takes more memory"
+    )
 
 
 def choose_reduction(header: Header, form: ImageForm) -> int:
     """Return 8, 4, 2 or 1: by how much smaller a JPEG is decoded."""
-    if header.format != "JPEG":
-        return 1
     wanted = 2 * max(form.height_px, form.width_px, _MIN_SIDE_PX)  # it may have to be turned
-    if min(header.height_px, header.width_px) < 2 * wanted - 1:
-        return 1
-    for reduction in (8, 4, 2):
-        height, width = _reduced(header, reduction)
-        # Of nearly square ones the reduced picture would not tell whether it was turned.
-        if min(height, width) >= wanted and (height != width or header.height_px == header.width_px):
-            return reduction
-    return 1
+    shorter = min(header.height_px, header.width_px)
+    return next((reduction for reduction in (8, 4, 2) if -(-shorter // reduction) >= wanted), 1)
 
 
-def _reduced(header: Header, reduction: int) -> tuple[int, int]:
-    return -(-header.height_px // reduction), -(-header.width_px // reduction)
+def _decode_other(data: bytes, header: Header, *, gray: bool) -> Pixels:
+    """Return the pixels of an image whose header Pillow has read."""
+    image = header.image
+    # A plain PNG or WebP: OpenCV is faster there. The first frame of an animation it would get wrong.
+    if image is None or (header.format == "WebP" and not getattr(image, "is_animated", False)):
+        return _decode_with_opencv(data, header, gray=gray)
+    for part in jpegs_in_tiff(image, data):
+        decode_jpeg(part, read_jpeg_header(part), gray=True, reduction=8)
+    with explain_errors(header.format):
+        if header.format == "PNG":  # Pillow checks its checksums only if asked, and closes it then
+            image.verify()
+            image = PngImagePlugin.PngImageFile(io.BytesIO(data))
+        return render_image(image, gray=gray, bits=header.bits)
 
 
-def _upright_sides(header: Header, pixels: Pixels, reduction: int) -> tuple[int, int]:
-    """Return height and width of the upright image of which pixels are a reduced picture."""
-    if pixels.shape[:2] == _reduced(header, reduction):
-        return header.height_px, header.width_px
-    return header.width_px, header.height_px
-
-
-def decode_image(data: bytes, form: ImageForm) -> Pixels:
-    """Return an image file's pixels (height, width, channels), brought to the given form.
-
-    Raises:
-        Undecodable: The bytes are no image, damaged, or too large.
-    """
-    return resize_image(Decoder(DEFAULT_LIMITS).decode(data, form).pixels, form)
+def _decode_with_opencv(data: bytes, header: Header, *, gray: bool) -> Pixels:
+    # As stored: asked for gray, libpng would weigh the colours by the file's gamma, which is ignored for RGB.
+    reason = ""
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        pixels, reason = None, f": {printable(error.err)}"
+    if pixels is None:
+        raise damaged(f"OpenCV cannot decode this {header.format}{reason}")
+    if pixels.ndim == 3:
+        order = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+        pixels = cv2.cvtColor(pixels, order, dst=pixels)
+    return render_array(np.asarray(pixels), gray=gray)

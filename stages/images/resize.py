@@ -1,4 +1,4 @@
-"""Pixels of any size brought to the wanted form."""
+"""Pixels of any size brought to the wanted form, without moire and in a fraction of the time of averaging."""
 
 import cv2
 import numpy as np
@@ -9,10 +9,10 @@ from schemas.shared.image import ImageForm
 Pixels = npt.NDArray[np.uint8]
 
 _MAX_SMOOTHED = 3.0
-"""Up to here three weights can spread as wide as averaging does: there they are equal."""
+"""The largest factor at which three weights smooth as much as averaging; they are equal there."""
 
 _HALVED = 2.6
-"""What shrinks by at least as much, along both sides, is halved first."""
+"""From this factor on, along both sides, an image is halved first."""
 
 
 def resize_image(pixels: Pixels, form: ImageForm) -> Pixels:
@@ -27,7 +27,7 @@ def resize_image(pixels: Pixels, form: ImageForm) -> Pixels:
         )
         resized = _pad(resized, form)
     else:
-        # Cut before scaling: of a strip of 1 x 1000 pixels, all would be scaled up and nearly all cut off.
+        # Crop before scaling: otherwise a strip of 1 x 1000 pixels is scaled up whole and then cut off.
         resized = _scale(_crop(pixels, form), height_px=form.height_px, width_px=form.width_px)
     return resized.reshape(form.height_px, form.width_px, form.num_channels)
 
@@ -35,10 +35,10 @@ def resize_image(pixels: Pixels, form: ImageForm) -> Pixels:
 def _scale(pixels: Pixels, *, height_px: int, width_px: int) -> Pixels:
     """Resize, free of moire.
 
-    What shrinks by whole factors is averaged by area, and so is what shrinks by much more along one side than
-    along the other. The rest is halved while it is large, then smoothed as much as averaging would, and
-    interpolated. That takes a third to a seventh of the time of averaging, and differs from it by one or two
-    grey levels of a photograph in the mean, as Pillow's way does (docs/images.md).
+    Images that shrink by whole factors are averaged by area, and so are those that shrink much more along
+    one side than along the other. All others are halved while they are large, smoothed as much as averaging
+    would, and interpolated. This takes a third to a seventh of the time of averaging and differs from it by
+    one or two gray levels of a photograph on average, as Pillow's filter does (docs/images.md).
     """
     height, width = pixels.shape[:2]
     if (height, width) == (height_px, width_px):
@@ -61,7 +61,7 @@ def _scale(pixels: Pixels, *, height_px: int, width_px: int) -> Pixels:
         pixels = np.asarray(cv2.sepFilter2D(pixels, -1, along_rows, down_columns), dtype=np.uint8)
     if (pixels.shape[0] << num_halvings, pixels.shape[1] << num_halvings) == (height, width):
         return _interpolate(pixels, height_px=height_px, width_px=width_px)
-    # The row or column that was dropped must not stretch the others.
+    # Halving drops an odd row or column; the others must stay where they are.
     places = [[factors[0], 0, (factors[0] - 1) / 2], [0, factors[1], (factors[1] - 1) / 2]]
     flags, border = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE
     size = (width_px, height_px)
@@ -84,10 +84,10 @@ def _interpolate(pixels: Pixels, *, height_px: int, width_px: int) -> Pixels:
 
 
 def _smoothing_kernel(factor: float) -> npt.NDArray[np.float32]:
-    """Return three weights that spread as wide as averaging over `factor` pixels, but for one, does.
+    """Return three weights that, before interpolation, smooth as much as averaging over `factor` pixels.
 
-    The variance of a box of that width is factor^2 / 12. They are whole parts of 256, which OpenCV sums up
-    exactly, so that what is of one colour stays so.
+    The variance of a box of that width is factor^2 / 12; interpolation accounts for 1 / 12. The weights are
+    multiples of 1 / 256, which OpenCV sums exactly, so that an area of one colour keeps its colour.
     """
     side = round(256 * max(0.0, factor**2 - 1) / 24)
     return np.array([side / 256, 1 - side / 128, side / 256], dtype=np.float32)

@@ -1,8 +1,8 @@
 """Work on chunks of items in several processes, whatever the items do to them.
 
-A decoder may crash, hang or ask for all the memory there is. Each process notes in shared memory which item it is
-at, and limits its own CPU time and memory, so that whichever way it ends, the parent knows by which item. Then the
-pool is started again, and the chunks that were lost are done again without that item.
+A decoder may crash, hang or ask for all the memory there is. Each process notes in shared memory which item
+it is at, and limits its own CPU time and memory, so that whichever way it ends, the parent knows by which
+item. Then the pool is started again, and the chunks that were lost are done again without that item.
 """
 
 import multiprocessing
@@ -26,7 +26,7 @@ from stages.shared.errors import InputError
 from stages.shared.stopping import follow_parent
 
 _CHUNKS_PER_WORKER = 4
-"""Chunks in flight: enough that no process waits while the caller is busy with a result or a chunk is slow."""
+"""Chunks in flight: enough that no process waits while the caller is busy or one chunk is slow."""
 
 _MAX_STARTS = 3
 """How often the pool is started again for processes that end without being at an item."""
@@ -45,11 +45,15 @@ _ResultT_co = TypeVar("_ResultT_co", covariant=True)
 class Work(Protocol[_ItemT_contra, _ResultT_co]):
     """What the processes do. It is pickled for each of them once."""
 
-    max_seconds: float
-    """How much CPU time one item may take."""
+    @property
+    def max_seconds(self) -> float:
+        """Return how much CPU time one item may take."""
+        ...
 
-    max_memory_bytes: int
-    """How much more memory than after its start a process may ask for; kept on Linux only."""
+    @property
+    def max_memory_bytes(self) -> int:
+        """Return how much more memory than after its start a process may ask for; kept on Linux only."""
+        ...
 
     def start(self) -> None:
         """Get ready, once in each process."""
@@ -170,8 +174,8 @@ class _Pool(Generic[ItemT, ResultT]):
         self._executor = ProcessPoolExecutor(
             self._workers, self._context, initializer=_start_process, initargs=(self._work, notes)
         )
-        # Private, but the only way to exit codes, to processes that hang (`kill_workers` from 3.14 on), and to
-        # an executor that waits for a result of which it got a part.
+        # Private, but the only way to exit codes, to processes that hang (`kill_workers` from 3.14 on), and
+        # to an executor that waits for a result of which it got a part.
         self._processes: Mapping[int, Any] = self._executor._processes
         self._results: Any = self._executor._result_queue
 
@@ -189,8 +193,8 @@ class _Pool(Generic[ItemT, ResultT]):
     def has_lost_process(self) -> bool:
         """Return whether a process has ended.
 
-        The executor sees that by itself, unless the process was killed while it sent a result: then the executor
-        waits for the rest of it.
+        The executor sees that by itself, unless the process was killed while it sent a result: then the
+        executor waits for the rest of it.
         """
         return bool(self._find_dead())
 
@@ -248,7 +252,8 @@ class _Pool(Generic[ItemT, ResultT]):
         """End the processes at once."""
         for process in list(self._processes.values()):
             process.kill()
-        self._results._writer.close()  # nobody else has it any more, so who waits for the rest of a result gets none
+        # Nobody else holds it open any more: the executor's thread stops waiting for the rest of a result.
+        self._results._writer.close()
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
@@ -310,8 +315,8 @@ class _WatchedItems(Sequence[ItemT]):
         if isinstance(number, int):
             item = self._items[number]
             self._note[1] = number
-            # Of CPU time, in which a slow disk does not count. Nothing handles the signal, so it also ends native
-            # code that never returns.
+            # Of CPU time, in which a slow disk does not count. Nothing handles the signal, so it also ends
+            # native code that never returns.
             signal.setitimer(signal.ITIMER_PROF, self._max_seconds)
             return item
         return self._items[number]

@@ -95,7 +95,7 @@ def decode_images(
         unread = np.flatnonzero(record.kind != _KNOWN)
         if len(unread):
             size = min(max_images_per_chunk(form), -(-len(unread) // (_CHUNKS_PER_WORKER * workers)))
-            chunks = run_chunks(
+            chunks: Iterator[Chunk] = run_chunks(
                 Decoding(form, limits, cache.database),
                 _cut_chunks(source, paths, unread, size=size),
                 workers=min(workers, -(-len(unread) // size)),

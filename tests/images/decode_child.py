@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.shared.image import ImageForm
-from stages.images.decode import DEFAULT_LIMITS, Decoder
-from stages.images.formats.header import Undecodable
+from stages.images.decode import Undecodable, decode_image
 from stages.images.resize import Pixels
 from tests.images.trees import form
 
@@ -66,13 +65,12 @@ def read_peak_bytes() -> int:
 def main() -> None:
     """Decode what standard input holds."""
     files, wanted = pickle.load(sys.stdin.buffer)
-    decoder = Decoder(DEFAULT_LIMITS, takes_stderr=True)
     for data in files:
         signal.alarm(MAX_SECONDS + 1)  # ends the process
         start = time.monotonic()
         pixels, reason = None, ""
         try:
-            pixels = decoder.decode(data, wanted).pixels
+            pixels = decode_image(data, wanted).pixels
         except Undecodable as error:
             reason = str(error)
         seconds = time.monotonic() - start

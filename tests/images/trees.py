@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.shared.image import Color, ImageForm, ResizeMode
-from stages.images.decode import DEFAULT_LIMITS, Decoder
-from stages.images.resize import Pixels
+from stages.images.decode import decode_image
+from stages.images.resize import Pixels, resize_image
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -46,7 +46,12 @@ def encode(pixels: npt.ArrayLike, suffix: str = ".png") -> bytes:
 
 def decode_whole(data: bytes, color: Color = "rgb") -> Pixels:
     """Return an image file's pixels at full size."""
-    return Decoder(DEFAULT_LIMITS).decode(data, form(color=color, height_px=4096, width_px=4096)).pixels
+    return decode_image(data, form(color=color, height_px=4096, width_px=4096)).pixels
+
+
+def decode_to_form(data: bytes, wanted: ImageForm) -> Pixels:
+    """Return an image file's pixels (height, width, channels), brought to a form."""
+    return resize_image(decode_image(data, wanted).pixels, wanted)
 
 
 def picture(seed: int = 0, *, height: int = 6, width: int = 5) -> bytes:

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from schemas.shared.manifest import SplitName
-from stages.images.image_table import STATUSES
 from stages.images import sources
+from stages.images.image_table import STATUSES
 from stages.images.sources import Source
 from stages.ingest.listing import Listing
 from stages.shared.text import printable

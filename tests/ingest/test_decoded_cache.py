@@ -17,10 +17,10 @@ from schemas.shared.manifest import FileRecord
 from stages.images.decode import DEFAULT_LIMITS
 from stages.ingest import decoded_cache
 from stages.ingest.decoded_cache import DecodedCache, States, connect, name_version, open_cache
-from tests.ingest.listed import open_source
 from stages.ingest.measure import FEATURES
 from tests.architecture.imports import ROOT, walk_imports
 from tests.images.trees import form
+from tests.ingest.listed import open_source
 
 PATHS = ["cat/1.png", "cat/2.png", "dog/1.png"]
 DIGESTS = np.arange(96, dtype=np.uint8).reshape(3, 32)

@@ -1,15 +1,14 @@
 """A source full of damaged and odd files goes through the whole stage, and each is accounted for."""
 
-import csv
 import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from schemas.shared.manifest import Manifest
-from stages.ingest.__main__ import main as prepare
-from stages.shared.files import read_sealed_json
+from stages.images.image_table import STATUSES, read_ingested
+from stages.ingest.__main__ import main as ingest
+from stages.shared.paths import IMAGES
 from tests.images.hostile import hostile_files
 from tests.images.samples import whole_files
 from tests.images.test_mutations import mutate
@@ -23,7 +22,7 @@ CASES = hostile_files()
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """Return the line of every file in the index, by the file's path; two classes get half the files each."""
+    """Return status and reason of every file, by the file's path; two classes get half the files each."""
     folder = tmp_path_factory.mktemp("hostile")
     whole = list(whole_files().values())
     hostile = [case.data for case in CASES.values()]
@@ -40,20 +39,22 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
         monkeypatch.delenv("DVC_ROOT", raising=False)
         write_folder(folder / "raw", files)
         write_params(folder, dataset__source="raw", dataset__color="rgb", dataset__undecodable="exclude")
-        prepare()
-    with (folder / "data/prepared/index.csv").open(encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file))
-    manifest = read_sealed_json(folder / "data/prepared/manifest.json", Manifest, made_by="")
-    assert manifest.num_images == sum(line["status"] == "used" for line in lines)
-    assert sorted(line["path"] for line in lines) == sorted(files)
-    return {line["path"]: line for line in lines}
+        ingest()
+        ingested, table = read_ingested(folder / IMAGES)
+    found = {
+        path: {"status": STATUSES[status], "reason": reason}
+        for path, status, reason in zip(table.path, table.status, table.reason, strict=True)
+    }
+    assert ingested.num_images == sum(row["status"] == "decoded" for row in found.values())
+    assert sorted(found) == sorted(files)
+    return found
 
 
 def test_every_refusal_is_named_with_its_reason(rows: dict[str, dict[str, str]]) -> None:
-    """No file is missing from the index; what is left out says why, and nothing else does."""
+    """No file is missing from the table; what is left out says why, and nothing else does."""
     assert len(rows) == len(CASES) + NUM_MUTATIONS + NUM_SOUND
     for path, row in rows.items():
-        assert (row["status"] == "used") != bool(row["reason"]), path
+        assert (row["status"] == "decoded") != bool(row["reason"]), path
         assert row["reason"].isprintable()
 
 
@@ -65,10 +66,10 @@ def test_what_becomes_of_each(rows: dict[str, dict[str, str]]) -> None:
             assert row["status"] == "undecodable", name
             assert re.search(case.reason, row["reason"]), (name, row["reason"])
         else:
-            assert row["status"] == "used", (name, row["reason"])
+            assert row["status"] == "decoded", (name, row["reason"])
 
 
 def test_sound_images_suffer_nothing(rows: dict[str, dict[str, str]]) -> None:
-    """Those between the damaged ones are used, every one."""
+    """Those between the damaged ones are decoded, every one."""
     fates = Counter(row["status"] for path, row in rows.items() if "sound" in Path(path).name)
-    assert fates == {"used": NUM_SOUND}
+    assert fates == {"decoded": NUM_SOUND}

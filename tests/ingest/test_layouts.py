@@ -13,11 +13,10 @@ import pytest
 
 from stages.images.sources import UnreadableFile
 from stages.ingest.listing import list_images
-from tests.ingest.listed import open_source
 from stages.params.read import read_params
 from stages.shared.errors import InputError
 from tests.images.trees import member, write_folder, write_tar, write_zip
-from tests.ingest.listed import images_of, unused_of
+from tests.ingest.listed import images_of, open_source, unused_of
 
 DATASET = read_params(Path(__file__).parents[2] / "params.yaml").dataset
 MAX_BYTES = 2**20

@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 
 from schemas.shared.manifest import SPLIT_NAMES
 from stages.ingest.listing import SPLIT_FOLDERS, Listing, list_by_folders
-from tests.ingest.listed import open_source
 from stages.shared.errors import InputError
 from stages.shared.text import printable
 from tests.images.trees import class_folders, write_folder
-from tests.ingest.listed import images_of, unused_of
+from tests.ingest.listed import images_of, open_source, unused_of
 
 
 def listing_of(*entries: str, is_in_archive: bool = False) -> Listing:

@@ -86,7 +86,9 @@ def test_a_shard_is_numpys_own(cache: DecodedCache, tmp_path: Path) -> None:
     run = Run(tmp_path / "run", cache)
     run.add(range(6))
     run.finish()
-    np.save(tmp_path / "expected.npy", np.broadcast_to(np.uint8([[[[4]]], [[[5]]]]), (2, 2, 2, 3)))
+    np.save(
+        tmp_path / "expected.npy", np.broadcast_to(np.array([[[[4]]], [[[5]]]], dtype=np.uint8), (2, 2, 2, 3))
+    )
     assert (tmp_path / "run/images-00001.npy").read_bytes() == (tmp_path / "expected.npy").read_bytes()
 
 

@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.images.sources import UnreadableFile
-from tests.ingest.listed import open_source
 from stages.shared.errors import InputError
 from tests.images.trees import (
     COMPRESSORS,
@@ -28,6 +27,7 @@ from tests.images.trees import (
     write_tar,
     write_zip,
 )
+from tests.ingest.listed import open_source
 
 MAX = 2**20
 

@@ -92,15 +92,9 @@ class TarSource(Source):
                 hard_links.pop(name, None)
                 if member.islnk():
                     hard_links[name] = member.linkname.removeprefix("./")
-        # tarfile lets pass what int(), seek() and a list's index say of numbers that make no sense.
-        except (
-            tarfile.TarError,
-            ValueError,
-            struct.error,
-            IndexError,
-            OverflowError,
-            RecursionError,
-        ) as error:
+        except InputError:  # a ValueError, too: of a name that points outside
+            raise
+        except _DAMAGE as error:
             raise _no_tar(reason_of(error), place=place) from None
         self._members = MemberTable(names, np.frombuffer(rows, dtype=_ROW_DTYPE))
         for name, target in hard_links.items():
