@@ -10,16 +10,15 @@ from schemas.audit.finding import FindingRow
 from schemas.shared.image import ImageForm
 from schemas.shared.index import IndexRow
 from schemas.shared.inputs import Inputs
-from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, ShardRecord, SplitCounts
+from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
 from schemas.vision.calibration import Calibration, Threshold
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.history import EpochRecord, History, Scores
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
-from stages.shared.block_hash import hash_blocks
-from stages.shared.files import describe_file, describe_shard, sha256_of, write_checksum, write_sealed_json
-from stages.shared.index import write_index
+from stages.prepare_dataset.prepared import write_index
+from stages.shared.files import describe_file, sha256_of, write_checksum, write_sealed_json
 from stages.vision.checkpoint import hash_weights, write_checkpoint
 from stages.vision.networks import build_network
 
@@ -29,7 +28,7 @@ _BLOCK = 10_000
 def write_project(
     folder: Path, form: ImageForm, *, num_images: int, num_classes: int, threads: int, cnn: Cnn
 ) -> None:
-    """Write data/prepared, data/audit and data/model with so many test images, by turns of each class."""
+    """Write data/images, data/prepared, data/audit and data/model with so many test images, by turns of each class."""
     classes = tuple(f"class {number:04}" for number in range(num_classes))
     manifest = _write_prepared(folder / "data" / "prepared", form, classes, num_test=num_images)
     (folder / "data" / "audit").mkdir()
@@ -85,19 +84,22 @@ def write_project(
 def _write_prepared(folder: Path, form: ImageForm, classes: Sequence[str], *, num_test: int) -> Manifest:
     """Write one training and one validation image of each class, then the test images."""
     folder.mkdir(parents=True)
+    shards = folder.parent / "images"
+    shards.mkdir()
     num_classes, num_images = len(classes), 2 * len(classes) + num_test
     labels = np.arange(num_images) % num_classes
     splits = np.repeat(np.arange(3, dtype=np.uint8), [num_classes, num_classes, num_test])
     tested = np.bincount(labels[2 * num_classes :], minlength=num_classes)
     manifest = Manifest(
-        version=2,
+        version=3,
         classes=tuple(classes),
         image=form,
         num_images=num_images,
         counts=SplitCounts(train=(1,) * num_classes, val=(1,) * num_classes, test=tuple(tested.tolist())),
         mean=(0.5,) * form.num_channels,
         std=(0.3,) * form.num_channels,
-        image_shards=(_write_images(folder / "images-00000.npy", form, num_images=num_images),),
+        image_shards=(_write_images(shards / "images-00000.npy", form, num_images=num_images),),
+        rows=_write_array(folder / "rows.npy", np.arange(num_images)),
         labels=_write_array(folder / "labels.npy", labels),
         splits=_write_array(folder / "splits.npy", splits),
         index=write_index(folder / "index.csv", _list_rows(classes, labels.tolist(), splits.tolist())),
@@ -106,7 +108,7 @@ def _write_prepared(folder: Path, form: ImageForm, classes: Sequence[str], *, nu
     return manifest
 
 
-def _write_images(path: Path, form: ImageForm, *, num_images: int) -> ShardRecord:
+def _write_images(path: Path, form: ImageForm, *, num_images: int) -> FileRecord:
     """Write random pixels, in blocks."""
     shape = (num_images, form.height_px, form.width_px, form.num_channels)
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
@@ -115,7 +117,7 @@ def _write_images(path: Path, form: ImageForm, *, num_images: int) -> ShardRecor
         block = images[start : start + _BLOCK]
         block[:] = generator.integers(256, size=block.shape, dtype=np.uint8)
     images.flush()
-    return describe_shard(path, hash_blocks(path))
+    return describe_file(path)
 
 
 def _write_array(path: Path, values: np.ndarray) -> FileRecord:

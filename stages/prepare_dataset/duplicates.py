@@ -93,7 +93,7 @@ def join_pairs(num_rows: int, *pairs: Pairs) -> npt.NDArray[np.int64]:
     while (apart := first[left] != first[right]).any():
         left, right = left[apart], right[apart]
         roots = first[left], first[right]
-        # The root of each tree goes below the smallest root that it is joined with. Pointers only ever lead to
+        # The root of each tree goes below the smallest root that it is joined with. Pointers only lead to
         # smaller rows, so there are no circles, and the last root is the smallest row of all.
         np.minimum.at(first, np.maximum(*roots), np.minimum(*roots))
         while (first != (further := first[first])).any():

@@ -5,37 +5,42 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from stages.prepare_dataset.fingerprint import MEASURED
-from stages.prepare_dataset.known import PLACE
-from stages.prepare_dataset.store import PixelStore
 
-from stages.images.resize import Pixels
 from stages.prepare_dataset.audit import IMAGE_KINDS, Finding, Findings
-from stages.prepare_dataset.contact_sheet import write_contact_sheet
-from tests.images.trees import form
-from tests.prepare_dataset.samples import audit_params, found
+from stages.prepare_dataset.contact_sheet import Pixels, write_contact_sheet
+from stages.shared.files import describe_file
+from stages.shared.packed_images import PackedImages
+from tests.prepare_dataset.tables import audit_params, table_of
 
 COLORS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 0, 255), (0, 255, 255)]
-IMAGES = [found(f"é{'ab'[i % 2]}/{i}{'x' * 200}.png") for i in range(5)]
-
-PLACES = np.array([(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)], dtype=PLACE)
+TABLE = table_of(
+    [f"é{'ab'[i % 2]}/{i}{'x' * 200}.png" for i in range(5)],
+    row=np.array([4, 3, 2, 1, 0]),
+)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> PixelStore:
-    """Keep five images, each of one colour, two a pack."""
-    store = PixelStore(tmp_path / "store", form(height_px=4, width_px=6), shard_bytes=2 * 72)
-    images = np.broadcast_to(np.array(COLORS, dtype=np.uint8)[:, None, None], (5, 4, 6, 3))
-    store.append(np.zeros(5, dtype=MEASURED), images)
-    store.finish_pack()
-    return store
+def images(tmp_path: Path) -> PackedImages:
+    """Return five images, each of one colour, two a shard, in the opposite order of the table."""
+    pixels = np.broadcast_to(np.array(COLORS[::-1], dtype=np.uint8)[:, None, None], (5, 4, 6, 3))
+    paths = [tmp_path / f"images-{number}.npy" for number in range(3)]
+    for number, path in enumerate(paths):
+        np.save(path, pixels[2 * number : 2 * number + 2])
+    return PackedImages(tmp_path, [describe_file(path) for path in paths])
 
 
-def draw(findings: Findings, store: PixelStore, folder: Path, **policies: str) -> Pixels | None:
+def draw(findings: Findings, images: PackedImages, folder: Path, **policies: str) -> Pixels | None:
     """Return the sheet (height, width, 3) in RGB order; None if there is none."""
     path = folder / "worst.png"
     path.unlink(missing_ok=True)
-    write_contact_sheet(path, findings, IMAGES, audit_params(**policies), store=store, places=PLACES)
+    write_contact_sheet(
+        path,
+        findings,
+        TABLE,
+        audit_params(**policies),
+        classes=("éa", "éb"),
+        open_images=lambda: images,
+    )
     if not path.exists():
         return None
     sheet = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR_RGB)
@@ -51,47 +56,47 @@ def colors_in(sheet: Pixels | None) -> list[int]:
 
 
 def findings_of(**found_images: list[Finding]) -> Findings:
-    return Findings({kind: found_images.get(kind, []) for kind in IMAGE_KINDS}, {}, ("a", "b"))
+    return Findings({kind: found_images.get(kind, []) for kind in IMAGE_KINDS}, {}, np.arange(2), 1.0)
 
 
-def test_worst_first_each_with_its_twin(store: PixelStore, tmp_path: Path) -> None:
+def test_worst_first_each_with_its_twin(images: PackedImages, tmp_path: Path) -> None:
     """Images stand in the order of the findings, in their own colours, followed by what they are like."""
     blank = [Finding(4, "flat", 2.0), Finding(1, "flatter", 1.0)]
     copies = [Finding(3, "the same", 1.0, 0)]
-    sheet = draw(findings_of(blank=blank, copies=copies), store, tmp_path)
+    sheet = draw(findings_of(blank=blank, copies=copies), images, tmp_path)
     assert colors_in(sheet) == [4, 1, 3, 0]
 
 
-def test_a_pair_is_shown_once(store: PixelStore, tmp_path: Path) -> None:
+def test_a_pair_is_shown_once(images: PackedImages, tmp_path: Path) -> None:
     """Of two findings about each other one is enough."""
     pair = [Finding(3, "", 1.0, 0), Finding(0, "", 1.0, 3)]
-    one = draw(findings_of(conflicting_labels=pair[:1]), store, tmp_path)
-    both = draw(findings_of(conflicting_labels=pair), store, tmp_path)
+    one = draw(findings_of(conflicting_labels=pair[:1]), images, tmp_path)
+    both = draw(findings_of(conflicting_labels=pair), images, tmp_path)
     assert one is not None
     assert both is not None
     np.testing.assert_array_equal(one[40:], both[40:])  # the number in the heading differs
 
 
-def test_ignored_kinds_are_not_shown(store: PixelStore, tmp_path: Path) -> None:
+def test_ignored_kinds_are_not_shown(images: PackedImages, tmp_path: Path) -> None:
     """Nothing to show is no picture."""
     findings = findings_of(blank=[Finding(2, "flat", 1.0)])
-    assert colors_in(draw(findings, store, tmp_path)) == [2]
-    assert draw(findings, store, tmp_path, blank="ignore") is None
-    assert draw(findings_of(), store, tmp_path) is None
+    assert colors_in(draw(findings, images, tmp_path)) == [2]
+    assert draw(findings, images, tmp_path, blank="ignore") is None
+    assert draw(findings_of(), images, tmp_path) is None
 
 
-def test_the_sheet_is_bounded(store: PixelStore, tmp_path: Path) -> None:
+def test_the_sheet_is_bounded(images: PackedImages, tmp_path: Path) -> None:
     """A million findings of a kind are two rows of tiles."""
     many = [Finding(i % 5, "flat", 1.0) for i in range(5)] * 100
-    sheet = draw(findings_of(blank=many, extreme_size=many), store, tmp_path)
+    sheet = draw(findings_of(blank=many, extreme_size=many), images, tmp_path)
     assert sheet is not None
     assert sheet.shape[0] < 1000
 
 
-def test_two_sheets_are_the_same_bytes(store: PixelStore, tmp_path: Path) -> None:
+def test_two_sheets_are_the_same_bytes(images: PackedImages, tmp_path: Path) -> None:
     """Outputs repeat byte for byte."""
     findings = findings_of(blank=[Finding(2, "flat", 1.0)])
-    draw(findings, store, tmp_path)
+    draw(findings, images, tmp_path)
     first = (tmp_path / "worst.png").read_bytes()
-    draw(findings, store, tmp_path)
+    draw(findings, images, tmp_path)
     assert (tmp_path / "worst.png").read_bytes() == first

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stages.prepare_dataset.fingerprint import MEASURED, Measured
 
+from stages.images.image_table import ImageTable
 from stages.prepare_dataset.duplicates import (
     MIN_LIKENESS,
     Pairs,
@@ -13,30 +13,33 @@ from stages.prepare_dataset.duplicates import (
     find_near_duplicates,
     join_pairs,
 )
-from tests.prepare_dataset.samples import details_of
+from tests.prepare_dataset.tables import concatenate, other_files, table_of
 
 
-def rows_of(hashes: list[int], *, seed: int = 0) -> Measured:
-    """Return what is known of images that all have other bytes, all of one shape."""
-    rows = np.zeros(len(hashes), dtype=MEASURED)
-    rows["fingerprint"]["sha256"] = np.random.default_rng(seed).integers(0, 256, (len(hashes), 32))
-    rows["fingerprint"]["phash"] = np.array(hashes, dtype=np.uint64)
-    rows["details"]["shape"][:, 1] = 127
-    return rows
+def table_with(hashes: list[int]) -> ImageTable:
+    """Return images of these perceptual hashes, whose bytes differ and whose frequencies are the same."""
+    frequencies = np.zeros((len(hashes), 64), dtype=np.int8)
+    frequencies[:, 1] = 127
+    rng = np.random.default_rng(0)
+    return table_of(
+        ["a/b.png"] * len(hashes),
+        sha256=rng.integers(0, 256, (len(hashes), 32)).astype(np.uint8),
+        phash=np.array(hashes, dtype=np.uint64),
+        frequencies=frequencies,
+    )
 
 
-def near_pairs(rows: Measured, *, max_bits: int) -> Pairs:
-    return find_near_duplicates(rows["fingerprint"], details_of(rows), max_bits=max_bits)
+def near_pairs(table: ImageTable, *, max_bits: int) -> Pairs:
+    return find_near_duplicates(table, find_copies(table), max_bits=max_bits)
 
 
-def all_with_all(rows: Measured, max_bits: int) -> list[tuple[int, int]]:
+def all_with_all(table: ImageTable, max_bits: int) -> list[tuple[int, int]]:
     """Return the pairs that a double loop finds."""
-    hashes = rows["fingerprint"]["phash"]
     return [
         (i, j)
-        for i in range(len(rows))
-        for j in range(i + 1, len(rows))
-        if (int(hashes[i]) ^ int(hashes[j])).bit_count() <= max_bits
+        for i in range(len(table))
+        for j in range(i + 1, len(table))
+        if (int(table.phash[i]) ^ int(table.phash[j])).bit_count() <= max_bits
     ]
 
 
@@ -49,53 +52,68 @@ def test_bands_find_what_comparing_all_finds(centres: list[int], max_bits: int, 
         for bit in generator.choice(64, generator.integers(0, 7), replace=False):
             centre ^= 1 << int(bit)
         hashes.append(centre)
-    rows = rows_of(hashes)
-    assert list(map(tuple, near_pairs(rows, max_bits=max_bits).tolist())) == all_with_all(rows, max_bits)
+    table = table_with(hashes)
+    found = near_pairs(table, max_bits=max_bits)
+    assert list(map(tuple, found.tolist())) == all_with_all(table, max_bits)
 
 
-def test_shapes_decide() -> None:
-    """Of images with one hash only those of one shape are near, whatever their contrast."""
-    rows = rows_of([7, 7, 7])
-    rows["details"]["shape"][1, :3] = (0, 100, 20)
-    rows["details"]["shape"][2, :3] = (0, 60, 110)
-    assert near_pairs(rows, max_bits=0).tolist() == [[0, 1]]
+def test_frequencies_decide() -> None:
+    """Of images with one hash only those of the same frequencies are near, whatever their contrast."""
+    table = table_with([7, 7, 7])
+    table.frequencies[1, :3] = (0, 100, 20)
+    table.frequencies[2, :3] = (0, 60, 110)
+    assert near_pairs(table, max_bits=0).tolist() == [[0, 1]]
     assert 100 / np.hypot(100, 20) > MIN_LIKENESS > 60 / np.hypot(60, 110)
 
 
 def test_flat_images_are_like_none() -> None:
     """Two walls of one colour are no near duplicates."""
-    rows = rows_of([0, 0, 5, 5])
-    rows["fingerprint"]["flat"][:2] = True
-    assert near_pairs(rows, max_bits=2).tolist() == [[2, 3]]
+    table = table_with([0, 0, 5, 5])
+    table.is_flat[:2] = True
+    assert near_pairs(table, max_bits=2).tolist() == [[2, 3]]
 
 
 def test_copies() -> None:
     """Each copy is paired with the first of its bytes, and is no near duplicate besides."""
-    rows = rows_of([1, 2, 1, 1, 9 << 20])
-    rows["fingerprint"]["sha256"][[2, 3]] = rows["fingerprint"]["sha256"][0]
-    assert find_copies(rows["fingerprint"]).tolist() == [[0, 2], [0, 3]]
-    assert near_pairs(rows, max_bits=2).tolist() == [[0, 1]]
+    table = table_with([1, 2, 1, 1, 9 << 20])
+    table.sha256[[2, 3]] = table.sha256[0]
+    assert find_copies(table).tolist() == [[0, 2], [0, 3]]
+    assert near_pairs(table, max_bits=2).tolist() == [[0, 1]]
+
+
+def test_files_without_pixels_are_like_none() -> None:
+    """Two files that could not be decoded have the same zeros for hashes, which means nothing."""
+    table = concatenate(table_with([0, 0]), other_files(["a/x.png", "a/y.png"], "undecodable", reason="cut"))
+    assert find_copies(table).tolist() == []
+    assert near_pairs(table, max_bits=8).tolist() == [[0, 1]]
 
 
 def test_digests_that_end_in_zeros() -> None:
     """A zero byte is a byte like any other."""
-    rows = rows_of([1, 2])
-    rows["fingerprint"]["sha256"][:] = 0
-    rows["fingerprint"]["sha256"][0, 0] = rows["fingerprint"]["sha256"][1, 1] = 1
-    assert not len(find_copies(rows["fingerprint"]))
+    table = table_with([1, 2])
+    table.sha256[:] = 0
+    table.sha256[0, 0] = table.sha256[1, 1] = 1
+    assert not len(find_copies(table))
+
+
+def test_digests_that_begin_alike() -> None:
+    """All 32 bytes are compared, not only the first eight, by which they are sorted."""
+    table = table_with([1, 2, 3])
+    table.sha256[:, :8] = 7
+    table.sha256[2] = table.sha256[0]
+    assert find_copies(table).tolist() == [[0, 2]]
 
 
 @pytest.mark.parametrize("max_bits", [0, 2, 8])
 def test_no_images_and_one(max_bits: int) -> None:
     """There is nothing to pair."""
     for hashes in ([], [5]):
-        assert near_pairs(rows_of(hashes), max_bits=max_bits).shape == (0, 2)
+        assert near_pairs(table_with(hashes), max_bits=max_bits).shape == (0, 2)
 
 
 def test_a_film_that_stands_still() -> None:
-    """Thousands of frames that look alike are one unit, and their pairs stay few."""
-    rows = rows_of([3] * 4000)
-    pairs = near_pairs(rows, max_bits=2)
+    """Thousands of frames that look alike are one group, and their pairs stay few."""
+    pairs = near_pairs(table_with([3] * 4000), max_bits=2)
     assert len(pairs) < 4000 * 256
     assert (join_pairs(4000, pairs) == 0).all()
 
@@ -104,7 +122,7 @@ def test_many_images_are_compared() -> None:
     """100,000 random hashes, with 4 bits of tolerance: all pairs would be five thousand million."""
     hashes = np.random.default_rng(0).integers(0, 2**63, 100_000, dtype=np.uint64)
     hashes[1::1000] = hashes[0::1000] ^ np.uint64(1 << 40 | 3)
-    pairs = near_pairs(rows_of(hashes.tolist()), max_bits=4)
+    pairs = near_pairs(table_with(hashes.tolist()), max_bits=4)
     assert pairs.tolist() == [[i, i + 1] for i in range(0, 100_000, 1000)]
 
 

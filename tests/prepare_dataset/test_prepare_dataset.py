@@ -34,7 +34,7 @@ from tests.images.trees import (
     write_tar,
     write_zip,
 )
-from tests.shared.index_rows import read_used_rows
+from tests.prepare_dataset.index_rows import read_used_rows
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = read_params(ROOT / "params.yaml")

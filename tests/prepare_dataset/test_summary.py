@@ -6,11 +6,11 @@ from schemas.prepare_dataset.prepare_metrics import PrepareMetrics
 from stages.prepare_dataset.summary import print_summary
 
 
-@pytest.mark.parametrize(("num_largest_unit", "is_told"), [(20, False), (21, True)])
-def test_a_unit_that_unbalances_the_split_is_told(
-    num_largest_unit: int, is_told: bool, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("num_in_largest_group", "is_told"), [(20, False), (21, True)])
+def test_a_group_that_unbalances_the_split_is_told(
+    num_in_largest_group: int, is_told: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """More than a tenth of all images in one unit is a line with what to do."""
+    """More than a tenth of all images in one group is a line with what to do."""
     counts = dict.fromkeys(PrepareMetrics.model_fields, 0)
     metrics = PrepareMetrics.model_validate(
         {
@@ -23,5 +23,5 @@ def test_a_unit_that_unbalances_the_split_is_told(
             "fingerprint": "0" * 16,
         }
     )
-    print_summary(metrics, name="raw", num_read=200, num_decoded=200, num_largest_unit=num_largest_unit)
+    print_summary(metrics, num_in_largest_group=num_in_largest_group)
     assert ("21 images belong together" in capsys.readouterr().out) is is_told

@@ -8,12 +8,14 @@ import numpy.typing as npt
 
 from schemas.shared.image import ImageForm
 from schemas.shared.index import IndexRow
-from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, ShardRecord, SplitCounts
-from stages.shared.block_hash import hash_blocks
-from stages.shared.files import describe_file, describe_shard, write_sealed_json
-from stages.shared.index import write_index
+from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
+from stages.prepare_dataset.prepared import write_index
+from stages.shared.files import describe_file, write_sealed_json
 
 Pixels = npt.NDArray[np.uint8]
+
+_NUM_UNUSED = 3
+"""Images in the shards that the audit left out."""
 
 
 def write_prepared(
@@ -31,7 +33,8 @@ def write_prepared(
 ) -> Manifest:
     """Write a prepared data set and return its manifest; the numbers of images are of each class.
 
-    Rows are in random order. A class is a bright column on dim noise, so that a network can learn it.
+    The shards are in the sibling folder `images`, in another order, among images that are not used. Images
+    are in random order. A class is a bright column on dim noise, so that a network can learn it.
     """
     generator = np.random.default_rng(seed)
     num_each = (num_train, num_val, num_test)
@@ -42,10 +45,14 @@ def write_prepared(
     images = generator.integers(0, 90, (len(labels), height_px, width_px, channels), dtype=np.uint8)
     images[np.arange(len(labels)), :, labels % width_px] += 150
 
+    rows = generator.permutation(len(labels) + _NUM_UNUSED)[: len(labels)]
+    shuffled = np.zeros((len(labels) + _NUM_UNUSED, *images.shape[1:]), dtype=np.uint8)
+    shuffled[rows] = images
+
     folder.mkdir(parents=True, exist_ok=True)
     pixels = images[splits == 0].reshape(-1, channels) / 255
     manifest = Manifest(
-        version=2,
+        version=3,
         classes=tuple(classes),
         image=ImageForm(
             color="rgb" if channels == 3 else "grayscale",
@@ -59,7 +66,8 @@ def write_prepared(
         ),
         mean=tuple(pixels.mean(axis=0).tolist()),
         std=tuple(pixels.std(axis=0).tolist()),
-        image_shards=write_shards(folder, images, rows_per_shard=rows_per_shard),
+        image_shards=write_shards(folder, shuffled, rows_per_shard=rows_per_shard),
+        rows=write_array(folder / "rows.npy", rows),
         labels=write_array(folder / "labels.npy", labels),
         splits=write_array(folder / "splits.npy", splits),
         index=write_index(
@@ -85,13 +93,17 @@ def write_prepared(
     return manifest
 
 
-def write_shards(folder: Path, images: Pixels, *, rows_per_shard: int) -> tuple[ShardRecord, ...]:
-    """Write images (N, height, width, channels) as shards of so many rows."""
+def write_shards(folder: Path, images: Pixels, *, rows_per_shard: int) -> tuple[FileRecord, ...]:
+    """Write images (N, height, width, channels) as shards of so many rows, in the sibling folder `images`.
+
+    Their names begin with that of the data set: temporary folders of several tests have one sibling.
+    """
+    (folder.parent / "images").mkdir(parents=True, exist_ok=True)
     shards = []
     for number, start in enumerate(range(0, len(images), rows_per_shard)):
-        path = folder / f"images-{number:05}.npy"
+        path = folder.parent / "images" / f"{folder.name}-{number:05}.npy"
         np.save(path, images[start : start + rows_per_shard])
-        shards.append(describe_shard(path, hash_blocks(path)))
+        shards.append(describe_file(path))
     return tuple(shards)
 
 
@@ -103,4 +115,5 @@ def write_array(path: Path, values: npt.NDArray[np.generic]) -> FileRecord:
 
 def read_pixels(folder: Path, manifest: Manifest) -> Pixels:
     """Return all images (N, height, width, channels), read plainly."""
-    return np.concatenate([np.load(folder / shard.name) for shard in manifest.image_shards])
+    shards = [np.load(folder.parent / "images" / shard.name) for shard in manifest.image_shards]
+    return np.concatenate(shards)[np.load(folder / "rows.npy")]

@@ -227,13 +227,19 @@ def test_manifest_is_read_back(folder: Path) -> None:
     assert read_manifest(folder) == manifest
 
 
-FILES = ["manifest.json", "images-00000.npy", "images-00001.npy", "labels.npy", "splits.npy", "index.csv"]
+SHARDS = ["../images/prepared-00000.npy", "../images/prepared-00001.npy"]
+FILES = ["manifest.json", "rows.npy", "labels.npy", "splits.npy", "index.csv", *SHARDS]
+
+
+def made_by(name: str) -> str:
+    return "dvc repro ingest" if name in SHARDS else "dvc repro prepare-dataset"
 
 
 def write_two_shards(folder: Path) -> Manifest:
     """Write a data set of two shards."""
     manifest = write_prepared(folder, rows_per_shard=30)
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    written = [*folder.iterdir(), *(folder.parent / "images").iterdir()]
+    assert sorted(path.name for path in written) == sorted(Path(name).name for name in FILES)
     return manifest
 
 
@@ -242,7 +248,7 @@ def test_missing_file_is_named(folder: Path, name: str) -> None:
     """A file that is gone is named, with the command that makes it."""
     write_two_shards(folder)
     (folder / name).unlink()
-    with pytest.raises(InputError, match=f"{name}: there is no such file; .*dvc repro prepare-dataset"):
+    with pytest.raises(InputError, match=f"{Path(name).name}: there is no such file; .*{made_by(name)}"):
         read_manifest(folder)
 
 
@@ -256,7 +262,7 @@ def test_damaged_file_is_named(folder: Path, name: str, damage: str) -> None:
     middle = len(data) // 2
     flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
     path.write_bytes({"flip": flipped, "cut": data[:-1], "empty": b""}[damage])
-    with pytest.raises(InputError, match=f"{name}: is damaged .*dvc repro prepare-dataset"):
+    with pytest.raises(InputError, match=f"{Path(name).name}: is damaged .*{made_by(name)}"):
         read_manifest(folder)
 
 

@@ -12,7 +12,7 @@ from schemas.shared.index import IndexRow, Status
 from stages.shared.files import check_file
 from stages.shared.index import write_index
 from stages.shared.text import printable
-from tests.shared.index_rows import read_used_rows
+from tests.prepare_dataset.index_rows import read_used_rows
 
 HEADER = "path,label,split,status,reason,group,sha256,phash,height_px,width_px\n"
 
