@@ -28,7 +28,7 @@ _BLOCK = 10_000
 def write_project(
     folder: Path, form: ImageForm, *, num_images: int, num_classes: int, threads: int, cnn: Cnn
 ) -> None:
-    """Write data/images, data/prepared, data/audit and data/model with so many test images, by turns of each class."""
+    """Write the folders below data/ that evaluate reads, with so many test images, by turns of each class."""
     classes = tuple(f"class {number:04}" for number in range(num_classes))
     manifest = _write_prepared(folder / "data" / "prepared", form, classes, num_test=num_images)
     (folder / "data" / "audit").mkdir()

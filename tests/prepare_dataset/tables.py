@@ -68,7 +68,7 @@ def classes_of(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def table_of(paths: Sequence[str], *, classes: Sequence[str] = (), **columns: Any) -> ImageTable:
-    """Return images at `[<split>/]<class>/<file>` that all differ and are unremarkable, with some columns given.
+    """Return images at `[<split>/]<class>/<file>` that all differ and are unremarkable, but for `columns`.
 
     An image is a function of its path alone, so that it is the same in every table.
     """
