@@ -1,9 +1,9 @@
-"""Everything that evaluate does after the forward passes, part by part, for generated logits.
+"""Everything that evaluate does but the forward passes, part by part, for generated logits.
 
     python -m benchmarks.after_forward [--images 100000] [--classes 100]
 
-Runs the real stage, whose testing loop is replaced by the generated logits, in a process of its own. Prints
-the seconds of each part, from the logits to the published report, and the most memory the process ever held.
+Runs the real stage, with generated logits in place of the forward passes, in a process of its own. Prints the
+seconds of each part, from the index of the images to the published report, and the peak memory.
 """
 
 import argparse
@@ -26,22 +26,21 @@ from torch import Tensor
 from benchmarks.generated_project import write_project
 from schemas.shared.image import ImageForm
 from schemas.vision.network import Cnn
-from stages.evaluate import stage
+from stages.evaluate import loading, stage
 from stages.params.read import read_params
 from stages.shared.inputs import record_inputs
 
 ROOT = Path(__file__).parents[1]
 FORM = ImageForm(color="grayscale", height_px=28, width_px=28, resize="squish")
+LOADING = ("read_index_columns", "read_findings")
 PARTS = (
-    "decide_answers",
-    "read_columns",
-    "measure_ranking",
-    "measure_figures",
+    "make_predictions",
+    "measure_areas",
+    "estimate_metrics",
     "measure_calibration",
     "trace_curves",
-    "measure_slices",
-    "read_findings",
-    "gather_exhibits",
+    "measure_subgroups",
+    "collect_examples",
     "write_tables",
     "render_report",
     "render_summary",
@@ -93,18 +92,19 @@ def measure() -> None:
     seconds: dict[str, float] = {}
     started = 0.0
 
-    def answer(network: object, batches: Any, **_: object) -> tuple[Tensor, Tensor]:
+    def load_logits(network: object, batches: Any, **_: object) -> tuple[Tensor, Tensor]:
         nonlocal started
         logits = torch.from_numpy(np.load("logits.npy"))
         started = time.perf_counter()
         return logits, batches.dataset.labels
 
-    for name in PARTS:
-        setattr(stage, name, clock(getattr(stage, name), seconds, name=name))
-    setattr(stage, "compute_logits", answer)  # noqa: B010 (mypy: the stage exports it to nobody)
+    for module, names in ((loading, LOADING), (stage, PARTS)):
+        for name in names:
+            setattr(module, name, clock(getattr(module, name), seconds, name=name))
+    setattr(loading, "compute_logits", load_logits)  # noqa: B010 (mypy: the module does not export it)
     params = read_params()
     stage.evaluate(params, record_inputs("evaluate", params, read_params))
-    total = time.perf_counter() - started
+    total = time.perf_counter() - started + sum(seconds[name] for name in LOADING)
     for name, some in sorted(seconds.items(), key=lambda item: -item[1]):
         print(f"{name:20} {some:7.2f} s")
     print(f"{'all else':20} {total - sum(seconds.values()):7.2f} s")

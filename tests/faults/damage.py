@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from schemas.vision.history import History
-from stages.evaluate.audit import read_findings
+from stages.evaluate.loading import read_findings
 from stages.images.image_table import read_ingested
 from stages.ingest.decoded_cache import DecodedCache
 from stages.ingest.measure import FEATURES

@@ -60,7 +60,7 @@ EDITS: dict[tuple[str, str], Edit] = {
     ("train", "code"): _comment("stages/train/loop.py"),
     ("train", "data"): _flip("data/prepared/labels.npy"),
     ("evaluate", "params"): _set("top_k: 3", "top_k: 2", key="evaluation.top_k"),
-    ("evaluate", "code"): _comment("stages/evaluate/figures.py"),
+    ("evaluate", "code"): _comment("stages/evaluate/metrics.py"),
     ("evaluate", "data"): _flip("data/model/best.safetensors"),
 }
 
