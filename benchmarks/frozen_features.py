@@ -34,9 +34,7 @@ from stages.vision.runtime import make_deterministic
 from stages.vision.transforms import build_transforms
 from tests.vision.prepared import write_prepared
 
-FROZEN = Transfer(
-    freeze="backbone", unfreeze_after_epochs=None, backbone_lr_factor=1.0, head_lr_factor=1.0
-)
+FROZEN = Transfer(freeze="backbone", unfreeze_after_epochs=None, backbone_lr_factor=1.0, head_lr_factor=1.0)
 CPU = torch.device("cpu")
 
 

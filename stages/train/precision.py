@@ -34,13 +34,15 @@ def choose_precision(wanted: PrecisionChoice, device: torch.device) -> Precision
 def has_bfloat16(device: torch.device) -> bool:
     """Return whether a device multiplies matrices of bfloat16 by instructions of its own.
 
-    Where it does not, torch emulates them: on a CPU with no more than AVX2 a step takes ten times as long as
-    in float32. The rule asks for AVX512_BF16 on CPUs, which every x86 with AMX has too. Other CPUs and mps
-    may be asked for bfloat16 by name.
+    Where it does not, torch emulates them: on a CPU with AVX2 alone a step takes up to ten times as long as
+    in float32. Every x86 CPU that has AMX has AVX512_BF16 too. On other CPUs and on mps bfloat16 must be
+    asked for by name.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+    # ATEN_CPU_CAPABILITY lowers what torch uses, not what the CPU has.
+    uses_avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return device.type == "cpu" and uses_avx512 and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def compile_steps(network: nn.Module) -> Forward:

@@ -36,9 +36,12 @@ def _one_thread() -> Iterator[None]:
         torch._dynamo.reset()
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, *, avx512: bool = False, cuda: bool = False) -> None:
+def pretend(
+    monkeypatch: pytest.MonkeyPatch, *, avx512: bool = False, cuda: bool = False, capability: str = "AVX512"
+) -> None:
     """Have torch say which hardware multiplies bfloat16 by instructions of its own."""
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
 
     def is_bf16_supported(including_emulation: bool = True) -> bool:
         return including_emulation or cuda
@@ -61,13 +64,15 @@ def test_named_precision_is_taken(
     [
         ("cpu", {"avx512": True}, "bfloat16"),
         ("cpu", {"avx512": False, "cuda": True}, "float32"),
+        ("cpu", {"avx512": False, "capability": "AVX2"}, "float32"),
+        ("cpu", {"avx512": True, "capability": "AVX2"}, "float32"),
         ("cuda", {"cuda": True}, "bfloat16"),
         ("cuda", {"cuda": False, "avx512": True}, "float32"),
         ("mps", {"cuda": True, "avx512": True}, "float32"),
     ],
 )
 def test_auto_is_bfloat16_where_the_device_has_it(
-    monkeypatch: pytest.MonkeyPatch, device: str, hardware: dict[str, bool], expected: str
+    monkeypatch: pytest.MonkeyPatch, device: str, hardware: dict[str, Any], expected: str
 ) -> None:
     """Never where torch emulates it, as on a CPU with AVX2 alone: that is ten times slower than float32."""
     pretend(monkeypatch, **hardware)
