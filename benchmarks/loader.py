@@ -26,10 +26,10 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from benchmarks.timing import measure_alternately
+from schemas.__main__ import format_yaml
 from schemas.vision.transforms import TRANSFORMS, Transform
 from schemas.vision.transforms.torchvision_by_name import TorchvisionTransform
-from stages.params.yaml12 import read_yaml
-from stages.params.yaml12_scalars import format_yaml
+from stages.params.document import read_document
 from stages.train.sampler import EpochSampler
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
 from stages.vision.transforms import build_mixing, build_transforms
@@ -78,7 +78,7 @@ def unpack(archive: Path, folder: Path, *, num_images: int) -> None:
 
 def prepare(folder: Path) -> None:
     """Run prepare-dataset on folder/images; its output is folder/data/prepared."""
-    params = read_yaml(ROOT / "params.yaml").data
+    params = read_document(ROOT / "params.yaml").data
     params["dataset"] |= {"source": "images", "color": "rgb", "height_px": 32, "width_px": 32}
     (folder / "params.yaml").write_text(format_yaml(params))
     (folder / "data").mkdir()

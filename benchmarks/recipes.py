@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.loader import ROOT
-from stages.params.yaml12 import read_yaml
-from stages.params.yaml12_scalars import format_yaml
+from schemas.__main__ import format_yaml
+from stages.params.document import read_document
 
 _WIDTH, _HEIGHT, _MARGIN = 720, 420, 70
 _MAX_TICKS = 8
@@ -71,7 +71,7 @@ def run_recipe(recipe: Path, seed: int, *, archive: Path, num_epochs: int | None
         folder = Path(name) / "clone"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
         shutil.copy(archive, folder / "data/cifar10.zip")
-        params = read_yaml(recipe).data
+        params = read_document(recipe).data
         params["training"]["seed"] = seed
         if num_epochs is not None:
             share = num_epochs / params["training"]["num_epochs"]

@@ -5,16 +5,20 @@ and reading a file and explaining what is wrong with it is done there.
 """
 
 import argparse
+import io
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+from ruamel.yaml.representer import SafeRepresenter
+
 from schemas.json_schema import build_json_schema
 from schemas.params import Params
+from stages.params.document import read_document
 from stages.params.read import read_params
-from stages.params.yaml12 import read_yaml
-from stages.params.yaml12_scalars import format_yaml
 from stages.shared.errors import run_stage
 from stages.shared.files import write_text
 
@@ -36,13 +40,13 @@ def main() -> None:
     parser.add_argument(
         "--write-json-schema",
         action="store_true",
-        help=f"instead, write schemas/{JSON_SCHEMA.name} anew, which editors complete and explain keys from",
+        help=f"instead, re-create schemas/{JSON_SCHEMA.name}, from editors complete and explain keys",
     )
     arguments = parser.parse_args()
     if arguments.write_json_schema:
         write_text(JSON_SCHEMA, format_json_schema())
     else:
-        print(format_effective(read_params(arguments.file), order=read_yaml(arguments.file).data), end="")
+        print(format_effective(read_params(arguments.file), order=read_document(arguments.file).data), end="")
 
 
 def format_json_schema() -> str:
@@ -50,7 +54,7 @@ def format_json_schema() -> str:
     schema = {
         "$schema": "",
         "title": "Parameters of darkroom",
-        **build_json_schema(Params, is_described=True),
+        **build_json_schema(Params),
     }
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
@@ -74,6 +78,33 @@ def _sort_like(values: dict[str, Any], order: dict[str, Any]) -> dict[str, Any]:
         key: _sort_like(values[key], order[key]) if isinstance(values[key], dict) else values[key]
         for key in order
     }
+
+
+def format_yaml(data: Any) -> str:
+    """Return data as YAML that DVC reads as the same data, laid out like params.yaml."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
+    yaml.default_flow_style = False  # type: ignore[assignment] # ruamel.yaml declares it as None
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.width = 4096  # a line is never broken
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    stream = io.StringIO()
+    yaml.dump(data, stream)
+    return stream.getvalue()
+
+
+class _Representer(SafeRepresenter):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> SequenceNode:
+        """Put plain lists, and the arguments in a list of transforms, on one line."""
+        node: SequenceNode = super().represent_sequence(tag, sequence, flow_style)
+        node.flow_style = all(isinstance(item, ScalarNode) for item in node.value)
+        for item in node.value:
+            for _, inner in item.value if isinstance(item, MappingNode) else ():
+                inner.flow_style = True
+        return node
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The JSON Schema of a schema: what editors complete from, and what error messages quote."""
+"""The JSON Schema of params.yaml, from which editors complete and explain keys."""
 
 import ast
 import inspect
@@ -12,24 +12,17 @@ from pydantic_core.core_schema import ModelSchema
 from schemas.shared.schema import Schema
 
 
-def build_json_schema(schema: type[Schema], *, is_described: bool = False) -> dict[str, Any]:
-    """Return the JSON Schema of a file, in draft 2020-12.
-
-    Args:
-        schema: Of the file.
-        is_described: Whether fields without a description get the docstring below them. That takes seven
-            times as long, and only people who edit the file read it.
-    """
-    generator = _WithDocstrings if is_described else GenerateJsonSchema
-    described = schema.model_json_schema(schema_generator=generator)
+def build_json_schema(schema: type[Schema]) -> dict[str, Any]:
+    """Return the JSON Schema of a file, in draft 2020-12, with the docstrings below its fields."""
+    described = schema.model_json_schema(schema_generator=_WithDocstrings)
     return {"$schema": GenerateJsonSchema.schema_dialect, **_drop_noise(described)}
 
 
 class _WithDocstrings(GenerateJsonSchema):
     """Describes fields by the docstrings below them.
 
-    Pydantic does that by itself (`use_attribute_docstrings`), but whenever a class is made: every start of
-    every stage would take a fifth longer, to read the source of all schemas.
+    Pydantic can do that itself (`use_attribute_docstrings`), but whenever a class is made: every stage would
+    take a fifth longer to start, because it would read the source of all schemas.
     """
 
     def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
@@ -42,7 +35,7 @@ class _WithDocstrings(GenerateJsonSchema):
 
 
 def _read_docstrings(cls: type) -> dict[str, str]:
-    """Return what stands in quotation marks below each field of a class and of those it is based on."""
+    """Return the docstring below each field of a class and of its bases."""
     docstrings: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if not issubclass(base, Schema):

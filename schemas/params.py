@@ -1,5 +1,6 @@
-"""The whole of params.yaml, section by section."""
+"""The whole of params.yaml, section by section, and what its sections ask of each other."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from schemas.evaluate.evaluation import Evaluation
@@ -47,77 +48,91 @@ class Conflict(NamedTuple):
 
 def find_conflicts(params: Params) -> list[Conflict]:
     """Return what sections of a valid file ask of each other and do not get."""
-    conflicts = []
+    return [
+        *_check_image_shapes(params),
+        *_check_mixed_labels(params),
+        *_check_pretrained_weights(params),
+        *_check_group_column(params),
+        *_check_warmup(params),
+    ]
+
+
+def _check_image_shapes(params: Params) -> Iterator[Conflict]:
+    """Follow the images through the transforms into the network."""
     num_channels = 3 if params.dataset.color == "rgb" else 1
     prepared = Form(params.dataset.height_px, params.dataset.width_px, num_channels)
     for place, argument, message in find_transform_problems(prepared, params.transforms):
         name = params.transforms[place].name
-        conflicts.append(Conflict(f"transforms.{place}.{name}.{argument}", message))
+        yield Conflict(f"transforms.{place}.{name}.{argument}", message)
     trained = change_form(prepared, params.transforms, training=True)
     tested = change_form(prepared, params.transforms, training=False)
     network = params.network.chosen()
     if trained != tested and not network.arguments.takes_any_size:
-        conflicts.append(
-            Conflict(
-                "transforms",
-                f"images have {trained.height_px} x {trained.width_px} px in training and "
-                f"{tested.height_px} x {tested.width_px} px otherwise, where random transforms do not apply; "
-                f"allowed for network.name: {network.name}: the same, by Resize or CenterCrop with "
-                "in_training: false",
-            )
-        )
-    mixing = [transform.name for transform in params.transforms if transform.stands == "last"]
-    if mixing and params.loss.name in LABELS_ONLY:
-        conflicts.append(
-            Conflict(
-                "loss.name",
-                f"found {params.loss.name}, which cannot use the mixed labels of {mixing[0]}; "
-                f"allowed: cross_entropy, binary_cross_entropy, or transforms without {mixing[0]}",
-            )
+        yield Conflict(
+            "transforms",
+            f"images have {trained.height_px} x {trained.width_px} px in training and "
+            f"{tested.height_px} x {tested.width_px} px otherwise, where random transforms do not apply; "
+            f"allowed for network.name: {network.name}: the same, by Resize or CenterCrop with "
+            "in_training: false",
         )
     side_px = min(tested.height_px, tested.width_px, trained.height_px, trained.width_px)
-    min_side_px = network.arguments.min_side_px
+    min_side_px, halved_by = network.arguments.min_side_px, network.arguments.halved_by
     if side_px < min_side_px:
-        key = f"network.{network.name}.{network.arguments.halved_by}"
-        conflicts.append(
-            Conflict(
-                key,
-                f"found {len(getattr(network.arguments, network.arguments.halved_by))} items, which ask for "
-                f"images of at least {min_side_px} px; allowed: fewer, for images of {side_px} px",
-            )
+        num_items = len(getattr(network.arguments, halved_by))
+        yield Conflict(
+            f"network.{network.name}.{halved_by}",
+            f"found {num_items} items, which need images of at least {min_side_px} px; "
+            f"allowed: fewer, for images of {side_px} px",
         )
-    named_weights = getattr(network.arguments, "weights", "none")
-    if named_weights != "none" and params.network.weights_file != NO_WEIGHTS_FILE:
-        conflicts.append(
-            Conflict(
-                "network.weights_file",
-                f"found {params.network.weights_file}, beside network.{network.name}.weights: "
-                f"{named_weights}; allowed: one of them, the other {NO_WEIGHTS_FILE} or none",
-            )
+
+
+def _check_mixed_labels(params: Params) -> Iterator[Conflict]:
+    """MixUp and CutMix give an image several labels, which some losses cannot use."""
+    mixing = [transform.name for transform in params.transforms if transform.stands == "last"]
+    if mixing and params.loss.name in LABELS_ONLY:
+        yield Conflict(
+            "loss.name",
+            f"found {params.loss.name}, which cannot use the mixed labels of {mixing[0]}; "
+            f"allowed: cross_entropy, binary_cross_entropy, or transforms without {mixing[0]}",
         )
-    starts_anew = named_weights == "none" and params.network.weights_file == NO_WEIGHTS_FILE
-    if params.transfer.freeze == "backbone" and starts_anew:
-        conflicts.append(
-            Conflict(
-                "transfer.freeze",
-                "found backbone, but the network starts from no weights; allowed: none, unless "
-                "network.weights_file, or weights of network.torchvision or network.timm, names some",
-            )
+
+
+def _check_pretrained_weights(params: Params) -> Iterator[Conflict]:
+    """Weights come from the file or from the library, and a frozen backbone needs some."""
+    network = params.network.chosen()
+    weights_file = params.network.weights_file
+    library_weights = getattr(network.arguments, "weights", None)
+    if library_weights == "none":
+        library_weights = None
+    if library_weights is not None and weights_file != NO_WEIGHTS_FILE:
+        yield Conflict(
+            "network.weights_file",
+            f"found {weights_file}, beside network.{network.name}.weights: {library_weights}; "
+            f"allowed: one of them; write {NO_WEIGHTS_FILE} here, or weights: null there",
         )
+    is_pretrained = library_weights is not None or weights_file != NO_WEIGHTS_FILE
+    if params.transfer.freeze == "backbone" and not is_pretrained:
+        yield Conflict(
+            "transfer.freeze",
+            "found backbone, but the network has no pretrained weights; allowed: null, unless "
+            "network.weights_file, network.torchvision.weights or network.timm.weights names some",
+        )
+
+
+def _check_group_column(params: Params) -> Iterator[Conflict]:
+    """The column `group` is one of the table of labels."""
     if params.split.group == "column" and params.dataset.labels == "folders":
-        conflicts.append(
-            Conflict(
-                "split.group",
-                "found column, but dataset.labels is folders, which have none; allowed: null, or a regular "
-                "expression, or set dataset.labels to a .csv with the column group",
-            )
+        yield Conflict(
+            "split.group",
+            "found column, but dataset.labels is folders, which have no columns; allowed: null, or a regular "
+            "expression, or set dataset.labels to a .csv with the column group",
         )
-    if params.lr_scheduler.warmup_epochs > params.training.num_epochs:
-        conflicts.append(
-            Conflict(
-                "lr_scheduler.warmup_epochs",
-                f"found {params.lr_scheduler.warmup_epochs:g}; "
-                f"allowed: at most training.num_epochs, {params.training.num_epochs}",
-            )
+
+
+def _check_warmup(params: Params) -> Iterator[Conflict]:
+    warmup_epochs, num_epochs = params.lr_scheduler.warmup_epochs, params.training.num_epochs
+    if warmup_epochs > num_epochs:
+        yield Conflict(
+            "lr_scheduler.warmup_epochs",
+            f"found {warmup_epochs:g}; allowed: at most training.num_epochs, {num_epochs}",
         )
-    return conflicts

@@ -1,10 +1,11 @@
 """Types that several schemas use for their fields."""
 
 import re
-from typing import Annotated, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, Strict
-from pydantic_core import PydanticKnownError
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, Strict
+from pydantic_core import CoreSchema, core_schema
 
 _Item = TypeVar("_Item")
 
@@ -14,8 +15,8 @@ Items = Annotated[tuple[_Item, ...], Strict(False)]
 Pair = Annotated[tuple[_Item, _Item], Strict(False)]
 """A list of exactly two."""
 
-Count = Annotated[int, Field(ge=0)]
-PositiveCount = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0, le=10**15)]
+PositiveCount = Annotated[int, Field(ge=1, le=10**15)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -26,21 +27,39 @@ Workers = Annotated[int, Field(ge=0, le=256)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-def _refuse_what_only_equals(value: object) -> object:
-    if type(value) is not int:
-        raise PydanticKnownError("int_type")
-    return value
+def _hide_what_only_equals(value: object) -> object:
+    return value if type(value) is int else object()
 
 
-WholeNumber = BeforeValidator(_refuse_what_only_equals)
+WholeNumber = BeforeValidator(_hide_what_only_equals)
 """Belongs beside a Literal of whole numbers, which by itself takes true for 1 and 3.0 for 3."""
 
 
-def _refuse_line_breaks(text: str) -> str:
-    if re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029]", text):
+@dataclass(frozen=True)
+class Meaning:
+    """Belongs beside text with a pattern: says what is allowed, in words that a message can end in.
+
+    Without it a message could only show the pattern.
+    """
+
+    words: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let every error of the type be this one."""
+        return core_schema.custom_error_schema(
+            handler(source),
+            "meaning",
+            custom_error_message="{error}",
+            custom_error_context={"error": f"allowed: {self.words}"},
+        )
+
+
+def _check_one_line(text: str) -> str:
+    # Halves of surrogate pairs, which YAML can spell, are in no name of a file.
+    if re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", text):
         raise ValueError("allowed: text on one line, without control characters")
     return text
 
 
-OneLine = AfterValidator(_refuse_line_breaks)
+OneLine = AfterValidator(_check_one_line)
 """Belongs beside a text that messages quote."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from schemas.shared.fields import Fraction, Items, OneLine, Positive, WholeNumber
+from schemas.shared.fields import Fraction, Items, Meaning, OneLine, Positive, WholeNumber
 from schemas.shared.schema import Schema
 
 NO_WEIGHTS_FILE = "data/weights/none"
@@ -101,8 +101,16 @@ class Airbench(Architecture):
         return int(2 ** len(self.widths)) + 1
 
 
-ModelName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_]+$")]
-WeightsName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.-]+$")]
+ModelName = Annotated[
+    str,
+    Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_]+$"),
+    Meaning("the name of a model: letters, digits and _, without the name of its weights"),
+]
+WeightsName = Annotated[
+    str,
+    Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.-]+$"),
+    Meaning("the name of pretrained weights: letters, digits, _, - and ."),
+]
 
 
 class Torchvision(Architecture):
@@ -136,7 +144,10 @@ class Network(Schema):
     """Which network is trained; the block of that name holds its shape."""
 
     weights_file: Annotated[
-        str, Field(max_length=4096, pattern=r"^(.*\.(pth|pt|safetensors)|data/weights/none)$"), OneLine
+        str,
+        Field(max_length=4096, pattern=r"^(.*\.(pth|pt|safetensors)|data/weights/none)$"),
+        Meaning("the path of a .pth, .pt or .safetensors file, or data/weights/none"),
+        OneLine,
     ]
     """A .pth, .pt or .safetensors file to start from; data/weights/none stands for none."""
 

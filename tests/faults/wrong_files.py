@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stages.params.problems import format_path
+from stages.params.document import format_path
 from tests.faults.tally import Tally
 from tests.params.wrong_params import write_with, wrong_values
 

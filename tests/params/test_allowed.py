@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-
 from stages.params.allowed import describe, forms_at, known_keys
 from stages.params.problems import KeyPath, format_path
+
 from tests.params.wrong_params import good_params, walk_keys
 
 NUMBER = {"type": "number"}

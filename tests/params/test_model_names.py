@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import timm
+from stages.params.yaml12_scalars import format_yaml
 from torchvision import models
 
 from schemas.params import Params
 from stages.params import model_names
 from stages.params.model_names import find_unknown_names
-from stages.params.yaml12_scalars import format_yaml
 from tests.params.wrong_params import ROOT, good_params
 
 

@@ -12,15 +12,15 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 from hypothesis import given
 from hypothesis import strategies as st
-
-from schemas.params import Params
-from schemas.vision import transforms
 from stages.params.problems import MAX_LINES, KeyPath, Problem, format_path
-from stages.params.read import check_params, read_params
 from stages.params.unknown_keys import explain_unknown
 from stages.params.yaml12 import parse_yaml, read_document
 from stages.params.yaml12_document import Document
 from stages.params.yaml12_scalars import format_yaml
+
+from schemas.params import Params
+from schemas.vision import transforms
+from stages.params.read import check_params, read_params
 from stages.prepare_dataset.audit import IMAGE_KINDS
 from stages.shared.errors import InputError
 from tests.params.wrong_params import (

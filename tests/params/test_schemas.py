@@ -8,14 +8,14 @@ import jsonschema
 import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
+from stages.params.problems import KeyPath, format_path
+from stages.params.yaml12 import parse_yaml, read_yaml
 
 from schemas.__main__ import format_json_schema
 from schemas.params import Params
 from schemas.shared.schema import Schema
 from schemas.vision.transforms import TRANSFORMS, Transform
-from stages.params.problems import KeyPath, format_path
 from stages.params.read import check_params
-from stages.params.yaml12 import parse_yaml, read_yaml
 from tests.params.wrong_params import (
     NO_PATTERN,
     ROOT,

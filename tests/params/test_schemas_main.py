@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from stages.params.yaml12 import parse_yaml
+from stages.params.yaml12_scalars import format_yaml
 
 from schemas import __main__ as command
 from schemas.params import Params
 from stages.params.read import read_params
-from stages.params.yaml12 import parse_yaml
-from stages.params.yaml12_scalars import format_yaml
 from stages.shared.errors import InputError
 from tests.params.wrong_params import ROOT, good_params
 

@@ -1,7 +1,6 @@
 """What a person probably meant."""
 
 import pytest
-
 from stages.params.spelling import count_slips, find_nearest
 
 

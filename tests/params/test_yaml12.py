@@ -13,11 +13,11 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
-
 from stages.params.problems import format_problems
 from stages.params.yaml12 import MAX_BYTES, MAX_DEPTH, MAX_VALUES, parse_yaml, read_document, read_yaml
 from stages.params.yaml12_document import Document
 from stages.params.yaml12_scalars import format_yaml
+
 from stages.shared.errors import InputError
 from tests.params.yaml_samples import DATA, YAML_LIKE, repeatable, same
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
-
 from stages.params.yaml12 import parse_yaml
 from stages.params.yaml12_scalars import dispute, format_yaml, resolve_plain
+
 from tests.params.yaml_samples import TRICKY, repeatable, same
 
 # What the core schema makes of a scalar.

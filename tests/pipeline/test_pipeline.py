@@ -80,7 +80,7 @@ def test_two_clean_runs_give_the_same_bytes(project: Project, tmp_path: Path) ->
         ("stages/prepare_dataset/split.py", '"""', '"""Changed. ', {"prepare-dataset"}),
         ("stages/train/loop.py", '"""', '"""Changed. ', {"train"}),
         ("schemas/params.py", '"""', '"""Changed. ', set()),
-        ("stages/params/explain.py", '"""', '"""Changed. ', set()),
+        ("stages/params/messages.py", '"""', '"""Changed. ', set()),
         ("tools/show.py", '"""', '"""Changed. ', set()),
         ("data/weights/none", "Stands", "Still stands", {"train"}),  # network.weights_file
     ],
