@@ -84,8 +84,8 @@ def format_yaml(data: Any) -> str:
     """Return data as YAML that DVC reads as the same data, laid out like params.yaml."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Representer = _Representer
-    yaml.default_flow_style = False  # type: ignore[assignment] # ruamel.yaml declares it as None
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment] # declared as None
     yaml.width = 4096  # a line is never broken
     yaml.indent(mapping=2, sequence=4, offset=2)
     stream = io.StringIO()
@@ -103,7 +103,8 @@ class _Representer(SafeRepresenter):
         node.flow_style = all(isinstance(item, ScalarNode) for item in node.value)
         for item in node.value:
             for _, inner in item.value if isinstance(item, MappingNode) else ():
-                inner.flow_style = True
+                if not isinstance(inner, ScalarNode):
+                    inner.flow_style = True
         return node
 
 

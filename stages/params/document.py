@@ -100,17 +100,13 @@ def read_document(path: str | Path) -> Document:
 def parse_yaml(text: str) -> Document:
     """Read the text of a file."""
     document = Document()
-    yaml = YAML(typ="safe", pure=True)  # dvc.utils.serialize reads alike; pure: the C parser is an extra
+    yaml = YAML(typ="safe", pure=True)  # as dvc.utils.serialize does; pure: the C parser is an extra
     yaml.Constructor = _Constructor
+    yaml.constructor.document = document
+    yaml.constructor.allow_duplicate_keys = True  # each is a problem, which need not hide the others
     yaml.max_depth = MAX_DEPTH
     try:
-        constructor: Any = yaml.get_constructor_parser(text)[0]
-        constructor.allow_duplicate_keys = True  # each is a problem, and need not hide the others
-        root = constructor.composer.get_single_node()
-        if root is None:
-            raise _Unreadable(1, (), "is empty; write it, or bring it back with git restore")
-        _walk(document, root, (), 1)
-        document.data = constructor.construct_document(root)
+        document.data = yaml.load(text)
     except _Unreadable as error:
         document.problems.append(Problem(*error.args))
     except ReaderError as error:
@@ -153,9 +149,20 @@ class _Unreadable(Exception):
 
 
 class _Constructor(SafeConstructor):
-    """DVC's constructor, which here names the line of what it cannot build, such as 2024-13-01."""
+    """DVC's constructor, which here sees the nodes first, and names the line of what it cannot build."""
+
+    document: Document
+
+    def get_single_data(self) -> Any:
+        """Return the data of the one document there is."""
+        root = self.composer.get_single_node()
+        if root is None:
+            raise _Unreadable(1, (), "is empty; write it, or bring it back with git restore")
+        _walk(self.document, root, (), 1)
+        return self.construct_document(root)
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """Return the value of a node; an impossible one is 2024-13-01."""
         try:
             return super().construct_object(node, deep)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

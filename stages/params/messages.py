@@ -7,6 +7,7 @@ checking the file again with other values in that place: so no message can contr
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from difflib import SequenceMatcher, get_close_matches
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from schemas.params import Params
 from schemas.shared.schema import Schema
 from schemas.vision.transforms import TRANSFORMS
-from stages.params.document import MAX_LINES, Document, KeyPath, Problem, format_path, parse_yaml, shorten
+from stages.params.document import MAX_LINES, Document, KeyPath, Problem, format_path, shorten
 
 _TYPES = {"bool_type": "true or false", "int_type": "a whole number", "float_type": "a number"}
 _TYPES["string_type"] = "text"
@@ -26,11 +27,11 @@ _BOUNDS = {
     "less_than_equal": "at most {le:.10g}",
 }
 _REASONS = {
-    "finite_number": "it has to be finite",
+    "finite_number": "it must be finite",
     "string_too_short": "it must not be empty",
     "string_too_long": "it is too long",
-    "too_short": "it needs at least {min_length} items",
-    "too_long": "it takes at most {max_length} items",
+    "too_short": "its length must be at least {min_length}",
+    "too_long": "its length must be at most {max_length}",
 }
 _FLAGS = {"yes": True, "y": True, "on": True, "no": False, "n": False, "off": False}
 _HUGE = 10**30
@@ -64,7 +65,7 @@ def match_keys(mistakes: Sequence[Mistake]) -> dict[KeyPath, list[KeyPath]]:
     missing = [mistake.path for mistake in mistakes if mistake.kind == "missing"]
     meant: dict[KeyPath, list[KeyPath]] = {path: [] for path in unknown}
     scored = [(_score(old, new, missing), old, new) for old in unknown for new in _list_keys(old[:-1])]
-    best = {old: max(score for score, other, _ in scored if other == old) for old in unknown}
+    best = {old: max((score for score, other, _ in scored if other == old), default=0) for old in unknown}
     for score, old, new in sorted(scored, key=lambda pair: -pair[0]):
         # Of two unknown keys that look like one missing key, the more similar one was meant to be it.
         if score == best[old] >= 1.0 and [new] not in meant.values():
@@ -73,7 +74,7 @@ def match_keys(mistakes: Sequence[Mistake]) -> dict[KeyPath, list[KeyPath]]:
 
 
 def _score(old: KeyPath, new: KeyPath, missing: Sequence[KeyPath]) -> float:
-    """Return how likely an unknown key is a known one: by its name, its section, and whether that is missing."""
+    """Return how likely it is that an unknown key is meant to be a known one."""
     similarity = SequenceMatcher(None, str(old[-1]).lower(), str(new[-1]).lower()).ratio()
     if old[:-1] == new[:-1]:
         # `learning_rate` looks little like `lr`, which can be meant if no other key is missing there.
@@ -151,6 +152,8 @@ def _locate(data: Any, location: Sequence[str | int], kind: str, context: dict[s
             path, data = (*path, key), {}
     if kind == "missing" and isinstance(location[-1], int):  # a list of fixed length, which is too short
         return Mistake(path, "too_short", {"min_length": location[-1] + 1})
+    if kind == "too_short" and len(data) >= context["min_length"]:  # pydantic did not count wrong items
+        kind = "wrong_items"
     return Mistake((*path, location[-1]) if kind == "missing" else path, kind, context)
 
 
@@ -246,10 +249,11 @@ def _guess(data: Any, path: KeyPath, value: Any, choices: Sequence[str]) -> Iter
             yield f"did you mean {nearest}?"
         if value.lower() in _FLAGS and _accepts(data, path, flag := _FLAGS[value.lower()]):
             yield f"did you mean {show(flag)}?"
-        for text in (value, value.replace("_", ""), value.replace(",", ".")):
-            number = parse_yaml(text).data
-            if isinstance(number, int | float) and _accepts(data, path, number):
-                yield f"write {number}, without quotes"
+        with suppress(ValueError):  # a decimal comma, or quotes around a number
+            number = float(value.replace(",", "."))
+            for plain in (int(number) if number.is_integer() else number, number):
+                if _accepts(data, path, plain):
+                    yield f"write {plain}, without quotes"
         if path and value in [c for m in _try(data, (*path, "name"), _NOTHING) for c in _list_choices(m)]:
             yield f"did you mean {format_path((*path, 'name'))}: {value}?"
     elif isinstance(value, float) and value.is_integer() and _accepts(data, path, int(value)):

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import timm
-from stages.params.yaml12_scalars import format_yaml
 from torchvision import models
 
+from schemas.__main__ import format_yaml
 from schemas.params import Params
 from stages.params import model_names
 from stages.params.model_names import find_unknown_names
@@ -46,9 +46,9 @@ WRONG: list[tuple[str, dict[str, str], str, str]] = [
         "torchvision",
         {"model": "resnet18", "weights": "IMAGENET1K_V2"},
         "network.torchvision.weights",
-        "allowed: IMAGENET1K_V1, none; did you mean IMAGENET1K_V1?",
+        "allowed: IMAGENET1K_V1 or null; did you mean IMAGENET1K_V1?",
     ),
-    ("torchvision", {"weights": "DEFAULT"}, "network.torchvision.weights", "allowed: IMAGENET1K_V1, none"),
+    ("torchvision", {"weights": "DEFAULT"}, "network.torchvision.weights", "allowed: IMAGENET1K_V1 or null"),
     ("timm", {"model": "resnett18"}, "network.timm.model", "did you mean resnet18?"),
     ("timm", {"model": "resnet18", "weights": "a1_in2k"}, "network.timm.weights", "did you mean a1_in1k?"),
 ]
@@ -74,7 +74,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_names, "find_spec", lambda name: None)
     [(key, message)] = check("timm")
     assert key == "network.name"
-    assert message.endswith("not installed; install it with: pip install timm")
+    assert message.endswith("not installed; run: pip install timm")
 
 
 def test_looking_up_imports_neither_library() -> None:
@@ -82,7 +82,7 @@ def test_looking_up_imports_neither_library() -> None:
     data: dict[str, Any] = good_params()
     data["network"]["name"] = "timm"
     program = (
-        "import sys; from schemas.params import Params; from stages.params.yaml12 import parse_yaml;"
+        "import sys; from schemas.params import Params; from stages.params.document import parse_yaml;"
         "from stages.params.model_names import find_unknown_names;"
         "print(list(find_unknown_names(Params.model_validate(parse_yaml(sys.stdin.read()).data))));"
         "print(*sys.modules)"

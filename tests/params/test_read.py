@@ -1,6 +1,6 @@
 """Checking params.yaml: every mistake is refused, in one line that names its key and helps."""
 
-import copy
+import random
 import re
 import subprocess
 import sys
@@ -12,19 +12,18 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 from hypothesis import given
 from hypothesis import strategies as st
-from stages.params.problems import MAX_LINES, KeyPath, Problem, format_path
-from stages.params.unknown_keys import explain_unknown
-from stages.params.yaml12 import parse_yaml, read_document
-from stages.params.yaml12_document import Document
-from stages.params.yaml12_scalars import format_yaml
 
+from schemas.__main__ import format_yaml
 from schemas.params import Params
 from schemas.vision import transforms
+from stages.params.document import MAX_LINES, Document, KeyPath, format_path, parse_yaml, read_document
+from stages.params.messages import Mistake, match_keys
 from stages.params.read import check_params, read_params
 from stages.prepare_dataset.audit import IMAGE_KINDS
 from stages.shared.errors import InputError
 from tests.params.wrong_params import (
     ROOT,
+    document_with,
     good_params,
     value_at,
     walk_keys,
@@ -66,11 +65,6 @@ def refuse(text: str, tmp_path: Path) -> list[str]:
     return []
 
 
-def problems_of(document: Document) -> list[Problem]:
-    """Return all that is wrong with a document."""
-    return document.problems + check_params(document)[1]
-
-
 def test_committed_file_is_good() -> None:
     """The repository's own params.yaml passes, from the root of the repository."""
     assert isinstance(read_params(ROOT / "params.yaml"), Params)
@@ -89,15 +83,15 @@ def test_there_are_enough_wrong_files() -> None:
 )
 def test_wrong_value(path: KeyPath, raw: str) -> None:
     """A value that no parameter of the kind takes is refused at its line, with what was found or allowed."""
-    document = parse_yaml(write_with(path, raw))
-    problems = problems_of(document)
+    document = document_with(path, raw)
+    problems = check_params(document)[1]
     assert problems, "accepted"
     if path[-1] in TRANSFORMS:  # what stands behind a transform's name is told of its place in the list
         path = path[:-1]
     for problem in problems:
         assert problem.path[: len(path)] == path
         assert problem.line == document.line_of(problem.path)
-        assert re.match(r"found .+; |unknown key; |missing; |found the tag|.* in YAML 1.2 ", problem.message)
+        assert re.match(r"found .+; |unknown key; |missing; ", problem.message)
         assert problem.message.isprintable()
         assert len(problem.message) < 300
     assert len({problem.path for problem in problems}) == len(problems)
@@ -117,17 +111,18 @@ def test_missing_key(path: KeyPath, tmp_path: Path) -> None:
 
 
 ABOVE_0 = "; allowed: a number above 0 and at most 1000"
-FINITE = "; it has to be finite"
-BETAS = "; allowed: a list of 2 numbers, each from 0 to below 1"
-CHANNELS = "; allowed: a list of 1 to 12 whole numbers, each from 1 to 4096"
+FINITE = "; it must be finite"
+BETAS = "; allowed: a list, each item a number of at least 0 and below 1"
+CHANNELS = "; allowed: a list, each item a whole number of at least 1 and at most 4096"
 KERNELS = "; allowed: 1, 3, 5, 7, 9 or 11"
-COUNT = "; allowed: a whole number from 1 to 1048576"
-WEIGHTS = "; allowed: none, balanced or a list of at least 2 numbers, each above 0 and at most 1000000"
+COUNT = "; allowed: a whole number of at least 1 and at most 1048576"
+WEIGHTS = "; allowed: none, balanced or a list, each item a number above 0 and at most 1000000"
 NAMES = (
     "RandomRotation, RandomAffine, GaussianBlur, ColorJitter, RandomGrayscale, RandomCrop "
-    f"or {len(transforms.TRANSFORMS) - 6} more, which schemas/params.schema.json lists"
+    f"or {len(transforms.TRANSFORMS) - 6} more, see schemas/params.schema.json"
 )
-PADDING = "a whole number from 0 to 4096 or a list of 2 to 4 whole numbers, each from 0 to 4096"
+SIDE = "a whole number of at least 1 and at most 4096"
+PADDING = f"{SIDE.replace('1', '0', 1)} or a list, each item {SIDE.replace('1', '0', 1)}"
 MOMENTUM = (
     "optimizer.momentum: unknown key; did you mean optimizer.sgd.momentum, optimizer.rmsprop.momentum or "
     "optimizer.muon.momentum?"
@@ -141,37 +136,39 @@ FORM = "; allowed: a name, as in - ToTensor, or one name with its arguments, as 
 # What `dvc exp run -S` writes without a word, and what is said against it. Where that is about another key
 # than the one that is set, the key comes first, behind an @.
 OVERRIDES = {
-    "optimizer.lr=abc": f"found abc (text){ABOVE_0}",
-    "optimizer.lr=": f"found '' (text){ABOVE_0}",
+    "optimizer.lr=abc": f'found "abc"{ABOVE_0}',
+    "optimizer.lr=": f'found ""{ABOVE_0}',
     "optimizer.lr=true": f"found true{ABOVE_0}",
-    "optimizer.lr=null": f"found nothing{ABOVE_0}",
-    "optimizer.lr=nan": f"found .nan{ABOVE_0}{FINITE}",
-    "optimizer.lr=inf": f"found .inf{ABOVE_0}{FINITE}",
-    "optimizer.lr=-inf": f"found -.inf{ABOVE_0}{FINITE}",
-    "optimizer.lr=.inf": f"found .inf (text){ABOVE_0}",
-    "optimizer.lr=1e400": f"found .inf{ABOVE_0}{FINITE}",
-    "optimizer.lr='1e-3'": f"found 1e-3 (text){ABOVE_0}; write it without quotes",
-    "optimizer.lr=on": f"found on (text){ABOVE_0}",
-    "optimizer.lr=0x1F": f"found 0x1F (text){ABOVE_0}; write it without quotes",
-    "optimizer.lr=1:30": f"found 1:30 (text){ABOVE_0}",
-    "optimizer.lr=2024-01-01": f"found 2024-01-01 (text){ABOVE_0}",
+    "optimizer.lr=null": f"found null{ABOVE_0}",
+    "optimizer.lr=nan": f"found NaN{ABOVE_0}{FINITE}",
+    "optimizer.lr=inf": f"found Infinity{ABOVE_0}{FINITE}",
+    "optimizer.lr=-inf": f"found -Infinity{ABOVE_0}{FINITE}",
+    "optimizer.lr=.inf": f'found ".inf"{ABOVE_0}',
+    "optimizer.lr=1e400": f"found Infinity{ABOVE_0}{FINITE}",
+    "optimizer.lr='1e-3'": f'found "1e-3"{ABOVE_0}; write 0.001, without quotes',
+    "optimizer.lr=on": f'found "on"{ABOVE_0}',
+    "optimizer.lr=0x1F": f'found "0x1F"{ABOVE_0}',
+    "optimizer.lr=1:30": f'found "1:30"{ABOVE_0}',
+    "optimizer.lr=2024-01-01": f'found "2024-01-01"{ABOVE_0}',
     "optimizer.lr=0": f"found 0{ABOVE_0}",
     "optimizer.lr=-0.1": f"found -0.1{ABOVE_0}",
     "optimizer.lr=[1,2]": f"found [1, 2]{ABOVE_0}",
-    "optimizer.lr={a:1}": f"found {{a: 1}}{ABOVE_0}",
-    "optimizer.lr='a b'": f"found a b (text){ABOVE_0}",
-    "optimizer.lr=99999999999999999999": "found 99999999999999999999; a whole number has to fit in 64 bits",
+    "optimizer.lr={a:1}": f'found {{"a": 1}}{ABOVE_0}',
+    "optimizer.lr='a b'": f'found "a b"{ABOVE_0}',
+    "optimizer.lr=99999999999999999999": f"found 99999999999999999999{ABOVE_0}",
     "optimizer=3": f"found 3; allowed: a section with {OPTIMIZER}",
     "optimizer=adam": (
-        f"found adam (text); allowed: a section with {OPTIMIZER}; did you mean optimizer.name: adam?"
+        f'found "adam"; allowed: a section with {OPTIMIZER}; did you mean optimizer.name: adam?'
     ),
-    "loss=null": f"found nothing; allowed: a section with {LOSS}",
-    "optimizer.name=adamm": "found adamm; allowed: sgd, adam, adamw, rmsprop or muon; did you mean adam?",
-    "optimizer.name=lion": "found lion; allowed: sgd, adam, adamw, rmsprop or muon",
+    "loss=null": f"found null; allowed: a section with {LOSS}",
+    "optimizer.name=adamm": 'found "adamm"; allowed: sgd, adam, adamw, rmsprop or muon; did you mean adam?',
+    "optimizer.name=lion": 'found "lion"; allowed: sgd, adam, adamw, rmsprop or muon',
     "optimizer.adam.betas=0.9": f"found 0.9{BETAS}",
-    "optimizer.adam.betas=[0.9]": f"found [0.9]{BETAS}",
-    "optimizer.adam.betas=[0.9,0.9,0.9]": f"found [0.9, 0.9, 0.9]{BETAS}",
-    "optimizer.adam.betas=[0.9,1]": "@optimizer.adam.betas.1: found 1; allowed: a number from 0 to below 1",
+    "optimizer.adam.betas=[0.9]": f"found [0.9]{BETAS}; its length must be at least 2",
+    "optimizer.adam.betas=[0.9,0.9,0.9]": f"found [0.9, 0.9, 0.9]{BETAS}; its length must be at most 2",
+    "optimizer.adam.betas=[0.9,1]": (
+        "@optimizer.adam.betas.1: found 1; allowed: a number of at least 0 and below 1"
+    ),
     "optimizer.sgd.momentum=0": (
         "@optimizer.sgd: nesterov needs a momentum above 0; raise momentum, or set nesterov: false"
     ),
@@ -180,7 +177,7 @@ OVERRIDES = {
     "+optimizer.rho=1": f"unknown key; allowed: {OPTIMIZER.removeprefix('the keys ')}",
     "+lr=1": "unknown key; it belongs under optimizer, as optimizer.lr",
     "+seed=1": "unknown key; did you mean split.seed or training.seed?",
-    "loader.shuffle=yes": "found yes (text); allowed: true or false; did you mean true?",
+    "loader.shuffle=yes": 'found "yes"; allowed: true or false; did you mean true?',
     "loader.shuffle=0": "found 0; allowed: true or false",
     "loader.batch_size=64.0": f"found 64.0{COUNT}; write 64",
     "loader.batch_size=1e2": f"found 100.0{COUNT}; write 100",
@@ -189,69 +186,69 @@ OVERRIDES = {
     "network.cnn.kernel_size=4": f"found 4{KERNELS}",
     "network.cnn.kernel_size=true": f"found true{KERNELS}",
     "network.cnn.kernel_size=3.0": f"found 3.0{KERNELS}; write 3",
-    "network.cnn.channels=[]": f"found []{CHANNELS}",
-    "network.cnn.channels=[16,0]": "@network.cnn.channels.1: found 0; allowed: a whole number from 1 to 4096",
+    "network.cnn.channels=[]": f"found []{CHANNELS}; its length must be at least 1",
+    "network.cnn.channels=[16,0]": f"@network.cnn.channels.1: found 0; allowed: {SIDE}",
     "network.cnn.channels=[1,2,3,4,5]": (
-        "found 5 items, which ask for images of at least 32 px; allowed: fewer, for images of 28 px"
+        "found 5 items, which need images of at least 32 px; allowed: fewer, for images of 28 px"
     ),
     "loss.class_weights=3": f"found 3{WEIGHTS}",
-    "loss.class_weights=[1]": f"found [1]{WEIGHTS}",
+    "loss.class_weights=[1]": f"found [1]{WEIGHTS}; its length must be at least 2",
     "loss.class_weights=[1,-1]": (
         "@loss.class_weights.1: found -1; allowed: a number above 0 and at most 1000000"
     ),
-    "loss.class_weights=null": f"found nothing{WEIGHTS}; did you mean none?",
+    "loss.class_weights=null": f"found null{WEIGHTS}",
     "split.val_fraction=0.9": (
         "@split: val_fraction and test_fraction add up to 1.1; "
         "allowed: below 1, or nothing is left to train on"
     ),
     "split.fold=3": "@split: fold is 3; allowed: below folds, which is 1",
     "split.group='(a'": (
-        "found (a; allowed: none, or a regular expression; this one is none: "
+        'found "(a"; allowed: none, or a regular expression; this one is none: '
         "missing ), unterminated subpattern at position 0"
     ),
-    "split.near_duplicate_bits=9": "found 9; allowed: none or a whole number from 0 to 8",
+    "split.near_duplicate_bits=9": "found 9; allowed: none or a whole number of at least 0 and at most 8",
     "split.val_fraction=1": "found 1; allowed: a number above 0 and below 1",
-    "split.seed=4294967296": "found 4294967296; allowed: a whole number from 0 to below 4294967296",
-    "dataset.source=1_000": "found 1000; allowed: text, not empty; put it in quotes",
-    "dataset.source=": "found ''; allowed: text, not empty",
-    'dataset.source="a\nb"': "found a\\nb; allowed: text on one line, without control characters",
-    "dataset.height_px=4097": "found 4097; allowed: a whole number from 1 to 4096",
+    "split.seed=4294967296": "found 4294967296; allowed: a whole number of at least 0 and below 4294967296",
+    "dataset.source=1_000": "found 1000; allowed: text; put it in quotes",
+    "dataset.source=": 'found ""; allowed: text; it must not be empty',
+    'dataset.source="a\nb"': 'found "a\\nb"; allowed: text on one line, without control characters',
+    "dataset.height_px=4097": f"found 4097; allowed: {SIDE}",
     "transfer.freeze=backbone": (
-        "found backbone, but the network starts from no weights; allowed: none, unless network.weights_file, "
-        "or weights of network.torchvision or network.timm, names some"
+        "found backbone, but the network has no pretrained weights; allowed: null, unless "
+        "network.weights_file, network.torchvision.weights or network.timm.weights names some"
     ),
     "split.group=column": (
-        "found column, but dataset.labels is folders, which have none; allowed: none, or a regular "
+        "found column, but dataset.labels is folders, which have no columns; allowed: null, or a regular "
         "expression, or set dataset.labels to a .csv with the column group"
     ),
     "dataset.labels=../labels.csv": (
-        "found ../labels.csv; allowed: folders, or the path of a .csv inside dataset.source, "
+        'found "../labels.csv"; allowed: folders, or the path of a .csv inside dataset.source, '
         "such as labels.csv"
     ),
     "lr_scheduler.warmup_epochs=1000": "found 1000; allowed: at most training.num_epochs, 15",
     "lr_scheduler.step.gamma=0": "found 0; allowed: a number above 0 and at most 1",
     "transforms=[]": "the list has to hold ToTensor and Normalize, each of them once",
-    "transforms=RandomCrop": f"found RandomCrop (text); allowed: a list, each item {NAMES}",
-    "transforms.0=RandomCro": f"found RandomCro; allowed: {NAMES}; did you mean RandomCrop?",
+    "transforms=RandomCrop": f'found "RandomCrop"; allowed: a list, each item {FORM.split(": ", 1)[1]}',
+    "transforms.0=RandomCro": f'found "RandomCro"; allowed: {NAMES}; did you mean RandomCrop?',
     "transforms.0=RandomCrop": (f"@transforms.0.RandomCrop.padding: missing; add it: {PADDING}"),
     "transforms.0=3": f"found 3{FORM}",
-    "transforms.0.RandomCrop.padding=x": f"found x (text); allowed: {PADDING}",
+    "transforms.0.RandomCrop.padding=x": f'found "x"; allowed: {PADDING}',
     "+transforms.0.RandomCrop.size=3": (
         "unknown key; allowed: padding, height_px, width_px, pad_if_needed, fill and padding_mode"
     ),
     "transforms.1={ToTensor:{x:1}}": (
-        "@transforms.1.ToTensor.x: unknown key; ToTensor takes none, write - ToTensor"
+        "@transforms.1.ToTensor.x: unknown key; allowed: none, write - ToTensor"
     ),
     "transforms.0=FiveCrop": (
         "found FiveCrop, which makes several images of one; allowed: RandomCrop and CenterCrop"
     ),
-    "transforms.2.Normalize.mean=0.5": "found 0.5; allowed: dataset or a list of numbers",
+    "transforms.2.Normalize.mean=0.5": "found 0.5; allowed: dataset or a list, each item a number",
     "transforms.2.Normalize.mean=[0.5,0.5]": (
         "found 2 numbers; allowed: dataset, or 1 for dataset.color: grayscale"
     ),
     "transforms.2.Normalize.std=[0]": "@transforms.2.Normalize.std.0: found 0; allowed: a number above 0",
     "transforms.2.Normalize.std=datset": (
-        "found datset; allowed: dataset or a list of numbers, each above 0; did you mean dataset?"
+        'found "datset"; allowed: dataset or a list, each item a number above 0; did you mean dataset?'
     ),
 }
 
@@ -338,8 +335,8 @@ EDITS = {
         ],
         [
             "loader.sampling: missing; add it: uniform, balanced or one_batch",
-            "loader.num_workers: missing; add it: a whole number from 0 to 256",
-            "loader.prefetch_factor: missing; add it: a whole number from 1 to 1024",
+            "loader.num_workers: missing; add it: a whole number of at least 0 and at most 256",
+            "loader.prefetch_factor: missing; add it: a whole number of at least 1 and at most 1024",
             "shuffle: unknown key; it belongs under loader, as loader.shuffle",
         ],
     ),
@@ -352,15 +349,15 @@ EDITS = {
         [
             "optimzer: unknown key; did you mean optimizer?",
             "optimizer.weight_deacy: unknown key; did you mean optimizer.weight_decay?",
-            "optimizer.weight_decay: found x (text); allowed: a number from 0 to 1000",
-            "evaluation.top_k: found 1; allowed: a whole number from 2 to 10000",
+            "optimizer.weight_decay: found \"x\"; allowed: a number of at least 0 and at most 1000",
+            "evaluation.top_k: found 1; allowed: a whole number of at least 2 and at most 10000",
         ],
     ),
     "keys that resemble nothing": (
         [("  lr:", "  foo:"), ("  weight_decay:", "  bar:")],
         [
             "optimizer.lr: missing; add it: a number above 0 and at most 1000",
-            "optimizer.weight_decay: missing; add it: a number from 0 to 1000",
+            "optimizer.weight_decay: missing; add it: a number of at least 0 and at most 1000",
             f"optimizer.foo: unknown key; allowed: {OPTIMIZER_KEYS}",
             f"optimizer.bar: unknown key; allowed: {OPTIMIZER_KEYS}",
         ],
@@ -368,52 +365,39 @@ EDITS = {
     "a key twice, and a wrong value elsewhere": (
         [("  lr:", "  lr: 1\n  lr:"), ("  shuffle: true", "  shuffle: yes")],
         [
-            "loader.shuffle: found yes (text); allowed: true or false; did you mean true?",
+            "loader.shuffle: found \"yes\"; allowed: true or false; did you mean true?",
             f"optimizer.lr: is there twice, first on line {LR_LINE}; delete one",
         ],
     ),
-    "a value that the reader refuses is told once": (
-        [("  lr: 0", "  lr: !!float 0")],
-        ["optimizer.lr: found the tag !!float; tags are not read, delete it"],
-    ),
-    "text that DVC would read otherwise": (
+    "a date, where text belongs": (
         [("  source: data/digits.zip", "  source: 2024-01-01")],
-        ["dataset.source: found 2024-01-01, text in YAML 1.2 but a date to DVC; put it in quotes"],
-    ),
-    "a number that DVC would read otherwise": (
-        [("    dropout: 0.2", "    dropout: .2e0")],
-        ["network.cnn.dropout: found .2e0, a number in YAML 1.2 but text to DVC; write 0.2"],
+        ["dataset.source: found \"2024-01-01\"; allowed: text; put it in quotes"],
     ),
     "one key too many and one too few that have nothing to do with each other": (
         [("  weight_decay: 0.01", "  momentum: 0.9")],
         [
-            "optimizer.weight_decay: missing; add it: a number from 0 to 1000",
+            "optimizer.weight_decay: missing; add it: a number of at least 0 and at most 1000",
             MOMENTUM,
         ],
     ),
     "a list that is too short, of wrong items": (
         [("  class_weights: none", "  class_weights: [-1]")],
         [
-            f"loss.class_weights: found [-1]{WEIGHTS}",
+            f"loss.class_weights: found [-1]{WEIGHTS}; its length must be at least 2",
             "loss.class_weights.0: found -1; allowed: a number above 0 and at most 1000000",
         ],
     ),
     "a decimal comma": (
         [("    dropout: 0.2", "    dropout: 0,2")],
-        ["network.cnn.dropout: found 0,2 (text); allowed: a number from 0 to below 1; write 0.2"],
-    ),
-    "digits in groups": (
-        [("  batch_size: 256", "  batch_size: 1_024")],
-        ["evaluation.batch_size: found 1_024 (text); allowed: a whole number from 1 to 1048576; write 1024"],
-    ),
-    "a block of text": (
-        [("  source: data/digits.zip", "  source: |-\n    data/digits.zip")],
-        ["dataset.source: found a block of text (|), which DVC may read otherwise; put it in quotes"],
+        [
+            ('network.cnn.dropout: found "0,2"; allowed: a number of at least 0 and below 1; '
+            "write 0.2, without quotes")
+        ],
     ),
     "arguments one level too high": (
         [("  - RandomCrop: {padding: 2}", "  - RandomCrop:\n    padding: 2")],
         [
-            f"transforms.0: found {{RandomCrop: null, padding: 2}}{FORM}",
+            f"transforms.0: found {{\"RandomCrop\": null, \"padding\": 2}}{FORM}",
         ],
     ),
     "an argument misspelt": (
@@ -459,12 +443,13 @@ EDITS = {
     "a secret character": (
         [("  color: grayscale", '  color: "gray\\e[31m\\u202escale"')],
         [
-            "dataset.color: found gray\\x1b[31m\\u202escale; allowed: rgb or grayscale",
+            ('dataset.color: found "gray\\u001b[31m\\u202escale"; allowed: rgb or grayscale; '
+            "did you mean grayscale?"),
         ],
     ),
     "a long value": (
         [("  color: grayscale", f"  color: {'x' * 500}")],
-        [f"dataset.color: found {'x' * 57}...; allowed: rgb or grayscale"],
+        [f"dataset.color: found \"{'x' * 56}...; allowed: rgb or grayscale"],
     ),
 }  # fmt: skip
 
@@ -484,9 +469,9 @@ def test_edit(edits: list[tuple[str, str]], expected: list[str], tmp_path: Path)
 
 @pytest.mark.parametrize(("text", "expected"), [
     ("", "1: is empty; write it, or bring it back with git restore"),
-    ("[1, 2]", "1: found [1, 2]; allowed: the sections dataset, audit, split, "),
-    ("adam", "1: found adam (text); allowed: the sections dataset, audit, split, "),
-    ("---\n", "1: found nothing; allowed: the sections dataset, audit, split, "),
+    ("[1, 2]", "1: found [1, 2]; allowed: a section with the keys dataset, audit, split, "),
+    ("adam", "1: found \"adam\"; allowed: a section with the keys dataset, audit, split, "),
+    ("---\n", "1: found null; allowed: a section with the keys dataset, audit, split, "),
     ("{}", "1: dataset: missing; add it: a section with the keys source, labels, "),
 ])  # fmt: skip
 def test_no_parameters_at_all(text: str, expected: str, tmp_path: Path) -> None:
@@ -506,67 +491,50 @@ def typos(word: str) -> Iterator[str]:
             yield word[:place] + word[place + 1 : place + 2] + letter + word[place + 2 :]
 
 
-def test_suggestions_for_typos_in_keys() -> None:
-    """Of all one-letter typos of all keys, at least 95 % are one line with the right suggestion."""
-    text = format_yaml(good_params())
-    good = parse_yaml(text)
-    tried, wrong = 0, []
-    for path in walk_keys():
-        if path[-1] in TRANSFORMS:
-            continue
-        for typo in typos(str(path[-1])):
-            document = copy.deepcopy(good)
-            section = document.find(path[:-1])
-            assert section is not None
-            assert isinstance(section.value, dict)
-            tried += 1
-            old = (*path[:-1], typo)
-            problems = []
-            if typo and typo not in section.value:
-                document.move(path, old)
-                problems = [problem[1:] for problem in problems_of(document)]
-            if problems != [(old, f"unknown key; did you mean {format_path(path)}?")]:
-                wrong.append((format_path(old), problems))
-    print(f"{tried} typos in keys, {len(wrong)} without the right suggestion: {wrong}")
-    assert len(wrong) <= 0.05 * tried
+def test_typos_in_keys() -> None:
+    """Each of 2,000 one-letter typos of keys is told in a single line that names the right key."""
+    good = good_params()
+    cases = [
+        (path, typo)
+        for path in walk_keys()
+        for typo in typos(str(path[-1]))
+        if path[-1] not in TRANSFORMS and typo and typo not in value_at(good, path[:-1])
+    ]
+    for path, typo in random.Random(0).sample(cases, 2000):
+        old = (*path[:-1], typo)
+        document = Document(good_params())
+        document.rename(path, old)
+        expected = f"unknown key; did you mean {format_path(path)}?"
+        assert [problem[1:] for problem in check_params(document)[1]] == [(old, expected)]
 
 
-def test_suggestions_for_typos_in_arguments_of_transforms() -> None:
-    """The same for the arguments of every transform there is, also of those that the file does not use."""
-    tried, wrong = 0, []
-    for transform in transforms.TRANSFORMS:
-        name = transform.__name__
-        for key in transform.model_fields.keys() - {"name"}:
-            for typo in typos(key):
-                if typo in transform.model_fields:
-                    continue
-                tried += 1
-                old, new = (("transforms", 0, name, one) for one in (typo, key))
-                if explain_unknown(old) != f"unknown key; did you mean {format_path(new)}?":
-                    wrong.append(format_path(old))
-    print(f"{tried} typos in arguments, {len(wrong)} without the right suggestion: {wrong}")
-    assert tried > 1000
-    assert len(wrong) <= 0.05 * tried
+def test_typos_in_arguments_of_transforms() -> None:
+    """Of all one-letter typos of the arguments of all transforms, at least 98 % name the right one."""
+    cases = [
+        (("transforms", 0, transform.__name__, typo), ("transforms", 0, transform.__name__, key))
+        for transform in transforms.TRANSFORMS
+        for key in transform.model_fields.keys() - {"name"}
+        for typo in typos(key)
+        if typo not in transform.model_fields
+    ]
+    wrong = [old for old, new in cases if match_keys([Mistake(old, "extra_forbidden", {})])[old] != [new]]
+    assert len(cases) > 1000
+    assert len(wrong) <= 0.02 * len(cases), wrong
 
 
-def test_suggestions_for_typos_in_choices() -> None:
-    """Of all one-letter typos of all choices and transforms, at least 95 % get the right suggestion."""
-    tried, wrong = 0, []
+def test_typos_in_choices() -> None:
+    """Of 1,000 one-letter typos of choices and transforms, at least 95 % get the right suggestion."""
     words = [(path, choice) for path, choices in CHOICES.items() for choice in choices]
     words += [(("transforms", 0), transform.__name__) for transform in transforms.TRANSFORMS]
-    document = parse_yaml(format_yaml(good_params()))
-    for path, choice in words:
-        node = document.find(path)
-        assert node is not None
-        value = node.value
-        for node.value in typos(choice):
-            tried += 1
-            problems = check_params(document)[1]
-            if [problem.message.endswith(f"did you mean {choice}?") for problem in problems] != [True]:
-                wrong.append((node.value, problems))
-        node.value = value
-    print(f"{tried} typos in choices, {len(wrong)} without the right suggestion: {wrong}")
-    assert len(wrong) <= 0.05 * tried
+    cases = [(path, choice, typo) for path, choice in words for typo in typos(choice)]
+    wrong = []
+    for path, choice, typo in random.Random(0).sample(cases, 1000):
+        document = Document(good_params())
+        value_at(document.data, path[:-1])[path[-1]] = typo
+        problems = check_params(document)[1]
+        if [problem.message.endswith(f"did you mean {choice}?") for problem in problems] != [True]:
+            wrong.append((typo, problems))
+    assert len(wrong) <= 50, wrong
 
 
 @given(DATA)
@@ -586,7 +554,7 @@ def test_any_value_anywhere_is_accepted_or_refused(path: KeyPath, value: Any) ->
     value_at(data, path[:-1])[path[-1]] = value
     text = format_yaml(data)
     as_written, document = parse_yaml(text), parse_yaml(text)
-    for problem in problems_of(document):  # which puts misspelt keys right in its document
+    for problem in check_params(document)[1]:  # which puts misspelt keys right in its document
         assert problem.message.isprintable()
         assert problem.line in (as_written.line_of(problem.path), document.line_of(problem.path))
 
@@ -606,4 +574,4 @@ def test_stages_say_it_in_plain_words(tmp_path: Path) -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (result.returncode, result.stdout) == (1, "")
-    assert re.fullmatch(r".*params\.yaml:\d+: optimizer\.lr: found abc \(text\); .*\n", result.stderr)
+    assert re.fullmatch(r'.*params\.yaml:\d+: optimizer\.lr: found "abc"; .*\n', result.stderr)

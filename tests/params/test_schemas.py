@@ -8,21 +8,20 @@ import jsonschema
 import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
-from stages.params.problems import KeyPath, format_path
-from stages.params.yaml12 import parse_yaml, read_yaml
 
 from schemas.__main__ import format_json_schema
 from schemas.params import Params
 from schemas.shared.schema import Schema
 from schemas.vision.transforms import TRANSFORMS, Transform
+from stages.params.document import KeyPath, format_path, parse_yaml, read_document
 from stages.params.read import check_params
 from tests.params.wrong_params import (
     NO_PATTERN,
     ROOT,
+    document_with,
     good_params,
     value_at,
     walk_keys,
-    write_with,
     wrong_values,
 )
 
@@ -78,13 +77,13 @@ def test_choices_of_whole_numbers_take_no_lookalikes() -> None:
         value = value_at(good_params(), path)
         if type(value) is int and path != ("lr_scheduler", "warmup_epochs"):
             for raw in (f"{value}.0", "true", "false"):
-                assert check_params(parse_yaml(write_with(path, raw)))[1], f"{format_path(path)}: {raw}"
+                assert check_params(document_with(path, raw))[1], f"{format_path(path)}: {raw}"
 
 
 def test_keys_stand_in_the_order_of_the_schemas() -> None:
     """params.yaml and the schemas can be read side by side."""
     dumped = Params.model_validate(good_params()).model_dump(mode="json")
-    assert list(walk_keys(read_yaml(ROOT / "params.yaml").data | {"transforms": []})) == list(
+    assert list(walk_keys(read_document(ROOT / "params.yaml").data | {"transforms": []})) == list(
         walk_keys(dumped | {"transforms": []})
     )
 
@@ -116,7 +115,7 @@ def test_json_schema_has_no_noise() -> None:
 
 def test_json_schema_accepts_the_committed_file(validator: jsonschema.Draft202012Validator) -> None:
     """An editor marks nothing in params.yaml."""
-    validator.validate(read_yaml(ROOT / "params.yaml").data)
+    validator.validate(read_document(ROOT / "params.yaml").data)
     validator.validate(good_params())
 
 

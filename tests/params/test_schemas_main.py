@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from stages.params.yaml12 import parse_yaml
-from stages.params.yaml12_scalars import format_yaml
 
 from schemas import __main__ as command
+from schemas.__main__ import format_yaml
 from schemas.params import Params
+from stages.params.document import parse_yaml
 from stages.params.read import read_params
 from stages.shared.errors import InputError
 from tests.params.wrong_params import ROOT, good_params
@@ -86,5 +86,6 @@ def test_in_the_shell(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (result.returncode, result.stdout) == (1, "")
     assert (
-        result.stderr == "params.yaml: does not exist; run from the folder that holds it, or give its path\n"
+        result.stderr
+        == "params.yaml: there is no such file; run from the folder that holds it, or give its path\n"
     )

@@ -6,9 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from stages.params.problems import KeyPath
-from stages.params.yaml12 import read_yaml
-from stages.params.yaml12_scalars import format_yaml
+from schemas.__main__ import format_yaml
+from stages.params.document import Document, KeyPath, parse_yaml, read_document
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,20 +34,40 @@ FIXED: dict[KeyPath, Any] = {
     ("training", "save_every_steps"): 100,
 }
 
+# Keys whose value may be absent.
+NULLABLE: set[KeyPath] = {
+    ("split", "group"),
+    ("split", "near_duplicate_bits"),
+    ("network", "torchvision", "weights"),
+    ("network", "timm", "weights"),
+    ("transfer", "freeze"),
+    ("transfer", "unfreeze_after_epochs"),
+    ("loss", "class_weights"),
+    ("training", "early_stopping_epochs"),
+    ("training", "max_minutes"),
+    ("training", "max_grad_norm"),
+    ("training", "ema_decay"),
+    ("training", "limit_images"),
+    ("training", "save_every_steps"),
+    ("training", "save_every_seconds"),
+    ("evaluation", "corruptions"),
+}
+
 # Values as they stand in a file, that no parameter of the kind takes. `{x: 1}` and nothing fit nowhere.
-NOWHERE = ("", "~", "null", "{x: 1}", "[[1]]")
-NO_NUMBER = ("abc", "'1'", "'1e-3'", "true", "yes", "on", ".nan", ".inf", "-.inf", "1e999", "-1", "1_000",
-             "[1]", "2024-01-01", "1:30", "0.1.2", "''", "99999999999999999999", "0b1")  # fmt: skip
-NO_WHOLE_NUMBER = ("1.5", "3.0", "1e0", "1e-3")
+NULL = ("", "~", "null")
+NOWHERE = (*NULL, "{x: 1}", "[[1]]")
+NO_NUMBER = ("abc", "'1'", "'1e-3'", "true", "yes", "on", ".nan", ".inf", "-.inf", "1e999", "-1",
+             "[1]", "2024-01-01", "1:30", "0.1.2", "''")  # fmt: skip
+NO_WHOLE_NUMBER = ("99999999999999999999", "1.5", "3.0", "1e0", "1e-3")
 NO_FLAG = ("yes", "no", "on", "off", "y", "1", "0", "1.0", "'true'", "tru", "[true]")
 NO_CHOICE = ("nonsense", "1", "true", "[x]", "''", "NAME")
-NO_TEXT = ("1", "1.5", "true", "[a]", "''", "1_000", "2024-01-01", ".5e3", '"a\\nb"')
+NO_TEXT = ("1", "1.5", "true", "[a]", "''", "1_000", "2024-01-01", '"a\\nb"')
 NO_PATTERN = ("(", "'[a-'", "'*'", "(?P<a>x)(?P<a>y)")
 
 
 @cache
 def _committed() -> dict[str, Any]:
-    data: dict[str, Any] = read_yaml(ROOT / "params.yaml").data
+    data: dict[str, Any] = read_document(ROOT / "params.yaml").data
     for path, value in FIXED.items():
         value_at(data, path[:-1])[path[-1]] = value
     return data
@@ -77,17 +96,22 @@ def value_at(data: Any, path: KeyPath) -> Any:
 
 
 @cache
-def _halves(path: KeyPath) -> tuple[str, str]:
-    """Return a good file up to a value and behind it."""
+def _lines() -> dict[KeyPath, int]:
+    return parse_yaml(format_yaml(_committed())).lines
+
+
+def document_with(path: KeyPath, raw: str) -> Document:
+    """Return a good document but for one value, which is what YAML makes of raw."""
     data = good_params()
-    value_at(data, path[:-1])[path[-1]] = "PLACEHOLDER"
-    before, _, after = format_yaml(data).partition("PLACEHOLDER")
-    return before, after
+    value_at(data, path[:-1])[path[-1]] = parse_yaml(f"value: {raw}").data["value"]
+    return Document(data, dict(_lines()))
 
 
 def write_with(path: KeyPath, raw: str) -> str:
-    """Return a good file but for one value, which is written as given, whatever YAML makes of it."""
-    return raw.join(_halves(path))
+    """Return the text of a good file but for one value, which is written as given."""
+    data = good_params()
+    value_at(data, path[:-1])[path[-1]] = "PLACEHOLDER"
+    return format_yaml(data).replace("PLACEHOLDER", raw)
 
 
 def write_without(path: KeyPath) -> str:
@@ -101,7 +125,7 @@ def wrong_values() -> Iterator[tuple[KeyPath, str]]:
     """Yield every key together with values it cannot have."""
     for path in walk_keys():
         value = value_at(good_params(), path)
-        wrong = list(NOWHERE)
+        wrong = [raw for raw in NOWHERE if path not in NULLABLE or raw not in NULL]
         if isinstance(value, dict):
             wrong += ["3", "abc", "true", "[]", "''"]
         elif path[-1] in ("transforms", "betas", "adamw_betas", "channels", "widths", "milestones"):
@@ -114,10 +138,8 @@ def wrong_values() -> Iterator[tuple[KeyPath, str]]:
             wrong += [*NO_NUMBER, *NO_WHOLE_NUMBER]
         elif isinstance(value, int | float):
             wrong += NO_NUMBER
-        elif path in (("dataset", "source"), ("network", "weights_file")):
+        elif path in (("dataset", "source"), ("network", "weights_file")) or path[-1] in ("model", "weights"):
             wrong += NO_TEXT
-        elif path[-1] in ("model", "weights"):
-            wrong += [text for text in NO_TEXT if text != "1_000"]
         elif path == ("transfer", "unfreeze_after_epochs"):
             wrong += [choice for choice in NO_CHOICE if choice != "1"]
         elif path == ("split", "group"):
