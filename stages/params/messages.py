@@ -1,7 +1,7 @@
 """What is wrong with the values of params.yaml: one line each, for someone new to the file.
 
 Pydantic finds the mistakes. It is also asked what is allowed in a place and what was probably meant there, by
-checking the file again with other values in that place: so no message can contradict the schemas.
+checking other values in that place: so no message can contradict the schemas.
 """
 
 import json
@@ -86,29 +86,32 @@ def _score(old: KeyPath, new: KeyPath, missing: Sequence[KeyPath]) -> float:
     return similarity + 0.4 * is_below + 0.5 * is_missing
 
 
-def explain(document: Document, mistakes: Sequence[Mistake]) -> Iterator[Problem]:
-    """Yield one problem for each place, however many errors pydantic has there."""
+def explain(document: Document, mistakes: Sequence[Mistake]) -> list[Problem]:
+    """Return one problem for each place, however many errors pydantic has there."""
     meant = match_keys(mistakes)
-    moved = [paths[0] for paths in meant.values() if len(paths) == 1]
+    moved = {
+        paths[0][:end] for paths in meant.values() if len(paths) == 1 for end in range(len(paths[0]) + 1)
+    }
     by_place: dict[KeyPath, list[Mistake]] = {}
     for mistake in sorted(mistakes, key=lambda mistake: document.line_of(mistake.path)):
-        is_elsewhere = any(path[: len(mistake.path)] == mistake.path for path in moved)
-        if not (mistake.kind == "missing" and is_elsewhere):
+        if not (mistake.kind == "missing" and mistake.path in moved):
             by_place.setdefault(mistake.path, []).append(mistake)
-    for place, (path, here) in enumerate(by_place.items()):
+    above = {path[:end] for path in by_place for end in range(len(path))}
+    problems: list[Problem] = []
+    for path, here in by_place.items():
         # Pydantic also says of a wrong item that its list is none of the other things allowed there.
-        has_inner = any(other != path and other[: len(path)] == path for other in by_place)
-        if has_inner and not any(mistake.kind in _REASONS for mistake in here):
+        if path in above and not any(mistake.kind in _REASONS for mistake in here):
             continue
-        if place > MAX_LINES:
+        if len(problems) > MAX_LINES:
             message = ""  # never shown, but counted
-        elif path in meant:
-            message = explain_unknown(path, meant[path])
+        elif here[0].kind == "extra_forbidden":
+            message = explain_unknown(path, meant.get(path, ()))
         elif here[0].kind == "missing":
-            message = f"missing; add it: {_describe_allowed(document.data, path)}"
+            message = f"missing; add it: {_describe_allowed(path)}"
         else:
             message = _explain_value(document.data, path, here)
-        yield Problem(document.line_of(path), path, message)
+        problems.append(Problem(document.line_of(path), path, message))
+    return problems
 
 
 def explain_unknown(path: KeyPath, meant: Sequence[KeyPath]) -> str:
@@ -117,8 +120,8 @@ def explain_unknown(path: KeyPath, meant: Sequence[KeyPath]) -> str:
         return f"unknown key; it belongs under {format_path(meant[0][:-1])}, as {format_path(meant[0])}"
     if meant:
         return f"unknown key; did you mean {join_choices(map(format_path, meant))}?"
-    siblings = [str(known[-1]) for known in _list_keys(path[:-1]) if known[:-1] == path[:-1]]
-    return f"unknown key; allowed: {join_choices(siblings, last='and') or f'none, write - {path[-2]}'}"
+    siblings = join_choices(_list_siblings(path), last="and")
+    return f"unknown key; allowed: {siblings or f'none, write - {path[-2]}'}"
 
 
 def show(value: Any) -> str:
@@ -165,6 +168,10 @@ def _list_keys(section: KeyPath) -> list[KeyPath]:
     return [(*section, key) for key in named.model_fields if key != "name"]
 
 
+def _list_siblings(path: KeyPath) -> list[str]:
+    return [str(known[-1]) for known in _list_keys(path[:-1]) if known[:-1] == path[:-1]]
+
+
 def _walk_keys(schema: type[Schema], path: KeyPath) -> Iterator[KeyPath]:
     for key, field in schema.model_fields.items():
         yield (*path, key)
@@ -185,11 +192,11 @@ def _explain_value(data: Any, path: KeyPath, here: Sequence[Mistake]) -> str:
     if here[0].kind == "union_tag_invalid":
         value, allowed = here[0].context["tag"], f"{join_choices(choices)}, see schemas/params.schema.json"
     else:
-        allowed = _describe_allowed(data, path)
+        allowed = _describe_allowed(path)
     reasons = [
         _REASONS[mistake.kind].format_map(mistake.context) for mistake in here if mistake.kind in _REASONS
     ]
-    guesses = list(_guess(data, path, value, choices))
+    guesses = list(_guess(path, value, choices))
     return "; ".join([f"found {show(value)}", f"allowed: {allowed}", *reasons[:1], *guesses[:1]])
 
 
@@ -199,64 +206,57 @@ def _list_choices(mistake: Mistake) -> list[str]:
     return [choice.strip("'") for choice in re.split(r", | or ", expected) if choice]
 
 
-def _describe_allowed(data: Any, path: KeyPath) -> str:
+def _describe_allowed(path: KeyPath) -> str:
     """Return what is allowed in a place: `image or a whole number of at least 1 and at most 4096`."""
     words: list[str] = []
-    for kind, context in [(m.kind, m.context) for m in _try(data, path, _NOTHING) if m.path == path]:
-        words += _list_choices(Mistake(path, kind, context))
+    for mistake in _try(path, _NOTHING):
+        kind = "" if mistake.path else mistake.kind
+        words += _list_choices(mistake)
         if kind in ("int_type", "float_type"):
-            tried = [*_try(data, path, -_HUGE), *_try(data, path, _HUGE)]
+            tried = [*_try(path, -_HUGE), *_try(path, _HUGE)]
             bounds = [_BOUNDS[m.kind].format_map(m.context) for m in tried if m.kind in _BOUNDS]
             words.append(f"{_TYPES[kind]} {' and '.join(bounds)}".strip())
         elif kind == "tuple_type":
-            item = _describe_allowed(_replace(data, path, [_NOTHING]), (*path, 0))
-            words.append(f"a list, each item {item}")
+            words.append(f"a list, each item {_describe_allowed((*path, 0))}")
         elif kind == "model_type":
-            keys = [str(known[-1]) for known in _list_keys(path) if known[:-1] == path]
-            words.append(f"a section with the keys {join_choices(keys, last='and')}")
+            words.append(f"a section with the keys {join_choices(_list_siblings((*path, '')), last='and')}")
         elif kind in _TYPES:
             words.append(_TYPES[kind])
-        elif "error" in context:
-            words.append(str(context["error"]).removeprefix("allowed: "))
-    return join_choices(dict.fromkeys([*words, *(["null"] if _accepts(data, path, None) else [])]))
+        elif "error" in mistake.context:
+            words.append(str(mistake.context["error"]).removeprefix("allowed: "))
+    return join_choices(dict.fromkeys([*words, *(["null"] if _accepts(path, None) else [])]))
 
 
-def _try(data: Any, path: KeyPath, value: Any) -> list[Mistake]:
-    """Return the mistakes at and below a place if another value stood there."""
-    return [m for m in find_mistakes(_replace(data, path, value)) if m.path[: len(path)] == path]
+def _try(path: KeyPath, value: Any) -> list[Mistake]:
+    """Return the mistakes at and below a place if a value stood there; their paths begin at the place."""
+    place = tuple(0 if isinstance(key, int) else key for key in path)
+    for key in reversed(path):
+        value = [value] if isinstance(key, int) else {key: value}
+    mistakes = [mistake for mistake in find_mistakes(value) if mistake.path[: len(place)] == place]
+    return [mistake._replace(path=mistake.path[len(place) :]) for mistake in mistakes]
 
 
-def _accepts(data: Any, path: KeyPath, value: Any) -> bool:
-    return not _try(data, path, value)
+def _accepts(path: KeyPath, value: Any) -> bool:
+    return not _try(path, value)
 
 
-def _replace(data: Any, path: KeyPath, value: Any) -> Any:
-    """Return data with another value in one place; all else is shared."""
-    if not path:
-        return value
-    copied: Any = {data: {}} if isinstance(data, str) else data.copy()  # text: the bare name of a transform
-    inner = copied.get(path[0]) if isinstance(copied, dict) else copied[path[0]]
-    copied[path[0]] = _replace(inner, path[1:], value)
-    return copied
-
-
-def _guess(data: Any, path: KeyPath, value: Any, choices: Sequence[str]) -> Iterator[str]:
+def _guess(path: KeyPath, value: Any, choices: Sequence[str]) -> Iterator[str]:
     """Yield what was probably meant, if anything is probable: only what the schemas accept there."""
-    if (value is False or str(value).lower() in ("", "none", "null")) and _accepts(data, path, None):
+    if (value is False or str(value).lower() in ("", "none", "null")) and _accepts(path, None):
         yield "did you mean null?"
     if isinstance(value, str):
         if nearest := find_nearest(value, choices):
             yield f"did you mean {nearest}?"
-        if value.lower() in _FLAGS and _accepts(data, path, flag := _FLAGS[value.lower()]):
+        if value.lower() in _FLAGS and _accepts(path, flag := _FLAGS[value.lower()]):
             yield f"did you mean {show(flag)}?"
         with suppress(ValueError):  # a decimal comma, or quotes around a number
             number = float(value.replace(",", "."))
             for plain in (int(number) if number.is_integer() else number, number):
-                if _accepts(data, path, plain):
+                if _accepts(path, plain):
                     yield f"write {plain}, without quotes"
-        if path and value in [c for m in _try(data, (*path, "name"), _NOTHING) for c in _list_choices(m)]:
+        if path and value in [c for m in _try((*path, "name"), _NOTHING) for c in _list_choices(m)]:
             yield f"did you mean {format_path((*path, 'name'))}: {value}?"
-    elif isinstance(value, float) and value.is_integer() and _accepts(data, path, int(value)):
+    elif isinstance(value, float) and value.is_integer() and _accepts(path, int(value)):
         yield f"write {int(value)}"
-    elif value is not None and not isinstance(value, dict | list) and _accepts(data, path, str(value)):
+    elif value is not None and not isinstance(value, dict | list) and _accepts(path, str(value)):
         yield "put it in quotes"

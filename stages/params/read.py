@@ -37,12 +37,12 @@ def check_params(document: Document) -> tuple[Params | None, list[Problem]]:
     for _ in range(_MAX_ROUNDS):
         mistakes = find_mistakes(document.data)
         missing = {mistake.path for mistake in mistakes if mistake.kind == "missing"}
-        for old, meant in match_keys(mistakes).items():
-            if len(meant) == 1 and meant[0] in missing and meant[0][:-1] == old[:-1]:
-                problems.append(Problem(document.line_of(old), old, explain_unknown(old, meant)))
-                document.rename(old, meant[0])
-                break
-        else:
+        meant = {old: new[0] for old, new in match_keys(mistakes).items() if len(new) == 1}
+        typos = {old: new for old, new in meant.items() if new in missing and new[:-1] == old[:-1]}
+        for old, new in typos.items():
+            problems.append(Problem(document.line_of(old), old, explain_unknown(old, [new])))
+            document.rename(old, new)
+        if not typos:
             break
     problems += explain(document, mistakes)
     if mistakes:
