@@ -15,7 +15,6 @@ import numpy as np
 import yaml
 from torch.utils.data import DataLoader
 
-from schemas.__main__ import format_yaml
 from schemas.shared.image import Color, ImageForm
 from stages.images.decode import DEFAULT_LIMITS
 from stages.images.sources import open_source

@@ -6,6 +6,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from stages.shared.index import write_index
 
 from schemas.audit.finding import ClassKind, FindingRow, ImageKind
 from schemas.shared.index import IndexRow
@@ -13,7 +14,6 @@ from stages.evaluate.loading import MAX_EXAMPLES, read_findings, read_index_colu
 from stages.evaluate.report.content import FINDING_MEANINGS
 from stages.shared.errors import InputError
 from stages.shared.files import write_checksum
-from stages.shared.index import write_index
 
 
 def write_rows(path: Path) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from stages.images.work import NotYet
 
 from stages.images.sources import UnreadableFile
-from stages.images.work import NotYet
 from stages.predict.inputs import Inputs
 from tests.images.trees import write_compressed, write_folder, write_tar, write_zip
 

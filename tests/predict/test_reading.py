@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stages.images.work import NotYet
 
 from schemas.shared.image import ImageForm
 from stages.images.decode import decode_image
-from stages.images.work import NotYet
 from stages.predict.inputs import AskedFile, Inputs
 from stages.predict.readers import Contents, Nothing
 from stages.predict.reading import ReadFile, read_files
