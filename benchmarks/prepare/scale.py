@@ -31,8 +31,10 @@ def watch_memory(project: Path) -> tuple[int, int, int]:
     All together: the sum of what each has of its own and its share of what several have (PSS).
     """
     shutil.rmtree(project / "data", ignore_errors=True)
-    found = [_watch(project, stage) for stage in STAGES]
-    return tuple(map(max, zip(*found, strict=True)))  # type: ignore[return-value]
+    stage, worker, together = (
+        max(peaks) for peaks in zip(*(_watch(project, name) for name in STAGES), strict=True)
+    )
+    return stage, worker, together
 
 
 def _watch(project: Path, name: str) -> tuple[int, int, int]:

@@ -6,12 +6,12 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from stages.shared.index import write_index
 
 from schemas.audit.finding import ClassKind, FindingRow, ImageKind
 from schemas.shared.index import IndexRow
 from stages.evaluate.loading import MAX_EXAMPLES, read_findings, read_index_columns
 from stages.evaluate.report.content import FINDING_MEANINGS
+from stages.prepare_dataset.prepared import write_index
 from stages.shared.errors import InputError
 from stages.shared.files import write_checksum
 

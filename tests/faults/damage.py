@@ -135,7 +135,7 @@ def _list_cache(folder: Path) -> Iterator[tuple[str, Path, Reader]]:
         return was_whole
 
     for path in files:
-        for file, data in files.items():  # a new run removed those of the kind before
-            file.write_bytes(data)
+        for other, data in files.items():  # a new run removed those of the kind before
+            other.write_bytes(data)
         name = "decoded shard" if path.suffix == ".npy" else "decoded database"
         yield name, path, lambda path=path: is_whole(path)  # type: ignore[misc]
