@@ -18,8 +18,12 @@ from schemas.shared.schema import Schema
 from schemas.vision.transforms import TRANSFORMS
 from stages.params.document import MAX_LINES, Document, KeyPath, Problem, format_path, shorten
 
-_TYPES = {"bool_type": "true or false", "int_type": "a whole number", "float_type": "a number"}
-_TYPES["string_type"] = "text"
+_TYPES = {
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+}
 _BOUNDS = {
     "greater_than": "above {gt:.10g}",
     "greater_than_equal": "of at least {ge:.10g}",
