@@ -228,7 +228,7 @@ def _describe_allowed(path: KeyPath) -> str:
             words.append(_TYPES[kind])
         elif "error" in mistake.context:
             words.append(str(mistake.context["error"]).removeprefix("allowed: "))
-    return join_choices(dict.fromkeys([*words, *(["null"] if _accepts(path, None) else [])]))
+    return join_choices(dict.fromkeys([*(["null"] if _accepts(path, None) else []), *words]))
 
 
 def _try(path: KeyPath, value: Any) -> list[Mistake]:

@@ -10,7 +10,7 @@ from tests.params.wrong_params import good_params
 from tests.vision.completeness import names_of
 
 
-def conflicts_of(*, side_px: int = 28, freeze: str = "none", **network: Any) -> list[str]:
+def conflicts_of(*, side_px: int = 28, freeze: str | None = None, **network: Any) -> list[str]:
     """Return the keys of the conflicts in a good file with another network."""
     data = good_params()
     data["dataset"]["height_px"] = side_px

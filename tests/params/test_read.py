@@ -113,7 +113,7 @@ BETAS = "; allowed: a list, each item a number of at least 0 and below 1"
 CHANNELS = "; allowed: a list, each item a whole number of at least 1 and at most 4096"
 KERNELS = "; allowed: 1, 3, 5, 7, 9 or 11"
 COUNT = "; allowed: a whole number of at least 1 and at most 1048576"
-WEIGHTS = "; allowed: none, balanced or a list, each item a number above 0 and at most 1000000"
+WEIGHTS = "; allowed: null, balanced or a list, each item a number above 0 and at most 1000000"
 NAMES = (
     "RandomRotation, RandomAffine, GaussianBlur, ColorJitter, RandomGrayscale, RandomCrop "
     f"or {len(transforms.TRANSFORMS) - 6} more, see schemas/params.schema.json"
@@ -193,17 +193,16 @@ OVERRIDES = {
     "loss.class_weights=[1,-1]": (
         "@loss.class_weights.1: found -1; allowed: a number above 0 and at most 1000000"
     ),
-    "loss.class_weights=null": f"found null{WEIGHTS}",
     "split.val_fraction=0.9": (
         "@split: val_fraction and test_fraction add up to 1.1; "
         "allowed: below 1, or nothing is left to train on"
     ),
     "split.fold=3": "@split: fold is 3; allowed: below folds, which is 1",
     "split.group='(a'": (
-        'found "(a"; allowed: none, or a regular expression; this one is none: '
+        'found "(a"; allowed: null, column, or a regular expression; this one is invalid: '
         "missing ), unterminated subpattern at position 0"
     ),
-    "split.near_duplicate_bits=9": "found 9; allowed: none or a whole number of at least 0 and at most 8",
+    "split.near_duplicate_bits=9": "found 9; allowed: null or a whole number of at least 0 and at most 8",
     "split.val_fraction=1": "found 1; allowed: a number above 0 and below 1",
     "split.seed=4294967296": "found 4294967296; allowed: a whole number of at least 0 and below 4294967296",
     "dataset.source=1_000": "found 1000; allowed: text; put it in quotes",
@@ -378,7 +377,7 @@ EDITS = {
         ],
     ),
     "a list that is too short, of wrong items": (
-        [("  class_weights: none", "  class_weights: [-1]")],
+        [("  class_weights: null", "  class_weights: [-1]")],
         [
             f"loss.class_weights: found [-1]{WEIGHTS}; its length must be at least 2",
             "loss.class_weights.0: found -1; allowed: a number above 0 and at most 1000000",
