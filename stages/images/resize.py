@@ -27,7 +27,7 @@ def resize_image(pixels: Pixels, form: ImageForm) -> Pixels:
         )
         resized = _pad(resized, form)
     else:
-        # Crop before scaling: otherwise a strip of 1 x 1000 pixels is scaled up whole and then cut off.
+        # Crop first: else a strip of 1 x 1000 pixels would be scaled up whole, and nearly all of it cut off.
         resized = _scale(_crop(pixels, form), height_px=form.height_px, width_px=form.width_px)
     return resized.reshape(form.height_px, form.width_px, form.num_channels)
 
