@@ -10,7 +10,6 @@ Sources: ITU-T T.81, annexes B (markers) and G (progression); CIPA DC-008 (EXIF)
 import io
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -34,13 +33,9 @@ _HOLE = bytes(64)
 """Null bytes, which a disk, a download or an unpacker leaves in place of what it lost."""
 
 
-class _Segment(NamedTuple):
-    """One segment; of a scan (SOS), its header and its entropy-coded data."""
-
-    marker: int
-    start: int
-    """Where its marker is."""
-    end: int
+_Segment = tuple[int, int, int]
+"""Marker, start (where the marker is) and end; of a scan (SOS) header and entropy-coded data together. Plain
+tuples: objects with names take a fifth of the time that a small JPEG takes to decode."""
 
 
 def read_jpeg_header(data: bytes) -> Header:
@@ -49,13 +44,13 @@ def read_jpeg_header(data: bytes) -> Header:
     Raises:
         Undecodable: It is cut off, damaged, or of a kind that is not decoded.
     """
-    segments = list(_walk(data))
-    frames = [segment for segment in segments if segment.marker in _FRAMES]
-    scans = [segment.start + 4 for segment in segments if segment.marker == _SOS]
+    segments = _walk(data)
+    frames = [(marker, start) for marker, start, _ in segments if marker in _FRAMES]
+    scans = [start + 4 for marker, start, _ in segments if marker == _SOS]
     try:
         if not frames or not scans:
             raise cut_off("it ends before its pixels")
-        marker, start, _ = frames[0]
+        marker, start = frames[0]
         bits, num_channels = data[start + 4], data[start + 9]
         height_px = int.from_bytes(data[start + 5 : start + 7], "big")
         width_px = int.from_bytes(data[start + 7 : start + 9], "big")
@@ -68,7 +63,7 @@ def read_jpeg_header(data: bytes) -> Header:
         is_progressive = marker in _PROGRESSIVE
         has_many_scans = is_progressive or len(scans) != 1 or data[scans[0]] != num_channels
         if has_many_scans:
-            _check_scans(data, frames[0].start, scans, is_progressive=is_progressive)
+            _check_scans(data, start, scans, is_progressive=is_progressive)
         elif data.find(_HOLE, scans[0]) >= 0:
             _check_holes(data, segments, scans[0])
         _check_quantization(data, segments)
@@ -132,10 +127,11 @@ def _decode_with_pillow(data: bytes, *, gray: bool) -> Pixels:
         raise damaged(printable(str(error))) from None
 
 
-def _walk(data: bytes) -> Iterator[_Segment]:
-    """Yield the segments up to the end marker or the end of the file; damage is left to the decoder."""
-    position = 2
-    while 0 <= position < len(data) - 3:
+def _walk(data: bytes) -> list[_Segment]:
+    """Return the segments up to the end marker or the end of the file; damage is left to the decoder."""
+    segments = []
+    position, num_bytes = 2, len(data)
+    while 0 <= position < num_bytes - 3:
         if data[position] != 0xFF:
             position = data.find(b"\xff", position)
             continue
@@ -150,11 +146,12 @@ def _walk(data: bytes) -> Iterator[_Segment]:
             end = position + 2 + (data[position + 2] << 8 | data[position + 3])
             if marker == _SOS:
                 found = _SCAN_END.search(data, end)
-                end = len(data) if found is None else found.start()
-            yield _Segment(marker, position, min(end, len(data)))
+                end = num_bytes if found is None else found.start()
+            segments.append((marker, position, end if end < num_bytes else num_bytes))  # noqa: FURB136 - min() is slow
             position = end
     if position >= 0 and data.startswith(b"\xff\xd9", position):
-        yield _Segment(_EOI, position, position + 2)
+        segments.append((_EOI, position, position + 2))
+    return segments
 
 
 def _orientation(data: bytes, segments: list[_Segment]) -> int:
@@ -208,7 +205,7 @@ def _check_holes(data: bytes, segments: list[_Segment], scan: int) -> None:
             tables = tables[17 + sum(tables[1:17]) :]
         else:
             continue
-        pixels_end = next(segment.end for segment in segments if segment.marker == _SOS)
+        pixels_end = next(end for marker, _, end in segments if marker == _SOS)
         hole = data.find(_HOLE, scan, pixels_end)
         if hole >= 0 and data[hole:pixels_end].strip(b"\0"):
             raise damaged(f"null bytes stand where pixels should, at byte {hole:,}")

@@ -167,6 +167,11 @@ class DecodedCache:
         """Return how much earlier runs left on the disk, whole or not."""
         return sum(path.stat().st_size for path in self.folder.glob("*.npy"))
 
+    @property
+    def has_images(self) -> bool:
+        """Return whether there is anything to find: a first run asks a hundred thousand times less."""
+        return bool(self._names)
+
     def forget_damaged(self) -> None:
         """Wait until every shard was compared with its SHA-256, and forget those that are not whole."""
         for number, check in self._checks.items():
@@ -186,6 +191,7 @@ class DecodedCache:
         Ask before any of the files is read.
         """
         states = bytearray()
+        facts, facts_of = b"", None  # of an archive, all members have the same
         for path in paths:
             status = source.stat(path)
             if (
@@ -195,9 +201,11 @@ class DecodedCache:
             ):
                 states += _IN_DOUBT
                 continue
-            facts = _FACTS.pack(
-                status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-            )
+            if status is not facts_of:
+                facts_of = status
+                facts = _FACTS.pack(
+                    status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+                )
             name = path.encode("utf-8", "surrogatepass")
             states += hashlib.blake2b(facts + name, digest_size=len(_IN_DOUBT)).digest()
         return np.frombuffer(states, dtype=np.uint8).reshape(-1, len(_IN_DOUBT))

@@ -52,10 +52,10 @@ class Decoding:
 
     form: ImageForm
     limits: DecodeLimits
-    database: Path
-    """Of the cache, to look up files by their bytes."""
+    database: Path | None
+    """Of the cache, to look up files by their bytes; None if it holds no images yet."""
 
-    _connection: sqlite3.Connection = field(init=False, repr=False)
+    _connection: sqlite3.Connection | None = field(default=None, init=False, repr=False)
 
     @property
     def max_seconds(self) -> float:
@@ -70,7 +70,7 @@ class Decoding:
     def start(self) -> None:
         """Get ready, once in each process."""
         cv2.setNumThreads(1)  # there is a process for every core; threads would only compete with them
-        self._connection = connect(self.database)
+        self._connection = None if self.database is None else connect(self.database)
 
     def run(self, items: Sequence[FileRef], failed: Mapping[int, str]) -> Chunk:
         """Decode some files.
@@ -89,7 +89,7 @@ class Decoding:
             try:
                 data = file.read(max_bytes=self.limits.max_file_bytes)
                 digest = hashlib.sha256(data).digest()
-                if find_image(self._connection, digest) is None:
+                if self._connection is None or find_image(self._connection, digest) is None:
                     decoded = decode_image(data, self.form, self.limits)
                     packed.append(resize_image(decoded.pixels, self.form))
                     small.append(shrink(decoded.pixels))

@@ -90,13 +90,13 @@ def decode_images(
     cache.forget_damaged()
     with closing(ShardWriter(cache, folder, form, SHARD_BYTES)) as writer:
         record = _Record(table, rows, cache, writer)
-        for start in range(0, len(rows), _BLOCK_ROWS):
+        for start in range(0, len(rows) if cache.has_images else 0, _BLOCK_ROWS):
             record.take_known(start, cache.find_files(states[start : start + _BLOCK_ROWS]))
         unread = np.flatnonzero(record.kind != _KNOWN)
         if len(unread):
             size = min(max_images_per_chunk(form), -(-len(unread) // (_CHUNKS_PER_WORKER * workers)))
             chunks: Iterator[Chunk] = run_chunks(
-                Decoding(form, limits, cache.database),
+                Decoding(form, limits, cache.database if cache.has_images else None),
                 _cut_chunks(source, paths, unread, size=size),
                 workers=min(workers, -(-len(unread) // size)),
             )

@@ -4,7 +4,7 @@ import os
 import re
 import weakref
 from bisect import bisect_left
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import compress, islice
 from operator import ne
 from pathlib import Path, PurePosixPath
@@ -51,8 +51,9 @@ class ArchiveFile:
         """Return how many bytes there were when the archive was listed."""
         return self._stamp[0]
 
-    def stat(self) -> os.stat_result:
-        """Return what the file system says of the archive."""
+    @cached_property
+    def status(self) -> os.stat_result:
+        """Return what the file system said of the archive when first asked."""
         return os.fstat(self._open_once())
 
     def open_stream(self) -> BinaryIO:

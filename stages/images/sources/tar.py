@@ -108,7 +108,7 @@ class TarSource(Source):
         return TarMember(self._file, *self._members[path])
 
     def stat(self, path: str) -> os.stat_result | None:
-        return None if self._is_unpacked else self._file.stat()
+        return None if self._is_unpacked else self._file.status
 
 
 class TarMember(NamedTuple):

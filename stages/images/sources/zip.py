@@ -79,7 +79,7 @@ class ZipSource(Source):
         return ZipMember(self._file, *self._members[path])
 
     def stat(self, path: str) -> os.stat_result:
-        return self._file.stat()
+        return self._file.status
 
 
 class ZipMember(NamedTuple):
