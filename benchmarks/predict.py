@@ -27,7 +27,7 @@ FORM = ImageForm(color="rgb", height_px=128, width_px=128, resize="squish")
 COMMANDS = {
     "tuned script": ["benchmarks.predict_scripts", "tuned"],
     "plain script": ["benchmarks.predict_scripts", "plain"],
-    "darkroom": ["stages.predict"],
+    "darkroom": ["tools.predict"],
 }
 
 
@@ -68,7 +68,7 @@ def run(command: list[str], folder: Path) -> None:
 
 def compare_answers(folder: Path) -> None:
     """Say how many answers of the scripts are ours: they ought to compute the same."""
-    ours = read_labels(folder / "stages.predict.csv")
+    ours = read_labels(folder / "tools.predict.csv")
     for name in ("tuned", "plain"):
         theirs = read_labels(folder / f"{name}.csv")
         same = sum(a == b for a, b in zip(ours, theirs, strict=True))

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from stages.images.work import NotYet
 
 from stages.images.sources import UnreadableFile
-from stages.predict.inputs import Inputs
 from tests.images.trees import write_compressed, write_folder, write_tar, write_zip
+from tools.predict.inputs import Inputs
 
 FILES = {"b/2.png": b"2", "b/1.JPG": b"1", "a.png": b"a", "notes.txt": b"n", "b/.hidden.png": b"h"}
 IMAGES = {"a.png": "a", "b/1.JPG": "1", "b/2.png": "2"}
@@ -31,9 +30,9 @@ def look_up(*arguments: str, stdin: bytes = b"", separator: bytes = b"\n") -> di
 def contents(inputs: Inputs) -> Sequence[tuple[str, str]]:
     found = []
     for file in inputs:
-        assert not isinstance(file, NotYet)
+        assert file is not None
         try:
-            found.append((file.name, file.reader.read(file.path, max_bytes=10**6).decode()))
+            found.append((file.name, file.ref.read(max_bytes=10**6).decode()))
         except UnreadableFile as error:
             found.append((file.name, str(error)))
     return found
@@ -41,7 +40,7 @@ def contents(inputs: Inputs) -> Sequence[tuple[str, str]]:
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz", "tar.zst"])
 def test_a_folder_and_its_archives_hold_the_same(kind: str) -> None:
-    """Visible files with an image's suffix are taken in the order of their paths, the others counted."""
+    """Visible files with an image suffix are taken in the order of their paths, the others counted."""
     name = "top" if kind == "folder" else f"top.{kind}"
     if kind == "folder":
         write_folder(Path(name), FILES)
@@ -53,7 +52,7 @@ def test_a_folder_and_its_archives_hold_the_same(kind: str) -> None:
         write_compressed(f".{kind}", FILES, Path()).rename(name)
     inputs = Inputs([name], stdin=io.BytesIO())
     assert contents(inputs) == [(f"{name}/{path}", data) for path, data in IMAGES.items()]
-    assert inputs.num_passed_over == 1
+    assert inputs.num_skipped == 1
     assert inputs.num_files == 3
 
 
@@ -136,11 +135,11 @@ def empty() -> str:
         (lambda: "\0", "cannot be opened: embedded null byte"),
         (lambda: "x" * 300, "cannot be opened: File name too long"),
         (lambda: "/dev/null", "is a socket or device, not a file"),
-        (empty, "holds no files with an image's suffix"),
-        (corrupt, "is no readable zip archive (it does not end as one); make it anew"),
+        (empty, "holds no files with an image suffix"),
+        (corrupt, "is no readable zip archive (File is not a zip file); re-create it"),
     ],
 )
-def test_nothing_goes_unanswered(make: Callable[[], str], reason: str) -> None:
+def test_every_argument_has_its_line(make: Callable[[], str], reason: str) -> None:
     """Where there is no image, one file stands for the argument and says why."""
     argument = make()
     found = list(look_up(argument).values())

@@ -11,19 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stages.images.work import NotYet
 
 from schemas.shared.image import ImageForm
-from stages.images.decode import decode_image
-from stages.predict.inputs import AskedFile, Inputs
-from stages.predict.readers import Contents, Nothing
-from stages.predict.reading import ReadFile, read_files
 from stages.shared.errors import InputError
 from tests.architecture.imports import ROOT
 from tests.images.hostile import hostile_files
 from tests.images.samples import whole_files
 from tests.images.trees import encode, form, write_compressed, write_folder, write_zip
-from tests.predict.troubled_reading import CRASH, HANG, TroubledReading
+from tests.tools.predict.troubled_decoding import CRASH, HANG, TroubledDecoding
+from tools.predict.inputs import Contents, InputFile, Inputs, Missing
+from tools.predict.reading import ReadFile, read_files
 
 
 def picture(number: int = 0) -> bytes:
@@ -32,18 +29,18 @@ def picture(number: int = 0) -> bytes:
 
 
 def read_all(
-    files: Iterator[AskedFile | NotYet], *, workers: int = 2, wanted: ImageForm | None = None
+    files: Iterator[InputFile | None], *, workers: int = 2, wanted: ImageForm | None = None
 ) -> list[ReadFile]:
     return list(itertools.chain.from_iterable(read_files(files, wanted or form(), workers=workers)))
 
 
-def in_memory(files: Mapping[str, bytes]) -> Iterator[AskedFile]:
+def in_memory(files: Mapping[str, bytes]) -> Iterator[InputFile]:
     """Yield files of which each is in a task of its own."""
     for name, data in files.items():
-        yield AskedFile(name, Contents(data), "")
+        yield InputFile(name, Contents(data))
 
 
-def on_disk(*paths: str) -> Iterator[AskedFile | NotYet]:
+def on_disk(*paths: str) -> Iterator[InputFile | None]:
     return iter(Inputs(paths, stdin=io.BytesIO()))
 
 
@@ -63,7 +60,7 @@ def test_files_that_cannot_be_decoded() -> None:
     """Each has its reason, and the others are decoded."""
     files = [
         *in_memory({"a": picture(), "b": b"", "d": b"junk"}),
-        AskedFile("c", Nothing("is out of reach"), ""),
+        InputFile("c", Missing("is out of reach")),
         *in_memory({"e": picture()}),
     ]
     results = read_all(iter(files))
@@ -77,10 +74,9 @@ def test_files_that_cannot_be_decoded() -> None:
     assert [file.pixels is None for file in results] == [False, True, True, True, False]
 
 
-def test_damage_that_only_standard_error_tells_of() -> None:
-    """A JPEG with a hole, for which OpenCV returns a picture, is refused, as prepare-dataset does."""
+def test_damage_that_a_viewer_does_not_show() -> None:
+    """A JPEG with a hole, for which OpenCV returns a picture, is refused, as ingest does."""
     whole, damaged = whole_files()["jpeg"], hostile_files()["jpeg, late end marker"].data
-    decode_image(damaged, form())
     first, second = read_all(in_memory({"damaged.jpg": damaged, "whole.jpg": whole}))
     assert first.pixels is None
     assert "cut off" in first.reason
@@ -89,7 +85,7 @@ def test_damage_that_only_standard_error_tells_of() -> None:
 
 def test_a_crash_or_a_hang_costs_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is wrong is said of that file, the others get their pixels."""
-    monkeypatch.setattr("stages.predict.reading.Reading", TroubledReading)
+    monkeypatch.setattr("tools.predict.reading.Decoding", TroubledDecoding)
     write_folder(tmp_path, {"1.png": picture(1), "2.png": CRASH, "3.png": HANG, "4.png": picture(4)})
     results = read_all(on_disk(str(tmp_path)))
     assert [file.reason for file in results] == [
@@ -104,7 +100,7 @@ def test_a_crash_or_a_hang_costs_one_file(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_processes_start_without_torch() -> None:
     """What they import, and what the command does before they are at work, loads without it."""
-    program = "import sys, stages.predict.__main__, stages.predict.reading; print(*sys.modules)"
+    program = "import sys, tools.predict.__main__, tools.predict.reading; print(*sys.modules)"
     program += "; import stages.vision.checkpoint_document; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
@@ -147,11 +143,11 @@ class EndlessFiles:
     def __init__(self) -> None:
         self.num_asked = 0
 
-    def __iter__(self) -> Iterator[AskedFile]:
+    def __iter__(self) -> Iterator[InputFile]:
         contents = Contents(picture())
         while True:
             self.num_asked += 1
-            yield AskedFile("x", contents, "")
+            yield InputFile("x", contents)
 
 
 def test_files_are_asked_for_as_they_are_needed() -> None:
@@ -172,13 +168,12 @@ def test_large_forms_wait_in_small_numbers() -> None:
     assert asked.num_asked <= num_read + 6
 
 
-def test_answers_while_a_list_is_being_written(tmp_path: Path) -> None:
+def test_pixels_come_while_a_list_is_being_written(tmp_path: Path) -> None:
     """Who writes one path gets its pixels before writing the next."""
     write_folder(tmp_path, {f"{i}.png": picture(i) for i in range(3)})
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb") as stdin:
         results = read_files(Inputs(["-"], stdin=stdin), form(), workers=2)
-        assert next(results) == []
         for i in range(3):
             threading.Timer(0.2, os.write, (writer, f"{tmp_path}/{i}.png\n".encode())).start()
             [file] = next(results)

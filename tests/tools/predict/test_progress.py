@@ -5,14 +5,14 @@ import io
 import pytest
 from rich.console import Console
 
-from stages.predict.progress import PredictProgress
+from tools.predict.output import Progress
 
 
 def shown(num_files: int | None, *, is_terminal: bool, shares_terminal: bool = False) -> str:
     """Return what is shown while 30 of so many files are done."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=is_terminal, width=100)
-    with PredictProgress(lambda: num_files, shares_terminal=shares_terminal, console=console) as progress:
+    with Progress(lambda: num_files, shares_terminal=shares_terminal, console=console) as progress:
         progress.advance(10)
         progress.advance(20)
     assert progress.num_done == 30
@@ -33,8 +33,8 @@ def test_list_of_unknown_length() -> None:
     assert "left" not in text
 
 
-def test_nothing_is_mixed_into_answers_on_the_same_terminal() -> None:
-    """Where the answers scroll by, they are the progress."""
+def test_nothing_is_mixed_into_predictions_on_the_same_terminal() -> None:
+    """Where the predictions scroll by, they are the progress."""
     assert shown(60, is_terminal=True, shares_terminal=True) == ""
 
 
@@ -44,6 +44,6 @@ def test_log_gets_a_line_now_and_then(
     """Elsewhere than on a terminal a line comes after a while, not with every batch."""
     assert shown(60, is_terminal=False) == ""
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("stages.predict.progress._SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("tools.predict.output._SECONDS_BETWEEN_LINES", 0.0)
     shown(60, is_terminal=False)
     assert "predict: 10 of 60 files" in capsys.readouterr().err

@@ -1,7 +1,7 @@
-"""Answer for images: a line for each file, with its most probable classes.
+"""Classify images: a line for each file, with its most probable classes.
 
 PATH is an image file of any name, a folder or an archive (.zip, .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz,
-.tar.zst), in which files with an image's suffix are taken, a quoted pattern such as 'photos/**/*.jpg', or -
+.tar.zst), in which files with an image suffix are taken, a quoted pattern such as 'photos/**/*.jpg', or -
 for a list of paths on standard input, one a line. For an image on standard input name /dev/stdin. Network,
 classes and preprocessing come from the checkpoint; params.yaml and data/ are not looked at.
 """
@@ -11,31 +11,33 @@ import os
 from pathlib import Path
 
 from stages.images.decode import DEFAULT_LIMITS
-from stages.predict.tables import UNKNOWN
 from stages.shared.paths import MODEL
+
+UNKNOWN = "unknown"
+"""The label of a prediction that is too improbable for --target-accuracy."""
 
 SOME_FILES_FAILED = 3
 """Exit status."""
 
-_EPILOG = f"""not read, as by prepare-dataset with the params.yaml that comes with darkroom:
+_EPILOG = f"""not read, as by ingest with the params.yaml that comes with darkroom:
   more than {DEFAULT_LIMITS.max_file_bytes:,} bytes (max_file_bytes), or
   {DEFAULT_LIMITS.max_pixels:,} pixels (max_pixels), and what takes more than {DEFAULT_LIMITS.max_seconds:g} s
 
 exit status:
-  0    every file was answered
-  1    nothing was: no usable checkpoint, device or output
+  0    every file was classified
+  1    none was: no usable checkpoint, device or output
   2    the command line is wrong
   {SOME_FILES_FAILED}    some files could not be read; each one's `error` says why
 
-  find photos -name '*.jpg' -print0 | python -m stages.predict -0 - --output answers.csv
-  python -m stages.predict photos.zip --format jsonl | jq -r 'select(.probability < 0.9) | .path'
+  find photos -name '*.jpg' -print0 | python -m tools.predict -0 - --output predictions.csv
+  python -m tools.predict photos.zip --format jsonl | jq -r 'select(.probability < 0.9) | .path'
 """
 
 
 def parse_arguments() -> argparse.Namespace:
     """Return the command line's arguments."""
     parser = argparse.ArgumentParser(
-        prog="python -m stages.predict",
+        prog="python -m tools.predict",
         description=__doc__,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -58,8 +60,8 @@ def parse_arguments() -> argparse.Namespace:
         type=_fraction,
         metavar="SHARE",
         default=0.99,
-        help="share of the answers that should be right, as measured on the validation split: those too "
-        f"improbable for it become {UNKNOWN}, with the classes they may be beside it; 0: none does; "
+        help="share of predictions that should be correct, as measured on the validation split: the label of "
+        f"one too improbable for it is {UNKNOWN}, its classes stand beside it; 0: every label is given; "
         "default: %(default)s",
     )
     parser.add_argument("-0", "--null", action="store_true", help="paths on standard input end in null bytes")
@@ -72,7 +74,7 @@ def parse_arguments() -> argparse.Namespace:
         type=_positive,
         metavar="N",
         default=count_cores(),
-        help="processes that read and decode; default: the cores there are, %(default)s",
+        help="processes that read and decode; default: the number of cores, %(default)s",
     )
     arguments = parser.parse_args()
     if arguments.format is None:

@@ -1,4 +1,4 @@
-"""What the command line asks about: files, folders, patterns, archives and lists."""
+"""The image files behind the command line: files, folders, patterns, archives and lists."""
 
 import glob
 import io
@@ -11,11 +11,9 @@ from typing import BinaryIO, NamedTuple
 
 from stages.images.decode import DEFAULT_LIMITS
 from stages.images.image_names import find_clutter, has_image_suffix
-from stages.images.source import FileReader, Source
-from stages.images.sources import is_archive, open_archive
-from stages.images.sources.folder import FolderSource
-from stages.images.work import NotYet
-from stages.predict.readers import NamedFiles, Nothing, explain_missing, read_here
+from stages.images.sources import FileRef, Source, UnreadableFile, is_archive, open_archive, reason_of
+from stages.images.sources.base import check_size
+from stages.images.sources.folder import FolderSource, read_regular_file
 from stages.shared.errors import InputError
 from stages.shared.text import printable
 
@@ -24,20 +22,49 @@ LIST = "-"
 
 _READ_BYTES = 2**16
 _OF_THIS_PROCESS = ("/dev/", "/proc/")
-"""What begins so may be another file in another process, as /dev/stdin is."""
+"""A path that begins so may be another file in another process, as /dev/stdin is."""
 
 
-class AskedFile(NamedTuple):
+class InputFile(NamedTuple):
     """A file that may be an image."""
 
     name: str
     """What it is called in tables and messages."""
 
-    reader: FileReader
-    """Files of one folder or archive have the same."""
+    ref: FileRef
+    """Where it is."""
+
+
+class NamedFile(NamedTuple):
+    """A file anywhere, named by itself."""
 
     path: str
-    """What the reader knows it by."""
+
+    def read(self, max_bytes: int) -> bytes:
+        try:
+            status = os.stat(self.path)  # noqa: PTH116 - a Path would cost more than the call
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+            raise UnreadableFile(_explain_missing(error)) from None
+        return read_regular_file(self.path, status, max_bytes=max_bytes)
+
+
+class Contents(NamedTuple):
+    """A file whose bytes are here already."""
+
+    data: bytes
+
+    def read(self, max_bytes: int) -> bytes:
+        check_size(len(self.data), max_bytes=max_bytes)
+        return self.data
+
+
+class Missing(NamedTuple):
+    """Stands for a file that there is not."""
+
+    reason: str
+
+    def read(self, max_bytes: int) -> bytes:
+        raise UnreadableFile(self.reason)
 
 
 class Inputs:
@@ -45,7 +72,7 @@ class Inputs:
 
     Files named one by one are taken whatever they are called. In folders and archives only those with an
     image's suffix are, and hidden ones are passed over, as prepare-dataset does. An argument behind which
-    there is nothing becomes a file whose reading says so: nothing that was asked about goes unanswered.
+    there is nothing becomes a file whose reading says so: every argument has its line.
     """
 
     def __init__(self, arguments: Sequence[str], *, stdin: BinaryIO, separator: bytes = b"\n") -> None:
@@ -53,48 +80,46 @@ class Inputs:
         self._stdin = stdin
         self._separator = separator
         self._num_files = len(arguments)
-        self._named = NamedFiles()
-        self.num_passed_over = 0
-        """Files of folders and archives that do not have an image's suffix, so far."""
+        self.num_skipped = 0
+        """Files of folders and archives without an image suffix, so far."""
 
     @property
     def num_files(self) -> int | None:
         """Return how many files there are as far as is known by now; None if a list may go on for ever."""
         return None if LIST in self._arguments else self._num_files
 
-    def __iter__(self) -> Iterator[AskedFile | NotYet]:
-        """Yield the files in the order of the arguments, and NotYet while a list has not gone on."""
+    def __iter__(self) -> Iterator[InputFile | None]:
+        """Yield the files in the order of the arguments, and None while a list has not gone on."""
         for argument in self._arguments:
             if argument == LIST:
                 for path in _split(self._stdin, self._separator):
-                    if isinstance(path, NotYet):
-                        yield path
+                    if path is None:
+                        yield None
                     else:
                         yield from self._open(os.fsdecode(path), may_be_pattern=False)
             else:
                 yield from self._open(argument, may_be_pattern=True)
 
-    def _open(self, argument: str, *, may_be_pattern: bool) -> Iterable[AskedFile]:
+    def _open(self, argument: str, *, may_be_pattern: bool) -> Iterable[InputFile]:
         path = Path(argument)
         try:
             mode = path.stat().st_mode
         except (OSError, ValueError) as error:  # ValueError: a null byte in the name
             if may_be_pattern and glob.has_magic(argument):
                 return self._match(argument)
-            return [_missing(argument, explain_missing(error))]
+            return [_missing(argument, _explain_missing(error))]
         if stat.S_ISDIR(mode):
-            return self._list(argument, FolderSource(path))
+            return self._list(argument, FolderSource(path, place=argument))
         if not is_archive(path) or not stat.S_ISREG(mode):
             if stat.S_ISREG(mode) and not os.path.abspath(argument).startswith(_OF_THIS_PROCESS):  # noqa: PTH100
-                return [AskedFile(printable(argument), self._named, argument)]
-            reader = read_here(argument, mode, max_bytes=DEFAULT_LIMITS.max_file_bytes)
-            return [AskedFile(printable(argument), reader, "")]
+                return [InputFile(printable(argument), NamedFile(argument))]
+            return [InputFile(printable(argument), _read_here(argument, mode))]
         try:
             return self._list(argument, open_archive(path, place=argument))
         except InputError as error:
             return [_missing(argument, str(error).removeprefix(f"{argument}: "))]
 
-    def _match(self, pattern: str) -> Iterator[AskedFile]:
+    def _match(self, pattern: str) -> Iterator[InputFile]:
         """Yield the files that a pattern stands for; `**` stands for any number of folders."""
         matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 (a pattern may be absolute)
         if "**" in pattern:  # what stands in a folder matches by itself
@@ -105,7 +130,7 @@ class Inputs:
         for path in matches:
             yield from self._open(path, may_be_pattern=False)
 
-    def _list(self, name: str, source: Source) -> list[AskedFile]:
+    def _list(self, name: str, source: Source) -> Iterable[InputFile]:
         """Return the image files of a folder or an archive, in the order of their paths."""
         try:
             entries = source.list_entries()
@@ -113,20 +138,23 @@ class Inputs:
             return [_missing(name, str(error))]
         files = [entry for entry in entries if not (entry.endswith("/") or find_clutter(entry))]
         images = [file for file in files if has_image_suffix(file)]
-        self.num_passed_over += len(files) - len(images)
+        self.num_skipped += len(files) - len(images)
         self._num_files += max(1, len(images)) - 1
         if not images:
-            return [_missing(name, "holds no files with an image's suffix")]
+            return [_missing(name, "holds no files with an image suffix")]
         top = name.rstrip("/") or "/"
-        return [AskedFile(printable(os.path.join(top, file)), source, file) for file in images]  # noqa: PTH118
+        return (
+            InputFile(printable(os.path.join(top, file)), source.locate(file))  # noqa: PTH118
+            for file in images
+        )
 
 
-def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes | NotYet]:
+def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes | None]:
     """Yield what stands between separators, as soon as it has come in; nothing for two in a row."""
     rest = b""
     while True:
         yield from _await(stream)
-        # read1 returns what there is: whoever writes the list may take his time over it.
+        # read1 returns what there is: whoever writes the list may take their time.
         data = stream.read1(_READ_BYTES) if hasattr(stream, "read1") else stream.read(_READ_BYTES)
         if not data:
             break
@@ -136,15 +164,33 @@ def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes | NotYet]:
         yield rest
 
 
-def _await(stream: BinaryIO) -> Iterator[NotYet]:
-    """Yield NotYet until reading from a stream would not have to wait."""
+def _await(stream: BinaryIO) -> Iterator[None]:
+    """Yield None until reading from a stream would not have to wait."""
     try:
         descriptor = stream.fileno()
     except io.UnsupportedOperation:  # it is memory
         return
     while not select.select([descriptor], [], [], 0)[0]:
-        yield NotYet(descriptor)
+        yield None
 
 
-def _missing(name: str, reason: str) -> AskedFile:
-    return AskedFile(printable(name), Nothing(reason), "")
+def _missing(name: str, reason: str) -> InputFile:
+    return InputFile(printable(name), Missing(reason))
+
+
+def _read_here(path: str, mode: int) -> FileRef:
+    """Read what only this process can: a pipe that somebody writes to, or what it was started with."""
+    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+        return Missing("is a socket or device, not a file")
+    try:
+        with Path(path).open("rb") as file:
+            return Contents(file.read(DEFAULT_LIMITS.max_file_bytes + 1))
+    except OSError as error:
+        return Missing(f"cannot be read: {reason_of(error)}")
+
+
+def _explain_missing(error: Exception) -> str:
+    """Return why a path cannot be looked up."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "there is no such file or folder"
+    return f"cannot be opened: {reason_of(error)}"

@@ -1,6 +1,6 @@
-"""A checkpoint's network, and its answers for pixels."""
+"""A checkpoint's network, and its predictions for pixels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from schemas.vision.checkpoint import Checkpoint
 from stages.images.resize import Pixels
-from stages.predict.tables import Guess
 from stages.vision.calibration import compute_probabilities
 from stages.vision.checkpoint import restore_network
 from stages.vision.inference import answer_batch
 from stages.vision.runtime import make_deterministic
 from stages.vision.transforms import build_transforms
+from tools.predict.output import ClassProbability, Prediction
+from tools.predict.reading import ReadFile
 
 
 class Predictor:
@@ -37,12 +38,26 @@ class Predictor:
         )
         return compute_probabilities(logits.cpu(), self._checkpoint.calibration)
 
-    def rank(self, images: Sequence[Pixels], *, top_k: int) -> list[list[Guess]]:
+    def rank(self, images: Sequence[Pixels], *, top_k: int) -> list[list[ClassProbability]]:
         """Return the most probable classes of each image, the most probable first; of equals the first."""
         probabilities = self.compute_probabilities(images)
-        ranked, positions = probabilities.sort(dim=1, descending=True, stable=True)
+        ranked, labels = probabilities.sort(dim=1, descending=True, stable=True)
         classes = self._checkpoint.classes
         return [
-            [Guess(classes[place], probability) for place, probability in zip(*of_image, strict=True)]
-            for of_image in zip(positions[:, :top_k].tolist(), ranked[:, :top_k].tolist(), strict=True)
+            [ClassProbability(classes[label], probability) for label, probability in zip(*pair, strict=True)]
+            for pair in zip(labels[:, :top_k].tolist(), ranked[:, :top_k].tolist(), strict=True)
         ]
+
+
+def predict_batch(
+    predictor: Predictor, files: Sequence[ReadFile], *, top_k: int, threshold: float
+) -> Iterator[Prediction]:
+    """Yield a prediction for every file, in order, also for those that have no pixels."""
+    images = [file.pixels for file in files if file.pixels is not None]
+    ranked = iter(predictor.rank(images, top_k=top_k) if images else ())
+    for file in files:
+        if file.pixels is None:
+            yield Prediction(file.name, error=file.reason)
+        else:
+            top = next(ranked)
+            yield Prediction(file.name, top, is_unknown=top[0].probability < threshold)

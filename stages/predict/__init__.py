@@ -1,1 +1,0 @@
-"""predict: answer for any image, with nothing but a checkpoint."""

@@ -1,0 +1,24 @@
+"""Decoding in which some files crash or hang the decoder."""
+
+import os
+import signal
+
+from stages.images.resize import Pixels
+from stages.images.sources import FileRef
+from tools.predict.reading import Decoding
+
+CRASH, HANG = b"crash", b"hang"
+
+
+class TroubledDecoding(Decoding):
+    """Decodes as it should, but for files of a few words."""
+
+    max_seconds = 1.0
+
+    def read(self, file: FileRef) -> tuple[Pixels | None, str]:
+        data = file.read(max_bytes=10**6)
+        if data == CRASH:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        while data == HANG:
+            pass
+        return super().read(file)

@@ -1,0 +1,1 @@
+"""predict: classify new images with nothing but a checkpoint."""

@@ -1,0 +1,139 @@
+"""predict, top to bottom: files are read in worker processes, classified here, and written to a table.
+
+Run as `python -m tools.predict`; arguments.py says with which arguments.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.images.workers import start_early
+from stages.shared.errors import run_stage
+from stages.shared.process import limit_spinning
+from tools.predict.arguments import SOME_FILES_FAILED, UNKNOWN, parse_arguments
+
+if TYPE_CHECKING:
+    from schemas.vision.calibration import Calibration
+    from schemas.vision.checkpoint import Checkpoint
+    from tools.predict.inputs import Inputs
+    from tools.predict.output import Progress
+    from tools.predict.reading import ReadFile
+
+READER_LEFT = 141
+"""Exit status where nobody reads the predictions any more, as of a process that SIGPIPE ends."""
+
+
+def main() -> None:
+    """Classify what the arguments name."""
+    arguments = parse_arguments()
+    # The worker processes load their libraries while this one loads its own.
+    start_early("tools.predict.reading")
+    from stages.vision.checkpoint_document import read_document
+    from tools.predict.inputs import Inputs
+    from tools.predict.reading import read_files
+
+    checkpoint, data = read_document(arguments.checkpoint)
+    inputs = Inputs(arguments.paths, stdin=sys.stdin.buffer, separator=b"\0" if arguments.null else b"\n")
+    limit_spinning()
+    # Decoding begins here, while torch is imported, which takes seconds.
+    files = read_files(inputs, checkpoint.image, workers=arguments.workers)
+    sys.exit(predict_files(files, inputs, checkpoint, data, arguments))
+
+
+def predict_files(
+    files: "Iterable[list[ReadFile]]",
+    inputs: "Inputs",
+    checkpoint: "Checkpoint",
+    data: bytes,
+    arguments: argparse.Namespace,
+) -> int:
+    """Classify files as they are read, and return the exit status.
+
+    Args:
+        files: Some at a time, those that are there.
+        inputs: What they come from, which counts them.
+        checkpoint: What the network is.
+        data: The checkpoint's file, for the weights.
+        arguments: The command line.
+    """
+    from stages.vision.checkpoint import take_weights
+    from stages.vision.runtime import choose_device
+    from tools.predict.output import Progress, open_table, silence_stdout
+    from tools.predict.predictor import Predictor, predict_batch
+
+    weights = take_weights(data, checkpoint, path=arguments.checkpoint)
+    device = choose_device(arguments.device, place="--device")
+    predictor = Predictor(checkpoint, weights, device=device)
+    top_k = min(arguments.top_k, len(checkpoint.classes))
+    threshold = choose_threshold(checkpoint.calibration, target_accuracy=arguments.target_accuracy)
+    shares_terminal = arguments.output is None and sys.stdout.isatty()
+    num_failed = num_unknown = 0
+    try:
+        with (
+            open_table(arguments.output, arguments.format, top_k=top_k) as write,
+            Progress(lambda: inputs.num_files, shares_terminal=shares_terminal) as progress,
+        ):
+            for batch in cut_batches(files, arguments.batch_size):
+                predictions = list(predict_batch(predictor, batch, top_k=top_k, threshold=threshold))
+                num_failed += sum(bool(prediction.error) for prediction in predictions)
+                num_unknown += sum(prediction.is_unknown for prediction in predictions)
+                write(predictions)
+                progress.advance(len(batch))
+    except BrokenPipeError:
+        silence_stdout()
+        return READER_LEFT
+    print_summary(
+        progress,
+        num_failed=num_failed,
+        num_unknown=num_unknown,
+        num_skipped=inputs.num_skipped,
+        output=arguments.output,
+    )
+    return SOME_FILES_FAILED if num_failed else 0
+
+
+def cut_batches(files: "Iterable[list[ReadFile]]", batch_size: int) -> "Iterator[list[ReadFile]]":
+    """Yield what is there in batches of at most so many; nothing waits for a batch to be full."""
+    for some in files:
+        for start in range(0, len(some), batch_size):
+            yield some[start : start + batch_size]
+
+
+def choose_threshold(calibration: "Calibration", *, target_accuracy: float) -> float:
+    """Return the probability below which a label is unknown; where no prediction is safe, all are."""
+    from stages.vision.calibration import find_threshold
+
+    threshold = find_threshold(calibration, target_accuracy=target_accuracy)
+    if threshold is None:
+        best = calibration.thresholds[-1].accuracy
+        print(
+            f"predict: every label is {UNKNOWN}: on the validation split, at most {best:.2%} of the most "
+            f"confident predictions are correct, and --target-accuracy is {target_accuracy:g}; "
+            "0 gives every label",
+            file=sys.stderr,
+        )
+        return math.inf
+    return threshold.probability
+
+
+def print_summary(
+    progress: "Progress", *, num_failed: int, num_unknown: int, num_skipped: int, output: Path | None
+) -> None:
+    """Say on stderr how many files were classified, and how fast."""
+    where = f"; see {output}" if output else ""
+    print(
+        f"predict: {progress.num_done - num_failed:,} of {progress.num_done:,} files classified, "
+        f"{num_unknown:,} of them as {UNKNOWN}, {progress.speed:,.0f} a second{where}",
+        file=sys.stderr,
+    )
+    if num_failed:
+        print(f"predict: files that cannot be read: {num_failed:,}; `error` says why", file=sys.stderr)
+    if num_skipped:
+        print(f"predict: files without an image suffix, skipped: {num_skipped:,}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run_stage(main)
