@@ -116,4 +116,5 @@ def write_array(path: Path, values: npt.NDArray[np.generic]) -> FileRecord:
 def read_pixels(folder: Path, manifest: Manifest) -> Pixels:
     """Return all images (N, height, width, channels), read plainly."""
     shards = [np.load(folder.parent / "images" / shard.name) for shard in manifest.image_shards]
-    return np.asarray(np.concatenate(shards)[np.load(folder / "rows.npy")])
+    pixels: Pixels = np.concatenate(shards)[np.load(folder / "rows.npy")]
+    return pixels
