@@ -97,7 +97,7 @@ def build_run(prepared: Path, arguments: argparse.Namespace) -> tuple[Training, 
     make_deterministic(numerics)
     torch.manual_seed(0)
     manifest = read_manifest(prepared)
-    chosen = ChosenNetwork(name="torchvision", arguments=Torchvision(model=arguments.model, weights="none"))
+    chosen = ChosenNetwork(name="torchvision", arguments=Torchvision(model=arguments.model, weights=None))
     network = build_network(chosen, image=manifest.image, num_classes=len(manifest.classes))
     network = network.to(memory_format=torch.channels_last)
     transforms = build_transforms(

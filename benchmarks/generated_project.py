@@ -11,8 +11,7 @@ from schemas.shared.image import ImageForm
 from schemas.shared.index import IndexRow
 from schemas.shared.inputs import Inputs
 from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
-from schemas.vision.calibration import Calibration, Threshold
-from schemas.vision.checkpoint import Checkpoint
+from schemas.vision.checkpoint import Calibration, Checkpoint, Threshold
 from schemas.vision.history import EpochRecord, History, Scores
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
@@ -46,7 +45,7 @@ def write_project(
     network = ChosenNetwork(name="cnn", arguments=cnn)
     weights = build_network(network, image=form, num_classes=num_classes).state_dict()
     checkpoint = Checkpoint(
-        version=1,
+        version=2,
         network=network,
         classes=classes,
         image=form,
@@ -59,14 +58,14 @@ def write_project(
         calibration=Calibration(
             temperature=1.5,
             thresholds=(
-                Threshold(probability=0.0, answered_fraction=1.0, accuracy=0.8),
-                Threshold(probability=0.9, answered_fraction=0.5, accuracy=0.995),
+                Threshold(probability=0.0, coverage=1.0, accuracy=0.8),
+                Threshold(probability=0.9, coverage=0.5, accuracy=0.995),
             ),
         ),
         epoch=epoch,
         num_epochs=1,
         seed=0,
-        initial_weights=None,
+        pretrained_weights=None,
         dataset_sha256=sha256_of(folder / "data" / "prepared" / "manifest.json"),
         weights_sha256=hash_weights(weights),
         inputs=Inputs(params="0" * 64, code="0" * 64, data="0" * 64),

@@ -160,7 +160,7 @@ def compare_transforms(images: Tensor, *, rounds: int) -> None:
 
 def call_ours(transform: Transform, batch: Tensor, samples: np.ndarray) -> Callable[[], object]:
     """Return a call that changes the whole batch."""
-    if transform.stands == "last":
+    if transform.position == "last":
         mixing = build_mixing((transform,), num_classes=10, seed=0)
         assert mixing is not None
         labels = torch.arange(len(batch)) % 10
@@ -171,7 +171,7 @@ def call_ours(transform: Transform, batch: Tensor, samples: np.ndarray) -> Calla
 
 def call_theirs(transform: Transform, batch: Tensor) -> Callable[[], object]:
     """Return a call that changes one image after the other, or mixes a batch, as torchvision does too."""
-    if transform.stands == "last":
+    if transform.position == "last":
         mixer = getattr(v2, transform.name)(num_classes=10)
         labels = torch.arange(len(batch)) % 10
         return lambda: mixer(batch, labels)
@@ -189,8 +189,7 @@ def build_theirs(transform: Transform) -> Callable[[Tensor], Tensor]:
     if transform.name == "ToTensor":
         to_float: Callable[[Tensor], Tensor] = v2.ToDtype(torch.float32, scale=True)
         return to_float
-    given = {key: None if value == "none" else value for key, value in arguments.items()}
-    theirs: Callable[[Tensor], Tensor] = getattr(v2, transform.name)(**given)
+    theirs: Callable[[Tensor], Tensor] = getattr(v2, transform.name)(**arguments)
     return theirs
 
 

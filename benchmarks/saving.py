@@ -23,7 +23,7 @@ from torch import nn, optim
 
 from schemas.params import Params
 from schemas.shared.image import ImageForm
-from schemas.vision.calibration import Calibration, Threshold
+from schemas.vision.checkpoint import Calibration, Threshold
 from schemas.vision.history import EpochRecord, Scores
 from schemas.vision.network import ChosenNetwork, Torchvision
 from stages.params.read import read_params
@@ -37,7 +37,7 @@ PHOTOGRAPHS = ImageForm(color="rgb", height_px=64, width_px=64, resize="squish")
 
 
 CALIBRATION = Calibration(
-    temperature=1.0, thresholds=(Threshold(probability=0.0, answered_fraction=1.0, accuracy=0.5),)
+    temperature=1.0, thresholds=(Threshold(probability=0.0, coverage=1.0, accuracy=0.5),)
 )
 
 
@@ -81,7 +81,7 @@ def build_states(params: Params) -> Iterator[tuple[str, TrainingState]]:
     sample = build_network(params.network.chosen(), image=form, num_classes=NUM_CLASSES)
     name = f"sample ({params.network.name}), AdamW"
     yield name, begin(sample, optim.AdamW(sample.parameters()), form)
-    chosen = ChosenNetwork(name="torchvision", arguments=Torchvision(model="resnet18", weights="none"))
+    chosen = ChosenNetwork(name="torchvision", arguments=Torchvision(model="resnet18", weights=None))
     large = build_network(chosen, image=PHOTOGRAPHS, num_classes=NUM_CLASSES)
     momentum = optim.SGD(large.parameters(), lr=0.01, momentum=0.9)
     yield "resnet18, SGD with momentum", begin(large, momentum, PHOTOGRAPHS)

@@ -88,7 +88,7 @@ def _check_image_shapes(params: Params) -> Iterator[Conflict]:
 
 def _check_mixed_labels(params: Params) -> Iterator[Conflict]:
     """MixUp and CutMix give an image several labels, which some losses cannot use."""
-    mixing = [transform.name for transform in params.transforms if transform.stands == "last"]
+    mixing = [transform.name for transform in params.transforms if transform.position == "last"]
     if mixing and params.loss.name in LABELS_ONLY:
         yield Conflict(
             "loss.name",
@@ -102,8 +102,6 @@ def _check_pretrained_weights(params: Params) -> Iterator[Conflict]:
     network = params.network.chosen()
     weights_file = params.network.weights_file
     library_weights = getattr(network.arguments, "weights", None)
-    if library_weights == "none":
-        library_weights = None
     if library_weights is not None and weights_file != NO_WEIGHTS_FILE:
         yield Conflict(
             "network.weights_file",

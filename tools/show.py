@@ -100,7 +100,7 @@ def load_cells(params: Params, *, split: SplitName, num_images: int, epoch: int,
     import torch
 
     from stages.vision.dataset import PreparedImages, read_manifest
-    from stages.vision.draws import derive_seed
+    from stages.vision.rng import derive_seed
     from stages.vision.transforms import build_mixing, build_transforms, fill_in_statistics, for_training
 
     manifest = read_manifest(PREPARED)

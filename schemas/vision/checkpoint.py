@@ -1,19 +1,74 @@
-"""What a checkpoint says about itself, beside its weights."""
+"""What a checkpoint records beside its weights: the network, its preprocessing, and where both came from."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from schemas.shared.fields import Items, PositiveCount, Seed, Sha256
+from schemas.shared.fields import Count, Fraction, Items, Positive, PositiveCount, Seed, Sha256
 from schemas.shared.image import ImageForm
 from schemas.shared.inputs import Inputs
 from schemas.shared.schema import Schema
-from schemas.vision.calibration import Calibration
 from schemas.vision.history import EpochRecord
-from schemas.vision.initial_weights import InitialWeights
 from schemas.vision.network import ChosenNetwork
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, Transforms
+
+CHECKPOINT_VERSION = 2
+"""2: `pretrained_weights` was `initial_weights`, `coverage` was `answered_fraction`; null replaces "none"."""
+
+
+class Threshold(Schema):
+    """A probability below which predictions are withheld, and its effect on the validation split."""
+
+    probability: Fraction
+
+    coverage: Fraction
+    """Fraction of the images whose most probable class has at least this probability."""
+
+    accuracy: Fraction
+    """Accuracy on those images, counting one more as wrong: a cautious estimate where they are few."""
+
+
+class Calibration(Schema):
+    """How logits become probabilities, and which probabilities are high enough; from the validation split."""
+
+    temperature: Positive
+    """Logits are divided by it before the softmax (Guo et al. 2017, arXiv:1706.04599)."""
+
+    thresholds: Annotated[Items[Threshold], Field(min_length=1)]
+    """Lowest first; each has a higher accuracy than those before it, at a lower coverage."""
+
+    @model_validator(mode="after")
+    def _check_rising(self) -> Self:
+        for lower, higher in zip(self.thresholds, self.thresholds[1:], strict=False):
+            if not (lower.probability < higher.probability and lower.accuracy < higher.accuracy):
+                raise ValueError("thresholds do not rise in probability and accuracy")
+        return self
+
+
+class PretrainedWeights(Schema):
+    """The pretrained weights a network started from, and which of its tensors they filled."""
+
+    source: str
+    """The library and its name for the weights, or the file's name without its folder."""
+
+    sha256: Sha256
+    """Of the file, or of the tensors that the library returned."""
+
+    num_loaded: Count
+    """Tensors that were copied."""
+
+    summed: Items[str]
+    """First layers for three channels, summed into one for grayscale images."""
+
+    other_shape: Items[str]
+    """In both, but with different shapes, such as a head for other classes; randomly initialized."""
+
+    only_in_network: Items[str]
+    """Missing from the weights; randomly initialized."""
+
+    only_in_weights: Items[str]
+    """Not in the network; ignored."""
 
 
 class Checkpoint(Schema):
@@ -22,52 +77,52 @@ class Checkpoint(Schema):
     Stored as JSON in the safetensors file, next to its own SHA-256.
     """
 
-    version: Literal[1]
+    version: Literal[2]
     network: ChosenNetwork
     classes: Annotated[Items[str], Field(min_length=2)]
     image: ImageForm
 
     preprocessing: Transforms
-    """The transforms that are not random, the measured mean and standard deviation written out."""
+    """The transforms that are not random, with the measured mean and standard deviation."""
 
     numerics: Numerics
     is_compiled: bool
-    """Whether torch's compiler made the training steps. Validation and testing never run compiled."""
+    """Whether training steps ran under torch.compile. Validation and testing never do."""
 
     calibration: Calibration
-    """Fitted to the validation split with these very weights."""
+    """Fitted to the validation split with exactly these weights."""
 
     epoch: EpochRecord
-    """The epoch after which the weights were taken."""
+    """The epoch after which the weights were saved."""
 
     num_epochs: PositiveCount
     seed: Seed
-    initial_weights: InitialWeights | None
-    """What the network started from; none for one that was trained from scratch."""
+    pretrained_weights: PretrainedWeights | None
+    """null for a network trained from scratch."""
 
     dataset_sha256: Sha256
-    """Hash of the manifest of the prepared data trained on."""
+    """Hash of the manifest of the prepared data."""
 
     weights_sha256: Sha256
-    """Hash of the names, types, shapes and bytes of all tensors."""
+    """Hash of the names, dtypes, shapes and bytes of all tensors."""
 
     inputs: Inputs
-    """What the run was on: hashes of parameters, code and data."""
+    """Hashes of the run's parameters, code and data."""
 
     device: str
     """What computed the weights, such as `cpu AVX512`."""
 
     libraries: dict[str, str]
-    """Versions that computed the weights."""
+    """Versions of the libraries that computed the weights."""
 
     parameters: dict[str, JsonValue]
-    """What params.yaml asked of training, for people: nothing is rebuilt from it."""
+    """The sections of params.yaml used in training, for people to read: nothing is rebuilt from them."""
 
     @model_validator(mode="after")
-    def _preprocessing_is_fixed(self) -> Self:
+    def _check_preprocessing_is_fixed(self) -> Self:
         for transform in self.preprocessing:
             if transform.random:
-                raise ValueError(f"{transform.name} is random and has no place in a checkpoint")
+                raise ValueError(f"{transform.name} is random, which preprocessing must not be")
             if isinstance(transform, Normalize) and "dataset" in (transform.mean, transform.std):
                 raise ValueError("Normalize must hold numbers in a checkpoint")
         return self

@@ -1,4 +1,4 @@
-"""What happened in each epoch: data/model/history.json."""
+"""Metrics of every epoch: data/model/history.json."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ EndedBy = Literal["num_epochs", "early_stopping", "time_budget"]
 
 
 class Scores(Schema):
-    """How well a network answers on one split."""
+    """Metrics of a network on one split."""
 
     loss: float
     accuracy: Fraction
@@ -20,17 +20,17 @@ class Scores(Schema):
 
 
 class EpochRecord(Schema):
-    """One pass over the training images and the validation after it."""
+    """One epoch of training and the validation after it."""
 
     epoch: PositiveCount
     lr: NonNegative
     """Learning rate of the epoch's last step."""
 
     train_loss: float
-    """Mean loss an image, while the weights were changing and with augmentation."""
+    """Mean loss per image over the epoch's steps: the weights change meanwhile, augmentation applies."""
 
     train_accuracy: Fraction
-    """Share of training images answered correctly, while the weights were changing and with augmentation."""
+    """Accuracy over the epoch's steps: the weights change meanwhile, augmentation applies."""
 
     val: Scores
 
@@ -44,6 +44,6 @@ class History(Schema):
     """What ended training."""
 
     is_repeatable: bool
-    """Whether another run gives the same bytes; with a time budget that depends on the machine's speed."""
+    """Whether another run gives the same bytes; under a time budget that depends on the machine's speed."""
 
     epochs: Annotated[Items[EpochRecord], Field(min_length=1)]

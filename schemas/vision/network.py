@@ -1,4 +1,4 @@
-"""The `network` section: which network, its shape, and the weights it starts from."""
+"""The `network` section: which network, its architecture, and its pretrained weights."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -8,7 +8,7 @@ from schemas.shared.fields import Fraction, Items, Meaning, OneLine, Positive, W
 from schemas.shared.schema import Schema
 
 NO_WEIGHTS_FILE = "data/weights/none"
-"""An empty file of the repository: DVC wants a dependency to exist, so that none needs one too."""
+"""An empty file that stands for no weights: a dependency in dvc.yaml must exist."""
 
 Width = Annotated[int, Field(ge=1, le=4096)]
 
@@ -17,10 +17,10 @@ class Architecture(Schema):
     """The parameters of one network."""
 
     halved_by: ClassVar[str] = ""
-    """The key whose items each halve the images, for networks that say how small an image may be."""
+    """The key of a list each of whose items halves the image; empty where the smallest image is unknown."""
 
     takes_any_size: ClassVar[bool] = True
-    """Whether images may have another size in training than otherwise, as far as is known beforehand."""
+    """Whether images may differ in size between training and validation, as far as is known in advance."""
 
     @property
     def min_side_px(self) -> int:
@@ -32,7 +32,7 @@ class Cnn(Architecture):
     """Plain convolutional network: blocks of Conv2d, ReLU and max pooling, then one linear layer."""
 
     halved_by = "channels"
-    takes_any_size = False  # its linear layer has a weight for every pixel that is left
+    takes_any_size = False  # its linear layer has a weight for every remaining pixel
 
     channels: Annotated[Items[Width], Field(min_length=1, max_length=12)]
     """Output channels of each block; every block halves height and width."""
@@ -41,11 +41,11 @@ class Cnn(Architecture):
     """Side of the convolution kernels in pixels; odd, so that padding keeps height and width."""
 
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    """Share of the flattened features dropped before the linear layer, in training only."""
+    """Fraction of the flattened features dropped before the linear layer, in training only."""
 
     @property
     def min_side_px(self) -> int:
-        """Return the side of which one pixel is left after the last block."""
+        """Return the side that the blocks reduce to one pixel."""
         return int(2 ** len(self.channels))
 
 
@@ -61,11 +61,11 @@ class ResNet(Architecture):
     """Residual blocks in each stage, of two convolutions each."""
 
     stem_stride: Annotated[Literal[1, 2], WholeNumber]
-    """Step of the first convolution; 2 halves height and width, which suits images of 64 px and more."""
+    """Stride of the first convolution; 2 halves height and width, which suits images of 64 px and more."""
 
     @property
     def min_side_px(self) -> int:
-        """Return the side of which one pixel is left in the last stage."""
+        """Return the side that the stages reduce to one pixel."""
         return int(self.stem_stride * 2 ** (len(self.widths) - 1))
 
 
@@ -78,26 +78,26 @@ class Airbench(Architecture):
     """Channels of each block of two convolutions; every block halves height and width."""
 
     whitening_images: Annotated[int, Field(ge=1, le=10**6)]
-    """Training images, drawn by training.seed, whose patches of 2 x 2 pixels the first layer is fitted to."""
+    """Random training images (by training.seed) whose 2 x 2 patches the whitening layer is fitted to."""
 
     whitening_epsilon: Annotated[Positive, Field(le=1000)]
-    """Added to the patches' variances, so that the first layer does not blow up what hardly varies."""
+    """Added to the patches' variances, so that whitening does not amplify directions of hardly any."""
 
     whitening_bias: bool
-    """Whether the first layer learns biases; without them a step is about a tenth faster."""
+    """Whether the whitening layer learns biases; without them a step is about a tenth faster."""
 
     bias_lr_factor: Annotated[float, Field(gt=0, le=10**6)]
-    """Factor on the learning rate of batch-norm biases under sgd; under adam and its kin its root."""
+    """Factor on the learning rate of batch-norm biases under sgd; its square root under adam and the like."""
 
     batchnorm_momentum: Fraction
-    """Share of the running mean and variance that each batch replaces."""
+    """Weight of each batch in the running mean and variance."""
 
     logit_divisor: Annotated[float, Field(gt=0, le=1000)]
-    """What the logits are divided by."""
+    """The logits are divided by it."""
 
     @property
     def min_side_px(self) -> int:
-        """Return the side of which one pixel is left after the last block; the first layer takes off one."""
+        """Return the side that the layers reduce to one pixel; whitening shortens it by one."""
         return int(2 ** len(self.widths)) + 1
 
 
@@ -117,20 +117,20 @@ class Torchvision(Architecture):
     """A classification model of torchvision.models."""
 
     model: ModelName
-    """Its name there, as in resnet18."""
+    """Its name there, such as resnet18."""
 
-    weights: WeightsName
-    """none, or torchvision's name of the weights to start from, as in IMAGENET1K_V1; fetched once."""
+    weights: WeightsName | None
+    """Pretrained weights by torchvision's name, such as IMAGENET1K_V1, downloaded once; null: random."""
 
 
 class Timm(Architecture):
     """A model of timm, an optional library: pip install timm."""
 
     model: ModelName
-    """Its name there, as in resnet18."""
+    """Its name there, such as resnet18."""
 
-    weights: WeightsName
-    """none, or timm's tag of the weights to start from, as in a1_in1k; fetched once."""
+    weights: WeightsName | None
+    """Pretrained weights by timm's tag, such as a1_in1k, downloaded once; null: random."""
 
 
 NetworkName = Literal["cnn", "resnet", "airbench", "torchvision", "timm"]
@@ -138,10 +138,10 @@ AnyArchitecture = Cnn | ResNet | Airbench | Torchvision | Timm
 
 
 class Network(Schema):
-    """The network and the parameters of every network there is; `name` chooses."""
+    """The parameters of every network; `name` selects one."""
 
     name: NetworkName
-    """Which network is trained; the block of that name holds its shape."""
+    """Which network is trained; the block of that name holds its parameters."""
 
     weights_file: Annotated[
         str,
@@ -149,7 +149,7 @@ class Network(Schema):
         Meaning("the path of a .pth, .pt or .safetensors file, or data/weights/none"),
         OneLine,
     ]
-    """A .pth, .pt or .safetensors file to start from; data/weights/none stands for none."""
+    """Pretrained weights: a .pth, .pt or .safetensors file; data/weights/none: random."""
 
     cnn: Cnn
     resnet: ResNet
@@ -158,20 +158,20 @@ class Network(Schema):
     timm: Timm
 
     def chosen(self) -> "ChosenNetwork":
-        """Return the network that `name` chooses, without the parameters of the others."""
+        """Return the selected network, without the parameters of the others."""
         return ChosenNetwork(name=self.name, arguments=getattr(self, self.name))
 
 
 class ChosenNetwork(Schema):
-    """One network and its own parameters: what a checkpoint keeps, whatever networks there are later."""
+    """One network and its own parameters, as a checkpoint keeps them."""
 
     name: NetworkName
     arguments: AnyArchitecture
 
     @field_validator("arguments", mode="before")
     @classmethod
-    def _are_of_its_name(cls, arguments: Any, info: ValidationInfo) -> Any:
-        """Tell apart networks whose parameters have the same names."""
+    def _match_name(cls, arguments: Any, info: ValidationInfo) -> Any:
+        """Validate against the schema of `name`: two networks may have parameters of the same names."""
         name = info.data.get("name")
         if isinstance(arguments, Schema) or name is None:
             return arguments

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schemas.vision.calibration import Threshold
+from schemas.vision.checkpoint import Threshold
 from stages.evaluate.predictions import Bools, Floats, Predictions
-from stages.vision.calibration import find_threshold
+from stages.vision.inference import find_threshold
 
 NUM_BINS = 15
 _MAX_POINTS = 200

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from schemas.vision.calibration import Calibration
+from schemas.vision.checkpoint import Calibration
 from stages.evaluate.intervals import compute_accuracy_interval
 from stages.evaluate.predictions import Ints, make_predictions
 from stages.vision.dataset import PreparedImages, Samples
-from stages.vision.draws import draw_uniform
+from stages.vision.rng import draw_uniform
 from stages.vision.transforms import Compose
 
 Pixels = NDArray[np.uint8]
@@ -129,7 +129,7 @@ def list_corruptions() -> Iterator[Corruption]:
 
 def add_noise(image: Pixels, deviation: float, sample: int) -> Pixels:
     """Add normal noise of this standard deviation, as a fraction of the full range."""
-    uniform = draw_uniform(_SEED, _NOISE_STREAM, samples=np.array([sample]), num_draws=2 * image.size)[0]
+    uniform = draw_uniform(_SEED, _NOISE_STREAM, samples=np.array([sample]), num_values=2 * image.size)[0]
     # Box-Muller; `uniform` is below 1, so the logarithm is finite.
     radius = np.sqrt(-2 * np.log(1 - uniform[: image.size]))
     normal = (radius * np.cos(2 * np.pi * uniform[image.size :])).reshape(image.shape)

@@ -61,7 +61,7 @@ def resample_groups(predictions: Predictions, *, groups: Ints, image_values: Flo
         support[number] = np.bincount(labels, weights=counts, minlength=num_classes)
         num_predicted[number] = np.bincount(predicted, weights=counts, minlength=num_classes)
         sums[number] = weights @ image_values
-    return Tally(right=correct, support=support, answers=num_predicted), sums
+    return Tally(correct=correct, support=support, predicted=num_predicted), sums
 
 
 def take_percentiles(resampled: Floats) -> tuple[float, float]:

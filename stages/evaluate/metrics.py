@@ -50,9 +50,9 @@ def matthews_correlation(tally: Tally) -> Floats:
 
     Source: Gorodkin 2004, Comparing two K-category assignments by a K-category correlation coefficient.
     """
-    agreement = tally.right.sum(axis=-1) * tally.total - (tally.support * tally.answers).sum(axis=-1)
+    agreement = tally.correct.sum(axis=-1) * tally.total - (tally.support * tally.predicted).sum(axis=-1)
     of_labels, of_predicted = (
-        tally.total**2 - (counts**2).sum(axis=-1) for counts in (tally.support, tally.answers)
+        tally.total**2 - (counts**2).sum(axis=-1) for counts in (tally.support, tally.predicted)
     )
     return divide(agreement, np.sqrt(of_labels * of_predicted))
 
@@ -62,8 +62,8 @@ def cohens_kappa(tally: Tally) -> Floats:
 
     Source: Cohen 1960, A coefficient of agreement for nominal scales.
     """
-    by_chance = (tally.support * tally.answers).sum(axis=-1)
-    return divide(tally.right.sum(axis=-1) * tally.total - by_chance, tally.total**2 - by_chance)
+    by_chance = (tally.support * tally.predicted).sum(axis=-1)
+    return divide(tally.correct.sum(axis=-1) * tally.total - by_chance, tally.total**2 - by_chance)
 
 
 TALLY_METRICS: Mapping[str, Callable[[Tally], Floats]] = {

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from schemas.vision.calibration import Calibration
-from stages.vision.calibration import compute_probabilities
+from schemas.vision.checkpoint import Calibration
+from stages.vision.inference import compute_probabilities
 from stages.vision.scores import count_confusion
 
 Bools = NDArray[np.bool_]

@@ -41,7 +41,7 @@ def find_unknown_names(params: Params) -> Iterator[tuple[KeyPath, str]]:
     else:
         weights = re.findall(rf"['\"]{re.escape(chosen.model)}\.([\w.-]+)['\"]", source)
     # timm puts a few models' tags together in code; those timm itself refuses, when it is asked for them.
-    if weights and chosen.weights not in (None, "none", *weights):
+    if weights and chosen.weights not in (None, *weights):
         yield ("network", library, "weights"), _explain(chosen.weights, ["null", *dict.fromkeys(weights)])
 
 

@@ -7,7 +7,7 @@ import torch
 from schemas.params import Params
 from schemas.shared.image import ImageForm
 from schemas.shared.manifest import Manifest
-from schemas.vision.initial_weights import InitialWeights
+from schemas.vision.checkpoint import PretrainedWeights
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Transforms, image_after
 from stages.shared.errors import InputError
@@ -23,7 +23,7 @@ from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, WeightAverage, begin_state
 from stages.train.transfer import Phases, build_parameter_groups
 from stages.vision.dataset import PreparedImages, build_loader
-from stages.vision.head import refuse_headless
+from stages.vision.pretrained import check_head
 from stages.vision.runtime import choose_device, make_deterministic
 from stages.vision.transforms import (
     build_mixing,
@@ -43,7 +43,7 @@ class Run(NamedTuple):
     transforms: Transforms
     """Those of params.yaml, with the statistics of the training split filled in."""
 
-    initial_weights: InitialWeights | None
+    pretrained_weights: PretrainedWeights | None
     """The pretrained weights it starts from."""
 
 
@@ -88,7 +88,7 @@ def build_run(params: Params, manifest: Manifest, *, keep_features: bool = True)
     train_batches = build_loader(train_images, sampler=sampler, device=device, **loader)
     val_batches = build_loader(val_images, device=device, **loader)
 
-    network, initial_weights = begin_network(
+    network, pretrained_weights = begin_network(
         params,
         all_images,
         image=image,
@@ -98,7 +98,7 @@ def build_run(params: Params, manifest: Manifest, *, keep_features: bool = True)
     )
     network = network.to(device).to(memory_format=torch.channels_last)
     if params.transfer.freeze == "backbone":
-        refuse_headless(network, image=image, device=device)
+        check_head(network, image=image, device=device)
 
     groups = build_parameter_groups(network, params.transfer, lr=params.optimizer.lr)
     optimizer = build_optimizer(params.optimizer, groups)
@@ -139,7 +139,7 @@ def build_run(params: Params, manifest: Manifest, *, keep_features: bool = True)
     phases = Phases(
         training, network, whole, params.transfer, feature_folder=PREPARED.parent if keep_features else None
     )
-    return Run(training, state, phases, transforms, initial_weights)
+    return Run(training, state, phases, transforms, pretrained_weights)
 
 
 def check_image_form(found: ImageForm, params: Params) -> None:

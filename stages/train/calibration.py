@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from schemas.vision.calibration import Calibration, Threshold
-from stages.vision.calibration import compute_probabilities
+from schemas.vision.checkpoint import Calibration, Threshold
+from stages.vision.inference import compute_probabilities
 
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.05, 20.0
 _MAX_STEPS = 100
 _ACCURACY_LEVELS = 1000
-_ALL = Threshold(probability=0.0, answered_fraction=1.0, accuracy=0.0)
+_ALL = Threshold(probability=0.0, coverage=1.0, accuracy=0.0)
 
 
 def calibrate(logits: Tensor, labels: Tensor) -> Calibration:
@@ -85,7 +85,7 @@ def list_thresholds(probabilities: Tensor, is_correct: Tensor) -> tuple[Threshol
             kept.append(
                 Threshold(
                     probability=float(sorted_probabilities[place]),
-                    answered_fraction=float(num_above[place] / len(order)),
+                    coverage=float(num_above[place] / len(order)),
                     accuracy=accuracy,
                 )
             )

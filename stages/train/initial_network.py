@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from schemas.params import Params
 from schemas.shared.image import ImageForm
-from schemas.vision.initial_weights import InitialWeights
+from schemas.vision.checkpoint import PretrainedWeights
 from schemas.vision.network import NO_WEIGHTS_FILE, Network
 from stages.shared.errors import InputError
 from stages.shared.files import sha256_of
@@ -17,11 +17,9 @@ from stages.train.loop import smallest_part
 from stages.train.transfer import is_frozen
 from stages.vision.checkpoint import hash_weights
 from stages.vision.dataset import PreparedImages
-from stages.vision.draws import derive_seed
-from stages.vision.head import FrozenBackbone
-from stages.vision.networks import build_network, fetch_weights
-from stages.vision.probe import refuse_other_images
-from stages.vision.weights import lay_over, read_weights
+from stages.vision.networks import build_network, check_takes_images, fetch_weights
+from stages.vision.pretrained import FrozenBackbone, load_matching_weights, read_weights
+from stages.vision.rng import derive_seed
 
 _BATCH_SIZE = 64
 
@@ -45,7 +43,7 @@ def begin_network(
     trained_image: ImageForm,
     num_classes: int,
     num_images: int,
-) -> tuple[nn.Module, InitialWeights | None]:
+) -> tuple[nn.Module, PretrainedWeights | None]:
     """Return the network before its first step, on the CPU, and the pretrained weights it starts from.
 
     Args:
@@ -61,9 +59,9 @@ def begin_network(
     """
     network = build_network(params.network.chosen(), image=image, num_classes=num_classes)
     if trained_image != image:
-        refuse_other_images(network, image=trained_image, place=f"network.name: {params.network.name}")
+        check_takes_images(network, image=trained_image, place=f"network.name: {params.network.name}")
     fit_to_images(network, images, seed=params.training.seed)
-    initial_weights = load_pretrained_weights(network, params.network, image=image)
+    pretrained_weights = load_pretrained_weights(network, params.network, image=image)
     smallest = smallest_part(
         num_images, batch_size=params.loader.batch_size, num_parts=params.training.accumulation_steps
     )
@@ -71,7 +69,7 @@ def begin_network(
         epochs = range(params.training.num_epochs)
         is_always_frozen = all(is_frozen(params.transfer, epoch=epoch) for epoch in epochs)
         check_single_image(network, image=trained_image, is_always_frozen=is_always_frozen)
-    return network, initial_weights
+    return network, pretrained_weights
 
 
 def fit_to_images(network: nn.Module, images: PreparedImages, *, seed: int) -> None:
@@ -96,7 +94,7 @@ def _choose_batches(images: PreparedImages, *, num_images: int, seed: int) -> It
 
 def load_pretrained_weights(
     network: nn.Module, section: Network, *, image: ImageForm
-) -> InitialWeights | None:
+) -> PretrainedWeights | None:
     """Load the weights that params.yaml names into a new network, and print what did not fit.
 
     Returns:
@@ -109,11 +107,11 @@ def load_pretrained_weights(
     fetched = fetch_weights(section.chosen(), image=image) if file == NO_WEIGHTS_FILE else None
     if file != NO_WEIGHTS_FILE:
         path = Path(file)
-        found = lay_over(network, read_weights(path), source=path.name, sha256=sha256_of(path))
+        found = load_matching_weights(network, read_weights(path), source=path.name, sha256=sha256_of(path))
     elif fetched is not None:
         arguments = section.chosen().arguments
         source = f"{section.name} {arguments.model} {arguments.weights}"  # type: ignore[union-attr]
-        found = lay_over(network, fetched, source=source, sha256=hash_weights(fetched))
+        found = load_matching_weights(network, fetched, source=source, sha256=hash_weights(fetched))
     else:
         return None
     for line in _describe(found):
@@ -121,7 +119,7 @@ def load_pretrained_weights(
     return found
 
 
-def _describe(found: InitialWeights) -> list[str]:
+def _describe(found: PretrainedWeights) -> list[str]:
     """Return in words what was loaded, and the name of every tensor that was not."""
     lines = [f"starting from {found.source}: {found.num_loaded} tensors fit"]
     for names, what in (

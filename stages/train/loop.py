@@ -25,9 +25,8 @@ from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, take_snapshot
 from stages.vision import scores
 from stages.vision.dataset import PreparedImages
-from stages.vision.draws import derive_seed
-from stages.vision.dropout import draw_dropout, find_dropouts
 from stages.vision.inference import compute_logits
+from stages.vision.rng import derive_seed, find_dropouts, seed_dropouts
 from stages.vision.runtime import autocast, seed_torch
 from stages.vision.transforms import Mixing
 
@@ -132,7 +131,7 @@ def train_steps(training: Training, state: TrainingState, phase: Phase, *, save_
             images, targets = training.mixing(images, targets, epoch=state.epoch, step=state.step)
 
         for part in divide(len(images), num_parts=training.accumulation_steps):
-            draw_dropout(dropouts, seed=training.seed, epoch=state.epoch, samples=samples[part])
+            seed_dropouts(dropouts, seed=training.seed, epoch=state.epoch, samples=samples[part])
             with autocast(training.device, training.numerics):
                 logits = phase.forward(images[part])
                 loss = training.criterion(logits.float(), targets[part])

@@ -16,9 +16,8 @@ from schemas.params import Params
 from schemas.shared.inputs import Inputs
 from schemas.shared.manifest import Manifest
 from schemas.train.train_metrics import TrainMetrics
-from schemas.vision.checkpoint import Checkpoint
+from schemas.vision.checkpoint import Checkpoint, PretrainedWeights
 from schemas.vision.history import EndedBy, EpochRecord, History
-from schemas.vision.initial_weights import InitialWeights
 from schemas.vision.runtime import Numerics
 from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json
@@ -59,7 +58,7 @@ class RunRecord:
     inputs: Inputs
     """Hashes of parameters, code and data."""
 
-    initial_weights: InitialWeights | None
+    pretrained_weights: PretrainedWeights | None
     libraries: Mapping[str, str]
     device: str
     machine: Mapping[str, str]
@@ -72,7 +71,7 @@ class RunRecord:
         return hash_json(
             {
                 "inputs": self.inputs.model_dump(),
-                "initial_weights": self.initial_weights.sha256 if self.initial_weights else None,
+                "pretrained_weights": self.pretrained_weights.sha256 if self.pretrained_weights else None,
                 "libraries": dict(self.libraries),
                 "machine": dict(self.machine),
                 "numerics": self.numerics.model_dump(),
@@ -85,7 +84,7 @@ def record_run(run: Run, params: Params, inputs: StageInputs) -> RunRecord:
     """Return the record of a run that is about to begin."""
     return RunRecord(
         inputs=inputs.describe(data_sha256=sha256_of(PREPARED / "manifest.json")),
-        initial_weights=run.initial_weights,
+        pretrained_weights=run.pretrained_weights,
         libraries=list_libraries(params.network.name, run.transforms),
         device=describe_device(run.training.device),
         machine=describe_machine(run.training.device),
@@ -166,7 +165,7 @@ def describe_checkpoint(
 ) -> Checkpoint:
     """Return a checkpoint's document: all that is needed to use the weights, and where they came from."""
     return Checkpoint(
-        version=1,
+        version=2,
         network=params.network.chosen(),
         classes=manifest.classes,
         image=manifest.image,
@@ -177,7 +176,7 @@ def describe_checkpoint(
         epoch=snapshot.record,
         num_epochs=params.training.num_epochs,
         seed=params.training.seed,
-        initial_weights=record.initial_weights,
+        pretrained_weights=record.pretrained_weights,
         dataset_sha256=record.inputs.data,
         weights_sha256=hash_weights(snapshot.weights),
         inputs=record.inputs,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from schemas.train.training import PrecisionChoice
 from schemas.vision.runtime import Precision
 from stages.shared.errors import InputError
-from stages.vision.dropout import find_dropouts
+from stages.vision.rng import find_dropouts
 
 Forward = Callable[[Tensor], Tensor]
 """From images (N, C, H, W), or what stands for them, to logits (N, num_classes)."""

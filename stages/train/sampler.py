@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from stages.vision.draws import derive_seed
+from stages.vision.rng import derive_seed
 
 Sampling = Literal["uniform", "balanced", "one_batch"]
 

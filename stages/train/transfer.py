@@ -19,14 +19,14 @@ from torch.utils.data import Dataset
 from schemas.train.transfer import Transfer
 from stages.train.loop import Phase, Training
 from stages.vision.dataset import Samples, build_loader
-from stages.vision.head import (
+from stages.vision.inference import compute_batch_logits
+from stages.vision.pretrained import (
     FrozenBackbone,
     HeadOnFeatures,
     capture_features,
     find_head,
     set_backbone_trainable,
 )
-from stages.vision.inference import answer_batch
 
 
 def build_parameter_groups(network: nn.Module, transfer: Transfer, *, lr: float) -> list[dict[str, Any]]:
@@ -153,7 +153,7 @@ def _compute_features(
     network.eval()
     for batch, labels in build_loader(images, batch_size=training.batch_size):
         with capture_features(network) as captured:
-            answer_batch(network, batch, device=training.device, numerics=training.numerics)
+            compute_batch_logits(network, batch, device=training.device, numerics=training.numerics)
         (features,) = captured
-        # The features of a single image come twice: answer_batch has no batches of one.
+        # The features of a single image come twice: compute_batch_logits has no batches of one.
         yield features.float().cpu()[: len(batch)].contiguous(), labels

@@ -1,53 +1,95 @@
-"""Checkpoints: weights as safetensors, all else as a checked JSON document in it. Nothing is unpickled."""
+"""Checkpoint files: weights as safetensors, all else as JSON that a schema checks. Nothing is unpickled.
+
+The JSON document is in the file's header, beside its own SHA-256, and records the SHA-256 of the weights. So
+every byte is checked when a checkpoint is read.
+
+`read_document` needs no torch, whose import takes seconds: prediction decodes its first images meanwhile. So
+the functions that handle tensors import it themselves.
+"""
 
 import hashlib
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load as parse_tensors
-from safetensors.torch import save as serialize_tensors
-from torch import Tensor, nn
 
-from schemas.vision.checkpoint import Checkpoint
+from schemas.vision.checkpoint import CHECKPOINT_VERSION, Checkpoint
 from schemas.vision.transforms import image_after
 from stages.shared.errors import InputError
-from stages.shared.files import publish_file
+from stages.shared.files import first_error, publish_file
 from stages.shared.paths import MAKE_MODEL
-from stages.vision.checkpoint_document import read_document
-from stages.vision.networks import build_network
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
-def write_checkpoint(path: Path, checkpoint: Checkpoint, weights: dict[str, Tensor]) -> None:
-    """Write a checkpoint whole; the same weights and document always give the same bytes."""
+def write_checkpoint(path: Path, checkpoint: Checkpoint, weights: dict[str, "Tensor"]) -> None:
+    """Write a checkpoint atomically; the same weights and document always give the same bytes."""
+    from safetensors.torch import save as serialize_tensors
+
     document = checkpoint.model_dump_json()
     envelope = {"document": document, "sha256": hashlib.sha256(document.encode()).hexdigest()}
-    # One metadata key only: safetensors writes several in no fixed order.
-    data = serialize_tensors(_on_processor(weights), metadata={"darkroom": json.dumps(envelope)})
+    # Only one metadata key, because safetensors writes several in random order.
+    data = serialize_tensors(_move_to_cpu(weights), metadata={"darkroom": json.dumps(envelope)})
     with publish_file(path) as partial:
         partial.write_bytes(data)
 
 
-def read_checkpoint(path: Path) -> tuple[Checkpoint, dict[str, Tensor]]:
+def read_checkpoint(path: Path) -> tuple[Checkpoint, dict[str, "Tensor"]]:
     """Read a checkpoint and check every byte of it.
 
     Returns:
-        The document and the weights, on the processor.
+        The document and the weights, on the CPU.
 
     Raises:
-        InputError: The file is missing, no darkroom checkpoint, damaged, or of another version.
+        InputError: The file is missing, damaged, of another version, or not a darkroom checkpoint.
     """
     checkpoint, data = read_document(path)
-    return checkpoint, take_weights(data, checkpoint, path=path)
+    return checkpoint, parse_weights(data, checkpoint, path=path)
 
 
-def take_weights(data: bytes, checkpoint: Checkpoint, *, path: Path) -> dict[str, Tensor]:
-    """Return the weights, on the processor, of the file that `read_document` gave.
+def read_document(path: Path) -> tuple[Checkpoint, bytes]:
+    """Read a checkpoint and check its document, not its weights.
+
+    Returns:
+        The document, and the bytes of the whole file for `parse_weights`.
+
+    Raises:
+        InputError: The file is missing, damaged, of another version, or not a darkroom checkpoint.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such checkpoint; create it with: {MAKE_MODEL}") from None
+    try:
+        # safetensors: 8 bytes of length, a JSON header of that length, then the tensors.
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        envelope = json.loads(header["__metadata__"]["darkroom"])
+        document, document_sha256 = envelope["document"], envelope["sha256"]
+        is_intact = hashlib.sha256(document.encode()).hexdigest() == document_sha256
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path}: is no darkroom checkpoint, or is damaged ({error})") from None
+    if not is_intact:
+        raise InputError(f"{path}: is damaged (its document does not have its recorded SHA-256)")
+    try:
+        return Checkpoint.model_validate_json(document), data
+    except ValidationError as error:
+        raise InputError(
+            f"{path}: was written by another version of darkroom, and this one reads version "
+            f"{CHECKPOINT_VERSION} ({first_error(error)}); re-create it with: {MAKE_MODEL}"
+        ) from None
+
+
+def parse_weights(data: bytes, checkpoint: Checkpoint, *, path: Path) -> dict[str, "Tensor"]:
+    """Return the weights, on the CPU, in the bytes that `read_document` returned.
 
     Raises:
         InputError: They are damaged.
     """
+    from safetensors.torch import load as parse_tensors
+
     try:
         weights = parse_tensors(data)
     except SafetensorError as error:
@@ -57,12 +99,16 @@ def take_weights(data: bytes, checkpoint: Checkpoint, *, path: Path) -> dict[str
     return weights
 
 
-def restore_network(checkpoint: Checkpoint, weights: dict[str, Tensor]) -> nn.Module:
-    """Return the checkpoint's network with its weights, on the processor, in channels_last memory.
+def restore_network(checkpoint: Checkpoint, weights: dict[str, "Tensor"]) -> "nn.Module":
+    """Return the checkpoint's network with its weights, on the CPU, in channels_last memory.
 
     Raises:
-        InputError: The code of the network is no longer that of the checkpoint.
+        InputError: The network's code has changed since, and the weights no longer fit.
     """
+    import torch
+
+    from stages.vision.networks import build_network
+
     image = image_after(checkpoint.image, checkpoint.preprocessing)
     network = build_network(checkpoint.network, image=image, num_classes=len(checkpoint.classes))
     try:
@@ -70,19 +116,23 @@ def restore_network(checkpoint: Checkpoint, weights: dict[str, Tensor]) -> nn.Mo
     except RuntimeError:
         raise InputError(
             f"the checkpoint's weights do not fit the network {checkpoint.network.name} as its code is now; "
-            f"train anew with: {MAKE_MODEL}"
+            f"re-create it with: {MAKE_MODEL}"
         ) from None
     return network.to(memory_format=torch.channels_last)
 
 
-def hash_weights(weights: dict[str, Tensor]) -> str:
-    """Return one SHA-256 over names, types, shapes and bytes of all tensors."""
+def hash_weights(weights: dict[str, "Tensor"]) -> str:
+    """Return one SHA-256 over the names, dtypes, shapes and bytes of all tensors, in the order of names."""
+    import torch
+
     digest = hashlib.sha256()
-    for name, tensor in sorted(_on_processor(weights).items()):
+    for name, tensor in sorted(_move_to_cpu(weights).items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        # As bytes, because NumPy has no bfloat16.
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def _on_processor(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def _move_to_cpu(weights: dict[str, "Tensor"]) -> dict[str, "Tensor"]:
+    """Return the tensors in the CPU's memory, laid out in the order of their elements."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}

@@ -1,10 +1,14 @@
-"""Forward passes without gradients: the inner half of validation, testing and prediction."""
+"""From images to logits and from logits to probabilities, without gradients.
+
+Validation, testing and prediction run the same forward pass, so that an image gets the same logits in each.
+"""
 
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
+from schemas.vision.checkpoint import Calibration, Threshold
 from schemas.vision.runtime import Numerics
 from stages.vision.runtime import autocast
 
@@ -22,54 +26,72 @@ def compute_logits(
         numerics: Precision of the forward passes.
 
     Returns:
-        Logits float32 (total, num_classes) and labels int64 (total,), both on the processor, in the order of
-        the batches.
+        Logits float32 (total, num_classes) and labels int64 (total,), both on the CPU, in the order of the
+        batches.
     """
     network.eval()
     all_logits, all_labels = _Rows(), _Rows()
     for images, labels in batches:
-        all_logits.append(answer_batch(network, images, device=device, numerics=numerics))
+        all_logits.append(compute_batch_logits(network, images, device=device, numerics=numerics))
         all_labels.append(labels)
+    # Copied from the device once, at the end: a copy after each batch would wait for the GPU each time.
     return all_logits.joined().cpu(), all_labels.joined()
 
 
-class _Rows:
-    """Rows of tensors, copied to where there is room for as many again.
+@torch.inference_mode()
+def compute_batch_logits(
+    network: nn.Module, images: Tensor, *, device: torch.device, numerics: Numerics
+) -> Tensor:
+    """Return logits float32 (N, num_classes), on the device, for images (N, C, H, W).
 
-    In a list each piece would lie in the room that its batch's large blocks left behind, which is then too
-    small for the next batch's by just that piece. Where freed memory is kept, that took 9 kB an image.
+    The network must be in evaluation mode.
+    """
+    # For a single image torch multiplies a vector where it otherwise multiplies matrices, and the last bits
+    # differ. A batch of two gives it the logits that it has in any batch.
+    batch = images if len(images) > 1 else images.expand(2, -1, -1, -1)
+    with autocast(device, numerics):
+        logits: Tensor = network(batch.to(device, non_blocking=True, memory_format=torch.channels_last))
+    return logits.float()[: len(images)]
+
+
+def compute_probabilities(logits: Tensor, calibration: Calibration) -> Tensor:
+    """Return calibrated probabilities float64 (N, num_classes), rows summing to 1, for logits float32.
+
+    Source: temperature scaling, Guo et al. 2017, arXiv:1706.04599.
+    """
+    return torch.softmax(logits.double() / calibration.temperature, dim=1)
+
+
+def find_threshold(calibration: Calibration, *, target_accuracy: float) -> Threshold | None:
+    """Return the lowest threshold that reached the accuracy on the validation split; None if none did."""
+    reached = (threshold for threshold in calibration.thresholds if threshold.accuracy >= target_accuracy)
+    return next(reached, None)
+
+
+class _Rows:
+    """A tensor that grows row by row, doubling its memory when it is full.
+
+    A list of small tensors would fragment memory: each lies in the gap that its batch's large activations
+    left, which is then too small for those of the next batch. Where the allocator keeps freed memory, that
+    took 9 kB per image.
     """
 
     def __init__(self) -> None:
-        self._room: Tensor | None = None
+        self._buffer: Tensor | None = None
         self._num_rows = 0
 
     def append(self, rows: Tensor) -> None:
         """Add rows (N, ...)."""
         end = self._num_rows + len(rows)
-        if self._room is None or end > len(self._room):
+        if self._buffer is None or end > len(self._buffer):
             larger = rows.new_empty((2 * end, *rows.shape[1:]))
-            if self._room is not None:
-                larger[: self._num_rows] = self._room[: self._num_rows]
-            self._room = larger
-        self._room[self._num_rows : end] = rows
+            if self._buffer is not None:
+                larger[: self._num_rows] = self._buffer[: self._num_rows]
+            self._buffer = larger
+        self._buffer[self._num_rows : end] = rows
         self._num_rows = end
 
     def joined(self) -> Tensor:
-        """Return all rows."""
-        assert self._room is not None, "there is a batch"
-        return self._room[: self._num_rows].clone()
-
-
-@torch.inference_mode()
-def answer_batch(network: nn.Module, images: Tensor, *, device: torch.device, numerics: Numerics) -> Tensor:
-    """Return the logits float32 (N, num_classes), on the device, for images (N, C, H, W).
-
-    The network is in evaluation mode already.
-    """
-    # For a single image torch multiplies a vector where it multiplies matrices otherwise, and the last bits
-    # differ. As two it gets the answer that it gets in any batch.
-    batch = images if len(images) > 1 else images.expand(2, -1, -1, -1)
-    with autocast(device, numerics):
-        logits: Tensor = network(batch.to(device, non_blocking=True, memory_format=torch.channels_last))
-    return logits.float()[: len(images)]
+        """Return all rows (total, ...)."""
+        assert self._buffer is not None, "there is at least one batch"
+        return self._buffer[: self._num_rows].clone()

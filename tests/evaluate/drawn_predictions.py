@@ -4,11 +4,11 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from schemas.vision.calibration import Calibration, Threshold
+from schemas.vision.checkpoint import Calibration, Threshold
 from stages.evaluate.predictions import Predictions, make_predictions
 
 NO_CALIBRATION = Calibration(
-    temperature=1.0, thresholds=(Threshold(probability=0.0, answered_fraction=1.0, accuracy=0.5),)
+    temperature=1.0, thresholds=(Threshold(probability=0.0, coverage=1.0, accuracy=0.5),)
 )
 
 

@@ -10,8 +10,7 @@ from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from schemas.shared.image import ImageForm
 from schemas.shared.inputs import Inputs
 from schemas.shared.manifest import SplitCounts
-from schemas.vision.calibration import Threshold
-from schemas.vision.checkpoint import Checkpoint
+from schemas.vision.checkpoint import Checkpoint, Threshold
 from schemas.vision.history import EpochRecord, History, Scores
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
@@ -65,7 +64,7 @@ def make_content(
     f1 = 2 * correct / np.maximum(1, support + num_predicted)
     return ReportContent(
         checkpoint=Checkpoint(
-            version=1,
+            version=2,
             network=ChosenNetwork(name="cnn", arguments=Cnn(channels=(16, 32), kernel_size=5, dropout=0.25)),
             classes=tuple(classes),
             image=form,
@@ -79,7 +78,7 @@ def make_content(
             epoch=epochs[(tested_epoch or best_epoch) - 1],
             num_epochs=num_epochs,
             seed=7,
-            initial_weights=None,
+            pretrained_weights=None,
             dataset_sha256=DATASET_SHA256,
             weights_sha256=WEIGHTS_SHA256,
             inputs=Inputs(params="1" * 64, code="2" * 64, data=DATASET_SHA256),

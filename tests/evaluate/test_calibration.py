@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
-from schemas.vision.calibration import Calibration, Threshold
+from schemas.vision.checkpoint import Calibration, Threshold
 from stages.evaluate.calibration import (
     NUM_BINS,
     Reliability,
@@ -23,7 +23,7 @@ def calibration_of(*steps: tuple[float, float], temperature: float = 2.0) -> Cal
     return Calibration(
         temperature=temperature,
         thresholds=tuple(
-            Threshold(probability=probability, answered_fraction=0.5, accuracy=accuracy)
+            Threshold(probability=probability, coverage=0.5, accuracy=accuracy)
             for probability, accuracy in steps
         ),
     )

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from schemas.vision.calibration import Calibration
+from schemas.vision.checkpoint import Calibration
 from stages.evaluate import predictions as module
 from stages.evaluate.predictions import Predictions
 from tests.evaluate.drawn_predictions import NO_CALIBRATION, draw_predictions, predict, predictions

@@ -84,7 +84,7 @@ def change_every_input(project: Path) -> Tally:
 def _key_of(taken: StageInputs) -> str:
     record = RunRecord(
         inputs=taken.describe(data_sha256=sha256_of(PREPARED / "manifest.json")),
-        initial_weights=None,
+        pretrained_weights=None,
         libraries={},
         device="cpu",
         machine={},

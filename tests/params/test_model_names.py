@@ -15,7 +15,7 @@ from stages.params.model_names import find_unknown_names
 from tests.params.wrong_params import ROOT, good_params
 
 
-def check(name: str, **arguments: str) -> list[tuple[str, str]]:
+def check(name: str, **arguments: str | None) -> list[tuple[str, str]]:
     """Return the keys and messages of what is wrong with a choice."""
     data = good_params()
     data["network"]["name"] = name
@@ -27,7 +27,7 @@ def check(name: str, **arguments: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("model", models.list_models(module=models))
 def test_all_that_torchvision_has_is_known(model: str) -> None:
     """Every classification model and all of its weights are allowed, as torchvision itself lists them."""
-    for weights in ("none", *(member.name for member in models.get_model_weights(model))):
+    for weights in (None, *(member.name for member in models.get_model_weights(model))):
         assert check("torchvision", model=model, weights=weights) == []
 
 
@@ -35,7 +35,7 @@ def test_all_that_timm_has_is_known() -> None:
     """Models and tags spread over timm's own list are allowed; every 200th, for speed."""
     for name in (*timm.list_models()[::200], *timm.list_pretrained()[::200]):
         model, _, weights = name.partition(".")
-        assert check("timm", model=model, weights=weights or "none") == [], name
+        assert check("timm", model=model, weights=weights or None) == [], name
 
 
 WRONG: list[tuple[str, dict[str, str], str, str]] = [

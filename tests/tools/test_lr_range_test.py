@@ -15,7 +15,7 @@ from stages.shared.errors import InputError
 from stages.train import loop
 from stages.train.loop import Phase, Training
 from stages.train.state import TrainingState
-from stages.vision.head import FrozenBackbone
+from stages.vision.pretrained import FrozenBackbone
 from tests.train.project import hash_files, make_project, write_params
 from tests.vision.torch_state import keep_torch_settings
 from tools import lr_range_test

@@ -83,7 +83,7 @@ def test_thresholds_of_few_images() -> None:
     is_correct = torch.tensor([True, False, True, False, True, True])
     thresholds = list_thresholds(probabilities, is_correct)
     assert [step.probability for step in thresholds] == [0.0, 0.6, 0.8]
-    assert [step.answered_fraction for step in thresholds] == [1.0, 5 / 6, 3 / 6]
+    assert [step.coverage for step in thresholds] == [1.0, 5 / 6, 3 / 6]
     assert [step.accuracy for step in thresholds] == [4 / 7, 4 / 6, 3 / 4]
 
 
@@ -103,7 +103,7 @@ def test_thresholds_do_what_they_say(predictions: list[tuple[int, bool]]) -> Non
     thresholds = list_thresholds(probabilities, is_correct)
     for step in thresholds:
         is_above = probabilities >= step.probability
-        assert step.answered_fraction == pytest.approx(is_above.double().mean().item())
+        assert step.coverage == pytest.approx(is_above.double().mean().item())
         expected = is_correct[is_above].sum().item() / (is_above.sum().item() + 1)
         assert step.accuracy == pytest.approx(expected)
     for value in np.unique(probabilities.numpy()):

@@ -104,7 +104,7 @@ def test_training_starts_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "of another shape, so new: head.1.weight" in printed
     assert "not in the network, so left out: old.weight" in printed
     checkpoint, trained = read_checkpoint(MODEL / "last.safetensors")
-    found = checkpoint.initial_weights
+    found = checkpoint.pretrained_weights
     assert found is not None
     assert (found.source, found.sha256) == ("start.safetensors", sha256_of(tmp_path / "start.safetensors"))
     assert (found.other_shape, found.only_in_weights) == (("head.1.weight",), ("old.weight",))

@@ -12,7 +12,7 @@ from torch.nn import functional
 from schemas.shared.manifest import Manifest
 from schemas.train.lr_scheduler import Plateau as PlateauParams
 from schemas.train.training import Training as TrainingParams
-from schemas.vision.calibration import Calibration, Threshold
+from schemas.vision.checkpoint import Calibration, Threshold
 from schemas.vision.history import EndedBy, EpochRecord, Scores
 from schemas.vision.transforms import CutMix, MixUp, RandomCrop, RandomHorizontalFlip, Transform
 from stages.shared.errors import InputError
@@ -30,8 +30,8 @@ from stages.train.lr_scheduler import Plateau
 from stages.train.state import Clock, Snapshot, TrainingState, WeightAverage
 from stages.train.state_file import read_state, write_state
 from stages.vision.checkpoint import hash_weights
-from stages.vision.draws import derive_seed
 from stages.vision.inference import compute_logits
+from stages.vision.rng import derive_seed
 from tests.train.toy import Toy, make_training, never_save
 from tests.vision.completeness import read_section
 from tests.vision.prepared import write_prepared
@@ -475,7 +475,7 @@ def explain(
     ]
     clock = Clock(now=lambda: 0.0)
     clock.load_state_dict({"seconds": seconds})
-    threshold = Threshold(probability=0.0, answered_fraction=1.0, accuracy=0.5)
+    threshold = Threshold(probability=0.0, coverage=1.0, accuracy=0.5)
     calibration = Calibration(temperature=1.0, thresholds=(threshold,))
     best = Snapshot(records[best_epoch - 1], calibration, weights={}) if best_epoch else None
     network = nn.Linear(1, 1)

@@ -6,8 +6,7 @@ from torch import Tensor
 
 from schemas.shared.image import ImageForm
 from schemas.shared.inputs import Inputs
-from schemas.vision.calibration import Calibration, Threshold
-from schemas.vision.checkpoint import Checkpoint
+from schemas.vision.checkpoint import Calibration, Checkpoint, Threshold
 from schemas.vision.history import EpochRecord, Scores
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics

@@ -1,14 +1,17 @@
-"""Forward passes over all batches."""
+"""From images to logits, probabilities and thresholds."""
 
 import subprocess
 import sys
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
+from schemas.vision.checkpoint import Calibration, Threshold
 from schemas.vision.runtime import Numerics
-from stages.vision.inference import compute_logits
+from stages.vision.inference import compute_logits, compute_probabilities, find_threshold
+from tests.vision.documents import CALIBRATION
 
 CPU = torch.device("cpu")
 EXACT = Numerics(threads=1, precision="float32")
@@ -112,3 +115,31 @@ def test_answers_do_not_break_up_memory() -> None:
     """A process that keeps what it frees holds the answers to 25,000 images more, and not a batch more."""
     done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 30, "MB"
+
+
+def test_probabilities_are_tempered() -> None:
+    """The softmax of logits divided by the temperature, with 64 bits."""
+    logits = torch.tensor([[2.5, 0.0, -1.0], [1e4, 0.0, 0.0]])
+    found = compute_probabilities(logits, CALIBRATION)
+    torch.testing.assert_close(found, torch.softmax(logits.double() / 1.25, dim=1))
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"), [(0.0, 0.0), (0.75, 0.0), (0.76, 2 / 3), (0.95, 2 / 3), (0.951, None)]
+)
+def test_lowest_threshold_that_is_accurate_enough(target: float, expected: float | None) -> None:
+    """As many answers as possible are given; where no threshold suffices there is none."""
+    threshold = find_threshold(CALIBRATION, target_accuracy=target)
+    assert (threshold.probability if threshold else None) == expected
+
+
+@pytest.mark.parametrize("steps", [[(0.5, 0.9), (0.4, 0.95)], [(0.0, 0.9), (0.4, 0.9)], []])
+def test_thresholds_rise(steps: list[tuple[float, float]]) -> None:
+    """A document whose thresholds are none, or fall, is refused."""
+    thresholds = tuple(
+        Threshold(probability=probability, answered_fraction=1.0, accuracy=accuracy)
+        for probability, accuracy in steps
+    )
+    with pytest.raises(ValidationError):
+        Calibration(temperature=1.0, thresholds=thresholds)

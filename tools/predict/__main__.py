@@ -16,8 +16,7 @@ from stages.shared.process import limit_spinning
 from tools.predict.arguments import SOME_FILES_FAILED, UNKNOWN, parse_arguments
 
 if TYPE_CHECKING:
-    from schemas.vision.calibration import Calibration
-    from schemas.vision.checkpoint import Checkpoint
+    from schemas.vision.checkpoint import Calibration, Checkpoint
     from tools.predict.inputs import Inputs
     from tools.predict.output import Progress
     from tools.predict.reading import ReadFile
@@ -31,7 +30,7 @@ def main() -> None:
     arguments = parse_arguments()
     # The worker processes load their libraries while this one loads its own.
     start_early("tools.predict.reading")
-    from stages.vision.checkpoint_document import read_document
+    from stages.vision.checkpoint import read_document
     from tools.predict.inputs import Inputs
     from tools.predict.reading import read_files
 
@@ -59,12 +58,12 @@ def predict_files(
         data: The checkpoint's file, for the weights.
         arguments: The command line.
     """
-    from stages.vision.checkpoint import take_weights
+    from stages.vision.checkpoint import parse_weights
     from stages.vision.runtime import choose_device
     from tools.predict.output import Progress, open_table, silence_stdout
     from tools.predict.predictor import Predictor, predict_batch
 
-    weights = take_weights(data, checkpoint, path=arguments.checkpoint)
+    weights = parse_weights(data, checkpoint, path=arguments.checkpoint)
     device = choose_device(arguments.device, place="--device")
     predictor = Predictor(checkpoint, weights, device=device)
     top_k = min(arguments.top_k, len(checkpoint.classes))
@@ -104,7 +103,7 @@ def cut_batches(files: "Iterable[list[ReadFile]]", batch_size: int) -> "Iterator
 
 def choose_threshold(calibration: "Calibration", *, target_accuracy: float) -> float:
     """Return the probability below which a label is unknown; where no prediction is safe, all are."""
-    from stages.vision.calibration import find_threshold
+    from stages.vision.inference import find_threshold
 
     threshold = find_threshold(calibration, target_accuracy=target_accuracy)
     if threshold is None:

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from schemas.vision.checkpoint import Checkpoint
 from stages.images.resize import Pixels
-from stages.vision.calibration import compute_probabilities
 from stages.vision.checkpoint import restore_network
-from stages.vision.inference import answer_batch
+from stages.vision.inference import compute_batch_logits, compute_probabilities
 from stages.vision.runtime import make_deterministic
 from stages.vision.transforms import build_transforms
 from tools.predict.output import ClassProbability, Prediction
@@ -30,7 +29,7 @@ class Predictor:
     def compute_probabilities(self, images: Sequence[Pixels]) -> Tensor:
         """Return float64 (N, num_classes) for N images (height, width, channels) of the checkpoint's form."""
         pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-        logits = answer_batch(
+        logits = compute_batch_logits(
             self._network,
             self._transform(pixels),
             device=self._device,

@@ -1,8 +1,8 @@
 """The `transforms` section: what happens to an image on its way to the network, in order.
 
-Names, arguments and defaults are torchvision's, but for its `size`, which is `height_px` and `width_px` here:
-DVC does not see a key of that name; and but for AlternatingHorizontalFlip, which torchvision has not. An
-entry is a bare name (`- ToTensor`) or a name with its arguments (`- RandomCrop: {padding: 4}`).
+Names, arguments and defaults are torchvision's, with two exceptions: its `size` is `height_px` and `width_px`
+here, because DVC's run cache ignores a key named `size`; and AlternatingHorizontalFlip is not in torchvision.
+An entry is a bare name (`- ToTensor`) or a name with its arguments (`- RandomCrop: {padding: 4}`).
 """
 
 from collections.abc import Iterator
@@ -14,21 +14,26 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from schemas.shared.fields import Items
 from schemas.shared.image import ImageForm
-from schemas.vision.transforms.affine import RandomAffine, RandomRotation
-from schemas.vision.transforms.base import Form, Transform
-from schemas.vision.transforms.blur import GaussianBlur
-from schemas.vision.transforms.color import ColorJitter, RandomGrayscale
-from schemas.vision.transforms.crop import CenterCrop, RandomCrop, RandomResizedCrop, Resize
-from schemas.vision.transforms.erasing import RandomErasing
-from schemas.vision.transforms.flip import (
-    AlternatingHorizontalFlip,
-    RandomHorizontalFlip,
-    RandomVerticalFlip,
+from schemas.vision.transforms.augmentation import (
+    ColorJitter,
+    GaussianBlur,
+    RandomAffine,
+    RandomGrayscale,
+    RandomRotation,
+    TrivialAugmentWide,
 )
-from schemas.vision.transforms.mixing import CutMix, MixUp
-from schemas.vision.transforms.tensor import Normalize, ToTensor
+from schemas.vision.transforms.base import Form, Transform
+from schemas.vision.transforms.geometry import (
+    AlternatingHorizontalFlip,
+    CenterCrop,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    RandomVerticalFlip,
+    Resize,
+)
+from schemas.vision.transforms.numbers import CutMix, MixUp, Normalize, RandomErasing, ToTensor
 from schemas.vision.transforms.torchvision_by_name import REFUSED
-from schemas.vision.transforms.trivial_augment import TrivialAugmentWide
 
 __all__ = [
     "TRANSFORMS",
@@ -75,7 +80,7 @@ TRANSFORMS = _find_transforms()
 
 
 def _unfold(entry: object) -> object:
-    """Turn `Name` and `{Name: {arguments}}` into one mapping that has a `name`."""
+    """Turn `Name` and `{Name: {arguments}}` into one mapping with a `name`."""
     name = next(iter(entry)) if isinstance(entry, dict) and len(entry) == 1 else entry
     if isinstance(name, str) and name in REFUSED:
         raise ValueError(f"found {name}, which {REFUSED[name]}")
@@ -98,18 +103,18 @@ def _check_order(transforms: tuple[Transform, ...]) -> tuple[Transform, ...]:
         raise ValueError("the list has to hold ToTensor and Normalize, each of them once")
     to_tensor, normalize = names.index("ToTensor"), names.index("Normalize")
     if normalize < to_tensor:
-        raise ValueError("ToTensor has to stand before Normalize")
-    for place, transform in enumerate(transforms):
-        is_right = {
+        raise ValueError("ToTensor must come before Normalize")
+    for index, transform in enumerate(transforms):
+        is_allowed = {
             "anywhere": True,
-            "before ToTensor": place < to_tensor,
-            "after ToTensor": place > to_tensor,
-            "before Normalize": place < normalize,
-            "last": place > normalize and all(later.stands == "last" for later in transforms[place:]),
-        }[transform.stands]
-        if not is_right:
-            where = "at the end of the list" if transform.stands == "last" else transform.stands
-            raise ValueError(f"{transform.name} has to stand {where}")
+            "before ToTensor": index < to_tensor,
+            "after ToTensor": index > to_tensor,
+            "before Normalize": index < normalize,
+            "last": index > normalize and all(later.position == "last" for later in transforms[index:]),
+        }[transform.position]
+        if not is_allowed:
+            where = "at the end of the list" if transform.position == "last" else transform.position
+            raise ValueError(f"{transform.name} must come {where}")
     return transforms
 
 
@@ -117,14 +122,14 @@ if TYPE_CHECKING:
     Entry: TypeAlias = Transform
 else:
     Entry = Annotated[
-        Annotated[Union[TRANSFORMS], Field(discriminator="name")],  # noqa: UP007 - made at run time
+        Annotated[Union[TRANSFORMS], Field(discriminator="name")],  # noqa: UP007 - built at run time
         BeforeValidator(_unfold),
     ]
 Transforms = Annotated[Items[Entry], AfterValidator(_check_order)]
 
 
 def change_form(form: Form, transforms: Transforms, *, training: bool) -> Form:
-    """Return the form that images have after the transforms of training, or those of all else."""
+    """Return the form of images after the list, in training or in validation, testing and prediction."""
     for transform in transforms:
         if transform.applies(training=training):
             form = transform.change_form(form)
@@ -132,7 +137,7 @@ def change_form(form: Form, transforms: Transforms, *, training: bool) -> Form:
 
 
 def image_after(image: ImageForm, transforms: Transforms, *, training: bool = False) -> ImageForm:
-    """Return the form of the network's input, for prepared images: in training, or everywhere else."""
+    """Return the form of the network's input for prepared images, in training or everywhere else."""
     form = change_form(
         Form(image.height_px, image.width_px, image.num_channels), transforms, training=training
     )
@@ -140,15 +145,15 @@ def image_after(image: ImageForm, transforms: Transforms, *, training: bool = Fa
 
 
 def find_transform_problems(form: Form, transforms: Transforms) -> Iterator[tuple[int, str, str]]:
-    """Yield (place, argument, message) for every transform that cannot change images of the form it gets."""
-    told = set()
+    """Yield (index, argument, message) for every transform that does not fit the images it gets."""
+    reported = set()
     for training in (True, False):
         current = form
-        for place, transform in enumerate(transforms):
+        for index, transform in enumerate(transforms):
             if not transform.applies(training=training):
                 continue
             for argument, message in transform.find_problems(current):
-                if (place, argument) not in told:
-                    told.add((place, argument))
-                    yield place, argument, message
+                if (index, argument) not in reported:
+                    reported.add((index, argument))
+                    yield index, argument, message
             current = transform.change_form(current)

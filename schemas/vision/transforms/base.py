@@ -1,4 +1,4 @@
-"""What every transform's schema has in common, and the types of their arguments."""
+"""The base class of every transform's schema, and the types of their arguments."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -19,30 +19,30 @@ from schemas.shared.schema import Schema
 
 Side = Annotated[int, Field(ge=1, le=4096)]
 SideOrImage = Literal["image"] | Side
-"""A height or width in pixels; image: as the images come."""
+"""A height or width in pixels; image: that of the incoming image."""
 
-Grey = Annotated[float, Field(ge=-1e6, le=1e6)]
-Fill = Grey | Annotated[Items[Grey], Field(min_length=1)]
-"""One number for all channels, or one number a channel."""
+Gray = Annotated[float, Field(ge=-1e6, le=1e6)]
+Fill = Gray | Annotated[Items[Gray], Field(min_length=1)]
+"""One number for all channels, or one number per channel."""
 
 Interpolation = Literal["nearest", "bilinear"]
 
 
-def _refuse_falling(value: Any) -> Any:
+def _check_rising(value: Any) -> Any:
     if isinstance(value, tuple) and value[0] > value[1]:
         raise ValueError("allowed: two numbers, the smaller one first")
     return value
 
 
-Rising = AfterValidator(_refuse_falling)
-"""Belongs beside a pair that is a range, or a number that stands for one."""
+Rising = AfterValidator(_check_rising)
+"""Goes with a pair that is a range, or a number that is short for one."""
 
 FractionRange = Annotated[Pair[Annotated[float, Field(ge=0, le=1)]], Rising]
 PositiveRange = Annotated[Pair[Annotated[float, Field(gt=0, le=1e6)]], Rising]
 
 
 class Form(NamedTuple):
-    """The shape of the images at some place in the list."""
+    """The shape of the images at one position of the list."""
 
     height_px: int
     width_px: int
@@ -50,34 +50,34 @@ class Form(NamedTuple):
 
 
 class Transform(Schema):
-    """One step; a random one is left out when the network is validated, tested or used.
+    """One entry of the list. Random transforms apply in training only.
 
-    A class that stands in a module of this folder is a transform of params.yaml, and a class of the same name
-    in the module of the same name below `stages/vision/transforms` does it.
+    Every subclass with a `name` in a module of this folder may be named in params.yaml. The class of the same
+    name in the module of the same name in `stages/vision/transforms` carries it out.
     """
 
-    model_config = ConfigDict(defer_build=True)  # a list uses few of them
+    model_config = ConfigDict(defer_build=True)  # a list uses few of the 30, and building all takes 30 ms
 
     random: ClassVar[bool]
 
-    stands: ClassVar[Literal["anywhere", "before ToTensor", "after ToTensor", "before Normalize", "last"]] = (
-        "anywhere"
-    )
-    """Where in the list it may stand. What looks at colours makes no sense of normalized ones; what mixes the
-    images of a batch comes last of all."""
+    position: ClassVar[
+        Literal["anywhere", "before ToTensor", "after ToTensor", "before Normalize", "last"]
+    ] = "anywhere"
+    """Where in the list it may be. Color operations make no sense on normalized values; what mixes the images
+    of a batch comes last."""
 
     name: str
 
     def applies(self, *, training: bool) -> bool:
-        """Return whether the step is part of training, or of validation, testing and use."""
+        """Return whether it applies in training, or in validation, testing and prediction."""
         return training or not self.random
 
     def change_form(self, form: Form) -> Form:
-        """Return the form of the images after this step."""
+        """Return the form of the images afterwards."""
         return form
 
     def find_problems(self, form: Form) -> Iterator[tuple[str, str]]:
-        """Yield (argument, what was found and what is allowed) for images of a form that it cannot change."""
+        """Yield (argument, what was found and what is allowed) if images of this form do not fit."""
         yield from ()
 
     @model_serializer(mode="wrap")
@@ -90,7 +90,7 @@ class Transform(Schema):
     def __get_pydantic_json_schema__(
         cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Describe the form an entry has in params.yaml: the name, or the name above its arguments."""
+        """Describe an entry as params.yaml writes it: the name, or the name above its arguments."""
         arguments = handler.resolve_ref_schema(handler(core_schema))
         name = arguments["properties"].pop("name")["const"]
         required = [key for key in arguments.pop("required", []) if key != "name"]
@@ -111,8 +111,8 @@ class Transform(Schema):
         return arguments
 
 
-def find_wrong_number(key: str, values: object, form: Form) -> Iterator[tuple[str, str]]:
-    """Yield a problem if values are a list that has neither one number nor one for each channel."""
+def find_wrong_length(key: str, values: object, form: Form) -> Iterator[tuple[str, str]]:
+    """Yield a problem if values are a list of neither one number nor one per channel."""
     if isinstance(values, tuple) and len(values) not in (1, form.num_channels):
-        allowed = "1" if form.num_channels == 1 else f"1 or {form.num_channels}, one for each channel"
+        allowed = "1" if form.num_channels == 1 else f"1 or {form.num_channels}, one per channel"
         yield key, f"found {len(values)} numbers; allowed: {allowed}"

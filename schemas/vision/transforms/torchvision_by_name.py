@@ -1,7 +1,7 @@
-"""Transforms that are torchvision's own, applied image by image.
+"""torchvision's own transforms, applied image by image.
 
-torchvision takes seconds to import, and a wrong file is refused at once: names and arguments of its
-transforms are written down here, and a test compares them with torchvision. `none` is its None.
+Importing torchvision takes seconds, and a wrong params.yaml must be refused at once. So the names and
+arguments of its transforms are copied here, and a test compares them with the installed torchvision.
 """
 
 from typing import Annotated, Any, Literal
@@ -23,9 +23,9 @@ SIGNATURES: dict[str, dict[str, Any]] = {
         "alpha": 1.0,
         "all_ops": True,
         "interpolation": "bilinear",
-        "fill": "none",
+        "fill": None,
     },
-    "AutoAugment": {"policy": "imagenet", "interpolation": "nearest", "fill": "none"},
+    "AutoAugment": {"policy": "imagenet", "interpolation": "nearest", "fill": None},
     "ElasticTransform": {"alpha": 50.0, "sigma": 5.0, "interpolation": "bilinear", "fill": 0},
     "GaussianNoise": {"mean": 0.0, "sigma": 0.1, "clip": True},
     "JPEG": {"quality": ...},
@@ -34,7 +34,7 @@ SIGNATURES: dict[str, dict[str, Any]] = {
         "magnitude": 9,
         "num_magnitude_bins": 31,
         "interpolation": "nearest",
-        "fill": "none",
+        "fill": None,
     },
     "RandomAdjustSharpness": {"sharpness_factor": ..., "p": 0.5},
     "RandomAutocontrast": {"p": 0.5},
@@ -52,16 +52,16 @@ SIGNATURES: dict[str, dict[str, Any]] = {
     "RandomPosterize": {"bits": ..., "p": 0.5},
     "RandomSolarize": {"threshold": ..., "p": 0.5},
 }
-"""Arguments and defaults of every transform that makes one image of one image, of the same type and shape."""
+"""Arguments and defaults of every transform that turns one image into one of the same type and shape."""
 
 _OTHER_FORM = "makes images of another shape; allowed: RandomCrop, RandomResizedCrop, Resize and CenterCrop"
-_OTHER_TYPE = "makes another type of image; write ToTensor"
+_OTHER_TYPE = "makes images of another type; use ToTensor"
 _OTHER_COLOR = "makes images of another number of channels; set dataset.color"
 _BOXES = "is for boxes, points and videos, not for classes"
-_CONTAINER = "holds transforms; write them into the list, their own p says how often they apply"
+_CONTAINER = "holds other transforms; put them into the list, their own p sets how often they apply"
 REFUSED = {
     **dict.fromkeys(
-        ("FiveCrop", "TenCrop"), "makes several images of one; allowed: RandomCrop and CenterCrop"
+        ("FiveCrop", "TenCrop"), "makes several images out of one; allowed: RandomCrop and CenterCrop"
     ),
     **dict.fromkeys(
         ("Pad", "RandomResize", "RandomShortestSize", "RandomZoomOut", "ScaleJitter"), _OTHER_FORM
@@ -85,25 +85,25 @@ REFUSED = {
     ),
     **dict.fromkeys(("Compose", "RandomApply", "RandomChoice", "RandomOrder"), _CONTAINER),
     "Identity": "does nothing; leave it out",
-    "Lambda": "holds code; write a transform of your own, README.md says how",
+    "Lambda": "holds code; write your own transform, see docs/code.md",
     "LinearTransformation": "needs a matrix of all pixels, which a parameter file cannot hold",
 }
-"""The other transforms of torchvision.transforms.v2, and why they have no place in the list."""
+"""The other transforms of torchvision.transforms.v2, and why they are not allowed."""
 
 
 class TorchvisionTransform(Transform):
-    """A transform of torchvision that has no batched form here."""
+    """A transform that torchvision carries out."""
 
     random = True
-    stands = "before Normalize"
+    position = "before Normalize"
 
 
 def _find_type(default: object) -> object:
-    """Return what an argument with this default may be."""
+    """Return the type of an argument with this default."""
     if isinstance(default, bool):
         return bool
-    if default == "none":
-        return Literal["none"] | _Numbers
+    if default is None:
+        return _Numbers | None
     return Annotated[str, OneLine] if isinstance(default, str) else _Numbers
 
 

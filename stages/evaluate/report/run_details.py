@@ -95,7 +95,7 @@ def _list_arguments(arguments: Mapping[str, object]) -> Iterator[tuple[str, str]
 
 
 def _list_pretrained(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
-    if pretrained := checkpoint.initial_weights:
+    if pretrained := checkpoint.pretrained_weights:
         num_new = len(pretrained.other_shape) + len(pretrained.only_in_network)
         yield "Pretrained weights", f"{pretrained.source}, {wording.plural(num_new, 'new tensor')}"
         yield "Their hash", wording.short_hash(pretrained.sha256)

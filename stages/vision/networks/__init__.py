@@ -1,25 +1,29 @@
-"""Networks, one module each, found by the name in `network.name`."""
+"""Networks, one module each, found by the name in `network.name`.
+
+The module `stages.vision.networks.<name>` holds `build(arguments, *, image, num_classes)`, where arguments is
+the block `network.<name>`, and `fetch_weights(arguments, *, image)` if that block has a key `weights`. The
+network's last child is its head: it alone turns features into logits.
+"""
 
 from importlib import import_module
 
+import torch
 from torch import nn
 
 from schemas.shared.image import ImageForm
 from schemas.vision.network import ChosenNetwork
 from stages.shared.errors import InputError
 from stages.shared.text import printable
-from stages.vision.weights import Weights
+from stages.vision.pretrained import Weights
 
 
 def build_network(network: ChosenNetwork, *, image: ImageForm, num_classes: int) -> nn.Module:
     """Return a new network for images of this form, with `num_classes` logits.
 
-    Its initial weights come from torch's global random numbers; nothing is fetched. The module
-    `stages.vision.networks.<name>` must hold `build(arguments, *, image, num_classes)`, where arguments is
-    the block `network.<name>`. The network's last child is its head: it alone turns features into logits.
+    Its weights are random, from torch's global generator; nothing is downloaded.
 
     Raises:
-        InputError: The network does not fit into memory, or takes no such images.
+        InputError: The network does not fit into memory, or does not take such images.
     """
     module = import_module(f"{__name__}.{network.name}")
     try:
@@ -27,36 +31,57 @@ def build_network(network: ChosenNetwork, *, image: ImageForm, num_classes: int)
     except InputError:
         raise
     except (RuntimeError, ValueError, TypeError, AssertionError, MemoryError) as error:
-        reason = _first_line(error)
         raise InputError(
-            f"network.{network.name}: cannot be built: {reason}; change its parameters"
+            f"network.{network.name}: cannot be built: {_first_line(error)}; change its parameters"
         ) from None
     assert isinstance(built, nn.Module)
     return built
 
 
 def fetch_weights(network: ChosenNetwork, *, image: ImageForm) -> Weights | None:
-    """Return the weights that `network.<name>.weights` names, or None where it names none.
-
-    They are those that the module's `fetch_weights(arguments, *, image)` returns.
+    """Return the pretrained weights that `network.<name>.weights` names, or None if it names none.
 
     Raises:
-        InputError: They cannot be had: no internet, or no such weights.
+        InputError: They cannot be downloaded, or there are no such weights.
     """
-    weights = getattr(network.arguments, "weights", "none")
-    if weights == "none":
+    weights = getattr(network.arguments, "weights", None)
+    if weights is None:
         return None
     module = import_module(f"{__name__}.{network.name}")
     try:
         fetched: Weights = module.fetch_weights(network.arguments, image=image)
-    except (
-        Exception
-    ) as error:  # of the network, of a file system, of the library: all say that there are none
+    except Exception as error:  # network, file system and library raise all sorts, and the advice is the same
         raise InputError(
             f"network.{network.name}.weights: {weights}: cannot be fetched: {_first_line(error)}; "
             "connect to the internet, or give a file of them as network.weights_file"
         ) from None
     return fetched
+
+
+@torch.inference_mode()
+def check_takes_images(network: nn.Module, *, image: ImageForm, place: str) -> None:
+    """Run two black images through a network, for libraries do not say which sizes their models take.
+
+    Args:
+        network: On the CPU; its mode and weights stay as they are.
+        image: The form of its images.
+        place: The parameter that names the network, for messages.
+
+    Raises:
+        InputError: It takes no images of this form, or does not return logits (2, num_classes).
+    """
+    form = f"images of {image.height_px} x {image.width_px} px"
+    was_training = network.training
+    try:
+        logits = network.eval()(torch.zeros(2, image.num_channels, image.height_px, image.width_px))
+    except Exception as error:  # a library's own check may raise anything
+        raise InputError(
+            f"{place}: takes no {form} ({_first_line(error)}); choose another size by dataset.height_px and "
+            "width_px or transforms, or another model"
+        ) from None
+    network.train(was_training)
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or len(logits) != 2:
+        raise InputError(f"{place}: gives no logits for each image of {form}; choose a classification model")
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,8 +1,8 @@
-"""The network of Jordan 2024, "94% on CIFAR-10 in 3.29 seconds", for images of any form.
+"""The network of Jordan 2024, "94% on CIFAR-10 in 3.29 seconds", for images of any size.
 
-Source: arXiv:2404.00498, sections 3.1 to 3.3. Three departures: the last pooling takes the largest value of
-whatever is left of the image, which is the paper's 3 x 3 at 32 px; the first layer's biases are trained to
-the end, or not at all, and not for three epochs; batch-norm's epsilon is torch's 1e-5, not 1e-12.
+Source: arXiv:2404.00498, sections 3.1 to 3.3. Three departures from the paper: the last pooling takes the
+maximum over the whole remaining image, which at 32 px is the paper's 3 x 3; the whitening layer's biases are
+trained to the end, or not at all, and not for three epochs; batch norm's epsilon is torch's 1e-5, not 1e-12.
 """
 
 import math
@@ -19,11 +19,14 @@ _KERNEL_SIDE = 2
 
 
 class Whitening(nn.Module):
-    """A 2 x 2 convolution whose outputs are uncorrelated, and of variance 1, on the images it is fitted to.
+    """A fixed 2 x 2 convolution whose outputs are uncorrelated, with variance 1, on the training images.
 
-    The kernels are the eigenvectors of the covariance of all patches, each divided by its standard deviation,
-    and the same ones negated. They are no parameters: training changes the biases alone, if there are any.
-    Until they are fitted they are those of random noise: unit vectors.
+    Neighboring pixels and channels of photographs are strongly correlated, so the loss is badly conditioned
+    in the first layer's weights, and learning it takes many steps. PCA whitening of patches (section 3.2)
+    computes that layer instead. The kernels are the eigenvectors of the covariance of all 2 x 2 patches, each
+    divided by its standard deviation, then the same kernels negated: a GELU follows, which would lose one of
+    the two signs. They are a buffer, not parameters, so training changes at most the biases.
+    Before `fit` they are unit vectors, which would whiten white noise.
     """
 
     kernels: Tensor
@@ -38,18 +41,22 @@ class Whitening(nn.Module):
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Tensor]) -> None:
-        """Fit the kernels to batches of images float (N, in_channels, height, width), on the processor."""
+        """Fit the kernels to batches of images float (N, in_channels, height, width), on the CPU."""
         covariance = self._average_products(batches)
-        variances, vectors = torch.linalg.eigh(covariance)  # ascending; vectors stand in columns
-        # An eigenvector is one up to its sign, a library's choice; ours has its largest value positive.
+        variances, vectors = torch.linalg.eigh(covariance)  # ascending; vectors are columns
+        # The sign of an eigenvector is arbitrary, and libraries differ; the largest value shall be positive.
         largest = vectors.abs().argmax(dim=0, keepdim=True)
         vectors = vectors * vectors.gather(0, largest).sign()
+        # Epsilon keeps directions of almost no variance, which are noise, from being amplified.
         kernels = (vectors / (variances.clamp(min=0) + self._epsilon).sqrt()).T.flip(0)
         kernels = kernels.reshape(len(kernels), *self.kernels.shape[1:])
         self.kernels.copy_(torch.cat((kernels, -kernels)))
 
     def _average_products(self, batches: Iterable[Tensor]) -> Tensor:
-        """Return the second moments float64 (values, values) of all 2 x 2 patches."""
+        """Return the mean outer product float64 (num_values, num_values) of all 2 x 2 patches.
+
+        As in the paper, the mean is not subtracted: normalized images have a mean of about 0.
+        """
         num_values = len(self.kernels) // 2
         total = torch.zeros(num_values, num_values, dtype=torch.float64)
         num_patches = 0
@@ -65,10 +72,12 @@ class Whitening(nn.Module):
 
 
 class BiasNorm(nn.BatchNorm2d):
-    """Batch norm without a trained scale, whose biases learn faster than other weights.
+    """Batch norm without a trained scale, whose biases have a higher learning rate than other weights.
 
-    The bias is a parameter times the root of the factor: under SGD its gradient and its effect both grow by
-    the root, so it learns as with a learning rate times the factor, and decays as others do.
+    The paper puts the biases into a parameter group with 64 times the learning rate. Here the bias is a
+    parameter times sqrt(64), so that the network works with any optimizer section: under SGD the gradient and
+    its effect both grow by sqrt(64), hence the step by 64, while weight decay acts as on other weights. Under
+    Adam, which ignores the scale of gradients, only the effect grows.
     """
 
     _ones: Tensor
@@ -80,7 +89,7 @@ class BiasNorm(nn.BatchNorm2d):
         self.register_buffer("_ones", torch.ones(channels), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return images (N, channels, height, width) normalised channel by channel, with their biases."""
+        """Return images (N, channels, height, width) normalized channel by channel, plus the biases."""
         self._check_input_dim(images)
         assert self.running_mean is not None
         assert self.running_var is not None
@@ -100,7 +109,7 @@ class BiasNorm(nn.BatchNorm2d):
 
 
 class Block(nn.Sequential):
-    """Two 3 x 3 convolutions, halving in between; they start by handing their input on (Dirac)."""
+    """Two 3 x 3 convolutions around 2 x 2 max pooling, initialized to pass their input on (Dirac)."""
 
     def __init__(
         self, in_channels: int, out_channels: int, *, momentum: float, bias_lr_factor: float
@@ -120,15 +129,15 @@ class Block(nn.Sequential):
 
 
 def _build_dirac(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """Return a convolution whose first outputs are its inputs; the others start as torch has them."""
+    """Return a convolution whose first outputs are its inputs; the other kernels keep torch's default."""
     convolution = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
-    num_handed_on = min(in_channels, out_channels)
-    nn.init.dirac_(convolution.weight.data[:num_handed_on])
+    num_identity = min(in_channels, out_channels)
+    nn.init.dirac_(convolution.weight.data[:num_identity])
     return convolution
 
 
 class Head(nn.Module):
-    """The largest value of each channel, a linear layer without biases, and a division."""
+    """Global max pooling, a linear layer without biases, and a division of the logits."""
 
     def __init__(self, channels: int, num_classes: int, *, logit_divisor: float) -> None:
         super().__init__()
@@ -142,7 +151,7 @@ class Head(nn.Module):
 
 
 class Airbench(nn.Module):
-    """A fitted whitening layer, blocks of two convolutions, and a linear layer."""
+    """A whitening layer, blocks of two convolutions, and a linear head."""
 
     def __init__(
         self,
@@ -171,7 +180,7 @@ class Airbench(nn.Module):
         self.head = Head(in_channels, num_classes, logit_divisor=logit_divisor)
 
     def fit(self, batches: Iterable[Tensor]) -> None:
-        """Fit the first layer to training images float (N, in_channels, height, width), on the processor."""
+        """Fit the whitening layer to training images float (N, in_channels, height, width), on the CPU."""
         self.whitening.fit(batches)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -181,5 +190,5 @@ class Airbench(nn.Module):
 
 
 def build(arguments: AirbenchParams, *, image: ImageForm, num_classes: int) -> Airbench:
-    """Return the network for images of this form, its first layer not fitted yet."""
+    """Return the network for images of this form; its whitening layer is not fitted yet."""
     return Airbench(in_channels=image.num_channels, num_classes=num_classes, **arguments.model_dump())

@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 from schemas.shared.image import ImageForm
 from schemas.vision.network import Cnn as CnnParams
-from stages.vision.dropout import SampleDropout
+from stages.vision.rng import SampleDropout
 
 
 class Cnn(nn.Module):
-    """Blocks of convolution, 2 x 2 max pooling and ReLU, flattened into one linear layer.
+    """Blocks of convolution, 2 x 2 max pooling and ReLU, then one linear layer on the flattened features.
 
     Source: LeCun et al. 1998, doi:10.1109/5.726791, with ReLU and max pooling.
     """
@@ -33,7 +33,7 @@ class Cnn(nn.Module):
                 nn.Sequential(
                     nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2),
                     nn.MaxPool2d(2),
-                    nn.ReLU(),  # the same after pooling as before it, on a quarter of the values
+                    nn.ReLU(),  # equal to ReLU before pooling, on a quarter of the values
                 )
             )
             in_channels, height_px, width_px = out_channels, height_px // 2, width_px // 2

@@ -12,8 +12,8 @@ from schemas.vision.network import ResNet as ResNetParams
 class ResidualBlock(nn.Module):
     """Two convolutions added to their input: relu(x + norm(conv(relu(norm(conv(x)))))).
 
-    Where the form changes, the input goes through a 1 x 1 convolution (option B of arXiv:1512.03385). The
-    second norm starts at 0, so that every block starts as the identity (arXiv:1706.02677, section 5.1).
+    Where the shape changes, the input goes through a 1 x 1 convolution (option B of arXiv:1512.03385). The
+    second norm's scale starts at 0, so every block starts as the identity (arXiv:1706.02677, section 5.1).
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
@@ -37,7 +37,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A convolution, stages of residual blocks, the mean over the pixels, and a linear layer.
+    """A convolution, stages of residual blocks, global average pooling, and a linear head.
 
     Source: He et al. 2016, arXiv:1512.03385, section 4.2.
     """

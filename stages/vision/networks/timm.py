@@ -1,7 +1,7 @@
 """Any model of timm, an optional library.
 
-For grayscale images timm itself sums the kernels of the first layer. Dropout and stochastic depth inside draw
-for a step, not for a sample.
+For grayscale images timm itself sums the kernels of the first layer. The masks of its dropout and stochastic
+depth depend on the step and the batch, not on the sample alone.
 """
 
 from typing import Any
@@ -11,23 +11,23 @@ from torch import nn
 from schemas.shared.image import ImageForm
 from schemas.vision.network import Timm
 from stages.shared.errors import InputError
-from stages.vision.probe import refuse_other_images
-from stages.vision.weights import Weights
+from stages.vision.networks import check_takes_images
+from stages.vision.pretrained import Weights
 
 
 def build(arguments: Timm, *, image: ImageForm, num_classes: int) -> nn.Module:
-    """Return the model for images of this form, with new weights.
+    """Return the model for images of this form, with random weights.
 
     Raises:
-        InputError: timm is not installed, or the model takes no images of this form.
+        InputError: timm is not installed, or the model does not take images of this form.
     """
     network = _create(arguments, image=image, num_classes=num_classes, pretrained=False)
-    refuse_other_images(network, image=image, place=f"network.timm.model: {arguments.model}")
+    check_takes_images(network, image=image, place=f"network.timm.model: {arguments.model}")
     return network
 
 
 def fetch_weights(arguments: Timm, *, image: ImageForm) -> Weights:
-    """Return the weights that timm names, fitted to the images, from its cache or the internet."""
+    """Return the weights of timm's tag, adapted to the images, from its cache or the internet."""
     weights: Weights = _create(arguments, image=image, pretrained=True).state_dict()
     return weights
 
@@ -41,7 +41,7 @@ def _create(
         raise InputError(
             "network.name: timm: the library is not installed; install it with: pip install timm"
         ) from None
-    name = arguments.model if arguments.weights == "none" else f"{arguments.model}.{arguments.weights}"
+    name = arguments.model if arguments.weights is None else f"{arguments.model}.{arguments.weights}"
     options: dict[str, Any] = {"in_chans": image.num_channels, "num_classes": num_classes}
     known = timm.get_pretrained_cfg(name, allow_unregistered=True)
     if known is not None and known.fixed_input_size:

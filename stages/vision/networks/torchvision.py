@@ -1,7 +1,7 @@
 """Any classification model of torchvision.models.
 
-For grayscale images its first convolution takes one channel, with the kernels that three equal channels would
-meet. Its own dropout and stochastic depth draw for a step, not for a sample.
+For grayscale images the first convolution takes one channel, its kernels summed over three. The masks of its
+dropout and stochastic depth depend on the step and the batch, not on the sample alone.
 """
 
 from typing import Any
@@ -13,26 +13,26 @@ from torchvision import models
 from schemas.shared.image import ImageForm
 from schemas.vision.network import Torchvision
 from stages.shared.errors import InputError
-from stages.vision.probe import refuse_other_images
-from stages.vision.weights import Weights
+from stages.vision.networks import check_takes_images
+from stages.vision.pretrained import Weights
 
 
 def build(arguments: Torchvision, *, image: ImageForm, num_classes: int) -> nn.Module:
-    """Return the model for images of this form, with new weights.
+    """Return the model for images of this form, with random weights.
 
     Raises:
-        InputError: The model takes no images of this form.
+        InputError: The model does not take images of this form.
     """
     options = _choose_options(arguments, image)
     network: nn.Module = models.get_model(arguments.model, weights=None, num_classes=num_classes, **options)
     if image.num_channels == 1:
         _take_one_channel(network)
-    refuse_other_images(network, image=image, place=f"network.torchvision.model: {arguments.model}")
+    check_takes_images(network, image=image, place=f"network.torchvision.model: {arguments.model}")
     return network
 
 
 def fetch_weights(arguments: Torchvision, *, image: ImageForm) -> Weights:
-    """Return the weights that torchvision names, from its cache or the internet; unpickles no code."""
+    """Return the weights of torchvision's name, from its cache or the internet; no code in them is run."""
     weights = models.get_model_weights(arguments.model)[arguments.weights]
     state: Weights = weights.get_state_dict(
         progress=False, check_hash=True, map_location="cpu", weights_only=True
@@ -44,7 +44,7 @@ def fetch_weights(arguments: Torchvision, *, image: ImageForm) -> Weights:
 
 
 def _choose_options(arguments: Torchvision, image: ImageForm) -> dict[str, Any]:
-    """Return what some models have to be told beside the number of classes."""
+    """Return the arguments that some models need beside the number of classes."""
     if arguments.model.startswith("vit_"):
         if image.height_px != image.width_px:
             raise InputError(
@@ -55,15 +55,15 @@ def _choose_options(arguments: Torchvision, image: ImageForm) -> dict[str, Any]:
     if arguments.model.startswith("maxvit_"):
         return {"input_size": (image.height_px, image.width_px)}
     if arguments.model in ("googlenet", "inception_v3"):
-        # Their weights expect another scale than ImageNet's, which they put right themselves.
-        is_rescaled = arguments.weights != "none" and image.num_channels == 3
+        # Their weights expect pixels in -1..1; transform_input converts ImageNet's mean and std to that.
+        is_rescaled = arguments.weights is not None and image.num_channels == 3
         return {"aux_logits": False, "init_weights": True, "transform_input": is_rescaled}
     return {}
 
 
 @torch.no_grad()
 def _take_one_channel(network: nn.Module) -> None:
-    """Replace the first convolution, in place."""
+    """Replace the first convolution, in place, by one that gives what it gives for three equal channels."""
     name, old = next((name, part) for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
     assert old.in_channels == 3, "every classification model of torchvision starts with three channels"
     new = nn.Conv2d(

@@ -1,20 +1,26 @@
-"""Transforms on whole batches, under torchvision's names and with its meaning.
+"""Transforms of whole batches, under torchvision's names and with its meaning.
 
 Images are tensors (N, C, H, W) in channels_last memory: uint8 up to ToTensor, float32 after it. A random
-transform is a pure function of the images and of numbers in [0, 1) drawn for each of them, so that the same
-sample in the same epoch is always changed the same way.
+transform is a pure function of the images and of uniform random numbers for each of them, so the same sample
+in the same epoch is always transformed the same way.
 
-A transform is found by its name: the module here that is named like the module of its schema holds a class of
-the name, whose arguments are the schema's.
+A transform is found by its name: the module in this folder named like the module of its schema holds a class
+of the same name, whose arguments are the schema's fields.
 """
 
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from schemas.vision import transforms as schema
 from stages.shared.errors import InputError
-from stages.vision.transforms.compose import BatchTransform, Compose
-from stages.vision.transforms.mixing import Mixing
+from stages.vision.rng import draw_uniform
+from stages.vision.transforms.numbers import Mixing
 
 __all__ = [
     "BatchTransform",
@@ -29,42 +35,104 @@ __all__ = [
 ]
 
 
+class BatchTransform(Protocol):
+    """One transform of a batch.
+
+    A class may set `is_alternating = True`: its random numbers u are then those of epoch 0 in all even
+    epochs, and 1 - u in the odd ones.
+    """
+
+    num_uniforms: int
+    """Random numbers per image; 0 for a transform that is not random."""
+
+    def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
+        """Return transformed images (N, C, H, W); uniforms is float64 (N, num_uniforms) in [0, 1)."""
+        ...
+
+
+class Compose:
+    """Transforms in order, each with its own random numbers.
+
+    Each transform handles the whole batch before the next one starts. At 32 px a call of torch costs more
+    than its arithmetic, so one call per batch, not per image, is where the speed comes from. Steps are not
+    fused beyond that: the order and rounding of torchvision's separate steps stay, and so do its pixels.
+    """
+
+    def __init__(self, transforms: Sequence[BatchTransform], *, seed: int = 0) -> None:
+        self.transforms = tuple(transforms)
+        self._seed = seed
+
+    def __call__(
+        self, images: Tensor, *, samples: npt.NDArray[np.int64] | None = None, epoch: int = 0
+    ) -> Tensor:
+        """Return the images as the network takes them.
+
+        Args:
+            images: uint8 (N, C, H, W).
+            samples: int64 (N,), the index of each image in its split; needed if a transform is random.
+            epoch: Epoch, counted from 0, that the random numbers are for.
+
+        Returns:
+            float32 (N, C, H', W'), channels_last, where ToTensor is in the list.
+        """
+        for index, transform in enumerate(self.transforms):
+            uniforms = torch.empty(len(images), 0, dtype=torch.float64)
+            if transform.num_uniforms:
+                assert samples is not None, "a random transform needs to know its samples"
+                uniforms = self._draw(transform, index, samples=samples, epoch=epoch)
+            images = transform(images, uniforms)
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def _draw(
+        self, transform: BatchTransform, index: int, *, samples: npt.NDArray[np.int64], epoch: int
+    ) -> Tensor:
+        """Return random numbers float64 (N, num_uniforms), a function of (seed, epoch, index, sample)."""
+        is_alternating = getattr(transform, "is_alternating", False)
+        uniforms = torch.from_numpy(
+            draw_uniform(
+                self._seed,
+                0 if is_alternating else epoch,
+                index,
+                samples=samples,
+                num_values=transform.num_uniforms,
+            )
+        )
+        return 1 - uniforms if is_alternating and epoch % 2 else uniforms
+
+
 def build_transforms(transforms: schema.Transforms, *, seed: int = 0) -> Compose:
     """Return the transforms of single images in a list whose mean and std are numbers.
 
     Raises:
-        InputError: torchvision refuses the arguments of a transform of its own.
+        InputError: torchvision refuses the arguments of one of its own transforms.
     """
-    of_images = [transform for transform in transforms if transform.stands != "last"]
-    return Compose([_build_transform(transform) for transform in of_images], seed=seed)
+    single = [transform for transform in transforms if transform.position != "last"]
+    return Compose([_build_transform(transform) for transform in single], seed=seed)
 
 
 def build_mixing(transforms: schema.Transforms, *, num_classes: int, seed: int) -> Mixing | None:
     """Return what mixes the images of a batch at the end of the list, or None if nothing does."""
-    of_batches = [transform for transform in transforms if transform.stands == "last"]
-    if not of_batches:
+    mixers = [transform for transform in transforms if transform.position == "last"]
+    if not mixers:
         return None
-    return Mixing(
-        [_build_transform(transform) for transform in of_batches], num_classes=num_classes, seed=seed
-    )
+    return Mixing([_build_transform(transform) for transform in mixers], num_classes=num_classes, seed=seed)
 
 
 def _build_transform(transform: schema.Transform):  # type: ignore[no-untyped-def]
-    """Return the transform of images, or of batches, that a schema stands for."""
+    """Return the BatchTransform or BatchMixer that a schema describes."""
     arguments = {name: getattr(transform, name) for name in type(transform).model_fields if name != "name"}
     arguments.pop("in_training", None)
-    family = type(transform).__module__.rpartition(".")[2]
-    return getattr(import_module(f"{__name__}.{family}"), transform.name)(**arguments)
+    module = type(transform).__module__.rpartition(".")[2]
+    return getattr(import_module(f"{__name__}.{module}"), transform.name)(**arguments)
 
 
 def fill_in_statistics(
     transforms: schema.Transforms, *, mean: Sequence[float], std: Sequence[float]
 ) -> schema.Transforms:
-    """Return the list with `dataset` replaced by what was measured on the training split.
+    """Return the list with `dataset` replaced by the mean and std of the training split, one per channel.
 
     Raises:
-        InputError: A channel of the training images is the same everywhere, so it cannot be divided by its
-            standard deviation.
+        InputError: A channel of the training images has a standard deviation of 0.
     """
     filled: list[schema.Transform] = []
     for transform in transforms:
@@ -73,8 +141,8 @@ def fill_in_statistics(
             chosen_std = tuple(std) if transform.std == "dataset" else transform.std
             if 0.0 in chosen_std:
                 raise InputError(
-                    "params.yaml: transforms: Normalize.std: found dataset, but the training images are one "
-                    f"flat colour in channel {chosen_std.index(0.0)} (standard deviation 0); check "
+                    "params.yaml: transforms: Normalize.std: found dataset, but the training images have one "
+                    f"value throughout channel {chosen_std.index(0.0)} (standard deviation 0); check "
                     "dataset.source, or give numbers"
                 )
             filled.append(schema.Normalize(name="Normalize", mean=chosen_mean, std=chosen_std))
@@ -89,11 +157,11 @@ def for_training(transforms: schema.Transforms) -> schema.Transforms:
 
 
 def without_random(transforms: schema.Transforms) -> schema.Transforms:
-    """Return the transforms that apply when the network is validated, tested or used."""
+    """Return the transforms that apply in validation, testing and prediction."""
     return tuple(transform for transform in transforms if transform.applies(training=False))
 
 
 def only_form(transforms: schema.Transforms) -> schema.Transforms:
-    """Return the transforms that change the form of images, for pictures of what a network sees."""
+    """Return the transforms that change the size of images, for pictures of what a network sees."""
     plain = schema.Transform.change_form
     return tuple(transform for transform in transforms if type(transform).change_form is not plain)

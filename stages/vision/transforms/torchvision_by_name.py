@@ -1,4 +1,4 @@
-"""torchvision's own transforms, image by image."""
+"""torchvision's own transforms, applied image by image."""
 
 import warnings
 from collections.abc import Callable
@@ -11,30 +11,30 @@ from torch import Tensor
 from schemas.vision.transforms.torchvision_by_name import SIGNATURES
 from stages.shared.errors import InputError
 from stages.shared.text import printable
-from stages.vision.transforms.compose import seed_from
+from stages.vision.rng import seed_from_uniform
 
 
 class TorchvisionTransform:
-    """A transform of torchvision.transforms.v2, with random numbers of its own for each image."""
+    """A transform of torchvision.transforms.v2, with its own random numbers for each image."""
 
-    num_draws = 1
+    num_uniforms = 1
+    """The seed of each image's own random numbers."""
 
     def __init__(self, name: str, **arguments: Any) -> None:
         self._name = name
-        # Only when it is named: torchvision takes seconds to import.
+        # Here, because torchvision takes seconds to import and most lists do not need it.
         from torchvision.transforms import v2
 
-        given = {key: None if value == "none" else value for key, value in arguments.items()}
         if name == "AutoAugment":
-            given["policy"] = _call(name, v2.AutoAugmentPolicy, given["policy"])
-        self._transform = _call(name, getattr(v2, name), **given)
+            arguments["policy"] = _call(name, v2.AutoAugmentPolicy, arguments["policy"])
+        self._transform = _call(name, getattr(v2, name), **arguments)
 
-    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
         changed = []
         with torch.random.fork_rng(devices=()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what a later torchvision will lack: ours is pinned
-            for image, draw in zip(images, draws[:, 0].tolist(), strict=True):
-                torch.manual_seed(seed_from(draw))
+            warnings.simplefilter("ignore")  # deprecations, which do not matter: torchvision is pinned
+            for image, uniform in zip(images, uniforms[:, 0].tolist(), strict=True):
+                torch.manual_seed(seed_from_uniform(uniform))  # the only generator it uses
                 one = _call(self._name, self._transform, image.contiguous())
                 if one.shape != image.shape or one.dtype != image.dtype:
                     raise InputError(
@@ -46,10 +46,10 @@ class TorchvisionTransform:
 
 
 def _call(name: str, function: Callable[..., Any], *values: Any, **arguments: Any) -> Any:
-    """Return what torchvision makes of the arguments.
+    """Call torchvision.
 
     Raises:
-        InputError: It refuses them.
+        InputError: It raises an exception; any kind, for each transform checks its arguments in its own way.
     """
     try:
         return function(*values, **arguments)

@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from schemas.vision.calibration import Threshold
+from schemas.vision.checkpoint import Threshold
 from stages.evaluate.__main__ import main as evaluate
 from stages.ingest.__main__ import main as ingest
 from stages.prepare_dataset.__main__ import main as prepare
@@ -162,8 +162,8 @@ def test_improbable_predictions_are_unknown(monkeypatch: pytest.MonkeyPatch) -> 
     plain = read_csv(printed)
     middle = sorted(float(row["probability"]) for row in plain)[30]
     steps = (
-        Threshold(probability=0.0, answered_fraction=1.0, accuracy=0.5),
-        Threshold(probability=middle, answered_fraction=0.5, accuracy=0.9),
+        Threshold(probability=0.0, coverage=1.0, accuracy=0.5),
+        Threshold(probability=middle, coverage=0.5, accuracy=0.9),
     )
     calibration = checkpoint.calibration.model_copy(update={"thresholds": steps})
     changed = checkpoint.model_copy(update={"calibration": calibration})

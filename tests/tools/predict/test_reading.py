@@ -101,7 +101,7 @@ def test_a_crash_or_a_hang_costs_one_file(tmp_path: Path, monkeypatch: pytest.Mo
 def test_processes_start_without_torch() -> None:
     """What they import, and what the command does before they are at work, loads without it."""
     program = "import sys, tools.predict.__main__, tools.predict.reading; print(*sys.modules)"
-    program += "; import stages.vision.checkpoint_document; print(*sys.modules)"
+    program += "; import stages.vision.checkpoint; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.split()

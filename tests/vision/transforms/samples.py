@@ -14,7 +14,7 @@ from schemas.vision.transforms.torchvision_by_name import TorchvisionTransform
 LARGEST = 1 - 2**-53
 """The largest number that is drawn."""
 
-NO_DRAWS = torch.empty(0, 0, dtype=torch.float64)
+NO_UNIFORMS = torch.empty(0, 0, dtype=torch.float64)
 
 # Arguments of every transform that cannot do without, or would do nothing with torchvision's defaults.
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -72,9 +72,9 @@ def spread_evenly(num: int) -> Tensor:
     return ((torch.arange(num, dtype=torch.float64) + 0.5) / num)[:, None]
 
 
-def draw(num: int, num_draws: int) -> Tensor:
-    """Return random draws (N, num_draws)."""
-    return torch.rand(num, num_draws, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+def draw(num: int, num_uniforms: int) -> Tensor:
+    """Return random draws (N, num_uniforms)."""
+    return torch.rand(num, num_uniforms, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
 def count_up(num: int) -> npt.NDArray[np.int64]:

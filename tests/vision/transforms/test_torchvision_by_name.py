@@ -12,9 +12,8 @@ from torchvision.transforms import v2
 
 from schemas.vision.transforms.torchvision_by_name import REFUSED, SIGNATURES
 from stages.shared.errors import InputError
-from stages.vision.draws import draw_uniform
+from stages.vision.rng import draw_uniform, seed_from_uniform
 from stages.vision.transforms import build_transforms
-from stages.vision.transforms.compose import seed_from
 from stages.vision.transforms.torchvision_by_name import TorchvisionTransform
 from tests.vision.transforms.samples import ARGUMENTS, OURS, THEIRS, count_up, draw, draw_images, make_schema
 
@@ -28,8 +27,6 @@ def test_arguments_are_those_of_torchvision(name: str) -> None:
         theirs[key] = (
             ...
             if default is inspect.Parameter.empty
-            else "none"
-            if default is None
             else default.value
             if isinstance(default, Enum)
             else default
@@ -58,10 +55,10 @@ def test_result_is_that_of_torchvision(name: str) -> None:
     changed = transform(images, samples=count_up(12), epoch=2)
     policy = {"policy": v2.AutoAugmentPolicy.IMAGENET} if name == "AutoAugment" else {}
     theirs = getattr(v2, name)(**ARGUMENTS.get(name, {}) | policy)
-    draws = draw_uniform(3, 2, 0, samples=count_up(12), num_draws=1)[:, 0]
-    for image, found, number in zip(images, changed, draws.tolist(), strict=True):
+    uniforms = draw_uniform(3, 2, 0, samples=count_up(12), num_uniforms=1)[:, 0]
+    for image, found, number in zip(images, changed, uniforms.tolist(), strict=True):
         with torch.random.fork_rng():
-            torch.manual_seed(seed_from(number))
+            torch.manual_seed(seed_from_uniform(number))
             assert torch.equal(found, apply_quietly(theirs, image))
     assert not torch.equal(changed, images)
     again = transform(images[4:5], samples=count_up(12)[4:5], epoch=2)
@@ -88,8 +85,8 @@ def test_every_image_draws_for_itself() -> None:
 def test_transform_travels_to_a_worker() -> None:
     """Pickled, it is the same."""
     transform = TorchvisionTransform("RandAugment", **SIGNATURES["RandAugment"])
-    images, draws = draw_images(5, (3, 12, 12)), draw(5, 1)
-    assert torch.equal(pickle.loads(pickle.dumps(transform))(images, draws), transform(images, draws))
+    images, uniforms = draw_images(5, (3, 12, 12)), draw(5, 1)
+    assert torch.equal(pickle.loads(pickle.dumps(transform))(images, uniforms), transform(images, uniforms))
 
 
 @pytest.mark.parametrize(

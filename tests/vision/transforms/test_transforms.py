@@ -25,22 +25,21 @@ from stages.vision.transforms import (
     for_training,
     without_random,
 )
-from stages.vision.transforms.crop import RandomCrop
-from stages.vision.transforms.flip import RandomHorizontalFlip
-from stages.vision.transforms.tensor import Normalize, ToTensor
+from stages.vision.transforms.geometry import RandomCrop, RandomHorizontalFlip
+from stages.vision.transforms.numbers import Normalize, ToTensor
 from tests.vision.completeness import ROOT, read_test
-from tests.vision.transforms.samples import EXAMPLES, NO_DRAWS, OURS, count_up, draw_images, make_schema
+from tests.vision.transforms.samples import EXAMPLES, NO_UNIFORMS, OURS, count_up, draw_images, make_schema
 
-OF_IMAGES = [name for name, example in OURS.items() if example.stands != "last"]
-OF_BATCHES = [name for name, example in OURS.items() if example.stands == "last"]
+OF_IMAGES = [name for name, example in OURS.items() if example.position != "last"]
+OF_BATCHES = [name for name, example in OURS.items() if example.position == "last"]
 TAIL = ("ToTensor", "Normalize")
 
 
 def types_taken(name: str) -> list[torch.dtype]:
     """Return the types of the images that a transform may meet, by its place in the list."""
-    if name == "ToTensor" or OURS[name].stands == "before ToTensor":
+    if name == "ToTensor" or OURS[name].position == "before ToTensor":
         return [torch.uint8]
-    only_floats = name == "Normalize" or OURS[name].stands == "after ToTensor"
+    only_floats = name == "Normalize" or OURS[name].position == "after ToTensor"
     return [torch.float32] if only_floats else [torch.uint8, torch.float32]
 
 
@@ -92,7 +91,7 @@ def test_every_transform_of_the_schema_is_built_and_tested(transform: type[schem
     else:
         assert build_mixing((EXAMPLES[name],), num_classes=2, seed=0) is None
         (built,) = build_transforms((EXAMPLES[name],)).transforms
-        assert (built.num_draws > 0) == transform.random
+        assert (built.num_uniforms > 0) == transform.random
     test = read_test(f"vision/transforms/test_{family}.py")
     assert re.search(rf"\b{name}\(|\b{name}\b.*make_schema|THEIRS", test)
 
@@ -180,12 +179,12 @@ import torch
 
 
 class Blank:
-    num_draws = 1
+    num_uniforms = 1
 
     def __init__(self, *, grey):
         self._grey = grey
 
-    def __call__(self, images, draws):
+    def __call__(self, images, uniforms):
         return torch.full_like(images, self._grey)
 """
 
@@ -226,7 +225,9 @@ def test_compose_applies_transforms_in_order() -> None:
     images = draw_images(4)
     listed = (EXAMPLES["ToTensor"], EXAMPLES["Normalize"])
     composed = build_transforms(listed)(images)
-    expected = Normalize(mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))(ToTensor()(images, NO_DRAWS), NO_DRAWS)
+    expected = Normalize(mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))(
+        ToTensor()(images, NO_UNIFORMS), NO_UNIFORMS
+    )
     assert torch.equal(composed, expected)
     assert composed.dtype == torch.float32
     assert composed.is_contiguous(memory_format=torch.channels_last)

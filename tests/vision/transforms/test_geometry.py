@@ -1,4 +1,4 @@
-"""Cutting and resizing do to a batch what torchvision does to each of its images."""
+"""Crops, resizing and flips do to a batch what torchvision does to each of its images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,8 +12,24 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
 from schemas.vision.transforms import Form
-from stages.vision.transforms.crop import CenterCrop, RandomCrop, RandomResizedCrop, Resize
-from tests.vision.transforms.samples import LARGEST, NO_DRAWS, draw, draw_images, make_schema, spread_evenly
+from stages.vision.transforms import Compose
+from stages.vision.transforms.geometry import (
+    AlternatingHorizontalFlip,
+    CenterCrop,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    RandomVerticalFlip,
+    Resize,
+)
+from tests.vision.transforms.samples import (
+    LARGEST,
+    NO_UNIFORMS,
+    draw,
+    draw_images,
+    make_schema,
+    spread_evenly,
+)
 
 SHAPES = [(1, 8, 8), (3, 5, 9), (3, 9, 4), (1, 1, 7)]
 
@@ -24,9 +40,9 @@ def test_random_crop_cuts_what_torchvision_cuts(shape: tuple[int, int, int], pad
     """Every place of the window gives torchvision's pad and crop, also with more padding than image."""
     places = 2 * padding + 1
     along = spread_evenly(places)[:, 0]
-    draws = torch.cartesian_prod(along, along).reshape(-1, 2)
-    images = draw_images(len(draws), shape)
-    cropped = RandomCrop(padding=padding)(images, draws)
+    uniforms = torch.cartesian_prod(along, along).reshape(-1, 2)
+    images = draw_images(len(uniforms), shape)
+    cropped = RandomCrop(padding=padding)(images, uniforms)
     for number, (image, found) in enumerate(zip(images, cropped, strict=True)):
         top, left = divmod(number, places)
         padded = reference.pad(image, [padding])
@@ -36,12 +52,12 @@ def test_random_crop_cuts_what_torchvision_cuts(shape: tuple[int, int, int], pad
 
 @pytest.mark.parametrize("padding", [0, 1, 2, 3, 4, 7, 8, 16, 33, 100])
 def test_random_crop_stays_inside_the_padding(padding: int) -> None:
-    """The smallest and the largest draw reach the two ends of the padded image, and never beyond."""
+    """The smallest and the largest random number reach the two ends of the padded image, and never beyond."""
     side = 2 * padding + 1
     image = torch.zeros(2, 1, side, side, dtype=torch.uint8)
     image[:, :, padding, padding] = 255  # the centre, which each end moves to a corner
-    draws = torch.tensor([[0.0, 0.0], [LARGEST, LARGEST]], dtype=torch.float64)
-    first, last = RandomCrop(padding=padding)(image, draws)
+    uniforms = torch.tensor([[0.0, 0.0], [LARGEST, LARGEST]], dtype=torch.float64)
+    first, last = RandomCrop(padding=padding)(image, uniforms)
     assert first[0, -1, -1] == 255
     assert last[0, 0, 0] == 255
 
@@ -50,12 +66,12 @@ def test_random_crop_stays_inside_the_padding(padding: int) -> None:
 @pytest.mark.parametrize("padding", [3, (1, 2), (1, 2, 3, 0)])
 def test_random_crop_pads_as_torchvision_does(padding: int | tuple[int, ...], padding_mode: str) -> None:
     """Every way to pad, and every way to say how much, gives torchvision's pad, crop and fill."""
-    images, draws = draw_images(30, (3, 8, 9)), draw(30, 2)
+    images, uniforms = draw_images(30, (3, 8, 9)), draw(30, 2)
     fill = (10.0, 20.0, 30.0) if padding_mode == "constant" else 0.0
     crop = RandomCrop(padding=padding, height_px=6, width_px=5, fill=fill, padding_mode=padding_mode)
-    cropped = crop(images, draws)
+    cropped = crop(images, uniforms)
     sides = [padding] if isinstance(padding, int) else list(padding)
-    for image, found, (down, across) in zip(images, cropped, draws.tolist(), strict=True):
+    for image, found, (down, across) in zip(images, cropped, uniforms.tolist(), strict=True):
         values = list(fill) if isinstance(fill, tuple) else fill
         padded = reference.pad(image, sides, fill=values, padding_mode=padding_mode)
         top, left = int(down * (padded.shape[1] - 5)), int(across * (padded.shape[2] - 4))
@@ -64,9 +80,9 @@ def test_random_crop_pads_as_torchvision_does(padding: int | tuple[int, ...], pa
 
 def test_random_crop_pads_where_it_has_to() -> None:
     """pad_if_needed makes a window larger than the image possible, with torchvision's choice of places."""
-    images, draws = draw_images(40, (3, 5, 9)), draw(40, 2)
-    cropped = RandomCrop(padding=0, height_px=8, width_px=7, pad_if_needed=True)(images, draws)
-    for image, found, (down, across) in zip(images, cropped, draws.tolist(), strict=True):
+    images, uniforms = draw_images(40, (3, 5, 9)), draw(40, 2)
+    cropped = RandomCrop(padding=0, height_px=8, width_px=7, pad_if_needed=True)(images, uniforms)
+    for image, found, (down, across) in zip(images, cropped, uniforms.tolist(), strict=True):
         padded = reference.pad(image, [0, 3])
         window = {"top": int(down * 4), "left": int(across * 3), "height": 8, "width": 7}
         assert torch.equal(found, reference.crop(padded, **window))
@@ -101,11 +117,11 @@ def test_resizing_is_that_of_torchvision(interpolation: str, antialias: bool, dt
         resize = Resize(
             height_px=height_px, width_px=width_px, interpolation=interpolation, antialias=antialias
         )
-        resized = resize(images, NO_DRAWS)
+        resized = resize(images, NO_UNIFORMS)
         mode = InterpolationMode(interpolation)
         expected = reference.resize(images, [height_px, width_px], interpolation=mode, antialias=antialias)
         assert torch.equal(resized, expected)
-        assert torch.equal(resize(images[2:3], NO_DRAWS)[0], resized[2])
+        assert torch.equal(resize(images[2:3], NO_UNIFORMS)[0], resized[2])
 
 
 @pytest.mark.parametrize("height_px", [3, 5, 6, 8, 11])
@@ -113,18 +129,21 @@ def test_resizing_is_that_of_torchvision(interpolation: str, antialias: bool, dt
 def test_center_crop_is_that_of_torchvision(height_px: int, width_px: int) -> None:
     """Odd and even rests are cut off on the same side, and a smaller image is padded as there."""
     images = draw_images(2, (3, 6, 9))
-    cropped = CenterCrop(height_px=height_px, width_px=width_px)(images, NO_DRAWS)
+    cropped = CenterCrop(height_px=height_px, width_px=width_px)(images, NO_UNIFORMS)
     assert torch.equal(cropped, reference.center_crop(images, [height_px, width_px]))
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_random_resized_crop_resizes_its_windows(channels: int, dtype: torch.dtype) -> None:
-    """The window that is drawn, resized, is torchvision's bit for bit."""
-    images, draws = draw_images(40, (channels, 12, 17), dtype=dtype), draw(40, RandomResizedCrop.num_draws)
+    """The chosen window, resized, is torchvision's bit for bit."""
+    images, uniforms = (
+        draw_images(40, (channels, 12, 17), dtype=dtype),
+        draw(40, RandomResizedCrop.num_uniforms),
+    )
     crop = RandomResizedCrop(height_px=10, width_px=13)
-    windows = crop.choose_windows(draws, height=12, width=17).tolist()
-    for image, found, window in zip(images, crop(images, draws), windows, strict=True):
+    windows = crop.choose_windows(uniforms, height=12, width=17).tolist()
+    for image, found, window in zip(images, crop(images, uniforms), windows, strict=True):
         assert torch.equal(found, reference.resized_crop(image, *window, size=[10, 13]))
 
 
@@ -142,7 +161,7 @@ def test_random_resized_crop_draws_as_torchvision_does(
 ) -> None:
     """Places and sides of windows have torchvision's distribution (Kolmogorov-Smirnov), fitting or not."""
     crop = RandomResizedCrop(scale=scale, ratio=ratio)
-    ours = crop.choose_windows(draw(3000, crop.num_draws), height=height, width=width).numpy()
+    ours = crop.choose_windows(draw(3000, crop.num_uniforms), height=height, width=width).numpy()
     theirs = v2.RandomResizedCrop(8, scale=scale, ratio=ratio)
     image = torch.zeros(3, height, width, dtype=torch.uint8)
     with torch.random.fork_rng():
@@ -162,9 +181,48 @@ def assert_same_distribution(ours: np.ndarray, theirs: Sequence[Sequence[float]]
 def test_image_is_the_size_of_what_comes_in() -> None:
     """Without numbers, images keep their height and width, whatever these are."""
     images = draw_images(3, (3, 7, 11))
-    assert RandomResizedCrop()(images, draw(3, RandomResizedCrop.num_draws)).shape == images.shape
+    assert RandomResizedCrop()(images, draw(3, RandomResizedCrop.num_uniforms)).shape == images.shape
     assert make_schema("RandomResizedCrop", height_px="image", width_px=5).change_form(Form(7, 11, 3)) == (
         7,
         5,
         3,
     )
+
+
+SHAPES = [(1, 8, 8), (3, 5, 9), (3, 9, 4), (1, 1, 7)]
+
+
+@pytest.mark.parametrize("p", [0.0, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_flips_mirror_as_torchvision_does(shape: tuple[int, int, int], p: float) -> None:
+    """Images whose random number is below p are flipped, all others stay; p is the fraction flipped."""
+    images, uniforms = draw_images(20, shape), spread_evenly(20)
+    across = RandomHorizontalFlip(p=p)(images, uniforms)
+    down = RandomVerticalFlip(p=p)(images, uniforms)
+    for number, image in enumerate(images):
+        is_flipped = number < 20 * p
+        assert torch.equal(across[number], reference.horizontal_flip(image) if is_flipped else image)
+        assert torch.equal(down[number], reference.vertical_flip(image) if is_flipped else image)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5])
+def test_flips_leave_out_their_limit(p: float) -> None:
+    """A random number of exactly p does not flip: p = 0 never does, though the number may be 0."""
+    images, uniforms = draw_images(1), torch.tensor([[p]], dtype=torch.float64)
+    assert torch.equal(RandomHorizontalFlip(p=p)(images, uniforms), images)
+    assert torch.equal(RandomVerticalFlip(p=p)(images, uniforms), images)
+
+
+def test_alternating_flips_mirror_every_image_in_every_other_epoch() -> None:
+    """The first epoch mirrors about half of the images, the next one all others, and so on."""
+    images = draw_images(200, (1, 2, 9))
+    alternate = Compose([AlternatingHorizontalFlip()], seed=3)
+
+    def find_mirrored(epoch: int) -> list[bool]:
+        changed = alternate(images, samples=np.arange(200), epoch=epoch)
+        return [torch.equal(after, before.flip(2)) for after, before in zip(changed, images, strict=True)]
+
+    first, second, third = (find_mirrored(epoch) for epoch in range(3))
+    assert 70 < sum(first) < 130
+    assert second == [not is_mirrored for is_mirrored in first]
+    assert third == first

@@ -1,4 +1,4 @@
-"""MixUp and CutMix do to a batch what torchvision's do."""
+"""ToTensor, Normalize, RandomErasing, MixUp and CutMix are those of torchvision."""
 
 import math
 from collections.abc import Callable
@@ -10,9 +10,81 @@ import torch
 from scipy import stats
 from torch import Tensor
 from torchvision.transforms import v2
+from torchvision.transforms.functional import to_tensor
+from torchvision.transforms.v2 import functional as reference
 
-from stages.vision.transforms.mixing import CutMix, Mixing, MixUp
-from tests.vision.transforms.samples import draw_images
+from stages.vision.transforms.numbers import CutMix, Mixing, MixUp, Normalize, RandomErasing, ToTensor
+from tests.vision.transforms.samples import NO_UNIFORMS, draw, draw_images
+
+
+def test_to_tensor_scales_as_torchvision_does() -> None:
+    """All 256 bytes become torchvision's floats, and the bytes stay as they are."""
+    images = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    before = images.clone()
+    scaled = ToTensor()(images, NO_UNIFORMS)
+    assert torch.equal(scaled[0], to_tensor(images[0].permute(1, 2, 0).numpy()))
+    assert scaled.min() == 0
+    assert scaled.max() == 1
+    assert torch.equal(images, before)
+
+
+def test_normalize_is_that_of_torchvision() -> None:
+    """Each channel loses its mean and is divided by its standard deviation; the input stays as it is."""
+    images = draw_images(4).float() / 255
+    before = images.clone()
+    mean, std = [0.1, 0.5, 0.9], [0.3, 0.2, 1e-3]
+    assert torch.equal(
+        Normalize(mean=mean, std=std)(images, NO_UNIFORMS), reference.normalize(images, mean, std)
+    )
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.5, (0.1, 0.2, 0.3)])
+def test_random_erasing_is_that_of_torchvision(value: float | tuple[float, ...]) -> None:
+    """The chosen rectangle is overwritten with the value, one for all channels or one per channel."""
+    images, uniforms = draw_images(40, (3, 12, 9), dtype=torch.float32), draw(40, RandomErasing.num_uniforms)
+    erasing = RandomErasing(p=0.6, value=value)
+    windows, _ = erasing.choose_windows(uniforms, height=12, width=9)
+    is_erased = uniforms[:, -2] < 0.6
+    color = torch.tensor(value).view(-1, 1, 1)
+    for image, found, window, erased in zip(
+        images, erasing(images, uniforms), windows.tolist(), is_erased, strict=True
+    ):
+        assert torch.equal(found, reference.erase(image, *window, color) if erased else image)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "scale", "ratio"),
+    [(32, 32, (0.02, 0.33), (0.3, 3.3)), (12, 40, (0.3, 0.9), (0.5, 2.0))],
+)
+def test_random_erasing_draws_as_torchvision_does(
+    height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
+) -> None:
+    """Rectangles have torchvision's distribution (Kolmogorov-Smirnov), and are as often none at all."""
+    erasing = RandomErasing(scale=scale, ratio=ratio)
+    windows, found = erasing.choose_windows(draw(3000, erasing.num_uniforms), height=height, width=width)
+    theirs = v2.RandomErasing(scale=scale, ratio=ratio)
+    image = torch.zeros(3, height, width)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        drawn = [theirs.make_params([image]) for _ in range(3000)]
+    fitting = np.array([[one[key] for key in "ijhw"] for one in drawn if one["v"] is not None])
+    for column, other in zip(windows[found].numpy().T, fitting.T, strict=True):
+        assert stats.ks_2samp(column, other).pvalue > 1e-3
+    assert abs(int(found.sum()) - len(fitting)) < 100
+
+
+def test_random_erasing_writes_noise() -> None:
+    """Standard normal noise, different for every image, and the same for the same random numbers."""
+    images = torch.full((200, 3, 20, 20), 50.0)
+    uniforms = draw(200, RandomErasing.num_uniforms)
+    erased = RandomErasing(p=1.0, value="random")(images, uniforms)
+    noise = erased[erased != 50.0]
+    assert len(noise) > 10_000
+    assert len(set(noise.tolist())) > 0.99 * len(noise)
+    assert stats.kstest(noise[:5000].numpy(), "norm").pvalue > 1e-3
+    assert torch.equal(RandomErasing(p=1.0, value="random")(images, uniforms), erased)
+
 
 MIXERS: list[Callable[..., Any]] = [MixUp, CutMix]
 LABELS = torch.tensor([0, 1, 2, 1, 3, 0, 2, 3])
@@ -25,7 +97,7 @@ def mix(mixer: Any, *, seed: int = 0, epoch: int = 0, step: int = 0) -> tuple[Te
 
 
 def test_mix_up_is_that_of_torchvision() -> None:
-    """The share that is drawn gives torchvision's pixels and targets, for the partner one place before."""
+    """The weight that is drawn gives torchvision's pixels and targets, for the partner one place before."""
     images = draw_images(8, (3, 9, 7), dtype=torch.float32)
     theirs = v2.MixUp(num_classes=4)
     for seed in range(10):

@@ -1,11 +1,11 @@
-"""Transforms that cut out a part, or bring the whole to another size."""
+"""Crops, resizing and flips."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import Items
+from schemas.shared.fields import Fraction, Items
 from schemas.vision.transforms.base import (
     Fill,
     Form,
@@ -15,20 +15,20 @@ from schemas.vision.transforms.base import (
     Side,
     SideOrImage,
     Transform,
-    find_wrong_number,
+    find_wrong_length,
 )
 
 _Padding = Annotated[int, Field(ge=0, le=4096)]
 
 
 class RandomCrop(Transform):
-    """Pad the sides, then cut out a window at a random place."""
+    """Pad the sides, then cut out a window at a random position."""
 
     random = True
     name: Literal["RandomCrop"]
 
     padding: _Padding | Annotated[Items[_Padding], Field(min_length=2, max_length=4)]
-    """Pixels added to every side before cutting; or [across, down]; or [left, top, right, bottom]."""
+    """Pixels added to every side before cropping; or [across, down]; or [left, top, right, bottom]."""
 
     height_px: SideOrImage = "image"
     """Height of the window; image: that of the image before padding."""
@@ -40,7 +40,7 @@ class RandomCrop(Transform):
     """Pad more where the window is larger than the padded image, instead of refusing it."""
 
     fill: Fill = 0.0
-    """What constant padding is filled with, in the numbers that the pixels have at this place of the list."""
+    """Value of constant padding, on the scale that pixels have at this position of the list."""
 
     padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
     """What the padding holds: fill, the outermost pixel, or the image mirrored without or with its edge."""
@@ -58,7 +58,7 @@ class RandomCrop(Transform):
         return Form(height_px, width_px, form.num_channels)
 
     def find_problems(self, form: Form) -> Iterator[tuple[str, str]]:
-        yield from find_wrong_number("fill", self.fill, form)
+        yield from find_wrong_length("fill", self.fill, form)
         if isinstance(self.padding, tuple) and len(self.padding) == 3:
             yield "padding", "found 3 numbers; allowed: one number, 2 or 4"
             return
@@ -74,29 +74,30 @@ class RandomCrop(Transform):
                         key,
                         f"found {side}; allowed: at most {padded}, the padded image, or pad_if_needed: true",
                     )
-        # One mirror image is all there is: reflect lacks the edge itself.
-        lacking = {"reflect": 1, "symmetric": 0}.get(self.padding_mode)
-        if lacking is not None:
-            if self.pad_if_needed:
-                top = bottom = max(top, bottom) + max(0, wanted.height_px - form.height_px - top - bottom)
-                left = right = max(left, right) + max(0, wanted.width_px - form.width_px - left - right)
-            for most, widest in (
-                (form.height_px - lacking, max(top, bottom)),
-                (form.width_px - lacking, max(left, right)),
-            ):
-                if widest > most:
-                    yield (
-                        "padding_mode",
-                        (
-                            f"found {self.padding_mode} with {widest} pixels of padding; "
-                            f"allowed: at most {most} for images of this form, or another padding_mode"
-                        ),
-                    )
-                    return
+        # Mirrored padding is at most one image wide; reflect leaves out the edge pixel itself.
+        left_out = {"reflect": 1, "symmetric": 0}.get(self.padding_mode)
+        if left_out is None:
+            return
+        if self.pad_if_needed:
+            top = bottom = max(top, bottom) + max(0, wanted.height_px - form.height_px - top - bottom)
+            left = right = max(left, right) + max(0, wanted.width_px - form.width_px - left - right)
+        for most, widest in (
+            (form.height_px - left_out, max(top, bottom)),
+            (form.width_px - left_out, max(left, right)),
+        ):
+            if widest > most:
+                yield (
+                    "padding_mode",
+                    (
+                        f"found {self.padding_mode} with {widest} pixels of padding; allowed: at most {most} "
+                        "for images of this size, or another padding_mode"
+                    ),
+                )
+                return
 
 
 class RandomResizedCrop(Transform):
-    """Cut out a window of random area and shape at a random place, and bring it to one size."""
+    """Cut out a window of random area and aspect ratio at a random position, and resize it."""
 
     random = True
     name: Literal["RandomResizedCrop"]
@@ -108,7 +109,7 @@ class RandomResizedCrop(Transform):
     """Width afterwards; image: as before."""
 
     scale: FractionRange = (0.08, 1.0)
-    """Smallest and largest share of the image's area."""
+    """Smallest and largest area of the window, as a fraction of the image's."""
 
     ratio: PositiveRange = (0.75, 4 / 3)
     """Smallest and largest width divided by height."""
@@ -126,7 +127,7 @@ class RandomResizedCrop(Transform):
 
 
 class Resize(Transform):
-    """Bring the image to one size; its shape is not kept."""
+    """Resize to a fixed height and width; the aspect ratio is not kept."""
 
     random = False
     name: Literal["Resize"]
@@ -144,7 +145,7 @@ class Resize(Transform):
     """Average over all pixels that fall into one, where bilinear makes the image smaller."""
 
     in_training: bool = True
-    """false: when validating, testing and using only, where a random crop does its part in training."""
+    """false: in validation, testing and prediction only, where a random crop takes its place in training."""
 
     def applies(self, *, training: bool) -> bool:
         return self.in_training or not training
@@ -154,7 +155,7 @@ class Resize(Transform):
 
 
 class CenterCrop(Transform):
-    """Cut out the middle; what is missing of a smaller image is black."""
+    """Cut out the middle; a smaller image is padded with black."""
 
     random = False
     name: Literal["CenterCrop"]
@@ -166,10 +167,39 @@ class CenterCrop(Transform):
     """Width of the window."""
 
     in_training: bool = True
-    """false: when validating, testing and using only, where a random crop does its part in training."""
+    """false: in validation, testing and prediction only, where a random crop takes its place in training."""
 
     def applies(self, *, training: bool) -> bool:
         return self.in_training or not training
 
     def change_form(self, form: Form) -> Form:
         return Form(self.height_px, self.width_px, form.num_channels)
+
+
+class AlternatingHorizontalFlip(Transform):
+    """Flip left and right in every other epoch; a random half of the images starts flipped.
+
+    No image looks the same twice in a row, as half of them do under RandomHorizontalFlip. Not in torchvision.
+    Source: Jordan 2024, arXiv:2404.00498, section 3.6.
+    """
+
+    random = True
+    name: Literal["AlternatingHorizontalFlip"]
+
+
+class RandomHorizontalFlip(Transform):
+    """Flip left and right with probability p."""
+
+    random = True
+    name: Literal["RandomHorizontalFlip"]
+    p: Fraction = 0.5
+    """Fraction of the images that are flipped."""
+
+
+class RandomVerticalFlip(Transform):
+    """Flip top and bottom with probability p."""
+
+    random = True
+    name: Literal["RandomVerticalFlip"]
+    p: Fraction = 0.5
+    """Fraction of the images that are flipped."""

@@ -1,12 +1,14 @@
-"""Random numbers that depend on what they are for, and on nothing else."""
+"""Random numbers depend on what they are for, and on nothing else."""
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
-from stages.vision.draws import derive_seed, draw_uniform
+from stages.vision.rng import SampleDropout, derive_seed, draw_uniform, find_dropouts, seed_dropouts
 
 MASK = 2**64 - 1
 SAMPLES = np.arange(20_000)
@@ -45,29 +47,29 @@ def test_draws_of_a_sample_are_a_split_mix_stream() -> None:
     """Sample 0's numbers are the top 53 bits of SplitMix64 started from the mixed coordinates."""
     [coordinates] = split_mix_64(5, 1)
     expected = [(number >> 11) / 2**53 for number in split_mix_64(mix(coordinates), 4)]
-    assert draw_uniform(5, samples=np.array([0]), num_draws=4).tolist() == [expected]
+    assert draw_uniform(5, samples=np.array([0]), num_values=4).tolist() == [expected]
 
 
 def test_numbers_stay_what_they_are() -> None:
     """A change of the generator changes every trained network; it does not happen unnoticed."""
     assert derive_seed(0, 1, 2) == 3384391416029321617
-    assert draw_uniform(0, 1, 2, samples=np.array([3]), num_draws=1).tolist() == [[0.9512886807332076]]
+    assert draw_uniform(0, 1, 2, samples=np.array([3]), num_values=1).tolist() == [[0.9512886807332076]]
 
 
 def test_draws_have_one_row_a_sample() -> None:
     """Draws are float64 (N, num_draws) in [0, 1), also for no sample at all."""
-    draws = draw_uniform(0, 1, samples=SAMPLES, num_draws=3)
+    draws = draw_uniform(0, 1, samples=SAMPLES, num_values=3)
     assert draws.dtype == np.float64
     assert draws.shape == (len(SAMPLES), 3)
     assert 0 <= draws.min() < draws.max() < 1
-    assert draw_uniform(0, 1, samples=SAMPLES[:0], num_draws=3).shape == (0, 3)
+    assert draw_uniform(0, 1, samples=SAMPLES[:0], num_values=3).shape == (0, 3)
 
 
 @pytest.mark.parametrize("coordinates", [(), (0,), (0, 0), (7, 3), (2**31, 1)])
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
 def test_draws_are_uniform(seed: int, coordinates: tuple[int, ...]) -> None:
     """Chi-square over 100 bins, 99 degrees of freedom, is neither too large nor too small (p = 0.0002)."""
-    draws = draw_uniform(seed, *coordinates, samples=SAMPLES, num_draws=3)
+    draws = draw_uniform(seed, *coordinates, samples=SAMPLES, num_values=3)
     for column in draws.T:
         counts, _ = np.histogram(column, bins=100, range=(0, 1))
         expected = len(SAMPLES) / 100
@@ -76,13 +78,13 @@ def test_draws_are_uniform(seed: int, coordinates: tuple[int, ...]) -> None:
 
 def test_draws_are_not_correlated() -> None:
     """Neighbours in every coordinate, and the numbers of one sample, have nothing to do with each other."""
-    draws = draw_uniform(0, 4, 1, samples=SAMPLES, num_draws=2)
+    draws = draw_uniform(0, 4, 1, samples=SAMPLES, num_values=2)
     others = {
         "draw": draws[:, 1],
         "sample": np.roll(draws[:, 0], 1),
-        "place": draw_uniform(0, 4, 2, samples=SAMPLES, num_draws=1)[:, 0],
-        "epoch": draw_uniform(0, 5, 1, samples=SAMPLES, num_draws=1)[:, 0],
-        "seed": draw_uniform(1, 4, 1, samples=SAMPLES, num_draws=1)[:, 0],
+        "place": draw_uniform(0, 4, 2, samples=SAMPLES, num_values=1)[:, 0],
+        "epoch": draw_uniform(0, 5, 1, samples=SAMPLES, num_values=1)[:, 0],
+        "seed": draw_uniform(1, 4, 1, samples=SAMPLES, num_values=1)[:, 0],
     }
     for name, other in others.items():
         assert abs(correlate(draws[:, 0], other)) < 4, name
@@ -91,7 +93,7 @@ def test_draws_are_not_correlated() -> None:
 def test_draws_never_repeat() -> None:
     """Different (seed, epoch, place, sample, draw) have different numbers."""
     numbers = [
-        draw_uniform(seed, epoch, place, samples=SAMPLES[:50], num_draws=2)
+        draw_uniform(seed, epoch, place, samples=SAMPLES[:50], num_values=2)
         for seed in range(4)
         for epoch in range(4)
         for place in range(4)
@@ -106,9 +108,9 @@ def test_draws_never_repeat() -> None:
 )
 def test_draws_do_not_depend_on_the_batch(samples: list[int], coordinates: list[int]) -> None:
     """A sample draws the same alone, in any batch, at any place in it, and if more numbers are drawn."""
-    together = draw_uniform(3, *coordinates, samples=np.array(samples, dtype=np.int64), num_draws=3)
+    together = draw_uniform(3, *coordinates, samples=np.array(samples, dtype=np.int64), num_values=3)
     for sample, row in zip(samples, together, strict=True):
-        alone = draw_uniform(3, *coordinates, samples=np.array([sample]), num_draws=2)
+        alone = draw_uniform(3, *coordinates, samples=np.array([sample]), num_values=2)
         assert alone[0].tolist() == row[:2].tolist()
 
 
@@ -129,3 +131,58 @@ def test_seeds_suit_torch(seed: int, coordinates: list[int]) -> None:
     derived = derive_seed(seed, *coordinates)
     assert type(derived) is int
     assert 0 <= derived < 2**63
+
+
+def drop(
+    samples: list[int], *, p: float = 0.5, epoch: int = 0, seed: int = 0, shape: tuple[int, ...] = (40,)
+) -> Tensor:
+    """Return what is left of ones for these samples."""
+    dropout = SampleDropout(p)
+    seed_dropouts([dropout], seed=seed, epoch=epoch, samples=np.array(samples, dtype=np.int64))
+    left: Tensor = dropout(torch.ones(len(samples), *shape))
+    return left
+
+
+def test_a_sample_loses_the_same_in_any_batch() -> None:
+    """What a sample loses does not depend on the batch around it, so ranks draw what one process draws."""
+    whole = drop([3, 1, 4, 15, 9])
+    assert torch.equal(drop([4, 15]), whole[2:4])
+    assert torch.equal(drop([9, 3]), whole[[4, 0]])
+
+
+def test_seed_epoch_and_sample_change_what_is_dropped() -> None:
+    """Another of them drops something else."""
+    first = drop([3])
+    for other in (drop([4]), drop([3], epoch=1), drop([3], seed=1)):
+        assert not torch.equal(first, other)
+
+
+def test_layers_draw_apart() -> None:
+    """Two dropouts of one network drop different values."""
+    network = nn.Sequential(SampleDropout(0.5), SampleDropout(0.5))
+    dropouts = find_dropouts(network)
+    seed_dropouts(dropouts, seed=0, epoch=0, samples=np.arange(2))
+    assert not torch.equal(network[0](torch.ones(2, 40)), network[1](torch.ones(2, 40)))
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.75])
+def test_share_and_scale_are_those_of_torch(p: float) -> None:
+    """A share p becomes 0, the rest grows by 1 / (1 - p), so that the mean stays."""
+    left = drop(list(range(200)), p=p, shape=(8, 5, 5))
+    share = (left == 0).double().mean().item()
+    assert share == pytest.approx(p, abs=4 * (p * (1 - p) / left.numel()) ** 0.5)
+    assert left.max().item() == pytest.approx(1 / (1 - p), rel=1e-4)
+
+
+def test_values_are_dropped_independently() -> None:
+    """No two values of a sample are dropped together more often than chance has it."""
+    kept = (drop(list(range(4000)), shape=(16,)) > 0).double()
+    correlation = torch.corrcoef(kept.T) - torch.eye(16)
+    assert correlation.abs().max().item() < 5 / 4000**0.5
+
+
+def test_evaluation_drops_nothing() -> None:
+    """In evaluation, and with p 0, values stay as they are."""
+    values = torch.randn(2, 3)
+    assert torch.equal(SampleDropout(0.5).eval()(values), values)
+    assert torch.equal(SampleDropout(0.0)(values), values)

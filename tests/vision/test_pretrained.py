@@ -1,4 +1,4 @@
-"""Weights that were trained before."""
+"""Pretrained weights, and a network as backbone and head."""
 
 import os
 from collections.abc import Callable
@@ -10,8 +10,21 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from schemas.shared.image import ImageForm
+from schemas.vision.network import Network
 from stages.shared.errors import InputError
-from stages.vision.weights import lay_over, read_weights
+from stages.vision.networks import build_network
+from stages.vision.pretrained import (
+    FrozenBackbone,
+    HeadOnFeatures,
+    capture_features,
+    check_head,
+    find_head,
+    load_matching_weights,
+    read_weights,
+    set_backbone_trainable,
+)
+from tests.vision.completeness import names_of, read_section
 
 SHA256 = "a" * 64
 
@@ -125,7 +138,7 @@ def test_what_fits_is_taken_over_and_the_rest_is_listed() -> None:
     network = make_network()
     own = network.state_dict()
     head = own["3.weight"].clone()
-    found = lay_over(network, weights, source="file.pth", sha256=SHA256)
+    found = load_matching_weights(network, weights, source="file.pth", sha256=SHA256)
     assert torch.equal(own["0.weight"], weights["0.weight"])
     assert torch.equal(own["3.weight"], head)
     assert found.other_shape == ("3.bias", "3.weight")
@@ -138,7 +151,7 @@ def test_grayscale_gets_the_sum_of_three_channels() -> None:
     """On a grayscale image the network answers as the colour one on three equal channels."""
     weights = make_weights()
     network = make_network(channels=1)
-    found = lay_over(network, weights, source="file.pth", sha256=SHA256)
+    found = load_matching_weights(network, weights, source="file.pth", sha256=SHA256)
     assert found.summed == ("0.weight",)
     colour = make_network(num_classes=10)
     colour.load_state_dict(weights)
@@ -153,7 +166,7 @@ def test_half_precision_is_widened() -> None:
         for name, tensor in make_weights().items()
     }
     network = make_network(num_classes=10)
-    lay_over(network, weights, source="file.pth", sha256=SHA256)
+    load_matching_weights(network, weights, source="file.pth", sha256=SHA256)
     kernels = network.state_dict()["0.weight"]
     assert kernels.dtype == torch.float32
     assert torch.equal(kernels, weights["0.weight"].float())
@@ -162,4 +175,89 @@ def test_half_precision_is_widened() -> None:
 def test_weights_of_another_network_are_refused() -> None:
     """If nothing fits, the message shows what both begin with."""
     with pytest.raises(InputError, match=r"^x\.pth: none of its 1 tensors fits.*0\.weight.*layer9"):
-        lay_over(make_network(), {"layer9": torch.zeros(2)}, source="x.pth", sha256=SHA256)
+        load_matching_weights(make_network(), {"layer9": torch.zeros(2)}, source="x.pth", sha256=SHA256)
+
+
+IMAGE = ImageForm(color="rgb", height_px=32, width_px=32, resize="crop")
+CPU = torch.device("cpu")
+
+
+def build(name: str) -> nn.Module:
+    """Return a network of the section's parameters."""
+    torch.manual_seed(0)
+    network = Network.model_validate({**read_section("network"), "name": name})
+    return build_network(network.chosen(), image=IMAGE, num_classes=5)
+
+
+@pytest.mark.parametrize("name", names_of(Network))
+def test_every_network_is_backbone_and_head(name: str) -> None:
+    """The last child makes the logits of the features that it gets, for every network there is."""
+    network = build(name).eval()
+    check_head(network, image=IMAGE, device=CPU)
+    images = torch.randn(3, 3, 32, 32)
+    with capture_features(network) as captured:
+        logits = network(images)
+    (features,) = captured
+    head = HeadOnFeatures(network, feature_shape=tuple(features.shape[1:]))
+    torch.testing.assert_close(head(features.reshape(3, -1, 1, 1)), logits)
+
+
+class Scaled(nn.Module):
+    """A network that changes what its last child gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Flatten()
+        self.last = nn.Linear(3 * 32 * 32, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, 5)."""
+        logits: Tensor = 2 * self.last(self.body(images))
+        return logits
+
+
+def test_a_network_without_a_head_of_its_own_is_refused() -> None:
+    """Where the last module's output is not the answer, freezing the rest would train something else."""
+    with pytest.raises(InputError, match=r"^transfer\.freeze: found backbone, but the last module"):
+        check_head(Scaled(), image=IMAGE, device=CPU)
+
+
+def test_features_are_captured_only_meanwhile() -> None:
+    """After the block the network keeps nothing."""
+    network = build("cnn")
+    with capture_features(network) as captured:
+        network(torch.randn(1, 3, 32, 32))
+    network(torch.randn(1, 3, 32, 32))
+    assert len(captured) == 1
+
+
+def test_frozen_backbone_keeps_weights_and_statistics() -> None:
+    """Steps change the head, and neither weights nor batch-norm statistics of the backbone."""
+    network = build("resnet")
+    set_backbone_trainable(network, False)
+    frozen = FrozenBackbone(network)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, weight_decay=0.1, momentum=0.9)
+    for _ in range(2):
+        frozen.train()(torch.randn(4, 3, 32, 32)).square().sum().backward()
+        optimizer.step()
+    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {"head.1.weight", "head.1.bias"}
+
+
+def test_head_drops_in_training_only() -> None:
+    """Under a frozen backbone the head still goes into training and evaluation mode."""
+    frozen = FrozenBackbone(build("cnn"))
+    head = find_head(frozen.network)
+    assert frozen.train() is frozen
+    assert (head.training, frozen.network.training) == (True, False)
+    frozen.eval()
+    assert not head.training
+
+
+def test_a_backbone_can_be_trained_again() -> None:
+    """Unfreezing gives every parameter its gradient back."""
+    network = build("resnet")
+    set_backbone_trainable(network, False)
+    set_backbone_trainable(network, True)
+    assert all(parameter.requires_grad for parameter in network.parameters())
