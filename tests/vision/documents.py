@@ -16,8 +16,8 @@ from stages.vision.checkpoint import hash_weights
 CALIBRATION = Calibration(
     temperature=1.25,
     thresholds=(
-        Threshold(probability=0.0, answered_fraction=1.0, accuracy=0.75),
-        Threshold(probability=2 / 3, answered_fraction=0.5, accuracy=0.95),
+        Threshold(probability=0.0, coverage=1.0, accuracy=0.75),
+        Threshold(probability=2 / 3, coverage=0.5, accuracy=0.95),
     ),
 )
 TINY_CNN = ChosenNetwork(name="cnn", arguments=Cnn(channels=(2, 3), kernel_size=3, dropout=0.5))
@@ -27,7 +27,7 @@ def make_checkpoint(weights: dict[str, Tensor], **changes: Any) -> Checkpoint:
     """Return a document that goes with these weights."""
     return Checkpoint(
         **{
-            "version": 1,
+            "version": 2,
             "network": TINY_CNN,
             "classes": ("ant", "café, crème"),
             "image": ImageForm(color="grayscale", height_px=6, width_px=9, resize="pad"),
@@ -47,7 +47,7 @@ def make_checkpoint(weights: dict[str, Tensor], **changes: Any) -> Checkpoint:
             ),
             "num_epochs": 3,
             "seed": 7,
-            "initial_weights": None,
+            "pretrained_weights": None,
             "dataset_sha256": "0" * 64,
             "weights_sha256": hash_weights(weights),
             "inputs": Inputs(params="1" * 64, code="2" * 64, data="0" * 64),

@@ -138,8 +138,7 @@ def test_lowest_threshold_that_is_accurate_enough(target: float, expected: float
 def test_thresholds_rise(steps: list[tuple[float, float]]) -> None:
     """A document whose thresholds are none, or fall, is refused."""
     thresholds = tuple(
-        Threshold(probability=probability, answered_fraction=1.0, accuracy=accuracy)
-        for probability, accuracy in steps
+        Threshold(probability=probability, coverage=1.0, accuracy=accuracy) for probability, accuracy in steps
     )
     with pytest.raises(ValidationError):
         Calibration(temperature=1.0, thresholds=thresholds)

@@ -23,7 +23,7 @@ def form(color: str = "rgb", height_px: int = 32, width_px: int = 32) -> ImageFo
     )
 
 
-def choose(model: str, weights: str = "none") -> ChosenNetwork:
+def choose(model: str, weights: str | None = None) -> ChosenNetwork:
     """Return the section's choice of a model."""
     return ChosenNetwork(name="timm", arguments=Timm(model=model, weights=weights))
 
@@ -33,7 +33,7 @@ def test_model_is_the_librarys_own(color: str) -> None:
     """The same seed gives the weights and logits that timm's own function gives."""
     channels = 3 if color == "rgb" else 1
     torch.manual_seed(0)
-    ours = build(Timm(model="mobilenetv3_small_050", weights="none"), image=form(color), num_classes=7)
+    ours = build(Timm(model="mobilenetv3_small_050", weights=None), image=form(color), num_classes=7)
     torch.manual_seed(0)
     theirs = timm.create_model("mobilenetv3_small_050", num_classes=7, in_chans=channels)
     images = torch.randn(2, channels, 32, 32)

@@ -20,7 +20,7 @@ def form(color: str = "rgb", side_px: int = 32, width_px: int | None = None) -> 
     )
 
 
-def choose(model: str, weights: str = "none") -> ChosenNetwork:
+def choose(model: str, weights: str | None = None) -> ChosenNetwork:
     """Return the section's choice of a model."""
     return ChosenNetwork(name="torchvision", arguments=Torchvision(model=model, weights=weights))
 
@@ -28,7 +28,7 @@ def choose(model: str, weights: str = "none") -> ChosenNetwork:
 def test_model_is_the_librarys_own() -> None:
     """The same seed gives the weights and logits that torchvision's own function gives."""
     torch.manual_seed(0)
-    ours = build(Torchvision(model="squeezenet1_1", weights="none"), image=form(), num_classes=7)
+    ours = build(Torchvision(model="squeezenet1_1", weights=None), image=form(), num_classes=7)
     torch.manual_seed(0)
     theirs = torchvision.models.squeezenet1_1(num_classes=7)
     images = torch.randn(2, 3, 32, 32)
@@ -38,7 +38,7 @@ def test_model_is_the_librarys_own() -> None:
 @pytest.mark.parametrize("model", ["shufflenet_v2_x0_5", "squeezenet1_1", "densenet121"])
 def test_grayscale_is_answered_as_three_equal_channels(model: str) -> None:
     """The first convolution of one channel gives what the model gives for the channel repeated."""
-    arguments = Torchvision(model=model, weights="none")
+    arguments = Torchvision(model=model, weights=None)
     logits = []
     for color in ("grayscale", "rgb"):
         torch.manual_seed(0)

@@ -55,7 +55,7 @@ def test_result_is_that_of_torchvision(name: str) -> None:
     changed = transform(images, samples=count_up(12), epoch=2)
     policy = {"policy": v2.AutoAugmentPolicy.IMAGENET} if name == "AutoAugment" else {}
     theirs = getattr(v2, name)(**ARGUMENTS.get(name, {}) | policy)
-    uniforms = draw_uniform(3, 2, 0, samples=count_up(12), num_uniforms=1)[:, 0]
+    uniforms = draw_uniform(3, 2, 0, samples=count_up(12), num_values=1)[:, 0]
     for image, found, number in zip(images, changed, uniforms.tolist(), strict=True):
         with torch.random.fork_rng():
             torch.manual_seed(seed_from_uniform(number))
