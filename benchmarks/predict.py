@@ -1,10 +1,10 @@
-"""Answers for a folder of JPEG photographs: our command against a plain and a tuned script.
+"""Predictions for a folder of JPEG photographs: our command against a plain and a tuned script.
 
     python -m benchmarks.predict [--images 100 2000] [--rounds 5]
 
 All three are commands of their own, start-up included, with the same checkpoint. The plain script is what one
 writes first: PIL and torchvision's transforms, one image at a time. The tuned one decodes with OpenCV in
-threads, at reduced size where ours does, and answers in batches; a damaged file would end it. Wanted: at
+threads, at reduced size where ours does, and predicts in batches; a damaged file would end it. Wanted: at
 least 2 times the plain script's speed, and at most 1.25 times the tuned one's seconds.
 """
 
@@ -52,11 +52,11 @@ def main() -> None:
             }
             seconds = measure_alternately(contestants, rounds=arguments.rounds)
             print_table(seconds, base="tuned script")
-            compare_answers(folder)
+            compare_predictions(folder)
 
 
 def run(command: list[str], folder: Path) -> None:
-    """Run a module over the photographs; its answers go to a file of the word before them."""
+    """Run a module over the photographs; its predictions go to a file of the word before them."""
     subprocess.run(
         [sys.executable, "-m", *command, "--output", f"{command[-2]}.csv"],
         cwd=folder,
@@ -66,13 +66,13 @@ def run(command: list[str], folder: Path) -> None:
     )
 
 
-def compare_answers(folder: Path) -> None:
-    """Say how many answers of the scripts are ours: they ought to compute the same."""
+def compare_predictions(folder: Path) -> None:
+    """Print how many predictions of the scripts are ours: they ought to compute the same."""
     ours = read_labels(folder / "tools.predict.csv")
     for name in ("tuned", "plain"):
         theirs = read_labels(folder / f"{name}.csv")
         same = sum(a == b for a, b in zip(ours, theirs, strict=True))
-        print(f"answers of the {name} script that are ours: {same:,} of {len(ours):,}")
+        print(f"predictions of the {name} script equal to ours: {same:,} of {len(ours):,}")
 
 
 def read_labels(path: Path) -> list[str]:

@@ -21,7 +21,7 @@ BATCH_SIZE = 64
 
 
 def main() -> None:
-    """Answer for every JPEG of a folder, by one of the two scripts."""
+    """Predict every JPEG of a folder by one of the two scripts."""
     parser = argparse.ArgumentParser()
     parser.add_argument("script", choices=("plain", "tuned"))
     parser.add_argument("folder", type=Path)
@@ -31,17 +31,17 @@ def main() -> None:
     network = restore_network(checkpoint, weights).eval()
     torch.set_num_threads(checkpoint.numerics.threads)
     paths = sorted(arguments.folder.rglob("*.jpg"))
-    answer = answer_plainly if arguments.script == "plain" else answer_in_batches
+    predict = predict_plainly if arguments.script == "plain" else predict_in_batches
     with arguments.output.open("w") as file, torch.inference_mode():
         file.write("path,label,probability\n")
-        answers = answer(paths, network, checkpoint)
-        for path, logits in zip(paths, answers, strict=True):
+        predictions = predict(paths, network, checkpoint)
+        for path, logits in zip(paths, predictions, strict=True):
             probabilities = logits.softmax(dim=0)
             best = int(probabilities.argmax())
             file.write(f"{path},{checkpoint.classes[best]},{probabilities[best]:.9g}\n")
 
 
-def answer_plainly(paths: list[Path], network: nn.Module, checkpoint: Checkpoint) -> Iterator[Tensor]:
+def predict_plainly(paths: list[Path], network: nn.Module, checkpoint: Checkpoint) -> Iterator[Tensor]:
     """Yield the logits of one image after the other."""
     from PIL import Image
     from torchvision import transforms
@@ -60,7 +60,7 @@ def answer_plainly(paths: list[Path], network: nn.Module, checkpoint: Checkpoint
         yield network(transform(image)[None])[0]
 
 
-def answer_in_batches(paths: list[Path], network: nn.Module, checkpoint: Checkpoint) -> Iterator[Tensor]:
+def predict_in_batches(paths: list[Path], network: nn.Module, checkpoint: Checkpoint) -> Iterator[Tensor]:
     """Yield the logits, decoding ahead in threads."""
     cv2.setNumThreads(1)
     (normalize,) = (each for each in checkpoint.preprocessing if isinstance(each, Normalize))

@@ -17,8 +17,8 @@ from tools.predict.arguments import SOME_FILES_FAILED, UNKNOWN, parse_arguments
 
 if TYPE_CHECKING:
     from schemas.vision.checkpoint import Calibration, Checkpoint
-    from tools.predict.inputs import Inputs
-    from tools.predict.output import Progress
+    from tools.predict.requested_files import Inputs
+    from tools.predict.prediction_table import Progress
     from tools.predict.reading import ReadFile
 
 READER_LEFT = 141
@@ -31,7 +31,7 @@ def main() -> None:
     # The worker processes load their libraries while this one loads its own.
     start_early("tools.predict.reading")
     from stages.vision.checkpoint import read_document
-    from tools.predict.inputs import Inputs
+    from tools.predict.requested_files import Inputs
     from tools.predict.reading import read_files
 
     checkpoint, data = read_document(arguments.checkpoint)
@@ -60,7 +60,7 @@ def predict_files(
     """
     from stages.vision.checkpoint import parse_weights
     from stages.vision.runtime import choose_device
-    from tools.predict.output import Progress, open_table, silence_stdout
+    from tools.predict.prediction_table import Progress, open_table, silence_stdout
     from tools.predict.predictor import Predictor, predict_batch
 
     weights = parse_weights(data, checkpoint, path=arguments.checkpoint)

@@ -12,7 +12,7 @@ from stages.vision.checkpoint import restore_network
 from stages.vision.inference import compute_batch_logits, compute_probabilities
 from stages.vision.runtime import make_deterministic
 from stages.vision.transforms import build_transforms
-from tools.predict.output import ClassProbability, Prediction
+from tools.predict.prediction_table import ClassProbability, Prediction
 from tools.predict.reading import ReadFile
 
 

@@ -12,7 +12,7 @@ from stages.images.decode import DEFAULT_LIMITS, Undecodable, decode_image
 from stages.images.resize import Pixels, resize_image
 from stages.images.sources import FileRef, UnreadableFile
 from stages.images.workers import run_chunks
-from tools.predict.inputs import InputFile
+from tools.predict.requested_files import InputFile
 
 # Large enough that handing over a chunk costs little beside it, small enough to keep memory flat.
 _FILES_PER_CHUNK = 32

@@ -19,7 +19,7 @@ from tests.images.hostile import hostile_files
 from tests.images.samples import whole_files
 from tests.images.trees import encode, form, write_compressed, write_folder, write_zip
 from tests.tools.predict.troubled_decoding import CRASH, HANG, TroubledDecoding
-from tools.predict.inputs import Contents, InputFile, Inputs, Missing
+from tools.predict.requested_files import Contents, InputFile, Inputs, Missing
 from tools.predict.reading import ReadFile, read_files
 
 

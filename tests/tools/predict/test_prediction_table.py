@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from tools.predict.output import Progress
+from tools.predict.prediction_table import Progress
 
 
 def shown(num_files: int | None, *, is_terminal: bool, shares_terminal: bool = False) -> str:
@@ -44,6 +44,6 @@ def test_log_gets_a_line_now_and_then(
     """Elsewhere than on a terminal a line comes after a while, not with every batch."""
     assert shown(60, is_terminal=False) == ""
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("tools.predict.output._SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("tools.predict.prediction_table._SECONDS_BETWEEN_LINES", 0.0)
     shown(60, is_terminal=False)
     assert "predict: 10 of 60 files" in capsys.readouterr().err

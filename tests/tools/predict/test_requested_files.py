@@ -10,7 +10,7 @@ import pytest
 
 from stages.images.sources import UnreadableFile
 from tests.images.trees import write_compressed, write_folder, write_tar, write_zip
-from tools.predict.inputs import Inputs
+from tools.predict.requested_files import Inputs
 
 FILES = {"b/2.png": b"2", "b/1.JPG": b"1", "a.png": b"a", "notes.txt": b"n", "b/.hidden.png": b"h"}
 IMAGES = {"a.png": "a", "b/1.JPG": "1", "b/2.png": "2"}
