@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.generated_project import write_project
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from schemas.vision.network import Cnn
 from stages.evaluate import loading, stage
 from stages.params.read import read_params

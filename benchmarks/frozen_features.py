@@ -18,7 +18,7 @@ from torch import Tensor, optim
 
 from benchmarks.timing import measure_alternately, print_table
 from schemas.train.transfer import Transfer
-from schemas.vision.history import EpochRecord
+from schemas.vision.checkpoint import EpochRecord
 from schemas.vision.network import ChosenNetwork, Torchvision
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor

@@ -7,12 +7,9 @@ import numpy as np
 import torch
 
 from schemas.audit.finding import FindingRow
-from schemas.shared.image import ImageForm
-from schemas.shared.index import IndexRow
 from schemas.shared.inputs import Inputs
-from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
-from schemas.vision.checkpoint import Calibration, Checkpoint, Threshold
-from schemas.vision.history import EpochRecord, History, Scores
+from schemas.shared.manifest import SPLIT_NAMES, FileRecord, ImageForm, IndexRow, Manifest, SplitCounts
+from schemas.vision.checkpoint import Calibration, Checkpoint, EpochRecord, History, Scores, Threshold
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor

@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.generated_project import write_project
 from benchmarks.photographs import write_photographs
 from benchmarks.timing import measure_alternately, print_table
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from schemas.vision.network import Cnn
 
 ROOT = Path(__file__).parents[1]

@@ -22,9 +22,8 @@ import torch
 from torch import nn, optim
 
 from schemas.params import Params
-from schemas.shared.image import ImageForm
-from schemas.vision.checkpoint import Calibration, Threshold
-from schemas.vision.history import EpochRecord, Scores
+from schemas.shared.manifest import ImageForm
+from schemas.vision.checkpoint import Calibration, EpochRecord, Scores, Threshold
 from schemas.vision.network import ChosenNetwork, Torchvision
 from stages.params.read import read_params
 from stages.train.resume import MAX_TIME_FRACTION, SavedState

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.generated_project import write_project
 from benchmarks.timing import measure_alternately, print_table
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from schemas.vision.network import Cnn
 from schemas.vision.runtime import Numerics
 from stages.vision.checkpoint import read_checkpoint, restore_network

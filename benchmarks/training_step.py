@@ -22,7 +22,7 @@ from torch import Tensor, nn, optim
 from torch.nn import functional
 
 from benchmarks.timing import Seconds, in_own_process, print_table
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from schemas.train.optimizer import Optimizer
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import ModelSchema
 
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Schema
 
 
 def build_json_schema(schema: type[Schema]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from schemas.evaluate.evaluation import Evaluation
 from schemas.ingest.dataset import Dataset
 from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.split import Split
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Schema
 from schemas.train.loader import Loader
 from schemas.train.loss import LABELS_ONLY, Loss
 from schemas.train.lr_scheduler import LrScheduler

@@ -14,8 +14,8 @@ from pydantic import BaseModel, TypeAdapter
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from stages.shared.dvc_repository import find_object, hash_for_dvc
 from stages.shared.errors import InputError
+from stages.shared.paths import find_object, hash_for_dvc
 
 Entry = Mapping[str, Any]
 """A stage in dvc.lock, or one of its dependencies or outputs."""

@@ -14,15 +14,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from schemas.params import Params
-from schemas.vision.history import History
+from schemas.vision.checkpoint import History
 from stages.images.image_table import read_ingested
 from stages.params.read import read_params
-from stages.shared.dvc_repository import find_dvc_folder, find_object, hash_for_dvc
-from stages.shared.errors import InputError, run_stage
+from stages.shared.errors import InputError, printable, run_stage
 from stages.shared.files import read_sealed_json, sha256_of
 from stages.shared.inputs import CODE_ROOT, hash_json, leaves, record_inputs
-from stages.shared.paths import DVCLIVE, IMAGES, METRICS, MODEL, PREPARED, list_tested
-from stages.shared.text import printable
+from stages.shared.paths import (
+    DVCLIVE,
+    IMAGES,
+    METRICS,
+    MODEL,
+    PREPARED,
+    find_dvc_folder,
+    find_object,
+    hash_for_dvc,
+    list_tested,
+)
 from tools.dvc_lock import Entry, hash_path, list_files, list_objects, parse_yaml, read_lock
 
 _NUM_LAST_LINES = 3

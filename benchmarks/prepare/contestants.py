@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 from torch.utils.data import DataLoader
 
-from schemas.shared.image import Color, ImageForm
+from schemas.shared.manifest import Color, ImageForm
 from stages.images.decode import DEFAULT_LIMITS
 from stages.images.sources import open_source
 from stages.images.workers import start_early

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Schema
 
 ImageKind = Literal[
     "conflicting_labels", "blank", "extreme_size", "extreme_shape", "copies", "near_duplicates"

@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import BatchCount, Items
-from schemas.shared.schema import Schema
+from schemas.shared.fields import BatchCount, Items, Schema
 from schemas.vision.runtime import Device
 
 SliceName = Literal[

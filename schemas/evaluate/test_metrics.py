@@ -4,9 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.shared.fields import Count, Fraction, PositiveCount
+from schemas.shared.fields import Count, Fraction, PositiveCount, Schema
 from schemas.shared.inputs import Fingerprint
-from schemas.shared.schema import Schema
 
 
 class TestMetrics(Schema):

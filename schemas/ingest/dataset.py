@@ -4,9 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from schemas.shared.fields import OneLine
-from schemas.shared.image import Color, ResizeMode
-from schemas.shared.schema import Schema
+from schemas.shared.fields import OneLine, Schema
+from schemas.shared.manifest import Color, ResizeMode
 
 
 def _refuse_what_is_no_table(text: str) -> str:

@@ -1,8 +1,7 @@
 """What ingest counted: data/metrics/ingest.json."""
 
-from schemas.shared.fields import Count
+from schemas.shared.fields import Count, Schema
 from schemas.shared.inputs import Fingerprint
-from schemas.shared.schema import Schema
 
 
 class IngestMetrics(Schema):

@@ -4,10 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import Count, Items
-from schemas.shared.image import ImageForm
-from schemas.shared.manifest import FileRecord, SplitName
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Count, Items, Schema
+from schemas.shared.manifest import FileRecord, ImageForm, SplitName
 
 
 class Ingested(Schema):

@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import Count, NonNegative, PositiveCount
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Count, NonNegative, PositiveCount, Schema
 
 Policy = Literal["ignore", "warn", "exclude", "error"]
 AtLeastOne = Annotated[float, Field(ge=1)]

@@ -1,8 +1,7 @@
 """What prepare-dataset counted: data/metrics/prepare.json."""
 
-from schemas.shared.fields import Count, NonNegative, PositiveCount
+from schemas.shared.fields import Count, NonNegative, PositiveCount, Schema
 from schemas.shared.inputs import Fingerprint
-from schemas.shared.schema import Schema
 
 
 class PrepareMetrics(Schema):

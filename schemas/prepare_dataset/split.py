@@ -5,8 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from schemas.shared.fields import Count, OneLine, PositiveCount, ProperFraction, Seed
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Count, OneLine, PositiveCount, ProperFraction, Schema, Seed
 
 
 def _check_pattern(text: str) -> str:

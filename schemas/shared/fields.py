@@ -1,11 +1,35 @@
-"""Types that several schemas use for their fields."""
+"""The base of every schema, and types that several schemas use for their fields."""
 
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, Strict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    Strict,
+)
 from pydantic_core import CoreSchema, core_schema
+
+
+class Schema(BaseModel):
+    """A record that accepts exactly its own keys, with values of exactly the right type.
+
+    Unknown keys are refused, nothing is converted ("1" is no number, true is no 1), numbers are finite,
+    and a record never changes once it is made.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+    )
+
 
 _Item = TypeVar("_Item")
 

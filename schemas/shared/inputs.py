@@ -5,8 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.shared.fields import Sha256
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Schema, Sha256
 
 Fingerprint = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 """Of a record of inputs: short, for it is a column of `dvc exp show`."""

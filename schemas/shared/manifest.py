@@ -1,12 +1,33 @@
-"""What prepare-dataset hands over: data/prepared/manifest.json."""
+"""What prepare-dataset hands over: the form of the images, data/prepared/manifest.json and index.csv."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from schemas.shared.fields import Count, Items, NonNegative, PositiveCount, Sha256
-from schemas.shared.image import ImageForm
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Count, Items, NonNegative, PositiveCount, Schema, Sha256
+
+Color = Literal["rgb", "grayscale"]
+ResizeMode = Literal["squish", "pad", "crop"]
+
+
+class ImageForm(Schema):
+    """Shape of a prepared image, and how a picture of any size is brought to it."""
+
+    color: Color
+    height_px: PositiveCount
+    width_px: PositiveCount
+    resize: ResizeMode
+
+    @property
+    def num_channels(self) -> int:
+        """Return 3 for rgb, 1 for grayscale."""
+        return 3 if self.color == "rgb" else 1
+
+    @property
+    def num_bytes(self) -> int:
+        """Return the size of one prepared image."""
+        return self.height_px * self.width_px * self.num_channels
+
 
 SplitName = Literal["train", "val", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
@@ -81,3 +102,40 @@ class Manifest(Schema):
                 f"mean and std must hold one number for each of {self.image.num_channels} channels"
             )
         return self
+
+
+Status = Literal["used", "undecodable", "not_an_image", "outside_classes", "not_in_table", "leak", "audit"]
+
+
+class IndexRow(NamedTuple):
+    """A file of the source; the lines of used files are in the order of the prepared images.
+
+    A NamedTuple, not a Schema: there may be a million, and validating them would take longer than writing.
+    """
+
+    path: str
+    """Path inside the source, with forward slashes."""
+
+    label: str
+    """Class name."""
+
+    split: SplitName | Literal[""]
+    """Empty for a file left out."""
+
+    status: Status
+
+    reason: str
+    """Why the file was left out; empty for one that is used."""
+
+    group: str
+    """Path of the first image of its group, all of which is in one split; empty for an image without one."""
+
+    sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
+    """Of the file's bytes; empty for a file that could not be decoded."""
+
+    phash: Annotated[str, Field(pattern="^([0-9a-f]{16})?$")]
+    """Perceptual hash; those of images that look alike differ in few bits. Empty as above."""
+
+    height_px: Annotated[str, Field(pattern="^[0-9]*$")]
+    width_px: Annotated[str, Field(pattern="^[0-9]*$")]
+    """Of the image in its file, upright. Empty as above."""

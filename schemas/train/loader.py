@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import BatchCount, Workers
-from schemas.shared.schema import Schema
+from schemas.shared.fields import BatchCount, Schema, Workers
 
 
 class Loader(Schema):

@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import Items
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Items, Schema
 
 LABELS_ONLY = frozenset({"focal"})
 """Losses that take one label an image, not the shares of several classes that MixUp and CutMix make."""

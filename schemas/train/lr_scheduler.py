@@ -5,8 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.shared.fields import Fraction, Items, NonNegative, PositiveCount
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Fraction, Items, NonNegative, PositiveCount, Schema
 
 
 class Step(Schema):

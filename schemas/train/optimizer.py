@@ -4,8 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.shared.fields import Pair
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Pair, Schema
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 

@@ -1,11 +1,12 @@
-"""The `training` section: how long, on which device, and which epoch is kept."""
+"""The `training` section, and data/metrics/train.json."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import Positive, PositiveCount, ProperFraction, Seed
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Positive, PositiveCount, ProperFraction, Schema, Seed
+from schemas.shared.inputs import Fingerprint
+from schemas.vision.checkpoint import Scores
 from schemas.vision.runtime import Device, Precision
 
 PrecisionChoice = Literal["auto"] | Precision
@@ -64,3 +65,15 @@ class Training(Schema):
     """Save it after so many seconds. A run that is killed loses at most the work of one interval; one that is
     asked to stop saves first. A state so large that this would take more than 2 % of the time is saved less
     often."""
+
+
+class TrainMetrics(Schema):
+    """Headline metrics of a training run."""
+
+    best_epoch: PositiveCount
+    num_parameters: PositiveCount
+    train_loss: float
+    val: Scores
+
+    fingerprint: Fingerprint
+    """Of the checkpoint's `inputs`."""

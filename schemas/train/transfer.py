@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Schema
 
 LrFactor = Annotated[float, Field(gt=0, le=1000)]
 

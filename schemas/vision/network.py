@@ -4,8 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from schemas.shared.fields import Fraction, Items, Meaning, OneLine, Positive, WholeNumber
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Fraction, Items, Meaning, OneLine, Positive, Schema, WholeNumber
 
 NO_WEIGHTS_FILE = "data/weights/none"
 """An empty file that stands for no weights: a dependency in dvc.yaml must exist."""

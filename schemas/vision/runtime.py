@@ -2,8 +2,7 @@
 
 from typing import Literal
 
-from schemas.shared.fields import PositiveCount
-from schemas.shared.schema import Schema
+from schemas.shared.fields import PositiveCount, Schema
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "float16"]

@@ -16,16 +16,13 @@ from torch.utils.data import Dataset
 
 from schemas.audit.finding import ClassKind, FindingRow, ImageKind
 from schemas.evaluate.evaluation import Evaluation
-from schemas.shared.index import IndexRow
-from schemas.shared.manifest import Manifest
-from schemas.vision.checkpoint import Checkpoint
-from schemas.vision.history import History
+from schemas.shared.manifest import IndexRow, Manifest
+from schemas.vision.checkpoint import Checkpoint, History
 from stages.evaluate.predictions import Ints
 from stages.evaluate.subgroups import list_columns
-from stages.shared.errors import InputError
+from stages.shared.errors import InputError, printable
 from stages.shared.files import check_checksum, first_error, read_sealed_json, sha256_of
 from stages.shared.paths import AUDIT, MAKE_MODEL, MAKE_PREPARED, MODEL, PREPARED
-from stages.shared.text import printable
 from stages.vision.checkpoint import read_checkpoint, restore_network
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
 from stages.vision.inference import compute_logits

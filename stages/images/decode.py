@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import PngImagePlugin
 
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from stages.images.headers import (
     JPEG,
     Header,
@@ -26,7 +26,7 @@ from stages.images.headers import (
 from stages.images.jpeg import decode_jpeg, read_jpeg_header
 from stages.images.render import render_array, render_image, turn_upright
 from stages.images.resize import Pixels
-from stages.shared.text import printable
+from stages.shared.errors import printable
 
 __all__ = ["DEFAULT_LIMITS", "DecodeLimits", "Decoded", "Undecodable", "decode_image"]
 

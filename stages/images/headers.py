@@ -26,7 +26,7 @@ from PIL import (
 )
 
 from stages.images.render import MODES
-from stages.shared.text import printable
+from stages.shared.errors import printable
 
 warnings.filterwarnings("ignore", module=r"PIL\.")
 """Pillow warns of odd metadata, which is ignored here."""

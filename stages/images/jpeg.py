@@ -18,7 +18,7 @@ from PIL import JpegImagePlugin
 from stages.images.headers import Header, Undecodable, cut_off, damaged, read_orientation
 from stages.images.render import render_image
 from stages.images.resize import Pixels
-from stages.shared.text import printable
+from stages.shared.errors import printable
 
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """A marker that is no restart marker, no stuffed byte and no fill byte."""

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 
 Pixels = npt.NDArray[np.uint8]
 

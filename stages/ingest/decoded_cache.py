@@ -32,14 +32,13 @@ import simplejpeg
 from filelock import FileLock, Timeout
 
 import stages
-from schemas.shared.image import ImageForm
-from schemas.shared.manifest import FileRecord
+from schemas.shared.manifest import FileRecord, ImageForm
 from stages.images.decode import DecodeLimits
 from stages.images.resize import Pixels
 from stages.images.sources import Source
 from stages.ingest.measure import FEATURES, Features
-from stages.shared.dvc_repository import find_scratch
 from stages.shared.files import sha256_of
+from stages.shared.paths import find_scratch
 
 DECODING_CODE = (
     "images/decode.py",

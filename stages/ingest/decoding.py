@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from stages.images.decode import DecodeLimits, Undecodable, decode_image
 from stages.images.resize import Pixels, resize_image
 from stages.images.sources import FileRef, UnreadableFile

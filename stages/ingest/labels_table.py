@@ -24,8 +24,7 @@ from stages.ingest.listing import (
     name_class,
     text_column,
 )
-from stages.shared.errors import InputError
-from stages.shared.text import printable
+from stages.shared.errors import InputError, printable
 
 _REQUIRED = ("path", "label")
 _COLUMNS = (*_REQUIRED, "split", "group")

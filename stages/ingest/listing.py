@@ -18,8 +18,7 @@ from schemas.shared.manifest import SPLIT_NAMES, SplitName
 from stages.images.image_names import Clutter, find_clutter, has_image_suffix
 from stages.images.image_table import STATUSES, FileStatus, ImageTable, make_table
 from stages.images.sources import Source, UnreadableFile
-from stages.shared.errors import InputError
-from stages.shared.text import printable
+from stages.shared.errors import InputError, printable
 
 SPLIT_FOLDERS: dict[str, SplitName] = {
     "train": "train",

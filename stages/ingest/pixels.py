@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from schemas.shared.image import ImageForm
-from schemas.shared.manifest import FileRecord
+from schemas.shared.manifest import FileRecord, ImageForm
 from stages.images.decode import DecodeLimits
 from stages.images.image_table import STATUSES, ImageTable
 from stages.images.resize import Pixels

@@ -8,18 +8,17 @@ from schemas.ingest.dataset import Dataset
 from schemas.ingest.ingest_metrics import IngestMetrics
 from schemas.ingest.ingested import Ingested
 from schemas.params import Params
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from stages.images.decode import DecodeLimits
 from stages.images.image_table import ImageTable, write_table
 from stages.images.sources import open_source
 from stages.ingest.decoded_cache import open_cache
 from stages.ingest.listing import list_images
 from stages.ingest.pixels import Decoded, decode_images
-from stages.shared.errors import InputError
+from stages.shared.errors import InputError, printable
 from stages.shared.files import check_free_space, publish_folder, write_json, write_sealed_json
 from stages.shared.inputs import StageInputs
 from stages.shared.paths import IMAGES, METRICS
-from stages.shared.text import printable
 
 _MAX_LINES = 10
 """Undecodable files that are printed; the table names all."""

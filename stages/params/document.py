@@ -15,8 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from stages.shared.errors import InputError
-from stages.shared.text import printable
+from stages.shared.errors import InputError, printable
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Keys and list places that lead to a value; empty for the file as a whole."""

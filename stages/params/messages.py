@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from schemas.params import Params
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Schema
 from schemas.vision.transforms import TRANSFORMS
 from stages.params.document import MAX_LINES, Document, KeyPath, Problem, format_path, shorten
 

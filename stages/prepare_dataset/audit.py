@@ -17,8 +17,7 @@ from schemas.prepare_dataset.audit import Audit
 from stages.images.image_table import ImageTable
 from stages.prepare_dataset.groups import Groups
 from stages.prepare_dataset.leaks import closeness_to_test
-from stages.shared.errors import InputError
-from stages.shared.text import printable
+from stages.shared.errors import InputError, printable
 
 IMAGE_KINDS: tuple[ImageKind, ...] = get_args(ImageKind)
 

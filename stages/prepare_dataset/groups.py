@@ -13,8 +13,7 @@ import numpy.typing as npt
 from schemas.prepare_dataset.split import Split
 from stages.images.image_table import ImageTable
 from stages.prepare_dataset.duplicates import Pairs, find_copies, find_near_duplicates, join_pairs
-from stages.shared.errors import InputError
-from stages.shared.text import printable
+from stages.shared.errors import InputError, printable
 
 Names = npt.NDArray[np.object_]
 """Array of str or None."""

@@ -7,8 +7,7 @@ from schemas.prepare_dataset.split import Split
 from schemas.shared.manifest import SPLIT_NAMES
 from stages.images.image_table import ImageTable
 from stages.prepare_dataset.groups import Groups
-from stages.shared.errors import InputError
-from stages.shared.text import printable
+from stages.shared.errors import InputError, printable
 
 _TRAIN = SPLIT_NAMES.index("train")
 

@@ -8,14 +8,20 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.ingest.ingested import Ingested
-from schemas.shared.image import ImageForm
-from schemas.shared.index import IndexRow, Status
-from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
+from schemas.shared.manifest import (
+    SPLIT_NAMES,
+    FileRecord,
+    ImageForm,
+    IndexRow,
+    Manifest,
+    SplitCounts,
+    Status,
+)
 from stages.images.image_table import STATUSES, ImageTable
 from stages.prepare_dataset.groups import Groups
 from stages.prepare_dataset.split import UNUSED
+from stages.shared.errors import printable
 from stages.shared.files import describe_file, write_sealed_json
-from stages.shared.text import printable
 
 BYTES_PER_FILE = 500
 """About what each file of the source takes in index.csv and the arrays."""

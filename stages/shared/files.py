@@ -10,10 +10,9 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from schemas.shared.fields import Schema
 from schemas.shared.manifest import FileRecord
-from schemas.shared.schema import Schema
-from stages.shared.errors import InputError
-from stages.shared.text import printable
+from stages.shared.errors import InputError, printable
 
 _OPENING = "{\n  "
 _MIB = 2**20

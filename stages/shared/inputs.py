@@ -17,11 +17,10 @@ from typing import NamedTuple
 import yaml
 
 import stages
+from schemas.shared.fields import Schema
 from schemas.shared.inputs import Inputs
-from schemas.shared.schema import Schema
-from stages.shared.errors import InputError
+from stages.shared.errors import InputError, printable
 from stages.shared.files import sha256_of
-from stages.shared.text import printable
 
 CODE_ROOT = Path(stages.__path__[0]).parent
 """Where the running code was imported from."""

@@ -5,8 +5,7 @@ from typing import NamedTuple
 import torch
 
 from schemas.params import Params
-from schemas.shared.image import ImageForm
-from schemas.shared.manifest import Manifest
+from schemas.shared.manifest import ImageForm, Manifest
 from schemas.vision.checkpoint import PretrainedWeights
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Transforms, image_after

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from schemas.params import Params
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import PretrainedWeights
 from schemas.vision.network import NO_WEIGHTS_FILE, Network
 from stages.shared.errors import InputError

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from schemas.train.training import Training as TrainingParams
-from schemas.vision.history import EndedBy, EpochRecord, Scores
+from schemas.vision.checkpoint import EndedBy, EpochRecord, Scores
 from schemas.vision.runtime import Numerics
 from stages.shared.errors import InputError
 from stages.train.calibration import calibrate

@@ -12,7 +12,7 @@ from torch import optim
 
 from schemas.train.lr_scheduler import LrScheduler
 from schemas.train.lr_scheduler import Plateau as PlateauParams
-from schemas.vision.history import Scores
+from schemas.vision.checkpoint import Scores
 
 Factor = Callable[[int], float]
 """From the step, counted from 0, to the factor on the learning rate."""

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 from schemas.params import Params
 from schemas.shared.inputs import Inputs
 from schemas.shared.manifest import Manifest
-from schemas.train.train_metrics import TrainMetrics
-from schemas.vision.checkpoint import Checkpoint, PretrainedWeights
-from schemas.vision.history import EndedBy, EpochRecord, History
+from schemas.train.training import TrainMetrics
+from schemas.vision.checkpoint import Checkpoint, EndedBy, EpochRecord, History, PretrainedWeights
 from schemas.vision.runtime import Numerics
 from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json

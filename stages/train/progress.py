@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from schemas.vision.history import EpochRecord
+from schemas.vision.checkpoint import EpochRecord
 
 if TYPE_CHECKING:
     from rich.console import Console

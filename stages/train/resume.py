@@ -22,9 +22,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from schemas.train.training import Training
-from stages.shared.dvc_repository import find_dvc_folder, hash_for_dvc, is_in_dvc_cache
 from stages.shared.errors import InputError
 from stages.shared.files import write_text
+from stages.shared.paths import find_dvc_folder, hash_for_dvc, is_in_dvc_cache
 from stages.shared.stopping import is_stop_requested, stop
 from stages.train.state import TrainingState
 from stages.train.state_file import DamagedState, read_state, write_state

@@ -14,8 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn, optim
 
-from schemas.vision.checkpoint import Calibration
-from schemas.vision.history import EpochRecord, Scores
+from schemas.vision.checkpoint import Calibration, EpochRecord, Scores
 from stages.shared.errors import InputError
 from stages.train.lr_scheduler import Plateau
 

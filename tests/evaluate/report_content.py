@@ -7,11 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
-from schemas.shared.image import ImageForm
 from schemas.shared.inputs import Inputs
-from schemas.shared.manifest import SplitCounts
-from schemas.vision.checkpoint import Checkpoint, Threshold
-from schemas.vision.history import EpochRecord, History, Scores
+from schemas.shared.manifest import ImageForm, SplitCounts
+from schemas.vision.checkpoint import Checkpoint, EpochRecord, History, Scores, Threshold
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor

@@ -16,8 +16,8 @@ import torch
 from sklearn import metrics as reference
 
 from schemas.evaluate.test_metrics import TestRecord
-from schemas.shared.index import IndexRow
-from schemas.vision.history import History
+from schemas.shared.manifest import IndexRow
+from schemas.vision.checkpoint import History
 from stages.evaluate import stage
 from stages.evaluate.__main__ import main
 from stages.evaluate.examples import Examples, collect_examples

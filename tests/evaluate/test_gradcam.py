@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from stages.evaluate.gradcam import GradCamUnavailable, compute_heatmaps
 from stages.vision.networks import build_network
 from tests.vision.documents import TINY_CNN

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from schemas.audit.finding import ClassKind, FindingRow, ImageKind
-from schemas.shared.index import IndexRow
+from schemas.shared.manifest import IndexRow
 from stages.evaluate.loading import MAX_EXAMPLES, read_findings, read_index_columns
 from stages.evaluate.report.content import FINDING_MEANINGS
 from stages.prepare_dataset.prepared import write_index

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.evaluate.evaluation import SliceName
-from schemas.shared.index import IndexRow
+from schemas.shared.manifest import IndexRow
 from stages.evaluate.subgroups import (
     MAX_VALUES,
     divide_numbers,

@@ -17,7 +17,7 @@ from stages.evaluate.corruptions import CorruptedAccuracy, Corruption
 from stages.evaluate.curves import ClassCurves
 from stages.evaluate.metrics import Estimate
 from stages.evaluate.subgroups import Subgroup
-from stages.shared.text import printable
+from stages.shared.errors import printable
 from tests.evaluate.drawn_predictions import draw_predictions, predict
 
 HOSTILE = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from schemas.vision.history import History
+from schemas.vision.checkpoint import History
 from stages.evaluate.loading import read_findings
 from stages.images.image_table import read_ingested
 from stages.ingest.decoded_cache import DecodedCache

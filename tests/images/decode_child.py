@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from stages.images.decode import Undecodable, decode_image
 from stages.images.resize import Pixels
 from tests.images.trees import form

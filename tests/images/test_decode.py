@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from schemas.shared.image import ImageForm, ResizeMode
+from schemas.shared.manifest import ImageForm, ResizeMode
 from stages.images.decode import DEFAULT_LIMITS, Undecodable, decode_image
 from stages.images.resize import Pixels, resize_image
 from stages.params.read import read_params

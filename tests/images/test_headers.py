@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from schemas.shared.image import Color
+from schemas.shared.manifest import Color
 from stages.images.decode import DEFAULT_LIMITS, DecodeLimits, Undecodable, decode_image
 from stages.images.headers import JPEG, Header, read_header, read_orientation
 from stages.images.jpeg import read_jpeg_header

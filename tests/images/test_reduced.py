@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from schemas.shared.image import ResizeMode
+from schemas.shared.manifest import ResizeMode
 from stages.images.decode import choose_reduction, decode_image
 from stages.images.headers import Header
 from stages.images.resize import Pixels, resize_image

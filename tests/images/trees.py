@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from schemas.shared.image import Color, ImageForm, ResizeMode
+from schemas.shared.manifest import Color, ImageForm, ResizeMode
 from stages.images.decode import decode_image
 from stages.images.resize import Pixels, resize_image
 

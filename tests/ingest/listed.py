@@ -8,7 +8,7 @@ from stages.images import sources
 from stages.images.image_table import STATUSES
 from stages.images.sources import Source
 from stages.ingest.listing import Listing
-from stages.shared.text import printable
+from stages.shared.errors import printable
 
 
 class Listed(NamedTuple):

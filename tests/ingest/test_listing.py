@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.shared.manifest import SPLIT_NAMES
 from stages.ingest.listing import SPLIT_FOLDERS, Listing, list_by_folders
-from stages.shared.errors import InputError
-from stages.shared.text import printable
+from stages.shared.errors import InputError, printable
 from tests.images.trees import class_folders, write_folder
 from tests.ingest.listed import images_of, open_source, unused_of
 

@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from schemas.__main__ import format_json_schema
 from schemas.params import Params
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Schema
 from schemas.vision.transforms import TRANSFORMS, Transform
 from stages.params.document import KeyPath, format_path, parse_yaml, read_document
 from stages.params.read import check_params

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from schemas.shared.index import IndexRow
+from schemas.shared.manifest import IndexRow
 
 _ROW = TypeAdapter(IndexRow)
 

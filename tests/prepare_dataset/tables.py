@@ -11,8 +11,7 @@ import numpy.typing as npt
 from schemas.ingest.ingested import Ingested
 from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.split import Split
-from schemas.shared.image import ImageForm
-from schemas.shared.manifest import SPLIT_NAMES, FileRecord
+from schemas.shared.manifest import SPLIT_NAMES, FileRecord, ImageForm
 from stages.images.image_table import STATUSES, FileStatus, ImageTable, Texts, make_table, write_table
 from stages.prepare_dataset.duplicates import join_pairs
 from stages.prepare_dataset.groups import Groups

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.prepare_dataset.split import Split
-from schemas.shared.index import IndexRow
-from schemas.shared.manifest import Manifest
+from schemas.shared.manifest import IndexRow, Manifest
 from stages.ingest.__main__ import main as ingest
 from stages.prepare_dataset.__main__ import main as prepare
 from stages.shared.errors import InputError

@@ -9,13 +9,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.shared.image import ImageForm
-from schemas.shared.index import IndexRow, Status
+from schemas.shared.manifest import ImageForm, IndexRow, Status
 from stages.images.image_table import ImageTable
 from stages.prepare_dataset.prepared import list_rows, mean_and_std, write_index
 from stages.prepare_dataset.split import UNUSED
+from stages.shared.errors import printable
 from stages.shared.files import check_file
-from stages.shared.text import printable
 from tests.prepare_dataset.index_rows import read_used_rows
 from tests.prepare_dataset.tables import concatenate, groups_of, other_files, table_of
 

@@ -13,8 +13,7 @@ import pytest
 from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.prepare_metrics import PrepareMetrics
 from schemas.prepare_dataset.split import Split
-from schemas.shared.index import IndexRow
-from schemas.shared.manifest import SPLIT_NAMES, Manifest
+from schemas.shared.manifest import SPLIT_NAMES, IndexRow, Manifest
 from stages.images.image_table import TABLE_NAME, ImageTable
 from stages.params.read import read_params
 from stages.prepare_dataset import __main__ as command

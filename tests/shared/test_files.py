@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from schemas.shared.fields import Schema
 from schemas.shared.manifest import FileRecord
-from schemas.shared.schema import Schema
 from stages.shared.errors import InputError
 from stages.shared.files import (
     check_file,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.shared.text import printable
+from stages.shared.errors import printable
 
 anything = st.text(st.characters(codec=None))
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from schemas.shared.image import ImageForm
-from schemas.shared.manifest import Manifest
+from schemas.shared.manifest import ImageForm, Manifest
 from schemas.vision.network import ChosenNetwork, Network
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.shared.errors import InputError

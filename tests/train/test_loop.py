@@ -12,8 +12,7 @@ from torch.nn import functional
 from schemas.shared.manifest import Manifest
 from schemas.train.lr_scheduler import Plateau as PlateauParams
 from schemas.train.training import Training as TrainingParams
-from schemas.vision.checkpoint import Calibration, Threshold
-from schemas.vision.history import EndedBy, EpochRecord, Scores
+from schemas.vision.checkpoint import Calibration, EndedBy, EpochRecord, Scores, Threshold
 from schemas.vision.transforms import CutMix, MixUp, RandomCrop, RandomHorizontalFlip, Transform
 from stages.shared.errors import InputError
 from stages.train import loop

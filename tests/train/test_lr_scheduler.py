@@ -13,7 +13,7 @@ from torch import nn, optim
 
 from schemas.train.lr_scheduler import LrScheduler
 from schemas.train.lr_scheduler import Plateau as PlateauParams
-from schemas.vision.history import Scores
+from schemas.vision.checkpoint import Scores
 from stages.train.lr_scheduler import Plateau, build_factor, build_lr_scheduler, refresh_rates
 from tests.vision.completeness import names_of, read_test
 

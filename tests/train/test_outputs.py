@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.vision.history import EpochRecord, Scores
+from schemas.vision.checkpoint import EpochRecord, Scores
 from stages.shared.errors import InputError
 from stages.train.outputs import check_git_commit
 from stages.train.outputs import write_curves as write

@@ -7,7 +7,7 @@ import re
 import pytest
 from rich.console import Console
 
-from schemas.vision.history import EpochRecord, Scores
+from schemas.vision.checkpoint import EpochRecord, Scores
 from stages.train import progress
 from stages.train.progress import TrainingProgress
 

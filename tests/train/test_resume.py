@@ -16,8 +16,8 @@ import torch
 
 from schemas.shared.manifest import Manifest
 from schemas.vision.transforms import RandomCrop, RandomHorizontalFlip
-from stages.shared.dvc_repository import hash_for_dvc
 from stages.shared.errors import InputError
+from stages.shared.paths import hash_for_dvc
 from stages.shared.stopping import Stopped
 from stages.train import resume
 from stages.train.loop import run_epoch

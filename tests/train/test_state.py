@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from schemas.vision.checkpoint import Calibration, Threshold
-from schemas.vision.history import EpochRecord, Scores
+from schemas.vision.checkpoint import Calibration, EpochRecord, Scores, Threshold
 from stages.train.state import Clock, Snapshot, WeightAverage, begin_state
 
 

@@ -13,8 +13,8 @@ from schemas.shared.manifest import Manifest
 from schemas.train.loss import Loss
 from schemas.train.lr_scheduler import LrScheduler
 from schemas.train.optimizer import Optimizer
-from schemas.train.train_metrics import TrainMetrics
-from schemas.vision.history import History
+from schemas.train.training import TrainMetrics
+from schemas.vision.checkpoint import History
 from schemas.vision.network import Network
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.shared.errors import InputError

@@ -8,7 +8,7 @@ import torch
 
 from schemas.shared.manifest import Manifest
 from schemas.train.transfer import Transfer
-from schemas.vision.history import EpochRecord
+from schemas.vision.checkpoint import EpochRecord
 from schemas.vision.runtime import Precision
 from stages.train.loop import run_epoch
 from stages.train.state import TrainingState

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import yaml
 
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Schema
 
 ROOT = Path(__file__).parents[2]
 

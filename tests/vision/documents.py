@@ -4,10 +4,9 @@ from typing import Any
 
 from torch import Tensor
 
-from schemas.shared.image import ImageForm
 from schemas.shared.inputs import Inputs
-from schemas.vision.checkpoint import Calibration, Checkpoint, Threshold
-from schemas.vision.history import EpochRecord, Scores
+from schemas.shared.manifest import ImageForm
+from schemas.vision.checkpoint import Calibration, Checkpoint, EpochRecord, Scores, Threshold
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor

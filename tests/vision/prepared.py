@@ -6,9 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from schemas.shared.image import ImageForm
-from schemas.shared.index import IndexRow
-from schemas.shared.manifest import SPLIT_NAMES, FileRecord, Manifest, SplitCounts
+from schemas.shared.manifest import SPLIT_NAMES, FileRecord, ImageForm, IndexRow, Manifest, SplitCounts
 from stages.prepare_dataset.prepared import write_index
 from stages.shared.files import describe_file, write_sealed_json
 

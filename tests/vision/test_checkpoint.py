@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from schemas.vision.transforms import CenterCrop, Normalize, Resize, ToTensor
 from stages.shared.errors import InputError
 from stages.vision.checkpoint import hash_weights, read_checkpoint, restore_network, write_checkpoint

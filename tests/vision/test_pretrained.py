@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from schemas.vision.network import Network
 from stages.shared.errors import InputError
 from stages.vision.networks import build_network

@@ -8,8 +8,8 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.shared.dvc_repository import find_dvc_folder
 from stages.shared.errors import InputError, run_stage
+from stages.shared.paths import find_dvc_folder
 from tools.doctor.dvc_cache import check_cache
 from tools.doctor.killed_runs import check_killed_runs, find_dvc_processes
 from tools.doctor.missing_inputs import check_missing_inputs

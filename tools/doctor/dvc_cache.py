@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from stages.shared.dvc_repository import find_object, hash_for_dvc
-from stages.shared.errors import InputError
-from stages.shared.text import printable
+from stages.shared.errors import InputError, printable
+from stages.shared.paths import find_object, hash_for_dvc
 from tools.doctor.obstacle import Obstacle
 from tools.dvc_lock import describe_folder, hash_path, list_objects, read_lock
 

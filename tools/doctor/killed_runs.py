@@ -17,9 +17,8 @@ from typing import Any
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stages.shared.errors import InputError
+from stages.shared.errors import InputError, printable
 from stages.shared.inputs import leaves
-from stages.shared.text import printable
 from tools.doctor.obstacle import Obstacle
 from tools.dvc_lock import parse_yaml
 

@@ -6,7 +6,7 @@ Without them DVC starts no stage, and says no more than `[Errno 2] No such file 
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.shared.text import printable
+from stages.shared.errors import printable
 from tools.doctor.obstacle import Obstacle
 from tools.dvc_lock import parse_yaml
 

@@ -17,9 +17,9 @@ from tools.predict.arguments import SOME_FILES_FAILED, UNKNOWN, parse_arguments
 
 if TYPE_CHECKING:
     from schemas.vision.checkpoint import Calibration, Checkpoint
-    from tools.predict.requested_files import Inputs
     from tools.predict.prediction_table import Progress
     from tools.predict.reading import ReadFile
+    from tools.predict.requested_files import Inputs
 
 READER_LEFT = 141
 """Exit status where nobody reads the predictions any more, as of a process that SIGPIPE ends."""
@@ -31,8 +31,8 @@ def main() -> None:
     # The worker processes load their libraries while this one loads its own.
     start_early("tools.predict.reading")
     from stages.vision.checkpoint import read_document
-    from tools.predict.requested_files import Inputs
     from tools.predict.reading import read_files
+    from tools.predict.requested_files import Inputs
 
     checkpoint, data = read_document(arguments.checkpoint)
     inputs = Inputs(arguments.paths, stdin=sys.stdin.buffer, separator=b"\0" if arguments.null else b"\n")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import cv2
 
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from stages.images.decode import DEFAULT_LIMITS, Undecodable, decode_image
 from stages.images.resize import Pixels, resize_image
 from stages.images.sources import FileRef, UnreadableFile

@@ -14,8 +14,7 @@ from stages.images.image_names import find_clutter, has_image_suffix
 from stages.images.sources import FileRef, Source, UnreadableFile, is_archive, open_archive, reason_of
 from stages.images.sources.base import check_size
 from stages.images.sources.folder import FolderSource, read_regular_file
-from stages.shared.errors import InputError
-from stages.shared.text import printable
+from stages.shared.errors import InputError, printable
 
 LIST = "-"
 """The argument that stands for the paths on standard input."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, Union, get_args
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from schemas.shared.fields import Items
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from schemas.vision.transforms.augmentation import (
     ColorJitter,
     GaussianBlur,

@@ -14,8 +14,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from schemas.shared.fields import Items, Pair
-from schemas.shared.schema import Schema
+from schemas.shared.fields import Items, Pair, Schema
 
 Side = Annotated[int, Field(ge=1, le=4096)]
 SideOrImage = Literal["image"] | Side

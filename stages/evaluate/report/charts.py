@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from schemas.vision.history import EpochRecord, History
+from schemas.vision.checkpoint import EpochRecord, History
 from stages.evaluate.calibration import CalibrationReport, Reliability, SelectivePrediction
 from stages.evaluate.report import wording
 

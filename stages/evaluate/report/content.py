@@ -14,8 +14,7 @@ from markupsafe import Markup
 from schemas.audit.finding import ClassKind, ImageKind
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from schemas.shared.manifest import SplitCounts
-from schemas.vision.checkpoint import Checkpoint
-from schemas.vision.history import History
+from schemas.vision.checkpoint import Checkpoint, History
 from stages.evaluate.calibration import CalibrationReport, SelectivePrediction
 from stages.evaluate.corruptions import CorruptedAccuracy
 from stages.evaluate.curves import ClassCurves

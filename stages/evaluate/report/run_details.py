@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from markupsafe import Markup
 
 from schemas.shared.manifest import SplitCounts
-from schemas.vision.checkpoint import Checkpoint
-from schemas.vision.history import History
+from schemas.vision.checkpoint import Checkpoint, History
 from schemas.vision.transforms import Transform
 from stages.evaluate.report import wording
 

@@ -2,7 +2,7 @@
 
 from markupsafe import Markup, escape
 
-from stages.shared.text import printable
+from stages.shared.errors import printable
 
 _GAP = "\N{NO-BREAK SPACE}"
 _MAX_NAME = 48

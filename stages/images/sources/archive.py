@@ -13,8 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from stages.shared.errors import InputError
-from stages.shared.text import printable
+from stages.shared.errors import InputError, printable
 
 _OPEN_AT_ONCE = 16
 """Archives that a process keeps open; who reads from more opens some of them again."""

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
-from stages.shared.text import printable
+from stages.shared.errors import printable
 
 
 class UnreadableFile(Exception):

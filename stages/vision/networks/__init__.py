@@ -10,10 +10,9 @@ from importlib import import_module
 import torch
 from torch import nn
 
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from schemas.vision.network import ChosenNetwork
-from stages.shared.errors import InputError
-from stages.shared.text import printable
+from stages.shared.errors import InputError, printable
 from stages.vision.pretrained import Weights
 
 

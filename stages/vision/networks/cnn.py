@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from schemas.vision.network import Cnn as CnnParams
 from stages.vision.rng import SampleDropout
 

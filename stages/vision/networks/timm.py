@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from schemas.vision.network import Timm
 from stages.shared.errors import InputError
 from stages.vision.networks import check_takes_images

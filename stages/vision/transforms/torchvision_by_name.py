@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from schemas.vision.transforms.torchvision_by_name import SIGNATURES
-from stages.shared.errors import InputError
-from stages.shared.text import printable
+from stages.shared.errors import InputError, printable
 from stages.vision.rng import seed_from_uniform
 
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from stages.shared.errors import InputError
 from tests.architecture.imports import ROOT
 from tests.images.hostile import hostile_files
 from tests.images.samples import whole_files
 from tests.images.trees import encode, form, write_compressed, write_folder, write_zip
 from tests.tools.predict.troubled_decoding import CRASH, HANG, TroubledDecoding
-from tools.predict.requested_files import Contents, InputFile, Inputs, Missing
 from tools.predict.reading import ReadFile, read_files
+from tools.predict.requested_files import Contents, InputFile, Inputs, Missing
 
 
 def picture(number: int = 0) -> bytes:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from schemas.vision.network import Airbench as AirbenchParams
 from stages.vision.networks.airbench import Airbench, BiasNorm, Block, Head, Whitening, build
 

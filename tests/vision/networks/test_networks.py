@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from schemas.vision.network import Network
 from stages.vision.networks import build_network
 from tests.vision.completeness import names_of, read_section, read_test

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from schemas.vision.network import ResNet as ResNetParams
 from stages.vision.networks.resnet import ResidualBlock, ResNet, build
 

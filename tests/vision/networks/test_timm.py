@@ -9,7 +9,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from schemas.vision.network import ChosenNetwork, Timm
 from stages.shared.errors import InputError
 from stages.vision.networks import build_network, fetch_weights

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torchvision
 
-from schemas.shared.image import ImageForm
+from schemas.shared.manifest import ImageForm
 from schemas.vision.network import ChosenNetwork, Torchvision
 from stages.shared.errors import InputError
 from stages.vision.networks import build_network, fetch_weights
