@@ -24,8 +24,8 @@ from stages.images.headers import (
     read_header,
 )
 from stages.images.jpeg import decode_jpeg, read_jpeg_header
-from stages.images.render import render_array, render_image, turn_upright
 from stages.images.resize import Pixels
+from stages.images.to_rgb import render_array, render_image, turn_upright
 from stages.shared.errors import printable
 
 __all__ = ["DEFAULT_LIMITS", "DecodeLimits", "Decoded", "Undecodable", "decode_image"]

@@ -25,7 +25,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from stages.images.render import MODES
+from stages.images.to_rgb import MODES
 from stages.shared.errors import printable
 
 warnings.filterwarnings("ignore", module=r"PIL\.")

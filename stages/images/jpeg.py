@@ -16,8 +16,8 @@ import simplejpeg
 from PIL import JpegImagePlugin
 
 from stages.images.headers import Header, Undecodable, cut_off, damaged, read_orientation
-from stages.images.render import render_image
 from stages.images.resize import Pixels
+from stages.images.to_rgb import render_image
 from stages.shared.errors import printable
 
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")

@@ -44,7 +44,7 @@ DECODING_CODE = (
     "images/decode.py",
     "images/headers.py",
     "images/jpeg.py",
-    "images/render.py",
+    "images/to_rgb.py",
     "images/resize.py",
     "ingest/measure.py",
 )

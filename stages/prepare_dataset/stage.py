@@ -6,11 +6,11 @@ from schemas.params import Params
 from stages.images.image_table import read_ingested
 from stages.prepare_dataset.audit import audit_images, print_findings, write_findings
 from stages.prepare_dataset.contact_sheet import write_contact_sheet
+from stages.prepare_dataset.counts import count_images, print_summary
 from stages.prepare_dataset.groups import join_groups
 from stages.prepare_dataset.leaks import find_leaks, handle_leaks
 from stages.prepare_dataset.prepared import BYTES_PER_FILE, write_prepared
 from stages.prepare_dataset.split import split_images
-from stages.prepare_dataset.summary import count_images, print_summary
 from stages.shared.files import check_free_space, publish_folder, sha256_of, write_checksum, write_json
 from stages.shared.inputs import StageInputs
 from stages.shared.packed_images import PackedImages

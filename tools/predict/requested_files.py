@@ -12,8 +12,8 @@ from typing import BinaryIO, NamedTuple
 from stages.images.decode import DEFAULT_LIMITS
 from stages.images.image_names import find_clutter, has_image_suffix
 from stages.images.sources import FileRef, Source, UnreadableFile, is_archive, open_archive, reason_of
-from stages.images.sources.base import check_size
 from stages.images.sources.folder import FolderSource, read_regular_file
+from stages.images.sources.source import check_size
 from stages.shared.errors import InputError, printable
 
 LIST = "-"

@@ -7,8 +7,8 @@ Names that climb out of an archive, links out of a folder, encrypted and damaged
 import stat
 from pathlib import Path
 
-from stages.images.sources.base import FileRef, Source, UnreadableFile, reason_of
 from stages.images.sources.folder import FolderSource
+from stages.images.sources.source import FileRef, Source, UnreadableFile, reason_of
 from stages.images.sources.tar import COMPRESSED_TARS, TarSource
 from stages.images.sources.zip import ZipSource
 from stages.shared.errors import InputError

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.images.sources.base import FileRef, Source, UnreadableFile, check_size, reason_of
+from stages.images.sources.source import FileRef, Source, UnreadableFile, check_size, reason_of
 from stages.shared.errors import InputError, printable
 
 _DVC_OBJECT = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stages.images.sources.archive import ArchiveFile, MemberTable, open_archive_file, tidy_name
-from stages.images.sources.base import FileRef, Source, UnreadableFile, check_size, reason_of
+from stages.images.sources.source import FileRef, Source, UnreadableFile, check_size, reason_of
 from stages.shared.errors import InputError
 
 if sys.version_info >= (3, 14):

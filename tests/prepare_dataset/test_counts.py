@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.prepare_dataset.prepare_metrics import PrepareMetrics
-from stages.prepare_dataset.summary import print_summary
+from stages.prepare_dataset.counts import print_summary
 
 
 @pytest.mark.parametrize(("num_in_largest_group", "is_told"), [(20, False), (21, True)])
