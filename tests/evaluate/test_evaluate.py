@@ -226,7 +226,7 @@ def reported(folder: Path) -> Path:
 def test_missing_checkpoint_is_refused(reported: Path) -> None:
     """Without a checkpoint the message says how to make it."""
     (MODEL / "best.safetensors").unlink()
-    refuse(reported, r"best\.safetensors: there is no such checkpoint; make it with: dvc repro train")
+    refuse(reported, r"best\.safetensors: there is no such checkpoint; create it with: dvc repro train")
 
 
 def test_damaged_checkpoint_is_refused(reported: Path) -> None:

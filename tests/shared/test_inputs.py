@@ -69,7 +69,7 @@ EDITS: list[tuple[str, Callable[[], Any], str]] = [
     (
         "prepare-dataset",
         lambda: append("data/images/table.safetensors"),
-        "data/images/table.safetensors: was",
+        "data/images/table.safetensors: changed",
     ),
     ("evaluate", lambda: append("data/model/best.safetensors"), "data/model/best.safetensors: changed while"),
     ("ingest", lambda: append("data/raw/cat/1.png"), "data/raw/cat/1.png: changed while"),
