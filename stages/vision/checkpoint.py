@@ -62,7 +62,7 @@ def read_document(path: Path) -> tuple[Checkpoint, bytes]:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such checkpoint; create it with: {MAKE_MODEL}") from None
+        raise InputError(f"{path}: there is no such checkpoint; make it with: {MAKE_MODEL}") from None
     try:
         # safetensors: 8 bytes of length, a JSON header of that length, then the tensors.
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])

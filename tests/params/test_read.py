@@ -115,7 +115,7 @@ KERNELS = "; allowed: 1, 3, 5, 7, 9 or 11"
 COUNT = "; allowed: a whole number of at least 1 and at most 1048576"
 WEIGHTS = "; allowed: null, balanced or a list, each item a number above 0 and at most 1000000"
 NAMES = (
-    "RandomRotation, RandomAffine, GaussianBlur, ColorJitter, RandomGrayscale, RandomCrop "
+    "RandomRotation, RandomAffine, ColorJitter, RandomGrayscale, GaussianBlur, TrivialAugmentWide "
     f"or {len(transforms.TRANSFORMS) - 6} more, see schemas/params.schema.json"
 )
 SIDE = "a whole number of at least 1 and at most 4096"
@@ -236,7 +236,7 @@ OVERRIDES = {
         "@transforms.1.ToTensor.x: unknown key; allowed: none, write - ToTensor"
     ),
     "transforms.0=FiveCrop": (
-        "found FiveCrop, which makes several images of one; allowed: RandomCrop and CenterCrop"
+        "found FiveCrop, which makes several images out of one; allowed: RandomCrop and CenterCrop"
     ),
     "transforms.2.Normalize.mean=0.5": "found 0.5; allowed: dataset or a list, each item a number",
     "transforms.2.Normalize.mean=[0.5,0.5]": (

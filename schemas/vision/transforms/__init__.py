@@ -22,7 +22,6 @@ from schemas.vision.transforms.augmentation import (
     RandomRotation,
     TrivialAugmentWide,
 )
-from schemas.vision.transforms.base import Form, Transform
 from schemas.vision.transforms.geometry import (
     AlternatingHorizontalFlip,
     CenterCrop,
@@ -34,6 +33,7 @@ from schemas.vision.transforms.geometry import (
 )
 from schemas.vision.transforms.numbers import CutMix, MixUp, Normalize, RandomErasing, ToTensor
 from schemas.vision.transforms.torchvision_by_name import REFUSED
+from schemas.vision.transforms.transform import Form, Transform
 
 __all__ = [
     "TRANSFORMS",

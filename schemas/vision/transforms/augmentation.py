@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from schemas.shared.fields import Fraction, Items, Pair
-from schemas.vision.transforms.base import (
+from schemas.vision.transforms.transform import (
     Fill,
     Form,
     Interpolation,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.shared.fields import Fraction, Items, Positive
-from schemas.vision.transforms.base import (
+from schemas.vision.transforms.transform import (
     Fill,
     Form,
     FractionRange,

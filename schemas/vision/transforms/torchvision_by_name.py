@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, create_model
 
 from schemas.shared.fields import Items, OneLine
-from schemas.vision.transforms.base import Transform
+from schemas.vision.transforms.transform import Transform
 
 _Number = Annotated[int | float, Field(ge=-1e6, le=1e6)]
 _Numbers = _Number | Annotated[Items[_Number], Field(min_length=1, max_length=4)]

@@ -162,7 +162,7 @@ def test_form_of_the_network_s_input_follows_the_list() -> None:
 OWN_SCHEMA = """
 from typing import Literal
 
-from schemas.vision.transforms.base import Transform
+from schemas.vision.transforms.transform import Transform
 
 
 class Blank(Transform):
