@@ -18,7 +18,7 @@ EXACT = Numerics(threads=1, precision="float32")
 
 
 def make_network() -> nn.Sequential:
-    """Return a network that answers otherwise while it is trained."""
+    """Return a network whose logits differ in training mode."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Dropout(0.9), nn.Flatten(), nn.Linear(16, 3))
 
@@ -72,7 +72,7 @@ def test_bfloat16_gives_float32_logits() -> None:
 
 
 def test_a_batch_of_one_gives_the_bits_of_any_batch() -> None:
-    """An image alone is answered as it is among others, to the last bit."""
+    """An image alone has the logits that it has in a batch, to the last bit."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 81, 10))
     network = network.to(memory_format=torch.channels_last)
@@ -111,14 +111,14 @@ print(seen[1] - seen[0])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_answers_do_not_break_up_memory() -> None:
-    """A process that keeps what it frees holds the answers to 25,000 images more, and not a batch more."""
+def test_logits_do_not_fragment_memory() -> None:
+    """A process that keeps what it frees holds the logits of 25,000 images more, and not a batch more."""
     done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 30, "MB"
 
 
 def test_probabilities_are_tempered() -> None:
-    """The softmax of logits divided by the temperature, with 64 bits."""
+    """The softmax of logits divided by the temperature, in float64."""
     logits = torch.tensor([[2.5, 0.0, -1.0], [1e4, 0.0, 0.0]])
     found = compute_probabilities(logits, CALIBRATION)
     torch.testing.assert_close(found, torch.softmax(logits.double() / 1.25, dim=1))
@@ -129,7 +129,7 @@ def test_probabilities_are_tempered() -> None:
     ("target", "expected"), [(0.0, 0.0), (0.75, 0.0), (0.76, 2 / 3), (0.95, 2 / 3), (0.951, None)]
 )
 def test_lowest_threshold_that_is_accurate_enough(target: float, expected: float | None) -> None:
-    """As many answers as possible are given; where no threshold suffices there is none."""
+    """The highest coverage is chosen; where no threshold suffices there is none."""
     threshold = find_threshold(CALIBRATION, target_accuracy=target)
     assert (threshold.probability if threshold else None) == expected
 

@@ -37,7 +37,7 @@ def make_network(*, channels: int = 3, num_classes: int = 4) -> nn.Sequential:
 
 
 def make_weights() -> dict[str, Tensor]:
-    """Return the weights of a network for colour images and ten classes."""
+    """Return the weights of a network for color images and ten classes."""
     torch.manual_seed(0)
     return make_network(num_classes=10).state_dict()
 
@@ -148,15 +148,15 @@ def test_what_fits_is_taken_over_and_the_rest_is_listed() -> None:
 
 
 def test_grayscale_gets_the_sum_of_three_channels() -> None:
-    """On a grayscale image the network answers as the colour one on three equal channels."""
+    """On a grayscale image the network gives what the color one gives for three equal channels."""
     weights = make_weights()
     network = make_network(channels=1)
     found = load_matching_weights(network, weights, source="file.pth", sha256=SHA256)
     assert found.summed == ("0.weight",)
-    colour = make_network(num_classes=10)
-    colour.load_state_dict(weights)
+    color = make_network(num_classes=10)
+    color.load_state_dict(weights)
     image = torch.randn(2, 1, 4, 4)
-    torch.testing.assert_close(network[0](image), colour[0](image.expand(-1, 3, -1, -1)))
+    torch.testing.assert_close(network[0](image), color[0](image.expand(-1, 3, -1, -1)))
 
 
 def test_half_precision_is_widened() -> None:
@@ -217,7 +217,7 @@ class Scaled(nn.Module):
 
 
 def test_a_network_without_a_head_of_its_own_is_refused() -> None:
-    """Where the last module's output is not the answer, freezing the rest would train something else."""
+    """Where the last module's output is not the logits, a frozen backbone cannot be told from a head."""
     with pytest.raises(InputError, match=r"^transfer\.freeze: found backbone, but the last module"):
         check_head(Scaled(), image=IMAGE, device=CPU)
 

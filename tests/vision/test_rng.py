@@ -43,7 +43,7 @@ def test_seed_of_no_coordinates_is_a_split_mix_step() -> None:
         assert derive_seed(seed) == split_mix_64(seed, 1)[0] >> 1
 
 
-def test_draws_of_a_sample_are_a_split_mix_stream() -> None:
+def test_uniforms_of_a_sample_are_a_split_mix_stream() -> None:
     """Sample 0's numbers are the top 53 bits of SplitMix64 started from the mixed coordinates."""
     [coordinates] = split_mix_64(5, 1)
     expected = [(number >> 11) / 2**53 for number in split_mix_64(mix(coordinates), 4)]
@@ -51,47 +51,47 @@ def test_draws_of_a_sample_are_a_split_mix_stream() -> None:
 
 
 def test_numbers_stay_what_they_are() -> None:
-    """A change of the generator changes every trained network; it does not happen unnoticed."""
+    """A changed generator changes every trained network, so it must not change unnoticed."""
     assert derive_seed(0, 1, 2) == 3384391416029321617
     assert draw_uniform(0, 1, 2, samples=np.array([3]), num_values=1).tolist() == [[0.9512886807332076]]
 
 
-def test_draws_have_one_row_a_sample() -> None:
-    """Draws are float64 (N, num_draws) in [0, 1), also for no sample at all."""
-    draws = draw_uniform(0, 1, samples=SAMPLES, num_values=3)
-    assert draws.dtype == np.float64
-    assert draws.shape == (len(SAMPLES), 3)
-    assert 0 <= draws.min() < draws.max() < 1
+def test_uniforms_have_one_row_a_sample() -> None:
+    """They are float64 (N, num_values) in [0, 1), also for no sample at all."""
+    uniforms = draw_uniform(0, 1, samples=SAMPLES, num_values=3)
+    assert uniforms.dtype == np.float64
+    assert uniforms.shape == (len(SAMPLES), 3)
+    assert 0 <= uniforms.min() < uniforms.max() < 1
     assert draw_uniform(0, 1, samples=SAMPLES[:0], num_values=3).shape == (0, 3)
 
 
 @pytest.mark.parametrize("coordinates", [(), (0,), (0, 0), (7, 3), (2**31, 1)])
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
-def test_draws_are_uniform(seed: int, coordinates: tuple[int, ...]) -> None:
+def test_uniforms_are_uniform(seed: int, coordinates: tuple[int, ...]) -> None:
     """Chi-square over 100 bins, 99 degrees of freedom, is neither too large nor too small (p = 0.0002)."""
-    draws = draw_uniform(seed, *coordinates, samples=SAMPLES, num_values=3)
-    for column in draws.T:
+    uniforms = draw_uniform(seed, *coordinates, samples=SAMPLES, num_values=3)
+    for column in uniforms.T:
         counts, _ = np.histogram(column, bins=100, range=(0, 1))
         expected = len(SAMPLES) / 100
         assert 56 < ((counts - expected) ** 2 / expected).sum() < 155
 
 
-def test_draws_are_not_correlated() -> None:
-    """Neighbours in every coordinate, and the numbers of one sample, have nothing to do with each other."""
-    draws = draw_uniform(0, 4, 1, samples=SAMPLES, num_values=2)
+def test_uniforms_are_not_correlated() -> None:
+    """Neighbors in every coordinate, and the numbers of one sample, are uncorrelated."""
+    uniforms = draw_uniform(0, 4, 1, samples=SAMPLES, num_values=2)
     others = {
-        "draw": draws[:, 1],
-        "sample": np.roll(draws[:, 0], 1),
+        "value": uniforms[:, 1],
+        "sample": np.roll(uniforms[:, 0], 1),
         "place": draw_uniform(0, 4, 2, samples=SAMPLES, num_values=1)[:, 0],
         "epoch": draw_uniform(0, 5, 1, samples=SAMPLES, num_values=1)[:, 0],
         "seed": draw_uniform(1, 4, 1, samples=SAMPLES, num_values=1)[:, 0],
     }
     for name, other in others.items():
-        assert abs(correlate(draws[:, 0], other)) < 4, name
+        assert abs(correlate(uniforms[:, 0], other)) < 4, name
 
 
-def test_draws_never_repeat() -> None:
-    """Different (seed, epoch, place, sample, draw) have different numbers."""
+def test_uniforms_never_repeat() -> None:
+    """Different (seed, epoch, position, sample, value) have different numbers."""
     numbers = [
         draw_uniform(seed, epoch, place, samples=SAMPLES[:50], num_values=2)
         for seed in range(4)
@@ -106,8 +106,8 @@ def test_draws_never_repeat() -> None:
     samples=st.lists(st.integers(0, 2**40), max_size=8),
     coordinates=st.lists(st.integers(0, 2**40), max_size=3),
 )
-def test_draws_do_not_depend_on_the_batch(samples: list[int], coordinates: list[int]) -> None:
-    """A sample draws the same alone, in any batch, at any place in it, and if more numbers are drawn."""
+def test_uniforms_do_not_depend_on_the_batch(samples: list[int], coordinates: list[int]) -> None:
+    """A sample uniforms the same alone, in any batch, at any place in it, and if more numbers are drawn."""
     together = draw_uniform(3, *coordinates, samples=np.array(samples, dtype=np.int64), num_values=3)
     for sample, row in zip(samples, together, strict=True):
         alone = draw_uniform(3, *coordinates, samples=np.array([sample]), num_values=2)
@@ -143,8 +143,8 @@ def drop(
     return left
 
 
-def test_a_sample_loses_the_same_in_any_batch() -> None:
-    """What a sample loses does not depend on the batch around it, so ranks draw what one process draws."""
+def test_a_sample_has_the_same_mask_in_any_batch() -> None:
+    """What a sample loses does not depend on the batch around it, so ranks draw what one process uniforms."""
     whole = drop([3, 1, 4, 15, 9])
     assert torch.equal(drop([4, 15]), whole[2:4])
     assert torch.equal(drop([9, 3]), whole[[4, 0]])
@@ -157,7 +157,7 @@ def test_seed_epoch_and_sample_change_what_is_dropped() -> None:
         assert not torch.equal(first, other)
 
 
-def test_layers_draw_apart() -> None:
+def test_layers_have_masks_of_their_own() -> None:
     """Two dropouts of one network drop different values."""
     network = nn.Sequential(SampleDropout(0.5), SampleDropout(0.5))
     dropouts = find_dropouts(network)
@@ -166,8 +166,8 @@ def test_layers_draw_apart() -> None:
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.75])
-def test_share_and_scale_are_those_of_torch(p: float) -> None:
-    """A share p becomes 0, the rest grows by 1 / (1 - p), so that the mean stays."""
+def test_fraction_and_scale_are_those_of_torch(p: float) -> None:
+    """A fraction p becomes 0, the rest is scaled by 1 / (1 - p), so that the mean stays."""
     left = drop(list(range(200)), p=p, shape=(8, 5, 5))
     share = (left == 0).double().mean().item()
     assert share == pytest.approx(p, abs=4 * (p * (1 - p) / left.numel()) ** 0.5)
@@ -175,7 +175,7 @@ def test_share_and_scale_are_those_of_torch(p: float) -> None:
 
 
 def test_values_are_dropped_independently() -> None:
-    """No two values of a sample are dropped together more often than chance has it."""
+    """No two values of a sample are dropped together more often than by chance."""
     kept = (drop(list(range(4000)), shape=(16,)) > 0).double()
     correlation = torch.corrcoef(kept.T) - torch.eye(16)
     assert correlation.abs().max().item() < 5 / 4000**0.5

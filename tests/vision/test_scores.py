@@ -1,4 +1,4 @@
-"""Scores from a confusion matrix equal scikit-learn's from the answers."""
+"""Metrics from a confusion matrix equal scikit-learn's from labels and predictions."""
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,8 @@ pytestmark = [
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> tuple[int, Labels, Labels]:
-    """Draw a number of classes, labels (N,) and answers (N,); some classes may have neither."""
+def predictions(draw: st.DrawFn) -> tuple[int, Labels, Labels]:
+    """Draw a number of classes, labels (N,) and predictions (N,); some classes may have neither."""
     num_classes = draw(st.integers(2, 6))
     one = st.integers(0, num_classes - 1)
     pairs = np.array(draw(st.lists(st.tuples(one, one), min_size=1, max_size=30)), dtype=np.int64)
@@ -27,9 +27,9 @@ def answers(draw: st.DrawFn) -> tuple[int, Labels, Labels]:
 
 
 @settings(deadline=None)
-@given(answers())
+@given(predictions())
 def test_confusion_counts_every_pair(drawn: tuple[int, Labels, Labels]) -> None:
-    """Row is the true class, column the answer, also for classes without images."""
+    """Rows are labels, columns predictions, also for classes without images."""
     num_classes, labels, predicted = drawn
     confusion = scores.count_confusion(labels, predicted, num_classes=num_classes)
     expected = reference.confusion_matrix(labels, predicted, labels=range(num_classes))
@@ -38,9 +38,9 @@ def test_confusion_counts_every_pair(drawn: tuple[int, Labels, Labels]) -> None:
 
 
 @settings(deadline=None)
-@given(answers())
+@given(predictions())
 def test_headline_scores_are_those_of_scikit_learn(drawn: tuple[int, Labels, Labels]) -> None:
-    """Accuracy, balanced accuracy and macro F1 agree for any answers."""
+    """Accuracy, balanced accuracy and macro F1 agree for any predictions."""
     num_classes, labels, predicted = drawn
     confusion = scores.count_confusion(labels, predicted, num_classes=num_classes)
     tally = scores.tally_confusion(confusion)
@@ -58,9 +58,9 @@ def test_headline_scores_are_those_of_scikit_learn(drawn: tuple[int, Labels, Lab
 
 
 @settings(deadline=None)
-@given(answers())
+@given(predictions())
 def test_class_scores_are_those_of_scikit_learn(drawn: tuple[int, Labels, Labels]) -> None:
-    """Precision, recall and F1 of each class agree; where nothing can be divided, they are 0."""
+    """Precision, recall and F1 of each class agree; where the denominator is 0, they are 0."""
     num_classes, labels, predicted = drawn
     confusion = scores.count_confusion(labels, predicted, num_classes=num_classes)
     precision, recall, f1, _ = reference.precision_recall_fscore_support(

@@ -133,7 +133,7 @@ def test_layers_are_those_of_the_paper() -> None:
 @pytest.mark.parametrize("color", ["rgb", "grayscale"])
 @pytest.mark.parametrize("side_px", [5, 9, 28, 96])
 def test_any_size_and_color_gives_logits(color: str, side_px: int) -> None:
-    """Images down to the schema's smallest pass, colour and grayscale."""
+    """Images down to the schema's smallest pass, color and grayscale."""
     assert ARGUMENTS.min_side_px == 5
     channels = 3 if color == "rgb" else 1
     network = make_airbench(color=color, side_px=side_px)

@@ -19,7 +19,7 @@ def make_cnn(
     width_px: int = 14,
     num_classes: int = 5,
 ) -> Cnn:
-    """Return a small network for colour images."""
+    """Return a small network for color images."""
     torch.manual_seed(0)
     return Cnn(
         in_channels=3,
@@ -74,7 +74,7 @@ def test_number_of_parameters_is_that_of_the_layers() -> None:
 
 
 def test_dropout_applies_in_training_only() -> None:
-    """In training, features are dropped and answers vary; in evaluation they are those without dropout."""
+    """In training, features are dropped and logits vary; in evaluation they are those without dropout."""
     network, images = make_cnn(dropout=0.5), torch.randn(2, 3, 9, 14)
     network.train()
     assert not torch.equal(network(images), network(images))

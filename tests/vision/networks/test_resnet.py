@@ -11,7 +11,7 @@ from stages.vision.networks.resnet import ResidualBlock, ResNet, build
 
 
 def make_resnet(**changes: int) -> ResNet:
-    """Return a tiny network for colour images."""
+    """Return a tiny network for color images."""
     torch.manual_seed(0)
     shape = {"blocks_per_stage": 1, "stem_stride": 1, **changes}
     return ResNet(in_channels=3, num_classes=5, widths=(4, 6, 8), **shape)

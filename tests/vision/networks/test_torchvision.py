@@ -36,7 +36,7 @@ def test_model_is_the_librarys_own() -> None:
 
 
 @pytest.mark.parametrize("model", ["shufflenet_v2_x0_5", "squeezenet1_1", "densenet121"])
-def test_grayscale_is_answered_as_three_equal_channels(model: str) -> None:
+def test_grayscale_gives_the_logits_of_three_equal_channels(model: str) -> None:
     """The first convolution of one channel gives what the model gives for the channel repeated."""
     arguments = Torchvision(model=model, weights=None)
     logits = []

@@ -1,4 +1,4 @@
-"""Images, draws and one example of every transform, for the tests of this folder."""
+"""Images, random numbers and one example of every transform, for the tests of this folder."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from schemas.vision.transforms import TRANSFORMS, Transform
 from schemas.vision.transforms.torchvision_by_name import TorchvisionTransform
 
 LARGEST = 1 - 2**-53
-"""The largest number that is drawn."""
+"""The largest uniform random number."""
 
 NO_UNIFORMS = torch.empty(0, 0, dtype=torch.float64)
 
@@ -50,10 +50,10 @@ EXAMPLES = {transform.__name__: make_schema(transform.__name__) for transform in
 """One of every kind."""
 
 OURS = {name: example for name, example in EXAMPLES.items() if not isinstance(example, TorchvisionTransform)}
-"""Those that have a batched form here."""
+"""Those that work on whole batches."""
 
 THEIRS = {name: example for name, example in EXAMPLES.items() if name not in OURS}
-"""Those that are torchvision's own."""
+"""Those that torchvision carries out."""
 
 
 def draw_images(
@@ -68,12 +68,12 @@ def draw_images(
 
 
 def spread_evenly(num: int) -> Tensor:
-    """Return draws (N, 1) that stand in the middle of N equal parts of [0, 1)."""
+    """Return numbers (N, 1) in the middle of N equal parts of [0, 1)."""
     return ((torch.arange(num, dtype=torch.float64) + 0.5) / num)[:, None]
 
 
 def draw(num: int, num_uniforms: int) -> Tensor:
-    """Return random draws (N, num_uniforms)."""
+    """Return uniform random numbers (N, num_uniforms)."""
     return torch.rand(num, num_uniforms, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
@@ -83,7 +83,7 @@ def count_up(num: int) -> npt.NDArray[np.int64]:
 
 
 def assert_near(found: Tensor, expected: Tensor) -> None:
-    """Compare bytes to one grey level, and floats as closely."""
+    """Compare bytes to one gray level, and floats as closely."""
     assert found.dtype == expected.dtype
     assert found.shape == expected.shape
     if found.dtype == torch.uint8:

@@ -46,7 +46,7 @@ def test_random_rotation_turns_as_torchvision_does(shape: tuple[int, int, int], 
 
 
 def test_random_rotation_turns_by_quarters() -> None:
-    """The smallest draw turns clockwise by all degrees, the middle not at all, a high one the other way."""
+    """The smallest number rotates clockwise by all degrees, the middle one not at all, a high one back."""
     images = draw_images(3, (3, 6, 6))
     uniforms = torch.tensor([[0.0], [0.5], [LARGEST]], dtype=torch.float64)
     right, straight, left = RandomRotation(degrees=90)(images, uniforms)
@@ -56,7 +56,7 @@ def test_random_rotation_turns_by_quarters() -> None:
 
 
 def test_random_rotation_by_nothing_changes_nothing() -> None:
-    """degrees: 0 keeps every image, whatever is drawn."""
+    """degrees: 0 keeps every image, whatever the random numbers."""
     images = draw_images(20)
     assert torch.equal(RandomRotation(degrees=0)(images, spread_evenly(20)), images)
 
@@ -67,7 +67,7 @@ def test_random_rotation_by_nothing_changes_nothing() -> None:
 def test_random_rotation_takes_torchvision_s_arguments(
     fill: float | tuple[float, ...], interpolation: str, dtype: torch.dtype
 ) -> None:
-    """A range of angles, a point to turn around, bilinear pixels and a colour for the corners."""
+    """A range of angles, a point to rotate around, bilinear pixels and a color for the corners."""
     images, uniforms = draw_images(30, (3, 12, 9), dtype=dtype), draw(30, 1)
     rotation = RandomRotation(
         degrees=(-20.0, 70.0), interpolation=interpolation, center=(2.0, 3.0), fill=fill
@@ -89,7 +89,7 @@ def test_random_rotation_takes_torchvision_s_arguments(
 def test_random_affine_is_that_of_torchvision(
     shape: tuple[int, int, int], interpolation: str, dtype: torch.dtype
 ) -> None:
-    """Angle, shift, factor and shear that are drawn give torchvision's pixels, bit for bit."""
+    """Random angle, shift, scale and shear give torchvision's pixels, bit for bit."""
     images, uniforms = draw_images(40, shape, dtype=dtype), draw(40, RandomAffine.num_uniforms)
     affine = RandomAffine(
         degrees=(-40.0, 70.0),
@@ -128,7 +128,7 @@ def test_random_affine_does_what_is_asked_for_only() -> None:
         assert torch.equal(found, expected)
 
 
-def test_random_affine_draws_as_torchvision_does() -> None:
+def test_random_affine_has_torchvisions_distribution() -> None:
     """A shift by whole pixels has torchvision's distribution, the half steps at its ends among them."""
     images = torch.zeros(4000, 1, 1, 11, dtype=torch.uint8)
     images[:, :, :, 5] = 1
@@ -159,7 +159,7 @@ ADJUST = (
 def test_color_jitter_changes_one_thing_as_torchvision_does(
     change: int, channels: int, dtype: torch.dtype
 ) -> None:
-    """Brightness, contrast, saturation or hue alone, for bytes and floats, in colour and without."""
+    """Brightness, contrast, saturation or hue alone, for bytes and floats, in color and gray."""
     images, uniforms = draw_images(40, (channels, 9, 11), dtype=dtype), draw(40, 8)
     name = ("brightness", "contrast", "saturation", "hue")[change]
     low, high = (-0.3, 0.5) if name == "hue" else (0.2, 1.9)
@@ -169,7 +169,7 @@ def test_color_jitter_changes_one_thing_as_torchvision_does(
     assert_near(changed, torch.stack(expected))
 
 
-def test_color_jitter_changes_in_the_order_drawn() -> None:
+def test_color_jitter_changes_in_random_order() -> None:
     """All four follow each other in the order of their numbers, as torchvision's functions do."""
     images, uniforms = draw_images(60, (3, 9, 11), dtype=torch.float32), draw(60, 8)
     jitter = ColorJitter(brightness=0.5, contrast=(0.4, 1.2), saturation=1.5, hue=0.2)
@@ -180,11 +180,11 @@ def test_color_jitter_changes_in_the_order_drawn() -> None:
             amount = lows[change] + numbers[change] * (highs[change] - lows[change])
             image = ADJUST[change](image, amount)
         expected.append(image)
-    # A channel that is nearly the largest may count as another colour: the circle's sectors have edges.
+    # A channel that is nearly the largest may count as another color: the circle's sectors have edges.
     assert ((jitter(images, uniforms) - torch.stack(expected)).abs() > 1e-4).double().mean() < 1e-3
 
 
-def test_color_jitter_draws_every_order_evenly() -> None:
+def test_every_order_of_color_jitter_is_as_likely() -> None:
     """Each of the 24 orders is as frequent as the others (chi-square)."""
     counts = Counter(tuple(order) for order in draw(4800, 4).argsort(dim=1).tolist())
     assert set(counts) == set(permutations(range(4)))
@@ -200,7 +200,7 @@ def test_color_jitter_of_nothing_changes_nothing() -> None:
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_random_grayscale_is_that_of_torchvision(channels: int, dtype: torch.dtype) -> None:
-    """Images whose draw is below p lose their colour and keep their channels."""
+    """Images whose random number is below p become gray and keep their channels."""
     images = draw_images(20, (channels, 6, 7), dtype=dtype)
     found = RandomGrayscale(p=0.3)(images, spread_evenly(20))
     expected: list[Tensor] = [reference.rgb_to_grayscale(image, channels) for image in images[:6]]
@@ -226,8 +226,8 @@ def test_gaussian_blur_is_that_of_torchvision(
     assert_near(blurred, torch.stack(expected))
 
 
-def test_gaussian_blur_mirrors_no_more_than_there_is() -> None:
-    """A window that reaches beyond the mirror image is refused, one that just does not is blurred."""
+def test_gaussian_blur_reflects_at_most_the_whole_image() -> None:
+    """A kernel that reaches beyond the reflected image is refused, one that just does not is blurred."""
     assert not list(make_schema("GaussianBlur", kernel_size=[21, 15]).find_problems(Form(8, 11, 3)))
     for kernel_size in ([23, 15], [21, 17]):
         assert list(make_schema("GaussianBlur", kernel_size=kernel_size).find_problems(Form(8, 11, 3)))
@@ -235,7 +235,7 @@ def test_gaussian_blur_mirrors_no_more_than_there_is() -> None:
 
 
 class Recorded(v2.TrivialAugmentWide):  # type: ignore[misc]
-    """torchvision's, which tells what it drew instead of doing it."""
+    """torchvision's, which records its random choice instead of applying it."""
 
     drawn: tuple[str, float]
 
@@ -252,16 +252,16 @@ class Recorded(v2.TrivialAugmentWide):  # type: ignore[misc]
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("way", OPERATIONS)
-def test_every_way_is_that_of_torchvision(way: str, channels: int, interpolation: str) -> None:
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_operation_is_that_of_torchvision(operation: str, channels: int, interpolation: str) -> None:
     """At every strength, to both sides."""
     images = draw_images(40, (channels, 20, 24))
     images[::3] = images[::3] // 4 + 20  # something for autocontrast and equalize to do
     uniforms = draw(40, 3)
-    uniforms[:, 0] = (OPERATIONS.index(way) + 0.5) / len(OPERATIONS)
+    uniforms[:, 0] = (OPERATIONS.index(operation) + 0.5) / len(OPERATIONS)
     changed = TrivialAugmentWide(interpolation=interpolation)(images, uniforms)
     theirs = v2.TrivialAugmentWide(interpolation=interpolation)
-    strengths_of, is_signed = theirs._AUGMENTATION_SPACE[way]
+    strengths_of, is_signed = theirs._AUGMENTATION_SPACE[operation]
     strengths = strengths_of(31, 20, 24)
     expected = []
     for image, numbers in zip(images, uniforms.tolist(), strict=True):
@@ -269,34 +269,36 @@ def test_every_way_is_that_of_torchvision(way: str, channels: int, interpolation
         strength *= -1 if is_signed and numbers[2] <= 0.5 else 1
         expected.append(
             theirs._apply_image_or_video_transform(
-                image, way, strength, interpolation=theirs.interpolation, fill=theirs._fill
+                image, operation, strength, interpolation=theirs.interpolation, fill=theirs._fill
             )
         )
     assert_near(changed, torch.stack(expected))
-    assert torch.equal(changed, images) == (way == "Identity" or (way == "Color" and channels == 1))
+    assert torch.equal(changed, images) == (
+        operation == "Identity" or (operation == "Color" and channels == 1)
+    )
 
 
-def test_ways_are_drawn_as_torchvision_draws_them() -> None:
-    """The same 14 ways, in the same order, each as often as the others (chi-square), as torchvision's are."""
+def test_operations_have_torchvisions_distribution() -> None:
+    """Torchvision's 14 operations, in its order, each as likely as the others (chi-square), as there."""
     assert tuple(v2.TrivialAugmentWide._AUGMENTATION_SPACE) == OPERATIONS
     ours = Counter((draw(2800, 3)[:, 0] * len(OPERATIONS)).long().tolist())
     theirs = Recorded()
     with torch.random.fork_rng():
         torch.manual_seed(0)
         drawn = [theirs.draw() for _ in range(2800)]
-    names = Counter(way for way, _ in drawn)
+    names = Counter(operation for operation, _ in drawn)
     assert (
         stats.chi2_contingency(
-            [[ours[place] for place in range(14)], [names[way] for way in OPERATIONS]]
+            [[ours[place] for place in range(14)], [names[operation] for operation in OPERATIONS]]
         ).pvalue
         > 1e-3
     )
-    is_negative = [strength < 0 for way, strength in drawn if way == "Rotate" and strength]
+    is_negative = [strength < 0 for operation, strength in drawn if operation == "Rotate" and strength]
     assert 0.35 < sum(is_negative) / len(is_negative) < 0.65
 
 
 def test_corners_are_filled() -> None:
-    """fill: a colour where the image is turned away; none: black."""
+    """fill: a color where the rotated image leaves a corner; null: black."""
     images = torch.full((4, 3, 9, 9), 200, dtype=torch.uint8)
     uniforms = torch.tensor([[(OPERATIONS.index("Rotate") + 0.5) / 14, 0.3, 0.9]]).double().expand(4, -1)
     assert TrivialAugmentWide()(images, uniforms)[0, :, 0, 0].tolist() == [0, 0, 0]

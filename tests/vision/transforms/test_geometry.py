@@ -156,7 +156,7 @@ def test_random_resized_crop_resizes_its_windows(channels: int, dtype: torch.dty
         (16, 90, (0.8, 1.0), (0.75, 4 / 3)),
     ],
 )
-def test_random_resized_crop_draws_as_torchvision_does(
+def test_random_resized_crop_has_torchvisions_distribution(
     height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> None:
     """Places and sides of windows have torchvision's distribution (Kolmogorov-Smirnov), fitting or not."""
@@ -194,7 +194,7 @@ SHAPES = [(1, 8, 8), (3, 5, 9), (3, 9, 4), (1, 1, 7)]
 
 @pytest.mark.parametrize("p", [0.0, 0.25, 0.5, 1.0])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_flips_mirror_as_torchvision_does(shape: tuple[int, int, int], p: float) -> None:
+def test_flips_are_those_of_torchvision(shape: tuple[int, int, int], p: float) -> None:
     """Images whose random number is below p are flipped, all others stay; p is the fraction flipped."""
     images, uniforms = draw_images(20, shape), spread_evenly(20)
     across = RandomHorizontalFlip(p=p)(images, uniforms)
@@ -213,16 +213,16 @@ def test_flips_leave_out_their_limit(p: float) -> None:
     assert torch.equal(RandomVerticalFlip(p=p)(images, uniforms), images)
 
 
-def test_alternating_flips_mirror_every_image_in_every_other_epoch() -> None:
-    """The first epoch mirrors about half of the images, the next one all others, and so on."""
+def test_alternating_flips_flip_every_image_in_every_other_epoch() -> None:
+    """The first epoch flips about half of the images, the next one all others, and so on."""
     images = draw_images(200, (1, 2, 9))
     alternate = Compose([AlternatingHorizontalFlip()], seed=3)
 
-    def find_mirrored(epoch: int) -> list[bool]:
+    def find_flipped(epoch: int) -> list[bool]:
         changed = alternate(images, samples=np.arange(200), epoch=epoch)
         return [torch.equal(after, before.flip(2)) for after, before in zip(changed, images, strict=True)]
 
-    first, second, third = (find_mirrored(epoch) for epoch in range(3))
+    first, second, third = (find_flipped(epoch) for epoch in range(3))
     assert 70 < sum(first) < 130
-    assert second == [not is_mirrored for is_mirrored in first]
+    assert second == [not is_flipped for is_flipped in first]
     assert third == first

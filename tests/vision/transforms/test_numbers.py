@@ -57,7 +57,7 @@ def test_random_erasing_is_that_of_torchvision(value: float | tuple[float, ...])
     ("height", "width", "scale", "ratio"),
     [(32, 32, (0.02, 0.33), (0.3, 3.3)), (12, 40, (0.3, 0.9), (0.5, 2.0))],
 )
-def test_random_erasing_draws_as_torchvision_does(
+def test_random_erasing_has_torchvisions_distribution(
     height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> None:
     """Rectangles have torchvision's distribution (Kolmogorov-Smirnov), and are as often none at all."""
@@ -129,8 +129,8 @@ def test_cut_mix_is_that_of_torchvision() -> None:
 
 @pytest.mark.parametrize("mixer", MIXERS)
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
-def test_shares_are_drawn_as_torchvision_draws_them(mixer: Callable[..., Any], alpha: float) -> None:
-    """The shares of the first image have torchvision's distribution (Kolmogorov-Smirnov)."""
+def test_weights_have_torchvisions_distribution(mixer: Callable[..., Any], alpha: float) -> None:
+    """The weights of the first image have torchvision's distribution (Kolmogorov-Smirnov)."""
     images = torch.zeros(2, 1, 32, 32)
     generator = np.random.default_rng(0)
     ours = [mixer(alpha=alpha)(images, images, generator=generator)[1] for _ in range(1500)]

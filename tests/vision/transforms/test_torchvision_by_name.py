@@ -66,14 +66,14 @@ def test_result_is_that_of_torchvision(name: str) -> None:
 
 
 def apply_quietly(transform: v2.Transform, image: Tensor) -> Tensor:
-    """Return what torchvision makes of an image, without its warnings of what it will lack some day."""
+    """Return what torchvision makes of an image, without its deprecation warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         changed: Tensor = transform(image.contiguous())
     return changed
 
 
-def test_every_image_draws_for_itself() -> None:
+def test_every_image_has_random_numbers_of_its_own() -> None:
     """Copies of one image become different ones, and torch's own random numbers are left as they were."""
     noise = TorchvisionTransform("GaussianNoise", mean=0.0, sigma=0.1, clip=False)
     before = torch.random.get_rng_state()

@@ -78,8 +78,8 @@ def test_form_is_what_the_schema_says_and_the_input_stays(
     assert changed.dtype == (torch.float32 if name == "ToTensor" else dtype)
     assert changed.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(images, before)
-    is_colour = name == "RandomGrayscale"
-    assert (changed.shape == images.shape and torch.equal(changed, images)) == (is_colour and channels == 1)
+    is_color = name == "RandomGrayscale"
+    assert (changed.shape == images.shape and torch.equal(changed, images)) == (is_color and channels == 1)
 
 
 @pytest.mark.parametrize("transform", schema.TRANSFORMS, ids=lambda transform: transform.__name__)
@@ -129,7 +129,7 @@ def test_list_in_a_wrong_order_is_refused(entries: list[object], message: str) -
 
 
 def test_list_may_go_on_after_normalize() -> None:
-    """RandomErasing, and whatever does not look at colours, may follow; MixUp and CutMix are last."""
+    """RandomErasing, and whatever does not depend on colors, may follow; MixUp and CutMix are last."""
     entries = ["TrivialAugmentWide", "ToTensor", "ColorJitter", "Normalize", "RandomErasing"]
     read = read_list(*entries, "RandomHorizontalFlip", "CutMix", "MixUp")
     assert [transform.name for transform in read][:5] == entries
@@ -246,15 +246,15 @@ def apply(
     return compose(images, samples=np.array(samples), epoch=epoch)
 
 
-def test_compose_draws_by_sample() -> None:
-    """A sample is changed the same way in every batch and at every place in it; samples differ."""
+def test_random_numbers_follow_the_sample() -> None:
+    """A sample is changed the same way in every batch and at every index in it; samples differ."""
     together = apply()
     assert torch.equal(apply(samples=[7, 3, 30]), together[[7, 3, 30]])
     assert len({image.numpy().tobytes() for image in together}) > 10
 
 
-def test_compose_draws_anew_for_every_epoch_seed_and_place() -> None:
-    """Another epoch, another seed and another place in the list each change how images are changed."""
+def test_random_numbers_follow_epoch_seed_and_position() -> None:
+    """Another epoch, seed or position in the list changes what becomes of images."""
     nothing = RandomHorizontalFlip(p=0.0)
     once = apply()
     assert torch.equal(apply(), once)
@@ -262,7 +262,7 @@ def test_compose_draws_anew_for_every_epoch_seed_and_place() -> None:
         assert not torch.equal(other, once)
 
 
-def test_compose_draws_for_each_transform_apart() -> None:
+def test_each_transform_has_random_numbers_of_its_own() -> None:
     """Two equal transforms in one list do not do the same twice: flips cancel for half of the images."""
     images = draw_images(200)
     flips = Compose([RandomHorizontalFlip(p=0.5), RandomHorizontalFlip(p=0.5)])
@@ -271,7 +271,7 @@ def test_compose_draws_for_each_transform_apart() -> None:
     assert 70 < unchanged < 130
 
 
-def test_compose_draws_evenly() -> None:
+def test_random_numbers_are_uniform() -> None:
     """Crops of many samples reach each of the 25 places about equally often (chi-square, p = 0.0002)."""
     image = torch.zeros(5000, 1, 5, 5, dtype=torch.uint8)
     image[:, :, 2, 2] = 1
