@@ -73,7 +73,7 @@ def evaluate(folder: Path, **changes: Any) -> dict[str, str]:
     write_params(folder, **changes)
     main()
     hashes = hash_files(folder / "data")
-    others = ("prepared/", "audit/", "model/", "dvclive/", "metrics/train.json")
+    others = ("images/", "prepared/", "audit/", "model/", "dvclive/", "metrics/train.json")
     return {name: value for name, value in hashes.items() if not name.startswith(others)}
 
 
@@ -226,7 +226,7 @@ def reported(folder: Path) -> Path:
 def test_missing_checkpoint_is_refused(reported: Path) -> None:
     """Without a checkpoint the message says how to make it."""
     (MODEL / "best.safetensors").unlink()
-    refuse(reported, r"best\.safetensors: there is no such checkpoint; create it with: dvc repro train")
+    refuse(reported, r"best\.safetensors: there is no such checkpoint; make it with: dvc repro train")
 
 
 def test_damaged_checkpoint_is_refused(reported: Path) -> None:

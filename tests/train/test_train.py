@@ -19,7 +19,7 @@ from schemas.vision.network import Network
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.shared.errors import InputError
 from stages.shared.files import read_sealed_json, sha256_of, write_sealed_json
-from stages.shared.paths import METRICS, MODEL, PREPARED
+from stages.shared.paths import IMAGES, METRICS, MODEL, PREPARED
 from stages.train.__main__ import main
 from stages.train.outputs import snapshot_epochs
 from stages.vision.checkpoint import read_checkpoint, restore_network
@@ -62,7 +62,11 @@ def train(folder: Path, **changes: Any) -> dict[str, str]:
     write_params(folder, **changes)
     main()
     hashes = hash_files(folder / "data")
-    return {name: value for name, value in hashes.items() if not name.startswith(("prepared/", "audit/"))}
+    return {
+        name: value
+        for name, value in hashes.items()
+        if not name.startswith(("images/", "prepared/", "audit/"))
+    }
 
 
 @pytest.mark.usefixtures("manifest")
@@ -270,10 +274,10 @@ def test_missing_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.usefixtures("manifest")
 def test_damaged_data_is_refused(tmp_path: Path) -> None:
     """One other bit in the pixels is found before training starts."""
-    path = PREPARED / "images-00000.npy"
+    (path,) = IMAGES.glob("*.npy")
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(InputError, match=r"images-00000\.npy: is damaged"):
+    with pytest.raises(InputError, match=r"-00000\.npy: is damaged"):
         train(tmp_path)
 
 

@@ -324,7 +324,7 @@ def test_as_a_person_runs_it(alone: Path) -> None:
     done = run("raw", folder=alone)
     assert done.returncode == 1
     assert done.stderr == (
-        b"data/model/best.safetensors: there is no such checkpoint; create it with: dvc repro train\n"
+        b"data/model/best.safetensors: there is no such checkpoint; make it with: dvc repro train\n"
     )
 
     reader, writer = os.pipe()
