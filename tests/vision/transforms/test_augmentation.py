@@ -80,7 +80,9 @@ def test_random_rotation_takes_torchvision_s_arguments(
             center=[2.0, 3.0],
             fill=list(fill) if isinstance(fill, tuple) else fill,
         )
-        assert torch.equal(found, expected)
+        # Fused multiply-adds of some CPUs change the last bit of a float; bytes and nearest pixels are equal.
+        atol = 1e-6 if dtype == torch.float32 and interpolation == "bilinear" else 0.0
+        torch.testing.assert_close(found, expected, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
@@ -89,7 +91,7 @@ def test_random_rotation_takes_torchvision_s_arguments(
 def test_random_affine_is_that_of_torchvision(
     shape: tuple[int, int, int], interpolation: str, dtype: torch.dtype
 ) -> None:
-    """Random angle, shift, scale and shear give torchvision's pixels, bit for bit."""
+    """Random angle, shift, scale and shear give torchvision's pixels."""
     images, uniforms = draw_images(40, shape, dtype=dtype), draw(40, RandomAffine.num_uniforms)
     affine = RandomAffine(
         degrees=(-40.0, 70.0),
@@ -112,7 +114,9 @@ def test_random_affine_is_that_of_torchvision(
             interpolation=InterpolationMode(interpolation),
             fill=0.3,
         )
-        assert torch.equal(found, expected)
+        # Fused multiply-adds of some CPUs change the last bit of a float; bytes and nearest pixels are equal.
+        atol = 1e-6 if dtype == torch.float32 and interpolation == "bilinear" else 0.0
+        torch.testing.assert_close(found, expected, rtol=0, atol=atol)
 
 
 def test_random_affine_does_what_is_asked_for_only() -> None:
