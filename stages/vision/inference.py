@@ -44,14 +44,12 @@ def compute_batch_logits(
 ) -> Tensor:
     """Return logits float32 (N, num_classes), on the device, for images (N, C, H, W).
 
-    The network must be in evaluation mode.
+    The network must be in evaluation mode. In a batch of another size the same image may get other last bits:
+    the library adds up in another order.
     """
-    # For a single image torch multiplies a vector where it otherwise multiplies matrices, and the last bits
-    # differ. A batch of two gives it the logits that it has in any batch.
-    batch = images if len(images) > 1 else images.expand(2, -1, -1, -1)
     with autocast(device, numerics):
-        logits: Tensor = network(batch.to(device, non_blocking=True, memory_format=torch.channels_last))
-    return logits.float()[: len(images)]
+        logits: Tensor = network(images.to(device, non_blocking=True, memory_format=torch.channels_last))
+    return logits.float()
 
 
 def compute_probabilities(logits: Tensor, calibration: Calibration) -> Tensor:

@@ -81,7 +81,7 @@ def test_random_rotation_takes_torchvision_s_arguments(
             fill=list(fill) if isinstance(fill, tuple) else fill,
         )
         # Fused multiply-adds of some CPUs change the last bit of a float; bytes and nearest pixels are equal.
-        atol = 1e-6 if dtype == torch.float32 and interpolation == "bilinear" else 0.0
+        atol = 1e-5 if dtype == torch.float32 and interpolation == "bilinear" else 0.0
         torch.testing.assert_close(found, expected, rtol=0, atol=atol)
 
 
@@ -115,7 +115,7 @@ def test_random_affine_is_that_of_torchvision(
             fill=0.3,
         )
         # Fused multiply-adds of some CPUs change the last bit of a float; bytes and nearest pixels are equal.
-        atol = 1e-6 if dtype == torch.float32 and interpolation == "bilinear" else 0.0
+        atol = 1e-5 if dtype == torch.float32 and interpolation == "bilinear" else 0.0
         torch.testing.assert_close(found, expected, rtol=0, atol=atol)
 
 
