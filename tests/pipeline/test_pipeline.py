@@ -165,6 +165,6 @@ def test_a_wrong_parameter_is_refused_before_torch_is_loaded(project: Project, s
     """Every stage checks the whole file before it imports what takes seconds to import."""
     project.set("top_k: 3", "top_k: three")
     printed = project.run(f"python -X importtime -m stages.{stage}", status=1)
-    assert "evaluation.top_k: found three (text)" in printed
+    assert 'evaluation.top_k: found "three"' in printed
     assert "| torch" not in printed
     assert " numpy" not in printed or stage in ("ingest", "prepare_dataset")
