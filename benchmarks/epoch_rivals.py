@@ -1,7 +1,7 @@
 """The epoch of `benchmarks.epoch` in a plain script, in fastai and in Ultralytics.
 
 Every function returns a call that trains an epoch and returns its seconds, without setting up, validation and
-saving. `folder` holds train/<class>/ and val/<class>/; network is anew each time.
+saving. `folder` holds train/<class>/ and val/<class>/; network is new each time.
 """
 
 import importlib

@@ -1,7 +1,7 @@
-"""What a stage is run on: taken at its start, and compared again before it publishes.
+"""A stage's inputs: recorded when it starts, and compared again before it publishes.
 
-DVC notes parameters, code and data when a stage has ended. Had they changed meanwhile, dvc.lock and the run
-cache would say for good that the new ones made the old result.
+DVC records parameters, code and data when a stage ends. If they changed meanwhile, dvc.lock and the run cache
+would claim for good that the new inputs made the old result.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ NEUTRAL = frozenset(
         "training.save_every_seconds",
     }
 )
-"""Parameters that change how soon a result is there, never what it is: records of a result leave them out."""
+"""Parameters that change when a result is ready, never the result itself: records of it leave them out."""
 
 ReadParams = Callable[[], Schema]
 
@@ -46,14 +46,14 @@ class FolderState(NamedTuple):
     """The files right below a folder, as the file system knows them; or one file."""
 
     digest: str
-    """Of names, sizes, inodes and times of writing. Not of the times of change: a link more changes those."""
+    """Of names, sizes, inodes and modification times. Not of change times: a new hard link changes those."""
 
     last_written_ns: int
 
 
 @dataclass(frozen=True)
 class StageInputs:
-    """What a stage was started on."""
+    """The inputs that a stage started with."""
 
     read_params: ReadParams
     sections: tuple[str, ...]
@@ -73,7 +73,7 @@ class StageInputs:
         return Inputs(params=hash_json(values), code=hash_json(self.code), data=data_sha256)
 
     def check_unchanged(self) -> None:
-        """Refuse to publish a result that DVC would note beside inputs that did not make it.
+        """Refuse to publish a result that DVC would record with inputs that did not make it.
 
         Raises:
             InputError: A line for each parameter, code file and data file that changed since the start.
@@ -81,7 +81,7 @@ class StageInputs:
         changes = [*self._changed_params(), *self._changed_code(), *self._changed_data()]
         if changes:
             more = [f"{len(changes) - _MAX_LINES} more"] if len(changes) > _MAX_LINES else []
-            advice = "nothing was published: DVC would note the result beside what did not make it; run again"
+            advice = "nothing was published: DVC would record the result with the wrong inputs; run it again"
             raise InputError("\n".join((*changes[:_MAX_LINES], *more, advice)))
 
     def _changed_params(self) -> list[str]:
@@ -117,12 +117,12 @@ class StageInputs:
 
 
 def record_inputs(stage: str, params: Schema, read_params: ReadParams) -> StageInputs:
-    """Return what a stage is being run on, by what dvc.yaml says that it depends on.
+    """Return the inputs of a stage, which are its dependencies in dvc.yaml.
 
     Args:
         stage: Its name in dvc.yaml.
         params: All parameters, as the stage uses them.
-        read_params: Reads them anew.
+        read_params: Reads them again.
 
     Raises:
         InputError: DVC runs this in another folder than the code is from.

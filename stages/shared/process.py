@@ -14,23 +14,22 @@ _LARGE_BYTES = 2**17
 
 
 def keep_freed_memory() -> None:
-    """Have this process keep large blocks that it frees, for the next ones of their size.
+    """Keep large blocks that this process frees, for the next ones of their size.
 
-    The GNU allocator gives them back to the system, which clears every page when they are wanted again, as
-    they are in every step: 16,000 pages a step of a small network, a tenth to a quarter of its time. It
-    changes no result. The price is room between blocks: measured for a small network, 354 MB at most instead
-    of 336. Whoever sets the allocator by the environment has the last word; other allocators than GNU's are
-    left alone.
+    By default the GNU allocator returns them to the system, which clears every page when the next step asks
+    for them again: 16,000 pages a step of a small network, a tenth to a quarter of its time. The cost is
+    fragmentation: 354 MB instead of 336 at most, for a small network. Settings in the environment take
+    precedence; allocators other than GNU's are left alone.
     """
     _set_options({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1})
 
 
 def return_freed_memory() -> None:
-    """Have this process give every large block that it frees back to the system.
+    """Return every large block that this process frees to the system.
 
-    By itself the GNU allocator takes a large block that was freed as a sign that more will follow, keeps the
-    next ones, and with them the gaps between them: for a process that sorts and sums up columns, and little
-    else, only more memory. As above, the environment has the last word.
+    By default the GNU allocator keeps large blocks once one was freed, and the gaps between them with it. A
+    process that only sorts and sums columns just holds more memory that way. Settings in the environment take
+    precedence.
     """
     _set_options({_M_MMAP_THRESHOLD: _LARGE_BYTES, _M_TRIM_THRESHOLD: _LARGE_BYTES})
 
@@ -45,12 +44,11 @@ def _set_options(options: Mapping[int, int]) -> None:
 
 
 def limit_spinning() -> None:
-    """Have OpenMP's threads sleep after a short while of waiting; to be called before torch is imported.
+    """Let OpenMP's threads sleep after a short wait. Call this before torch is imported.
 
-    They spin for milliseconds otherwise. On a machine that does something else too each then stands in the
-    other's way: with two cores and a load of nine, training ran 3 to 5 times as fast with this, and as fast
-    as ever on a quiet one. It changes no result. Whoever sets OMP_WAIT_POLICY or GOMP_SPINCOUNT has the last
-    word.
+    By default they spin for milliseconds and take CPU time from others on a busy machine: with two cores and
+    a load of nine, training ran 3 to 5 times as fast with this setting, and as fast as before on an idle one.
+    It changes no result. OMP_WAIT_POLICY or GOMP_SPINCOUNT in the environment take precedence.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -68,7 +68,7 @@ def fill_disks(project: Project, disk: Path, *, count: int, seed: int) -> Tally:
     for number in range(count):
         stage = STAGES[number % len(STAGES)]
         event, room_kib = generator.randint(1, NUM_EVENTS[stage]), generator.choice(ROOM_KIB)
-        if number % 2:  # as after an upgrade: all is decoded anew, and no state is there
+        if number % 2:  # as after an upgrade: everything is decoded again, and there is no saved state
             shutil.rmtree(copy.root / ".dvc/tmp/darkroom", ignore_errors=True)
         was_filled, status, printed = _run_on_full_disk(
             copy, stage, event=event, room_kib=room_kib, temporary=disk / "tmp"

@@ -14,7 +14,7 @@ from tools.doctor.killed_runs import find_dvc_processes
 pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
 
 CHANGES = ("optimizer.lr=0.001", "optimizer.lr=0.002", "dataset.color=rgb", "split.seed=3")
-"""Two that prepare what is there, two that decode or divide anew."""
+"""Two that prepare what is there, two that decode or split again."""
 
 
 def list_results(project: Project) -> list[tuple[str, str]]:

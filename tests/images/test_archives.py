@@ -190,7 +190,7 @@ def _write(kind: str, folder: Path) -> Source:
 
 @pytest.mark.parametrize("kind", [".zip", ".tar"])
 def test_an_archive_that_was_replaced_is_noticed(kind: str, tmp_path: Path) -> None:
-    """Where another process opens it anew, it must be the archive that was listed."""
+    """When another process opens it, it must be the archive that was listed."""
     source = _write(kind, tmp_path)
     sent = pickle.dumps(source.locate("cat/1.png"))
     path = tmp_path / f"raw{kind}"
