@@ -129,7 +129,7 @@ def record_inputs(stage: str, params: Schema, read_params: ReadParams) -> StageI
     """
     if "DVC_STAGE" in os.environ and CODE_ROOT.resolve() != Path.cwd().resolve():
         raise InputError(
-            f"{CODE_ROOT}: the code is imported from there, and DVC would note that of {Path.cwd()} beside "
+            f"{CODE_ROOT}: the code is imported from there, but DVC would record that of {Path.cwd()} with "
             "the result; unset PYTHONPATH and PYTHONSAFEPATH, and uninstall darkroom from this Python"
         )
     description = yaml.safe_load((CODE_ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]
