@@ -95,7 +95,7 @@ def decode_images(
         if len(unread):
             size = min(max_images_per_chunk(form), -(-len(unread) // (_CHUNKS_PER_WORKER * workers)))
             chunks: Iterator[Chunk] = run_chunks(
-                Decoding(form, limits, cache.database if cache.has_images else None),
+                Decoding(form, limits, cache.folder, cache.database if cache.has_images else None),
                 _cut_chunks(source, paths, unread, size=size),
                 workers=min(workers, -(-len(unread) // size)),
             )
@@ -162,7 +162,11 @@ class _Record:
             [b"" if new else digest for new, digest in zip(is_new, chunk.digests, strict=True)]
         )
         self._note_known(positions[known.is_known], known)
-        self._write_until(positions.item(-1) + 1, chunk.pixels)
+        pixels = None
+        if chunk.pixels is not None:
+            pixels = np.fromfile(chunk.pixels, dtype=np.uint8).reshape(len(chunk.new), *self._writer.shape)
+            chunk.pixels.unlink()
+        self._write_until(positions.item(-1) + 1, pixels)
 
     def finish(self) -> tuple[FileRecord, ...]:
         """Write what is left, and return all shards."""
@@ -211,8 +215,8 @@ class ShardWriter:
     def __init__(self, cache: DecodedCache, folder: Path, form: ImageForm, shard_bytes: int) -> None:
         self._cache = cache
         self._folder = folder
-        self._shape = (form.height_px, form.width_px, form.num_channels)
-        image_bytes = int(np.prod(self._shape))
+        self.shape = (form.height_px, form.width_px, form.num_channels)
+        image_bytes = int(np.prod(self.shape))
         self._rows_per_shard = max(1, min(_MAX_ROWS, shard_bytes // image_bytes))
         self.block_rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // image_bytes, self._rows_per_shard))
         self._file: BinaryIO | None = None
@@ -263,7 +267,7 @@ class ShardWriter:
         if self._file is not None:
             return
         self._file = self._partial.open("wb", buffering=0)
-        self._file.write(_npy_header(self._rows_per_shard, self._shape))
+        self._file.write(_npy_header(self._rows_per_shard, self.shape))
         for shard, row in self._noted:
             self._write(self._cache.read_pixels(shard, row))
         self._noted = []
@@ -287,7 +291,7 @@ class ShardWriter:
             assert self._file is not None
             # NumPy pads the header, so that a smaller number of rows fits as well.
             self._file.seek(0)
-            self._file.write(_npy_header(len(self._digests), self._shape))
+            self._file.write(_npy_header(len(self._digests), self.shape))
             self._file.close()
             found = self._cache.add_shard(self._partial, self._digests, np.concatenate(self._features))
         name = f"images-{len(self._shards):05}.npy"
