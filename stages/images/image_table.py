@@ -167,6 +167,8 @@ def write_table(folder: Path, table: ImageTable) -> FileRecord:
         arrays[f"{name}.ends"] = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))
         arrays[f"{name}.bytes"] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
     save_file(arrays, folder / TABLE_NAME)
+    # safetensors makes a file that nobody else may read; all others have what the umask leaves.
+    (folder / TABLE_NAME).chmod(folder.stat().st_mode & 0o666)
     return describe_file(folder / TABLE_NAME)
 
 

@@ -39,6 +39,15 @@ def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
     assert write_table(tmp_path, table).sha256 == write_table(tmp_path, table).sha256
 
 
+def test_others_may_read_the_table(tmp_path: Path) -> None:
+    """As they may the shards beside it: a cache may be shared."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    write_table(folder, make_table(0))
+    np.save(folder / "shard.npy", np.zeros(1))
+    assert (folder / TABLE_NAME).stat().st_mode == (folder / "shard.npy").stat().st_mode
+
+
 def test_rows_are_taken_from_every_column() -> None:
     """By number or by mask."""
     table = make_table(3, path=np.array(["a", "b", "c"], dtype=object), row=np.array([5, 6, 7]))

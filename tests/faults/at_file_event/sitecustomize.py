@@ -14,7 +14,15 @@ import time
 from pathlib import Path
 
 _EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
-_OUTPUTS = ("data/prepared", "data/audit", "data/model", "data/dvclive", "data/report", "data/metrics")
+_OUTPUTS = (
+    "data/images",
+    "data/prepared",
+    "data/audit",
+    "data/model",
+    "data/dvclive",
+    "data/report",
+    "data/metrics",
+)
 _WRITTEN = ("/data/", *_OUTPUTS, "resume/", "decoded/")
 _SYNCED = ("data/model", "data/dvclive", "data/metrics", "resume/")  # opened to be synced, or read again
 _SHELLS = {"sh", "dash", "bash"}
