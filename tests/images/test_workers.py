@@ -1,4 +1,4 @@
-"""Work done in several processes comes back whole and in order, whatever happens to the processes."""
+"""Work spread over processes comes back whole and in order, whatever happens to the processes."""
 
 import os
 import select
@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -14,22 +15,21 @@ import pytest
 from stages.images.workers import run_chunks
 from stages.shared.errors import InputError
 from tests.architecture.imports import ROOT
-from tests.images.troubled_work import NotingWork, StillbornWork, TroubledWork
+from tests.images.troubled_work import NotingWork, StillbornWork, TroubledWork, Unpicklable
 
-CRASH, HANG, EXIT, HUNGRY, BUG = -1, -2, -3, -4, -5
-SLEEP, REFUSE, KILLED = -6, -7, -8
+CRASH, HANG, EXIT, HUNGRY, BUG, SLEEP, SPIN, REFUSE = -1, -2, -3, -4, -5, -6, -7, -8
 
 
-def run(chunks: list[list[int]], *, workers: int = 2) -> list[list[str]]:
-    """Return what became of the items of each chunk."""
-    return list(run_chunks(TroubledWork(), iter(chunks), workers=workers))
+def run(chunks: list[list[int]], *, workers: int = 2) -> list[list[int | str]]:
+    """Return what became of each item of each chunk: the item itself, or a reason."""
+    return list(run_chunks(TroubledWork(), chunks, workers=workers))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_results_come_in_the_order_of_the_chunks(workers: int) -> None:
     """However many processes there are."""
-    chunks = [[i, i + 1] for i in range(60)]
-    assert run(chunks, workers=workers) == [[f"done {i}", f"done {i + 1}"] for i in range(60)]
+    chunks: list[list[int]] = [[i, i + 1] for i in range(60)]
+    assert run(chunks, workers=workers) == chunks
 
 
 def test_no_chunks() -> None:
@@ -38,7 +38,7 @@ def test_no_chunks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "reason"),
+    ("trouble", "fate"),
     [
         (CRASH, "crashes the decoder (SIGSEGV)"),
         (HANG, "takes more than 0.5 s to decode"),
@@ -46,37 +46,52 @@ def test_no_chunks() -> None:
         (HUNGRY, "too hungry"),
     ],
 )
-def test_trouble_is_the_items_own(trouble: int, reason: str) -> None:
-    """An item that crashes, hangs or is too large is named, and costs no other item."""
-    assert run([[1, 2, 3], [4, trouble, 5], [6, 7], [8]]) == [
-        ["done 1", "done 2", "done 3"],
-        ["done 4", reason, "done 5"],
-        ["done 6", "done 7"],
-        ["done 8"],
-    ]
+def test_trouble_is_the_items_own(trouble: int, fate: str) -> None:
+    """What crashes, hangs or is too large is named with a reason, and costs no other item."""
+    assert run([[1, 2, 3], [4, trouble, 5], [6, 7], [8]]) == [[1, 2, 3], [4, fate, 5], [6, 7], [8]]
 
 
 def test_much_trouble() -> None:
-    """Any number of items may crash, in one chunk and in many."""
-    results = run([[CRASH, i, CRASH, EXIT] for i in range(5)])
-    crash, end = "crashes the decoder (SIGSEGV)", "ends the process that decodes it (status 3)"
-    assert results == [[crash, f"done {i}", crash, end] for i in range(5)]
+    """Any number of items may crash, in one chunk and in many, also in several processes at the same time."""
+    crash, leave = "crashes the decoder (SIGSEGV)", "ends the process that decodes it (status 3)"
+    assert run([[CRASH, i, CRASH, EXIT] for i in range(5)]) == [[crash, i, crash, leave] for i in range(5)]
 
 
-def test_a_process_that_someone_else_kills_is_no_fault_of_the_item() -> None:
+def test_waiting_takes_no_cpu_time() -> None:
+    """An item may wait for a slow disk for longer than it may compute."""
+    slow = [TroubledWork.WAIT] * 3
+    assert run([slow]) == [slow]
+
+
+def test_a_killed_process_is_not_the_items_fault() -> None:
     """As when memory is short: the run stops, and no image is left out for it."""
     with pytest.raises(InputError, match=r"killed .*SIGKILL.* fewer workers"):
-        run([[1], [KILLED], [2]])
+        run([[1], [TroubledWork.KILLED], [2]])
+
+
+@pytest.mark.timeout(60)
+def test_a_process_killed_while_it_sends_a_result() -> None:
+    """The run stops instead of waiting for the rest of the result."""
+    with pytest.raises(InputError, match=r"killed .*SIGKILL"):
+        run([[1], [TroubledWork.KILLED_SENDING], [2]])
 
 
 def test_a_bug_is_not_hidden() -> None:
-    """An error that nobody foresaw stops the run with its traceback."""
-    with pytest.raises(KeyError, match="a bug"):
+    """An unforeseen error stops the run with the traceback of the process."""
+    with pytest.raises(KeyError, match="a bug") as caught:
         run([[1], [BUG], [2]])
+    assert "troubled_work.py" in str(caught.value.__cause__)
+
+
+def test_a_result_that_cannot_be_unpickled_is_not_hidden() -> None:
+    """It is a bug, too, and no crash of a decoder."""
+    with pytest.raises(BrokenProcessPool) as caught:
+        run([[TroubledWork.UNPICKLABLE]])
+    assert Unpicklable.MESSAGE in str(caught.value.__cause__)
 
 
 def test_bad_input_stays_bad_input() -> None:
-    """What the work refuses for good stops the run with the very error, which a stage ends by in one line."""
+    """What the work refuses for good stops the run with the same error, which ends a stage in one line."""
     with pytest.raises(InputError, match=r"^photos.zip: was changed$"):
         run([[1], [REFUSE], [2]])
 
@@ -95,18 +110,24 @@ def test_results_come_while_the_next_chunk_is_awaited() -> None:
 
     results = run_chunks(TroubledWork(), chunks(), workers=2)
     for number in (1, 2, 3):
-        later = threading.Timer(0.3, os.write, (writer, bytes([number])))
-        later.start()
-        assert next(results) == [f"done {number}"]
+        threading.Timer(0.3, os.write, (writer, bytes([number]))).start()
+        assert next(results) == [number]
     os.close(writer)
     assert list(results) == []
     os.close(reader)
 
 
+def test_processes_work_before_a_result_is_asked_for(tmp_path: Path) -> None:
+    """Whoever has the results to come may do something else first."""
+    results = run_chunks(NotingWork(tmp_path), [[1]], workers=2)
+    _wait_for(lambda: any(tmp_path.iterdir()))
+    assert list(results) == [[1]]
+
+
 def test_processes_that_cannot_start() -> None:
     """It is refused after a few tries, in words."""
-    with pytest.raises(InputError, match=r"ended before it read one .*fewer workers"):
-        list(run_chunks(StillbornWork(), iter([[1]]), workers=2))
+    with pytest.raises(InputError, match=r"ended before it read one \(status 9\).*fewer workers"):
+        list(run_chunks(StillbornWork(), [[1]], workers=2))
 
 
 def is_alive(pid: int) -> bool:
@@ -120,14 +141,16 @@ def is_alive(pid: int) -> bool:
 def test_processes_end_with_the_results(tmp_path: Path) -> None:
     """Whoever stops asking, for an error or otherwise, leaves no process behind."""
     results = run_chunks(NotingWork(tmp_path), ([i] for i in range(1000)), workers=2)
-    while len(list(tmp_path.iterdir())) < 2:  # on a busy machine one works before the other has begun
+    while (
+        len(list(tmp_path.iterdir())) < 2
+    ):  # on a busy machine one may finish chunks before the other begins
         assert next(results)
     results.close()
-    _wait_for(lambda: not any(is_alive(int(path.name)) for path in tmp_path.iterdir()))
+    assert not [path for path in tmp_path.iterdir() if is_alive(int(path.name))]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize("item", [1, SLEEP, HANG])
+@pytest.mark.parametrize("item", [1, SLEEP, SPIN])
 def test_processes_end_with_their_parent(tmp_path: Path, item: int) -> None:
     """A run that is killed leaves no process behind, also none that is at work for a minute."""
     program = (
