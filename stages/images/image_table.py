@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from schemas.ingest.ingested import Ingested
-from schemas.shared.manifest import SPLIT_NAMES, FileRecord, SplitName
+from schemas.shared.manifest import FileRecord
 from stages.shared.errors import InputError
 from stages.shared.files import check_file, describe_file, read_sealed_json
 from stages.shared.paths import MAKE_IMAGES
@@ -118,11 +118,6 @@ class ImageTable:
         statuses[list(reasons)] = STATUSES.index(status)
         texts[list(reasons)] = list(reasons.values())
         return self.with_columns(status=statuses, reason=texts)
-
-    def given_split(self, row: int) -> SplitName | None:
-        """Return the split that the source gives a file."""
-        code = self.split.item(row)
-        return None if code < 0 else SPLIT_NAMES[code]
 
 
 _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {

@@ -216,9 +216,8 @@ class ShardWriter:
         self._cache = cache
         self._folder = folder
         self.shape = (form.height_px, form.width_px, form.num_channels)
-        image_bytes = int(np.prod(self.shape))
-        self._rows_per_shard = max(1, min(_MAX_ROWS, shard_bytes // image_bytes))
-        self.block_rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // image_bytes, self._rows_per_shard))
+        self._rows_per_shard = max(1, min(_MAX_ROWS, shard_bytes // form.num_bytes))
+        self.block_rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // form.num_bytes, self._rows_per_shard))
         self._file: BinaryIO | None = None
         self._digests: list[bytes] = []
         self._features: list[Features] = []

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from schemas.shared.manifest import SplitName
+from schemas.shared.manifest import SPLIT_NAMES, SplitName
 from stages.images import sources
 from stages.images.image_table import STATUSES
 from stages.images.sources import Source
@@ -29,7 +29,7 @@ def rows_of(listing: Listing) -> list[Listed]:
         Listed(
             table.path[row],
             "" if table.label[row] < 0 else listing.classes[table.label[row]],
-            table.given_split(row),
+            None if table.split[row] < 0 else SPLIT_NAMES[table.split[row]],
             table.group[row],
             STATUSES[table.status[row]],
             table.reason[row],

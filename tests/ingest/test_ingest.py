@@ -158,7 +158,7 @@ def test_a_table_gives_classes_splits_and_groups(run: Run) -> None:
     assert (ingested.classes, ingested.given_splits) == (("a", "b"), ("train", "test"))
     assert table.group.tolist() == ["g0", "g0", "g1", "g1", "g2", "g2", ""]
     assert table.label.tolist() == [0, 1, 0, 1, 0, 1, -1]
-    assert [table.given_split(row) for row in range(7)] == ["train"] * 4 + ["test"] * 2 + [None]
+    assert table.split.tolist() == [0] * 4 + [2] * 2 + [-1]
     assert read_metrics().num_not_in_table == 1
 
 
