@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.evaluate.report.pictures import build_sheet
 from stages.evaluate.report.render import render_report
+from stages.pages.embedding import build_sheet
 from tests.evaluate.report_content import make_content, make_example
 from tests.evaluate.report_page import Page, decode, read
 

@@ -15,8 +15,8 @@ from stages.evaluate.metrics import Estimate
 from stages.evaluate.report.content import FINDING_MEANINGS, ReportContent
 from stages.evaluate.report.render import render_report
 from stages.evaluate.report.summary import render_summary
-from stages.evaluate.report.wording import percent
 from stages.evaluate.subgroups import Subgroup
+from stages.pages.wording import percent
 from tests.evaluate.report_content import (
     DATASET_SHA256,
     WEIGHTS_SHA256,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.evaluate.report.wording import certainty, percent, plain
+from stages.pages.wording import certainty, percent, plain
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from schemas.vision.checkpoint import EpochRecord, History
 from stages.evaluate.calibration import CalibrationReport, Reliability, SelectivePrediction
-from stages.evaluate.report import wording
+from stages.pages import wording
 
 WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 58, 466, 16, 256

@@ -22,8 +22,8 @@ from stages.evaluate.examples import Examples
 from stages.evaluate.loading import AuditFindings
 from stages.evaluate.metrics import Estimate
 from stages.evaluate.predictions import Ints
-from stages.evaluate.report import wording
 from stages.evaluate.subgroups import Subgroup
+from stages.pages import wording
 
 FINDING_MEANINGS: Mapping[ImageKind | ClassKind, str] = {
     "conflicting_labels": "Copies or near-duplicates with different labels: one label must be wrong",

@@ -1,19 +1,10 @@
-"""The report as one HTML file that needs nothing but a browser.
+"""The report as one HTML page."""
 
-The same content gives the same bytes. Names of classes and files may hold anything: Jinja2 escapes what it
-prints, and `wording` makes the invisible visible.
-"""
-
-import base64
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from stages.evaluate.metrics import (
     choose_matrix_classes,
@@ -22,16 +13,14 @@ from stages.evaluate.metrics import (
     rank_confused_pairs,
 )
 from stages.evaluate.predictions import Ints
-from stages.evaluate.report import charts, wording
+from stages.evaluate.report import charts
 from stages.evaluate.report import content as texts
 from stages.evaluate.report.content import ReportContent
 from stages.evaluate.report.pictures import draw_confusion, draw_examples, lay_out_cells
 from stages.evaluate.report.run_details import list_parameters, list_run_details
+from stages.pages.page import render_page
 
-_HERE = Path(__file__).parent
 _MAX_CLASS_ROWS = 300
-_STYLES = ("page", "metrics", "charts", "tables", "matrix", "examples", "narrow", "print")  # later ones win
-_SCRIPTS = ("table", "cells")
 
 
 @dataclass(frozen=True)
@@ -53,45 +42,37 @@ class MatrixCell:
 
 def render_report(content: ReportContent) -> str:
     """Return the report as one HTML document, to be stored as UTF-8."""
-    style = "\n".join(_read(f"style/{name}.css") for name in _STYLES)
-    script = "\n".join(_read(f"script/{name}.js") for name in _SCRIPTS)
     class_rows = texts.build_class_rows(content)
-    return (
-        _build_environment()
-        .get_template("page.html.jinja")
-        .render(
-            style=Markup(style),
-            script=Markup(script),
-            script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-            charts=charts,
-            content=content,
-            classes=content.checkpoint.classes,
-            metrics=content.metrics,
-            history=content.history,
-            verdict=texts.build_verdict(content),
-            hardest=next((row for row in class_rows if row.recall is not None and row.recall < 1), None),
-            cards=texts.build_cards(content),
-            metric_rows=texts.build_metric_rows(content),
-            about_intervals=texts.describe_intervals(content),
-            class_rows=class_rows[:_MAX_CLASS_ROWS],
-            **_lay_out_confusion(content),
-            pictures=draw_examples(content.examples),
-            calibration=content.calibration,
-            about_calibration=texts.describe_calibration(content.calibration),
-            about_selective=texts.describe_selective(content.calibration.selective),
-            calibration_charts=[
-                charts.build_reliability_diagram(content.calibration),
-                charts.build_risk_coverage_chart(content.calibration.selective),
-            ],
-            subgroup_tables=texts.build_subgroup_tables(content),
-            constant_attributes=texts.list_constant_attributes(content),
-            corruption_rows=texts.build_corruption_rows(content),
-            learning_curves=charts.build_learning_curves(content.history),
-            epochs=charts.choose_epochs(content.history),
-            run_details=list_run_details(content.checkpoint, counts=content.counts, history=content.history),
-            parameters=list_parameters(content.checkpoint),
-            finding_meanings=texts.FINDING_MEANINGS,
-        )
+    return render_page(
+        Path(__file__).parent,
+        charts=charts,
+        content=content,
+        classes=content.checkpoint.classes,
+        metrics=content.metrics,
+        history=content.history,
+        verdict=texts.build_verdict(content),
+        hardest=next((row for row in class_rows if row.recall is not None and row.recall < 1), None),
+        cards=texts.build_cards(content),
+        metric_rows=texts.build_metric_rows(content),
+        about_intervals=texts.describe_intervals(content),
+        class_rows=class_rows[:_MAX_CLASS_ROWS],
+        **_lay_out_confusion(content),
+        pictures=draw_examples(content.examples),
+        calibration=content.calibration,
+        about_calibration=texts.describe_calibration(content.calibration),
+        about_selective=texts.describe_selective(content.calibration.selective),
+        calibration_charts=[
+            charts.build_reliability_diagram(content.calibration),
+            charts.build_risk_coverage_chart(content.calibration.selective),
+        ],
+        subgroup_tables=texts.build_subgroup_tables(content),
+        constant_attributes=texts.list_constant_attributes(content),
+        corruption_rows=texts.build_corruption_rows(content),
+        learning_curves=charts.build_learning_curves(content.history),
+        epochs=charts.choose_epochs(content.history),
+        run_details=list_run_details(content.checkpoint, counts=content.counts, history=content.history),
+        parameters=list_parameters(content.checkpoint),
+        finding_meanings=texts.FINDING_MEANINGS,
     )
 
 
@@ -126,31 +107,3 @@ def _lay_out_matrix(confusion: Ints, *, shown: Sequence[int]) -> list[list[Matri
         return MatrixCell(label, predicted, css_class, f"{strength:.2f}", count, fraction)
 
     return [[lay_out(row, column) for column in shown] for row in shown]
-
-
-def _read(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
-
-
-def _build_environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters = (
-        wording.brief,
-        wording.brief_name,
-        wording.brief_path,
-        wording.certainty,
-        wording.count,
-        wording.name,
-        wording.path,
-        wording.percent,
-        wording.plain,
-        wording.plural,
-    )
-    environment.filters.update({write.__name__: write for write in filters})
-    return environment

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from schemas.shared.manifest import SplitCounts
 from schemas.vision.checkpoint import Checkpoint, History
 from schemas.vision.transforms import Transform
-from stages.evaluate.report import wording
+from stages.pages import wording
 
 _MAX_VALUE = 300
 _RESIZED = {"squish": "stretched to fit", "pad": "padded to fit", "crop": "cropped to fit"}

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 
 from stages.evaluate.metrics import count_confused_pairs, rank_confused_pairs
-from stages.evaluate.report import wording
 from stages.evaluate.report.content import (
     ReportContent,
     build_class_rows,
@@ -17,6 +16,7 @@ from stages.evaluate.report.content import (
     describe_selective,
 )
 from stages.evaluate.report.run_details import describe_image
+from stages.pages import wording
 
 _NUM_LISTED = 5
 

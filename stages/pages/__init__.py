@@ -1,0 +1,1 @@
+"""HTML pages in one file each, for a stage that shows its results: their look, words and pictures."""
