@@ -66,6 +66,10 @@ class ClassScores(Schema):
 
     precision: Fraction
     recall: Fraction
+    recall_low: Fraction | None
+    """Lower end of the 95 % confidence interval of the recall; None without test images."""
+
+    recall_high: Fraction | None
     f1: Fraction
     average_precision: Fraction | None
     """Area under its precision-recall curve; None without test images."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from schemas.vision.checkpoint import Calibration
-from stages.evaluate.intervals import compute_accuracy_interval
+from stages.evaluate.intervals import Interval, estimate_share
 from stages.evaluate.predictions import Ints, make_predictions
 from stages.vision.dataset import PreparedImages, Samples
 from stages.vision.rng import draw_uniform
@@ -58,10 +58,8 @@ class CorruptedAccuracy:
 
     corruption: Corruption
     accuracy: float
-    low: float
-    """Lower end of the 95 % confidence interval."""
-
-    high: float
+    interval: Interval
+    """95 % confidence interval of the accuracy."""
 
 
 class CorruptedImages(Dataset[tuple[Tensor, Tensor]]):
@@ -116,7 +114,8 @@ def measure_corruptions(
         corrupted = CorruptedImages(images, corruption, transform=transform)
         logits, labels = compute(corrupted)
         is_correct = make_predictions(logits, labels, calibration=calibration).is_correct
-        found.append(CorruptedAccuracy(corruption, *compute_accuracy_interval(is_correct, groups)))
+        accuracy, interval = float(is_correct.mean()), estimate_share(is_correct, groups)
+        found.append(CorruptedAccuracy(corruption, accuracy, interval))
     return found
 
 

@@ -1,22 +1,28 @@
-"""95 % confidence intervals: the percentile bootstrap over groups, and Wilson's interval for subgroups.
+"""95 % confidence intervals for what was measured on the test images.
 
-Images of one group (split.group, or copies of each other) are correct or wrong together. Resampled one by one
-they would make the intervals too narrow, so whole groups are resampled.
-Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapters 8 and 13.
+Images of one group (split.group, or copies of each other) tend to be correct or wrong together, so a group
+counts as one observation. `python -m benchmarks.coverage` simulates how often they contain the truth.
 """
 
-import math
 from collections.abc import Sequence
-from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
+from scipy.special import betaincinv, expit, logit, stdtrit
 
-from stages.evaluate.predictions import Bools, Floats, Ints, Predictions
-from stages.vision.scores import Tally
+from stages.evaluate.predictions import Bools, Floats, Ints
 
-NUM_RESAMPLES = 1000
-_SEED = 0
-_BOUNDS_PERCENT = (2.5, 97.5)
+MIN_MISTAKES = 10.0
+"""With fewer independent mistakes only shares have an interval, which needs no estimate of a variance."""
+
+_TAIL = 0.025
+
+
+class Interval(NamedTuple):
+    """The ends of a confidence interval."""
+
+    low: float
+    high: float
 
 
 def number_groups(names: Sequence[str]) -> Ints:
@@ -31,57 +37,66 @@ def number_groups(names: Sequence[str]) -> Ints:
     return groups
 
 
-def resample_groups(predictions: Predictions, *, groups: Ints, image_values: Floats) -> tuple[Tally, Floats]:
-    """Draw as many groups as there are, with replacement, 1,000 times; the same ones in every run.
+def count_effective(groups: Ints) -> float:
+    """Return how many independent images tell as much as these (N,), if a group's images are always alike.
+
+    Groups of m images each count fully if they are equal in size; a few large ones count for less.
+    Source: Kish 1965, Survey Sampling, section 8.2, with a correlation of 1 within groups.
+    """
+    sizes = np.bincount(groups).astype(np.float64)  # groups without images among these have size 0
+    return float(sizes.sum() ** 2 / np.square(sizes).sum())
+
+
+def estimate_share(is_counted: Bools, groups: Ints, *, num_comparisons: int = 1) -> Interval:
+    """Return Clopper and Pearson's interval for the share of images (N,) that are counted; N is at least 1.
+
+    It contains the true share in 95 % of all test sets or more, also where all or none are counted.
+    Source: Clopper and Pearson 1934, doi:10.2307/2331986; the number of images is the effective one.
 
     Args:
-        predictions: For N images of C classes.
-        groups: int64 (N,), the group of each image, from 0 without gaps.
-        image_values: (N, K), columns to sum over the drawn images.
+        is_counted: bool (N,).
+        groups: int64 (N,), the group of each image.
+        num_comparisons: How many such intervals are to contain their true shares all together (Bonferroni).
+    """
+    tail = _TAIL / num_comparisons
+    share, number = float(is_counted.mean()), count_effective(groups)
+    counted = share * number
+    low = betaincinv(counted, number - counted + 1, tail) if share > 0 else 0.0
+    high = betaincinv(counted + 1, number - counted, 1 - tail) if share < 1 else 1.0
+    return Interval(float(low), float(high))
+
+
+def estimate_smooth(
+    value: float, influence: Floats, groups: Ints, *, bounds: tuple[float, float | None]
+) -> Interval | None:
+    """Return the interval of a metric that is a smooth function of the images' weights.
+
+    Its standard error follows from what each group adds to it (the infinitesimal jackknife, which is the
+    bootstrap over groups to first order). Student's t makes up for few groups, and the logit of the value (or
+    its logarithm, if there is no upper bound) keeps the interval inside the bounds.
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 21.
+
+    Args:
+        value: The metric.
+        influence: (N,), derivative of the metric by each image's weight; adds up to 0.
+        groups: int64 (N,), from 0 without gaps.
+        bounds: The lowest and the highest possible value.
 
     Returns:
-        The tallies of all resamples, each (1000, C), and the sums (1000, K).
+        None where the metric is at one of its bounds.
     """
-    generator = np.random.default_rng(_SEED)
-    num_groups, num_classes = int(groups.max()) + 1, predictions.num_classes
-    # Weighting each image three times would cost most of the time. Images are first counted by their
-    # (label, predicted) pair, and those few counts are then added up in the three ways.
-    pairs, pair_of_image = np.unique(
-        predictions.labels * num_classes + predictions.predicted, return_inverse=True
-    )
-    labels, predicted = np.divmod(pairs, num_classes)
-    is_correct = labels == predicted
-    correct, support, num_predicted = (np.empty((NUM_RESAMPLES, num_classes)) for _ in range(3))
-    sums = np.empty((NUM_RESAMPLES, image_values.shape[1]))
-    for number in range(NUM_RESAMPLES):
-        times_drawn = np.bincount(generator.integers(num_groups, size=num_groups), minlength=num_groups)
-        weights = times_drawn.astype(np.float64)[groups]
-        counts = np.bincount(pair_of_image, weights=weights, minlength=len(pairs))
-        correct[number] = np.bincount(labels[is_correct], weights=counts[is_correct], minlength=num_classes)
-        support[number] = np.bincount(labels, weights=counts, minlength=num_classes)
-        num_predicted[number] = np.bincount(predicted, weights=counts, minlength=num_classes)
-        sums[number] = weights @ image_values
-    return Tally(correct=correct, support=support, predicted=num_predicted), sums
-
-
-def take_percentiles(resampled: Floats) -> tuple[float, float]:
-    """Return the 2.5th and the 97.5th percentile of a metric's values (1000,) on the resamples."""
-    low, high = np.percentile(resampled, _BOUNDS_PERCENT).tolist()
-    return low, high
-
-
-def compute_accuracy_interval(is_correct: Bools, groups: Ints) -> tuple[float, float, float]:
-    """Return the accuracy on some images, bool (N,), and its 95 % interval by Wilson's formula.
-
-    The bootstrap says nothing where all are correct, and little of a few images; this does. Each group counts
-    as one draw, since its images are correct or wrong together; if there is only one group, each image does.
-    Source: Wilson 1927, doi:10.2307/2276774.
-    """
-    accuracy, num_groups = float(is_correct.mean()), len(np.unique(groups))
-    num_draws = num_groups if num_groups > 1 else len(is_correct)
-    normal = NormalDist().inv_cdf(_BOUNDS_PERCENT[1] / 100)
-    squared = normal**2 / num_draws
-    reach = normal * math.sqrt(accuracy * (1 - accuracy) / num_draws + squared / (4 * num_draws))
-    low, high = ((accuracy + squared / 2 + side * reach) / (1 + squared) for side in (-1, 1))
-    # At 0 and 1 one bound is the accuracy itself, but for rounding.
-    return accuracy, max(0.0, min(low, accuracy)), min(1.0, max(high, accuracy))
+    error = np.sqrt(np.square(np.bincount(groups, weights=influence)).sum())
+    low, high = bounds
+    freedom = count_effective(groups) - 1
+    if freedom <= 0 or error == 0:
+        return None
+    reach = stdtrit(freedom, 1 - _TAIL) * error
+    if high is None:
+        factor = np.exp(reach / (value - low))
+        return Interval(float(low + (value - low) / factor), float(low + (value - low) * factor))
+    part = (value - low) / (high - low)
+    if not 0 < part < 1:
+        return None
+    reach /= (high - low) * part * (1 - part)
+    ends = low + (high - low) * expit(logit(part) + np.array([-reach, reach]))
+    return Interval(*ends.tolist())

@@ -8,7 +8,13 @@ import numpy as np
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from stages.evaluate.calibration import CalibrationReport
 from stages.evaluate.curves import CurveAreas
-from stages.evaluate.intervals import resample_groups, take_percentiles
+from stages.evaluate.intervals import (
+    MIN_MISTAKES,
+    Interval,
+    count_effective,
+    estimate_share,
+    estimate_smooth,
+)
 from stages.evaluate.predictions import Floats, Ints, Predictions
 from stages.vision import scores
 from stages.vision.scores import Tally, divide, tally_confusion
@@ -18,6 +24,16 @@ _MAX_PAIRS_OF_MANY_CLASSES = 30
 _MAX_MATRIX_CLASSES = 30
 _NUM_CHOSEN_CLASSES = 20
 
+_STEP = 1e-4
+"""Of a count, for its derivative: fine enough for the curvature, coarse enough for rounding."""
+
+_BOUNDS: Mapping[str, tuple[float, float | None]] = {
+    "matthews_correlation": (-1.0, 1.0),
+    "cohens_kappa": (-1.0, 1.0),
+    "loss": (0.0, None),
+}
+"""Lowest and highest value of the metrics that are not fractions."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -25,8 +41,8 @@ class Estimate:
 
     name: str
     value: float
-    low: float
-    high: float
+    interval: Interval | None
+    """None where the test images are too few for one that could be believed."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +70,7 @@ def matthews_correlation(tally: Tally) -> Floats:
     of_labels, of_predicted = (
         tally.total**2 - (counts**2).sum(axis=-1) for counts in (tally.support, tally.predicted)
     )
-    return divide(agreement, np.sqrt(of_labels * of_predicted))
+    return divide(agreement, np.sqrt(np.maximum(of_labels * of_predicted, 0.0)))
 
 
 def cohens_kappa(tally: Tally) -> Floats:
@@ -67,25 +83,19 @@ def cohens_kappa(tally: Tally) -> Floats:
 
 
 TALLY_METRICS: Mapping[str, Callable[[Tally], Floats]] = {
-    "accuracy": scores.accuracy,
     "balanced_accuracy": scores.balanced_accuracy,
     "macro_f1": scores.macro_f1,
     "weighted_f1": weighted_f1,
     "matthews_correlation": matthews_correlation,
     "cohens_kappa": cohens_kappa,
 }
-"""Metrics that follow from the counts of each class, for many resamples at once."""
+"""Metrics, other than shares of the images, that follow from the counts of each class."""
 
 
 def estimate_metrics(
     predictions: Predictions, *, areas: CurveAreas, groups: Ints, top_k: int
 ) -> list[Estimate]:
-    """Return every metric with its interval, the same in every run.
-
-    The images of a resample are not ranked again for ROC AUC and average precision: to first order the areas
-    change by the sum of the influences of the drawn images. A test compares these intervals with those of the
-    plain bootstrap.
-    Source: the infinitesimal jackknife; Efron and Tibshirani 1993, chapter 21.
+    """Return every metric with its interval.
 
     Args:
         predictions: For N test images.
@@ -93,28 +103,50 @@ def estimate_metrics(
         groups: int64 (N,), from 0 without gaps: the group of each image.
         top_k: How many of the most probable classes top_k_accuracy looks at.
     """
-    means = {
-        "top_k_accuracy": (predictions.label_rank < top_k).astype(np.float64),
-        "loss": predictions.losses,
+    shares = {
+        "accuracy": predictions.is_correct,
+        "top_k_accuracy": predictions.label_rank < top_k,
     }
-    curve_areas = {"roc_auc": areas.roc_auc, "average_precision": areas.average_precision}
-    image_values = np.stack([*means.values(), *(each.influence for each in curve_areas.values())], axis=1)
-    tallies, sums = resample_groups(predictions, groups=groups, image_values=image_values)
-    resampled_means = sums / tallies.total[:, None]
-    tally = tally_confusion(predictions.confusion)
     estimates = [
-        _estimate(name, float(metric(tally)), metric(tallies)) for name, metric in TALLY_METRICS.items()
+        Estimate(name, float(is_counted.mean()), estimate_share(is_counted, groups))
+        for name, is_counted in shares.items()
     ]
-    for column, (name, values) in enumerate(means.items()):
-        estimates.append(_estimate(name, float(values.mean()), resampled_means[:, column]))
-    for column, (name, area) in enumerate(curve_areas.items(), start=len(means)):
-        shifts = predictions.num_images * resampled_means[:, column]
-        estimates.append(_estimate(name, area.mean, np.clip(area.mean + shifts, 0, 1)))
+    losses = predictions.losses
+    loss = float(losses.mean())
+    smooth = {name: differentiate(metric, predictions) for name, metric in TALLY_METRICS.items()}
+    smooth["loss"] = loss, (losses - loss) / predictions.num_images
+    smooth["roc_auc"] = areas.roc_auc.mean, areas.roc_auc.influence
+    smooth["average_precision"] = areas.average_precision.mean, areas.average_precision.influence
+    has_interval = _has_enough_mistakes(predictions, groups)
+    for name, (value, influence) in smooth.items():
+        bounds = _BOUNDS.get(name, (0.0, 1.0))
+        interval = estimate_smooth(value, influence, groups, bounds=bounds) if has_interval else None
+        estimates.append(Estimate(name, value, interval))
     return estimates
 
 
-def _estimate(name: str, value: float, resampled: Floats) -> Estimate:
-    return Estimate(name, value, *take_percentiles(resampled))
+def differentiate(metric: Callable[[Tally], Floats], predictions: Predictions) -> tuple[float, Floats]:
+    """Return a metric of the classes' counts, and its derivative by each image's weight, (N,).
+
+    The derivative by each count is a central difference. An image takes part in the counts of its label and
+    of its predicted class.
+    """
+    tally = tally_confusion(predictions.confusion)
+    counts = np.stack([tally.correct, tally.support, tally.predicted])
+    steps = _STEP * np.eye(counts.size).reshape(-1, *counts.shape)
+
+    def compute(some: Floats) -> Floats:
+        return metric(Tally(correct=some[:, 0], support=some[:, 1], predicted=some[:, 2]))
+
+    slopes = (compute(counts + steps) - compute(counts - steps)) / (2 * _STEP)
+    by_correct, by_support, by_predicted = slopes.reshape(counts.shape)
+    influence = by_support[predictions.labels] + by_predicted[predictions.predicted]
+    return float(metric(tally)), influence + by_correct[predictions.labels] * predictions.is_correct
+
+
+def _has_enough_mistakes(predictions: Predictions, groups: Ints) -> bool:
+    of_mistakes = groups[~predictions.is_correct]
+    return len(of_mistakes) > 0 and count_effective(of_mistakes) >= MIN_MISTAKES
 
 
 def collect_metrics(
@@ -140,28 +172,59 @@ def collect_metrics(
 
 
 def score_classes(
-    confusion: Ints, *, classes: Sequence[str], average_precision: Sequence[float | None]
+    predictions: Predictions,
+    *,
+    classes: Sequence[str],
+    groups: Ints,
+    average_precision: Sequence[float | None],
 ) -> list[ClassScores]:
-    """Return the scores of each class, in class order, for a confusion matrix (C, C)."""
-    tally = tally_confusion(confusion)
-    columns = (scores.precision(tally), scores.recall(tally), scores.f1(tally))
-    return [
-        ClassScores(
-            label=label,
-            support=int(support),
-            precision=precision,
-            recall=recall,
-            f1=f1,
-            average_precision=area,
+    """Return the scores of each class, in class order.
+
+    Args:
+        predictions: For N test images.
+        classes: Class names (C,).
+        groups: int64 (N,), the group of each image.
+        average_precision: Of each class (C,).
+    """
+    tally = tally_confusion(predictions.confusion)
+    columns = (tally.support, scores.precision(tally), scores.recall(tally), scores.f1(tally))
+    rows = zip(classes, *(column.tolist() for column in columns), average_precision, strict=True)
+    scored = []
+    for position, (label, support, precision, recall, f1, area) in enumerate(rows):
+        of_class = predictions.labels == position
+        interval = estimate_share(predictions.is_correct[of_class], groups[of_class]) if support else None
+        scored.append(
+            ClassScores(
+                label=label,
+                support=int(support),
+                precision=precision,
+                recall=recall,
+                recall_low=interval.low if interval else None,
+                recall_high=interval.high if interval else None,
+                f1=f1,
+                average_precision=area,
+            )
         )
-        for label, support, precision, recall, f1, area in zip(
-            classes,
-            confusion.sum(axis=1),
-            *(column.tolist() for column in columns),
-            average_precision,
-            strict=True,
-        )
-    ]
+    return scored
+
+
+def find_hardest_class(predictions: Predictions, groups: Ints) -> int | None:
+    """Return the class with the lowest recall, if more than chance sets it apart from the other classes.
+
+    Its interval, widened because it was picked out of all classes, must lie below that of all the others.
+    """
+    recall = scores.recall(tally_confusion(predictions.confusion))
+    support = predictions.confusion.sum(axis=1)
+    tested = np.flatnonzero(support)
+    hardest = int(tested[np.argmin(recall[tested])])
+    of_class = predictions.labels == hardest
+    if len(tested) < 2:
+        return None
+    own, others = (
+        estimate_share(predictions.is_correct[some], groups[some], num_comparisons=number)
+        for some, number in ((of_class, len(tested)), (~of_class, 1))
+    )
+    return hardest if own.high < others.low else None
 
 
 def divide_rows(confusion: Ints) -> Floats:

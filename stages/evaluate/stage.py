@@ -10,7 +10,7 @@ from stages.evaluate.curves import measure_areas, trace_curves
 from stages.evaluate.examples import collect_examples
 from stages.evaluate.intervals import number_groups
 from stages.evaluate.loading import TestRun, load_test_run
-from stages.evaluate.metrics import collect_metrics, estimate_metrics, score_classes
+from stages.evaluate.metrics import collect_metrics, estimate_metrics, find_hardest_class, score_classes
 from stages.evaluate.predictions import Predictions, make_predictions
 from stages.evaluate.report.content import ReportContent
 from stages.evaluate.report.render import render_report
@@ -76,10 +76,12 @@ def measure(run: TestRun, predictions: Predictions, *, evaluation: Evaluation) -
         metrics=collect_metrics(predictions, estimates=estimates, calibration=calibration),
         estimates=estimates,
         per_class=score_classes(
-            predictions.confusion,
+            predictions,
             classes=checkpoint.classes,
+            groups=groups,
             average_precision=areas.average_precision.by_class,
         ),
+        hardest=find_hardest_class(predictions, groups),
         confusion=predictions.confusion,
         calibration=calibration,
         top_k=evaluation.top_k,

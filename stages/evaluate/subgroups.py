@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.evaluate.intervals import compute_accuracy_interval
+from stages.evaluate.intervals import Interval, estimate_share
 from stages.evaluate.predictions import Bools, Floats, Ints, split_rows
 from stages.vision.dataset import PreparedImages
 
@@ -32,10 +32,11 @@ class Subgroup:
 
     num_images: int
     accuracy: float
-    low: float
-    """Lower end of the 95 % confidence interval."""
+    interval: Interval
+    """95 % confidence interval."""
 
-    high: float
+    differs: bool
+    """Whether the accuracy on all images is outside its interval, widened for the number of subgroups."""
 
 
 def measure_subgroups(
@@ -55,7 +56,7 @@ def measure_subgroups(
         is_correct: bool (N,), whether each prediction is correct.
         groups: int64 (N,), the group of each image.
     """
-    subgroups = []
+    found: list[tuple[str, str | None, tuple[float, float] | None, Ints]] = []
     for attribute in attributes:
         if attribute == "brightness":
             divided = divide_numbers(measure_brightness(images))
@@ -66,9 +67,17 @@ def measure_subgroups(
             divided = divide_numbers(_to_numbers(columns[attribute]))
         else:
             divided = divide_texts(columns[attribute])
-        for value, bounds, chosen in divided:
-            accuracy, low, high = compute_accuracy_interval(is_correct[chosen], groups[chosen])
-            subgroups.append(Subgroup(attribute, value, bounds, len(chosen), accuracy, low, high))
+        found += [(attribute, *each) for each in divided]
+    accuracy = float(is_correct.mean())
+    subgroups = []
+    for attribute, value, bounds, chosen in found:
+        correct, own_groups = is_correct[chosen], groups[chosen]
+        interval = estimate_share(correct, own_groups)
+        wide = estimate_share(correct, own_groups, num_comparisons=len(found))
+        differs = not wide.low <= accuracy <= wide.high
+        subgroups.append(
+            Subgroup(attribute, value, bounds, len(chosen), float(correct.mean()), interval, differs)
+        )
     return subgroups
 
 

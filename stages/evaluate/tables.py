@@ -71,14 +71,16 @@ def write_confusion(path: Path, predictions: Predictions, *, classes: Sequence[s
 
 
 def write_metrics(path: Path, estimates: Sequence[Estimate]) -> None:
-    """Write a line for each metric with its 95 % confidence interval."""
-    rows = ((each.name, *map(_format, (each.value, each.low, each.high))) for each in estimates)
+    """Write a line for each metric with its 95 % confidence interval, if it has one."""
+    rows = (
+        (each.name, _format(each.value), *map(_format, each.interval or (None, None))) for each in estimates
+    )
     _write(path, ["metric", "value", "ci_low", "ci_high"], rows)
 
 
 def write_classes(path: Path, per_class: Sequence[ClassScores]) -> None:
     """Write a line for each class; one without test images has no average precision."""
-    scores = ("precision", "recall", "f1", "average_precision")
+    scores = ("precision", "recall", "recall_low", "recall_high", "f1", "average_precision")
     rows = (
         (each.label, each.support, *(_format(getattr(each, name)) for name in scores)) for each in per_class
     )
@@ -119,7 +121,7 @@ def write_subgroups(path: Path, subgroups: Sequence[Subgroup]) -> None:
             "" if each.bounds else "(others)" if each.value is None else each.value or "(empty)",
             *map(_format, each.bounds or (None, None)),
             each.num_images,
-            *map(_format, (each.accuracy, each.low, each.high)),
+            *map(_format, (each.accuracy, *each.interval)),
         )
         for each in subgroups
     )
@@ -132,7 +134,7 @@ def write_corruptions(path: Path, accuracies: Sequence[CorruptedAccuracy]) -> No
         (
             each.corruption.name,
             each.corruption.severity,
-            *map(_format, (each.corruption.amount, each.accuracy, each.low, each.high)),
+            *map(_format, (each.corruption.amount, each.accuracy, *each.interval)),
         )
         for each in accuracies
     )

@@ -25,6 +25,7 @@ _FILTERS = (
     wording.percent,
     wording.plain,
     wording.plural,
+    wording.score,
 )
 _STYLES_BEFORE, _STYLES_AFTER = ("page", "metrics", "charts", "tables"), ("narrow", "print")
 """Later rules win: what suits a narrow screen or paper comes after a page's own."""

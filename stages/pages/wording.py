@@ -31,6 +31,24 @@ def percent(fraction: float, *, decimals: int = 1) -> str:
     return f"{rounded:.{decimals}f}{_GAP}%"
 
 
+def score(value: float) -> str:
+    """Write a number from -1 to 1 with three decimals, never as 0.000 or 1.000 if it is neither."""
+    if 0.9995 <= abs(value) < 1:
+        return "> 0.999" if value > 0 else "< -0.999"
+    if 0 < abs(value) < 0.0005:
+        return "< 0.001" if value > 0 else "> -0.001"
+    return f"{value:.3f}"
+
+
+def percent_beside(fraction: float, target: float) -> str:
+    """Write a fraction as a percentage with as many decimals as tell it from the target beside it."""
+    for decimals in (1, 2, 3):
+        text = percent(fraction, decimals=decimals)
+        if fraction == target or text != percent(target, decimals=decimals):
+            return text
+    return percent(fraction, decimals=6)
+
+
 def certainty(probability: float) -> str:
     """Write a probability as a person says it: 87 %, but 99.6 % where whole numbers say too little."""
     return percent(probability, decimals=0 if 0.01 <= probability < 0.99 else 1)

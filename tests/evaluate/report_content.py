@@ -48,6 +48,7 @@ def make_content(
     channels: int = 3,
     subgroups: Sequence[Subgroup] = (),
     corrupted: Sequence[CorruptedAccuracy] = (),
+    hardest: int | None = None,
 ) -> ReportContent:
     """Return content whose metrics follow from the confusion matrix."""
     matrix = np.asarray(confusion, dtype=np.int64)
@@ -118,11 +119,14 @@ def make_content(
                 support=int(support[at]),
                 precision=float(precision[at]),
                 recall=float(recall[at]),
+                recall_low=0.25 if support[at] else None,
+                recall_high=0.75 if support[at] else None,
                 f1=float(f1[at]),
                 average_precision=0.5 if support[at] else None,
             )
             for at, label in enumerate(classes)
         ],
+        hardest=hardest,
         confusion=matrix,
         calibration=calibration or make_calibration(),
         top_k=top_k,

@@ -10,6 +10,7 @@ import pytest
 
 from schemas.audit.finding import FindingRow
 from stages.evaluate.corruptions import CorruptedAccuracy, list_corruptions
+from stages.evaluate.intervals import Interval
 from stages.evaluate.loading import MAX_EXAMPLES, AuditFindings
 from stages.evaluate.metrics import Estimate
 from stages.evaluate.report.content import FINDING_MEANINGS, ReportContent
@@ -203,7 +204,6 @@ def test_verdict_counts_and_compares() -> None:
         "29 of 35 test images are classified correctly. "
         "Always predicting the largest class would give 57.1 %." in page.text
     )
-    assert "The hardest class is eel, with a recall of 40.0 %." in page.text
 
 
 def test_verdict_does_not_flatter() -> None:
@@ -271,11 +271,24 @@ def test_training_parameters() -> None:
     assert all(row[0] != "optimizer.adam.betas" for row in rows)
 
 
-def test_intervals_say_what_was_resampled() -> None:
-    """If images form groups, the note says that groups were resampled."""
-    assert "(bootstrap over the test images)" in read(make_content()).text
-    grouped = replace(make_content(), num_groups=12)
-    assert "(bootstrap over 12 groups of the 35 test images," in read(grouped).text
+def test_intervals_say_what_is_one_observation() -> None:
+    """If images form groups, the note says so; where there are no intervals it says why."""
+    full = [Estimate("accuracy", 0.5, Interval(0.4, 0.6))]
+    assert "over 12 groups of the 35 test images" in read(replace(make_content(), num_groups=12)).text
+    assert "groups of" not in read(make_content()).text
+    assert "fewer than 10 independent mistakes" in read(make_content()).text
+    cards = [
+        Estimate(name, 0.5, Interval(0.4, 0.6))
+        for name in ("accuracy", "balanced_accuracy", "macro_f1", "top_k_accuracy", "loss")
+    ]
+    assert "independent mistakes" not in read(make_content(estimates=[*cards, *full])).text
+
+
+def test_the_hardest_class_is_named_only_where_there_is_one() -> None:
+    """Its recall stands beside its interval."""
+    page = read(make_content(hardest=2))
+    assert "The hardest class is eel, with a recall of 40.0 % (25.0 % to 75.0 %)." in page.text
+    assert "hardest" not in read(make_content()).text
 
 
 def test_examples_say_what_was_predicted() -> None:
@@ -313,15 +326,16 @@ def test_heatmaps_are_explained_once(why_no_heatmaps: str) -> None:
 
 
 def test_subgroups_are_compared() -> None:
-    """A subgroup is lower or higher if its interval excludes the accuracy on all; others are not marked."""
+    """A subgroup that differs is marked as lower or higher; others are not marked."""
+    interval = Interval(0.3, 0.9)
     subgroups = [
-        Subgroup("image_size", None, (28.0, 28.0), 35, 0.829, 0.7, 0.9),
-        Subgroup("brightness", None, (3.4, 90.0), 10, 0.5, 0.3, 0.7),
-        Subgroup("brightness", None, (91.0, 200.0), 25, 0.9, 0.8, 0.95),
-        Subgroup("group", "", None, 10, 1.0, 0.9, 1.0),
-        Subgroup("group", "<b>", None, 11, 0.8, 0.7, 0.9),
-        Subgroup("group", "small", None, 9, 0.8, 0.7, 0.9),
-        Subgroup("group", None, None, 15, 0.8, 0.7, 0.9),
+        Subgroup("image_size", None, (28.0, 28.0), 35, 0.829, interval, False),
+        Subgroup("brightness", None, (3.4, 90.0), 10, 0.5, interval, True),
+        Subgroup("brightness", None, (91.0, 200.0), 25, 0.9, interval, False),
+        Subgroup("group", "", None, 10, 1.0, interval, True),
+        Subgroup("group", "<b>", None, 11, 0.8, interval, False),
+        Subgroup("group", "small", None, 9, 0.8, interval, False),
+        Subgroup("group", None, None, 15, 0.8, interval, False),
     ]
     page = read(make_content(subgroups=subgroups))
     assert "The same for all test images: image size." in page.text
@@ -338,7 +352,9 @@ def test_subgroups_are_compared() -> None:
 
 def test_corruptions_have_a_row_each() -> None:
     """Each corruption has its three severities; without any the report says how to measure them."""
-    scores = [CorruptedAccuracy(each, 1 - each.severity / 10, 0.1, 0.9) for each in list_corruptions()]
+    scores = [
+        CorruptedAccuracy(each, 1 - each.severity / 10, Interval(0.1, 0.9)) for each in list_corruptions()
+    ]
     page = read(make_content(corrupted=scores))
     assert ["Noise", "90.0\xa0%", "80.0\xa0%", "70.0\xa0%"] in page.rows
     assert "evaluation.corruptions: standard" in read(make_content()).text
@@ -380,15 +396,16 @@ def test_most_confused_pairs_come_first() -> None:
 def test_classes_are_sorted_by_recall() -> None:
     """The class with the lowest recall is first; one without test images is last, with dashes for scores."""
     page = read(make_content(confusion=((5, 0, 0), (1, 4, 0), (0, 0, 0))))
-    heading = ["Class", "Training images", "Test images", "Precision", "Recall", "F1", "Average precision"]
+    heading = ["Class", "Training images", "Test images", "Precision", "Recall", "95 % interval", "F1"]
+    heading.append("Average precision")
     start = page.rows.index(heading)
     assert page.rows[start + 1 : start + 4] == [
-        ["dog", "101", "5", "1.000", "0.800", "0.889", "0.500"],
-        ["cat", "100", "5", "0.833", "1.000", "0.909", "0.500"],
-        ["eel", "102", "0", *["\N{EN DASH}"] * 4],
+        ["dog", "101", "5", "1.000", "0.800", "0.250 to 0.750", "0.889", "0.500"],
+        ["cat", "100", "5", "0.833", "1.000", "0.250 to 0.750", "0.909", "0.500"],
+        ["eel", "102", "0", *["\N{EN DASH}"] * 5],
     ]
     values = [cell["data-value"] for cell in page.all("td") if "data-value" in cell]
-    assert values[-4:] == [""] * 4
+    assert values[-5:] == [""] * 5
 
 
 def test_mistakes_have_captions() -> None:
@@ -462,12 +479,12 @@ def make_largest() -> ReportContent:
         cell_image=noise,
         num_epochs=10_000,
         estimates=[
-            Estimate(name, 0.5, 0.4, 0.6)
+            Estimate(name, 0.5, Interval(0.4, 0.6))
             for name in ("accuracy", "balanced_accuracy", "macro_f1", "top_k_accuracy", "loss")
         ],
         findings=[AuditFindings(kind, 99, 0, 9, [row] * MAX_EXAMPLES) for kind in FINDING_MEANINGS],
-        subgroups=[Subgroup("group", path, None, 100, 0.5, 0.4, 0.6)] * 100,
-        corrupted=[CorruptedAccuracy(each, 0.5, 0.4, 0.6) for each in list_corruptions()],
+        subgroups=[Subgroup("group", path, None, 100, 0.5, Interval(0.4, 0.6), True)] * 100,
+        corrupted=[CorruptedAccuracy(each, 0.5, Interval(0.4, 0.6)) for each in list_corruptions()],
     )
 
 

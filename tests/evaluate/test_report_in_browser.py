@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from stages.evaluate.intervals import Interval
 from stages.evaluate.report.content import ReportContent
 from stages.evaluate.report.render import render_report
 from stages.evaluate.subgroups import Subgroup
@@ -20,8 +21,8 @@ CONTENT = {
         uncertain=[make_example(predicted="cat"), make_example(np.zeros((20, 9, 3), np.uint8))],
         suspected=[make_example(suggestion="eel")],
         subgroups=[
-            Subgroup("brightness", None, (3.0, 90.5), 20, 0.5, 0.3, 0.7),
-            Subgroup("brightness", None, (91.0, 200.0), 15, 0.9, 0.85, 0.99),
+            Subgroup("brightness", None, (3.0, 90.5), 20, 0.5, Interval(0.3, 0.7), False),
+            Subgroup("brightness", None, (91.0, 200.0), 15, 0.9, Interval(0.85, 0.99), False),
         ],
     ),
     "wide": make_content(
@@ -100,7 +101,7 @@ BROKEN_WORDS = """
 def test_no_word_of_a_table_is_broken(chromium: Chromium, tmp_path: Path, width_px: int) -> None:
     """Not on a phone either: a column keeps the width of its longest word, and the table can be scrolled."""
     classes = ("golden retriever", "Straßenbahn", "Staffordshire bullterrier")
-    parts = [Subgroup("label", name, None, 20, 0.5, 0.3, 0.7) for name in classes]
+    parts = [Subgroup("label", name, None, 20, 0.5, Interval(0.3, 0.7), False) for name in classes]
     chromium.open(write(make_content(classes=classes, subgroups=parts), tmp_path), width_px=width_px)
     assert chromium.evaluate(BROKEN_WORDS) == []
 

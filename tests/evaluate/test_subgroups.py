@@ -90,4 +90,4 @@ def test_subgroups_have_their_accuracy(images: PreparedImages) -> None:
         ("height_px", None, (10.0, 10.0), 6, pytest.approx(5 / 6)),
         ("height_px", None, (40.0, 40.0), 3, 0.0),
     ]
-    assert all(each.low <= each.accuracy <= each.high for each in subgroups)
+    assert all(each.interval.low <= each.accuracy <= each.interval.high for each in subgroups)

@@ -15,6 +15,7 @@ from stages.evaluate import tables
 from stages.evaluate.calibration import measure_calibration
 from stages.evaluate.corruptions import CorruptedAccuracy, Corruption
 from stages.evaluate.curves import ClassCurves
+from stages.evaluate.intervals import Interval
 from stages.evaluate.metrics import Estimate
 from stages.evaluate.subgroups import Subgroup
 from stages.shared.errors import printable
@@ -116,16 +117,29 @@ def test_any_printable_name_comes_back(tmp_path_factory: pytest.TempPathFactory,
 
 
 def test_metrics_have_their_intervals(tmp_path: Path) -> None:
-    """A line holds name, value and both bounds."""
-    tables.write_metrics(tmp_path / "metrics.csv", [Estimate("accuracy", 2 / 3, 0.5, 1.0)])
+    """A line holds name, value and both bounds, which are empty where there is no interval."""
+    tables.write_metrics(
+        tmp_path / "metrics.csv",
+        [Estimate("accuracy", 2 / 3, Interval(0.5, 1.0)), Estimate("macro_f1", 0.5, None)],
+    )
     assert read_rows(tmp_path / "metrics.csv") == [
-        {"metric": "accuracy", "value": "0.666666667", "ci_low": "0.5", "ci_high": "1"}
+        {"metric": "accuracy", "value": "0.666666667", "ci_low": "0.5", "ci_high": "1"},
+        {"metric": "macro_f1", "value": "0.5", "ci_low": "", "ci_high": ""},
     ]
 
 
 def test_class_without_images_has_no_average_precision(tmp_path: Path) -> None:
     """Its field is empty, as no number would be true."""
-    scores = ClassScores(label="ant, red", support=0, precision=0.5, recall=0, f1=0, average_precision=None)
+    scores = ClassScores(
+        label="ant, red",
+        support=0,
+        precision=0.5,
+        recall=0,
+        recall_low=None,
+        recall_high=None,
+        f1=0,
+        average_precision=None,
+    )
     tables.write_classes(tmp_path / "classes.csv", [scores])
     (row,) = read_rows(tmp_path / "classes.csv")
     assert (row["class"], row["support"], row["precision"], row["average_precision"]) == (
@@ -163,10 +177,10 @@ def test_subgroups_are_described(tmp_path: Path) -> None:
     tables.write_subgroups(
         tmp_path / "subgroups.csv",
         [
-            Subgroup("brightness", None, (1.0, 2.5), 4, 0.5, 0.25, 0.75),
-            Subgroup("group", "", None, 3, 0.5, 0.25, 0.75),
-            Subgroup("group", "x", None, 2, 0.5, 0.25, 0.75),
-            Subgroup("group", None, None, 1, 0.5, 0.25, 0.75),
+            Subgroup("brightness", None, (1.0, 2.5), 4, 0.5, Interval(0.25, 0.75), False),
+            Subgroup("group", "", None, 3, 0.5, Interval(0.25, 0.75), False),
+            Subgroup("group", "x", None, 2, 0.5, Interval(0.25, 0.75), False),
+            Subgroup("group", None, None, 1, 0.5, Interval(0.25, 0.75), False),
         ],
     )
     rows = read_rows(tmp_path / "subgroups.csv")
@@ -181,7 +195,7 @@ def test_subgroups_are_described(tmp_path: Path) -> None:
 @pytest.mark.parametrize("num_scores", [0, 1])
 def test_corruptions_may_be_none(tmp_path: Path, num_scores: int) -> None:
     """The table has its header even if corruptions were not tested."""
-    score = CorruptedAccuracy(Corruption("noise", 2, 0.18), 0.5, 0.25, 0.75)
+    score = CorruptedAccuracy(Corruption("noise", 2, 0.18), 0.5, Interval(0.25, 0.75))
     tables.write_corruptions(tmp_path / "corruptions.csv", [score] * num_scores)
     header = (tmp_path / "corruptions.csv").read_text().splitlines()[0]
     assert header == "corruption,severity,amount,accuracy,ci_low,ci_high"

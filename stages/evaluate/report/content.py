@@ -19,6 +19,7 @@ from stages.evaluate.calibration import CalibrationReport, SelectivePrediction
 from stages.evaluate.corruptions import CorruptedAccuracy
 from stages.evaluate.curves import ClassCurves
 from stages.evaluate.examples import Examples
+from stages.evaluate.intervals import MIN_MISTAKES, Interval
 from stages.evaluate.loading import AuditFindings
 from stages.evaluate.metrics import Estimate
 from stages.evaluate.predictions import Ints
@@ -84,13 +85,16 @@ class ReportContent:
     per_class: Sequence[ClassScores]
     """In class order."""
 
+    hardest: int | None
+    """Position of the class with the lowest recall, if more than chance sets it apart."""
+
     confusion: Ints
     """(num_classes, num_classes), rows true classes, columns predicted classes."""
 
     calibration: CalibrationReport
     top_k: int
     num_groups: int
-    """Groups that the bootstrap resampled; as many as images if each image is its own."""
+    """Groups of test images; as many as images if each image is its own."""
 
     curves: Sequence[ClassCurves]
     subgroups: Sequence[Subgroup]
@@ -128,6 +132,7 @@ class ClassRow:
     support: int
     precision: float | None
     recall: float | None
+    recall_interval: Interval | None
     f1: float | None
     average_precision: float | None
 
@@ -144,7 +149,7 @@ class SubgroupRow:
     low: float
     high: float
     verdict: str
-    """`lower` or `higher` than the accuracy on all images; empty if the interval contains it."""
+    """`lower` or `higher` than the accuracy on all images; empty if that may be chance."""
 
 
 @dataclass(frozen=True)
@@ -174,14 +179,19 @@ def build_verdict(content: ReportContent) -> str:
 
 
 def describe_intervals(content: ReportContent) -> str:
-    """Say what the intervals are and what was resampled for them."""
-    images = wording.count(content.metrics.num_images)
-    if content.num_groups == content.metrics.num_images:
-        return "95 % confidence intervals (bootstrap over the test images)."
-    return (
-        f"95 % confidence intervals (bootstrap over {wording.count(content.num_groups)} groups of the "
-        f"{images} test images, since images of one group tend to be right or wrong together)."
-    )
+    """Say what the intervals are, what counts as one observation, and why some are missing."""
+    text = "95 % confidence intervals"
+    if content.num_groups < content.metrics.num_images:
+        text += (
+            f" over {wording.plural(content.num_groups, 'group')} of the {content.metrics.num_images:,} test "
+            "images, since images of one group tend to be right or wrong together"
+        )
+    if any(estimate.interval is None for estimate in content.estimates):
+        text += (
+            f". With fewer than {MIN_MISTAKES:.0f} independent mistakes only accuracies have one; "
+            "others would look more certain than they are"
+        )
+    return text + "."
 
 
 def build_cards(content: ReportContent) -> list[MetricRow]:
@@ -206,12 +216,14 @@ def _describe_metric(estimate: Estimate, content: ReportContent, *, is_card: boo
         meaning = f"0 is best; uniform guessing gives {math.log(num_classes):.3f}"
 
     def show(value: float) -> str:
-        return wording.percent(value) if name.endswith("accuracy") else f"{value:.3f}"
+        if name.endswith("accuracy"):
+            return wording.percent(value)
+        return f"{value:.3f}" if name == "loss" else wording.score(value)
 
     return MetricRow(
         title=_title_metric(name, top_k=content.top_k),
         value=show(estimate.value),
-        interval=f"{show(estimate.low)} to {show(estimate.high)}",
+        interval=" to ".join(map(show, estimate.interval)) if estimate.interval else "\N{EN DASH}",
         meaning=meaning,
     )
 
@@ -235,12 +247,19 @@ def build_class_rows(content: ReportContent) -> list[ClassRow]:
             support=scores.support,
             precision=scores.precision if num_predicted[position] else None,
             recall=scores.recall if scores.support else None,
+            recall_interval=_take_recall_interval(scores),
             average_precision=scores.average_precision,
             f1=scores.f1 if scores.support or num_predicted[position] else None,
         )
         for position, scores in enumerate(content.per_class)
     ]
     return sorted(rows, key=lambda row: (row.recall is None, row.recall or 0.0, row.position))
+
+
+def _take_recall_interval(scores: ClassScores) -> Interval | None:
+    if scores.recall_low is None or scores.recall_high is None:
+        return None
+    return Interval(scores.recall_low, scores.recall_high)
 
 
 def describe_calibration(calibration: CalibrationReport) -> str:
@@ -303,13 +322,15 @@ def list_constant_attributes(content: ReportContent) -> list[str]:
 
 
 def _compare_subgroup(subgroup: Subgroup, *, accuracy: float) -> SubgroupRow:
-    verdict = "lower" if subgroup.high < accuracy else "higher" if subgroup.low > accuracy else ""
+    verdict = ""
+    if subgroup.differs:
+        verdict = "lower" if subgroup.accuracy < accuracy else "higher"
     return SubgroupRow(
         label=_label_subgroup(subgroup),
         num_images=subgroup.num_images,
         accuracy=subgroup.accuracy,
-        low=subgroup.low,
-        high=subgroup.high,
+        low=subgroup.interval.low,
+        high=subgroup.interval.high,
         verdict=verdict,
     )
 

@@ -51,7 +51,7 @@ def render_report(content: ReportContent) -> str:
         metrics=content.metrics,
         history=content.history,
         verdict=texts.build_verdict(content),
-        hardest=next((row for row in class_rows if row.recall is not None and row.recall < 1), None),
+        hardest=None if content.hardest is None else content.per_class[content.hardest],
         cards=texts.build_cards(content),
         metric_rows=texts.build_metric_rows(content),
         about_intervals=texts.describe_intervals(content),
