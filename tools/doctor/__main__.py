@@ -14,7 +14,7 @@ from stages.shared.paths import find_dvc_folder
 from tools.doctor.dvc_cache import check_cache
 from tools.doctor.killed_runs import check_killed_runs, find_dvc_processes
 from tools.doctor.obstacle import Obstacle
-from tools.doctor.prerequisites import check_prerequisites, describe_untracked
+from tools.doctor.prerequisites import check_prerequisites, describe_obstacles_of_experiments
 
 
 def main() -> None:
@@ -43,10 +43,11 @@ def main() -> None:
             print(f"fixed: {obstacle.text}")
     if left:
         raise InputError("\n".join(left))
-    untracked = list(describe_untracked())
-    whose = " of dvc repro" if untracked else ""
+    notes = list(describe_obstacles_of_experiments())
+    whose = " of dvc repro" if notes else ""
     print("doctor: everything is fixed" if num_found else f"doctor: nothing stands in the way{whose}")
-    print(*untracked, sep="\n", end="\n" if untracked else "")
+    for note in notes:
+        print(note)
 
 
 def find_obstacles(dvc_folder: Path) -> Iterator[Obstacle]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from schemas.params import Params
+from schemas.vision.network import NO_WEIGHTS_FILE
 from stages.params.read import read_params
 from stages.shared.errors import InputError, printable
 from stages.shared.paths import walk_seen_by_dvc
@@ -36,19 +37,26 @@ def check_prerequisites(dvc_folder: Path) -> Iterator[Obstacle]:
     yield from _check_names(Path(params.dataset.source))
 
 
-def describe_untracked() -> Iterator[str]:
-    """Yield what only experiments that run elsewhere, in a copy of what is tracked, do not find."""
+def describe_obstacles_of_experiments() -> Iterator[str]:
+    """Yield what stands in the way of experiments alone, some of which run in a copy of what is tracked."""
     try:
         params = read_params()
     except InputError:
         return
     for key, found in _list_named(params).items():
         path = os.path.relpath(found)
-        if not path.startswith("..") and Path(path).exists() and not _is_tracked(Path(path)):
+        if (
+            found != NO_WEIGHTS_FILE
+            and not path.startswith("..")
+            and Path(path).exists()
+            and not _is_tracked(Path(path))
+        ):
             yield (
                 f"{key}: {printable(found)}: is in neither Git nor DVC, so dvc exp run --temp and --queue do "
                 f"not find it; track it with: dvc add {printable(path)} && git commit -m images"
             )
+    if ask_git("rev-parse", "--verify", "--quiet", "HEAD") is None:
+        yield "git: has no commit yet, which dvc exp run needs; make one with: git add -A && git commit -m start"
 
 
 def _list_named(params: Params) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.imports import ROOT
-from tools.doctor.prerequisites import check_prerequisites, describe_untracked
+from tools.doctor.prerequisites import check_prerequisites, describe_obstacles_of_experiments
 
 
 @pytest.fixture(autouse=True)
@@ -119,19 +119,23 @@ def test_a_locale_without_utf8() -> None:
 
 def test_what_copies_of_the_repository_lack(project: Path) -> None:
     """Images that Git or DVC tracks are found by `dvc exp run --temp`, others are not."""
-    git("add", "data/weights", "params.yaml")
+    git("add", "data/digits.zip")
+    [no_commit] = describe_obstacles_of_experiments()
+    assert no_commit.startswith("git: has no commit yet, which dvc exp run needs")
+    who = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+    git(*who, "commit", "--quiet", "--allow-empty", "--message", "start")
     (project / "data/raw/cat").mkdir(parents=True)
     (project / "data/raw/cat/1.png").touch()
     set_source("data/raw")
-    [line] = describe_untracked()
+    [line] = describe_obstacles_of_experiments()
     assert line.startswith("dataset.source: data/raw: is in neither Git nor DVC")
     git("add", "data/raw")
-    assert list(describe_untracked()) == []
+    assert list(describe_obstacles_of_experiments()) == []
     git("rm", "-r", "--quiet", "--cached", "data/raw")
     for tracked in ("data/raw.dvc", "data.dvc"):
         (project / tracked).touch()
         git("add", tracked)
-        assert list(describe_untracked()) == []
+        assert list(describe_obstacles_of_experiments()) == []
         git("rm", "--quiet", "--force", tracked)
     set_source("/elsewhere")
-    assert list(describe_untracked()) == []
+    assert list(describe_obstacles_of_experiments()) == []
