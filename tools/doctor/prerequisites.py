@@ -56,7 +56,7 @@ def describe_obstacles_of_experiments() -> Iterator[str]:
                 f"not find it; track it with: dvc add {printable(path)} && git commit -m images"
             )
     if ask_git("rev-parse", "--verify", "--quiet", "HEAD") is None:
-        yield "git: has no commit yet, which dvc exp run needs; make one with: git add -A && git commit -m start"
+        yield "git: has no commit yet, which dvc exp run needs: git add -A && git commit -m start"
 
 
 def _list_named(params: Params) -> dict[str, str]:
