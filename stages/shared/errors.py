@@ -38,6 +38,7 @@ def run_stage(main: Callable[[], None]) -> None:
     Only InputError and the operating system's refusals are caught: a traceback means a bug of ours, never a
     bad file.
     """
+    _read_names_as_utf8()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: a class may be called café
     try:
@@ -51,6 +52,16 @@ def run_stage(main: Callable[[], None]) -> None:
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(STOPPED)
+
+
+def _read_names_as_utf8() -> None:
+    """Begin again, as the same process, in a locale in which Python takes file names for anything but UTF-8.
+
+    Names would differ from those that the manifest, DVC and other machines have, and a path that is printed
+    would not lead back to its file. LC_ALL=C alone is not such a locale; with PYTHONUTF8=0 it is.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _run(main: Callable[[], None]) -> None:
