@@ -14,7 +14,7 @@ class TestMetrics(Schema):
     __test__ = False  # pytest takes every class named Test... for a test
 
     num_images: PositiveCount
-    loss: float
+    log_loss: float
     """Mean negative log-probability of the true class, in nats, whichever loss training minimized."""
 
     accuracy: Fraction
@@ -37,11 +37,11 @@ class TestMetrics(Schema):
     top_k_accuracy: Fraction
     """Fraction of the images whose true class is among the evaluation.top_k most probable."""
 
-    calibration_error: Fraction
+    ece: Fraction
     """Expected calibration error over 15 bins: the mean gap between confidence and accuracy."""
 
-    answered_fraction: Fraction
-    """Coverage: fraction of the images predicted with enough confidence for evaluation.target_accuracy."""
+    coverage: Fraction
+    """Fraction of the images predicted with enough confidence for evaluation.target_accuracy."""
 
     answered_accuracy: Fraction
     """Accuracy on those; 0 if there are none."""

@@ -95,7 +95,7 @@ def estimate_metrics(
     """
     means = {
         "top_k_accuracy": (predictions.label_rank < top_k).astype(np.float64),
-        "loss": predictions.losses,
+        "log_loss": predictions.losses,
     }
     curve_areas = {"roc_auc": areas.roc_auc, "average_precision": areas.average_precision}
     image_values = np.stack([*means.values(), *(each.influence for each in curve_areas.values())], axis=1)
@@ -124,7 +124,7 @@ def collect_metrics(
     value = {estimate.name: estimate.value for estimate in estimates}
     return TestMetrics(
         num_images=predictions.num_images,
-        loss=value["loss"],
+        log_loss=value["log_loss"],
         accuracy=value["accuracy"],
         balanced_accuracy=value["balanced_accuracy"],
         macro_f1=value["macro_f1"],
@@ -132,8 +132,8 @@ def collect_metrics(
         roc_auc=value["roc_auc"],
         average_precision=value["average_precision"],
         top_k_accuracy=value["top_k_accuracy"],
-        calibration_error=calibration.after.error,
-        answered_fraction=calibration.selective.coverage,
+        ece=calibration.after.error,
+        coverage=calibration.selective.coverage,
         answered_accuracy=calibration.selective.accuracy,
         majority_accuracy=float(np.bincount(predictions.labels).max() / predictions.num_images),
     )

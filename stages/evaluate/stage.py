@@ -102,6 +102,6 @@ def print_metrics(metrics: TestMetrics) -> None:
     """Print the most important metrics and where the report is."""
     print(
         f"evaluate: accuracy {metrics.accuracy:.2%} on {metrics.num_images:,} test images, balanced "
-        f"{metrics.balanced_accuracy:.2%}, macro F1 {metrics.macro_f1:.4f}, loss {metrics.loss:.4f}"
+        f"{metrics.balanced_accuracy:.2%}, macro F1 {metrics.macro_f1:.4f}, log loss {metrics.log_loss:.4f}"
     )
     print(f"evaluate: the report is {REPORT / 'report.html'}")

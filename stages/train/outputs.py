@@ -4,12 +4,9 @@ Also the record of what a run depends on, made once: checkpoints quote it, and s
 """
 
 import dataclasses
-import sqlite3
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from schemas.params import Params
@@ -18,7 +15,6 @@ from schemas.shared.manifest import Manifest
 from schemas.train.training import TrainMetrics
 from schemas.vision.checkpoint import Checkpoint, EndedBy, EpochRecord, History, PretrainedWeights
 from schemas.vision.runtime import Numerics
-from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json
 from stages.shared.inputs import NEUTRAL, StageInputs, hash_json
 from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED
@@ -187,49 +183,17 @@ def describe_checkpoint(
 
 @contextmanager
 def open_curves(folder: Path) -> Iterator["Live"]:
-    """Yield the DVCLive folder that `dvc plots` and `dvc exp show` read.
-
-    Raises:
-        InputError: The Git repository has no commit, without which DVCLive does not start, or DVC
-            cannot write.
-    """
+    """Yield the DVCLive folder that `dvc plots` and `dvc exp show` read."""
     # Imported when there is something to write: DVC comes with it, and takes a third of a second.
     from dvclive.live import Live
-    from scmrepo.exceptions import SCMError
 
-    try:
-        # DVCLive would rewrite dvc.yaml while the stage runs. The pipeline saves the experiment itself.
-        live = Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
-    except SCMError as error:
-        raise InputError(f"train: git: {error}; make a first commit: git add -A && git commit") from None
-    except sqlite3.Error as error:  # of DVC's own database, on a disk that is full or read-only
-        raise InputError(f"train: DVC cannot write its database ({error}); is the disk full?") from None
-    with live:
+    class Curves(Live):
+        def _init_dvc(self) -> None:
+            """Ask nothing of DVC and Git: only an experiment that DVCLive itself saves needs a commit."""
+
+    # DVCLive would rewrite dvc.yaml while the stage runs. The pipeline saves the experiment itself.
+    with Curves(str(folder), dvcyaml=None, save_dvc_exp=False, report=None) as live:
         yield live
-
-
-def check_git_commit() -> None:
-    """Check, before hours of training, that DVCLive can start here.
-
-    Where git knows a commit it can. Anywhere else, also without git, DVCLive is tried.
-
-    Raises:
-        InputError: It cannot.
-    """
-    if _has_commit():
-        return
-    with TemporaryDirectory() as folder, open_curves(Path(folder)):
-        pass
-
-
-def _has_commit() -> bool:
-    try:
-        asked = subprocess.run(
-            ["git", "rev-parse", "--verify", "--quiet", "HEAD"], capture_output=True, check=False
-        )
-    except OSError:
-        return False
-    return asked.returncode == 0
 
 
 def write_curves(folder: Path, history: Sequence[EpochRecord]) -> None:

@@ -9,7 +9,7 @@ from stages.shared.paths import DVCLIVE, MODEL, PREPARED
 from stages.shared.stopping import defer_stops
 from stages.train.build import build_run
 from stages.train.loop import explain_end, run_epoch
-from stages.train.outputs import check_git_commit, publish, record_run, snapshot_epochs
+from stages.train.outputs import publish, record_run, snapshot_epochs
 from stages.train.resume import open_saved_state
 from stages.vision.dataset import read_manifest
 
@@ -21,7 +21,6 @@ def train(params: Params, inputs: StageInputs) -> None:
         InputError: Something that the user gave does not work; nothing was published.
     """
     manifest = read_manifest(PREPARED)
-    check_git_commit()
     run = build_run(params, manifest)
     check_disk(run.state.network)
     record = record_run(run, params, inputs)

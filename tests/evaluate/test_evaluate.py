@@ -112,7 +112,7 @@ def test_metrics_are_those_of_the_predictions(folder: Path) -> None:
     assert metrics.accuracy == pytest.approx(reference.accuracy_score(labels, predicted))
     assert metrics.balanced_accuracy == pytest.approx(reference.balanced_accuracy_score(labels, predicted))
     assert metrics.macro_f1 == pytest.approx(reference.f1_score(labels, predicted, average="macro"))
-    assert metrics.loss == pytest.approx(reference.log_loss(labels, probabilities, labels=classes))
+    assert metrics.log_loss == pytest.approx(reference.log_loss(labels, probabilities, labels=classes))
     expected_top = reference.top_k_accuracy_score(labels, probabilities, k=2, labels=classes)
     assert metrics.top_k_accuracy == pytest.approx(expected_top)
     with (REPORT / "confusion.csv").open(encoding="utf-8", newline="") as file:

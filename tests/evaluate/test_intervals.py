@@ -38,7 +38,7 @@ def test_interval_of_the_accuracy_is_that_of_theory() -> None:
 def test_interval_of_the_loss_is_that_of_theory() -> None:
     """The mean loss is as uncertain as a mean of so many losses."""
     drawn = draw_predictions(1000)
-    found = measure(drawn)["loss"]
+    found = measure(drawn)["log_loss"]
     expected = 2 * 1.96 * drawn.losses.std() / np.sqrt(1000)
     assert found.high - found.low == pytest.approx(expected, rel=0.1)
 

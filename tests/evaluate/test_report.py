@@ -463,7 +463,7 @@ def make_largest() -> ReportContent:
         num_epochs=10_000,
         estimates=[
             Estimate(name, 0.5, 0.4, 0.6)
-            for name in ("accuracy", "balanced_accuracy", "macro_f1", "top_k_accuracy", "loss")
+            for name in ("accuracy", "balanced_accuracy", "macro_f1", "top_k_accuracy", "log_loss")
         ],
         findings=[AuditFindings(kind, 99, 0, 9, [row] * MAX_EXAMPLES) for kind in FINDING_MEANINGS],
         subgroups=[Subgroup("group", path, None, 100, 0.5, 0.4, 0.6)] * 100,
