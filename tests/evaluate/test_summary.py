@@ -90,7 +90,7 @@ def test_long_names_are_cut() -> None:
 
 
 def test_closing_names_accuracy_pair_and_page() -> None:
-    """What the stage prints at its end: accuracy with its interval, the pair most often confused, the page."""
+    """The stage ends with accuracy and its interval, the pair most often confused, and the page to open."""
     accuracy, pair, page = render_closing(make_content(), page=Path("data/report.html")).splitlines()
     assert re.fullmatch(
         r"evaluate: accuracy 82\.9 % \(95 % interval: [\d.]+ % to [\d.]+ %\) on 35 test images", accuracy
