@@ -1,7 +1,7 @@
 """The evaluate stage, top to bottom: load, predict, measure, write."""
 
 from schemas.evaluate.evaluation import Evaluation
-from schemas.evaluate.test_metrics import TestRecord
+from schemas.evaluate.test_metrics import HeadlineMetrics, TestRecord
 from schemas.params import Params
 from schemas.shared.manifest import Manifest
 from stages.evaluate.calibration import measure_calibration
@@ -34,10 +34,13 @@ def evaluate(params: Params, inputs: StageInputs) -> None:
         write_tables(folder, content, predictions, paths=run.columns["path"])
         write_text(folder / "report.html", render_report(content))
         write_text(folder / "summary.md", render_summary(content))
+        data_sha256 = hash_json([sha256_of(path) for path in list_tested(params.evaluation.checkpoint)])
+        fingerprint = inputs.describe(data_sha256=data_sha256).fingerprint
+        metrics = content.metrics.model_dump()
+        write_json(folder / "metrics.json", TestRecord(**metrics, fingerprint=fingerprint))
         inputs.check_unchanged()
-    data_sha256 = hash_json([sha256_of(path) for path in list_tested(params.evaluation.checkpoint)])
-    fingerprint = inputs.describe(data_sha256=data_sha256).fingerprint
-    write_json(METRICS / "test.json", TestRecord(**content.metrics.model_dump(), fingerprint=fingerprint))
+    headline = HeadlineMetrics(**{name: metrics[name] for name in HeadlineMetrics.model_fields})
+    write_json(METRICS / "test.json", headline)
     print(render_closing(content, page=REPORT / "report.html"))
 
 

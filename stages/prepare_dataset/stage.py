@@ -14,7 +14,7 @@ from stages.prepare_dataset.split import split_images
 from stages.shared.files import check_free_space, publish_folder, sha256_of, write_checksum, write_json
 from stages.shared.inputs import StageInputs
 from stages.shared.packed_images import PackedImages
-from stages.shared.paths import AUDIT, IMAGES, METRICS, PREPARED
+from stages.shared.paths import AUDIT, COUNTS, IMAGES, PREPARED
 from stages.shared.progress import show_step
 
 
@@ -65,5 +65,5 @@ def prepare(params: Params, inputs: StageInputs) -> None:
         num_moved=assignment.num_moved,
         fingerprint=inputs.describe(data_sha256=sha256_of(IMAGES / "manifest.json")).fingerprint,
     )
-    write_json(METRICS / "prepare.json", metrics)
+    write_json(COUNTS / "prepare.json", metrics)
     print_summary(metrics, num_in_largest_group=int(groups.sizes.max()))

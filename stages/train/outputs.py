@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from schemas.params import Params
 from schemas.shared.inputs import Inputs
 from schemas.shared.manifest import Manifest
-from schemas.train.training import TrainMetrics
+from schemas.train.training import TrainMetrics, ValMetrics
 from schemas.vision.checkpoint import Checkpoint, EndedBy, EpochRecord, History, PretrainedWeights
 from schemas.vision.runtime import Numerics
 from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json
@@ -130,6 +130,7 @@ def publish(
         history_file = History(
             best_metric=params.training.best_metric,
             best_epoch=best.epoch,
+            num_parameters=sum(weights.numel() for weights in run.state.network.parameters()),
             ended_by=ended_by,
             is_repeatable=params.training.max_minutes is None,
             epochs=tuple(history),
@@ -137,14 +138,8 @@ def publish(
         write_sealed_json(folder / "history.json", history_file)
         write_curves(curves, history)
         inputs.check_unchanged()
-    metrics = TrainMetrics(
-        best_epoch=best.epoch,
-        num_parameters=sum(weights.numel() for weights in run.state.network.parameters()),
-        train_loss=best.train_loss,
-        val=best.val,
-        fingerprint=record.inputs.fingerprint,
-    )
-    write_json(METRICS / "train.json", metrics)
+    val = ValMetrics(loss=best.val.loss, accuracy=best.val.accuracy)
+    write_json(METRICS / "train.json", TrainMetrics(val=val))
     print(
         f"train: best epoch {best.epoch} of {len(history)}, "
         f"validation accuracy {best.val.accuracy:.2%}{_ENDED[ended_by]}"

@@ -89,6 +89,7 @@ def make_content(
             },
         ),
         history=History(
+            num_parameters=1234,
             best_metric="balanced_accuracy",
             best_epoch=best_epoch,
             ended_by="num_epochs",
