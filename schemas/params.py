@@ -1,6 +1,8 @@
 """The whole of params.yaml, section by section, and what its sections ask of each other."""
 
+import os.path
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from schemas.evaluate.evaluation import Evaluation
@@ -16,6 +18,12 @@ from schemas.train.training import Training
 from schemas.train.transfer import Transfer
 from schemas.vision.network import NO_WEIGHTS_FILE, Network
 from schemas.vision.transforms import Form, Transforms, change_form, find_transform_problems
+
+
+OUTPUTS = tuple(
+    f"data/{name}" for name in ("images", "prepared", "audit", "model", "dvclive", "report", "metrics")
+)
+"""What the pipeline writes."""
 
 
 class Params(Schema):
@@ -49,12 +57,30 @@ class Conflict(NamedTuple):
 def find_conflicts(params: Params) -> list[Conflict]:
     """Return what sections of a valid file ask of each other and do not get."""
     return [
+        *_check_overlap(params),
         *_check_image_shapes(params),
         *_check_mixed_labels(params),
         *_check_pretrained_weights(params),
         *_check_group_column(params),
         *_check_warmup(params),
     ]
+
+
+def _check_overlap(params: Params) -> Iterator[Conflict]:
+    """DVC starts nothing where a stage would read what the pipeline writes."""
+    for key, found, advice in (
+        ("dataset.source", params.dataset.source, "another folder or archive, such as data/raw"),
+        ("network.weights_file", params.network.weights_file, "a copy of it elsewhere, such as in data/weights"),
+    ):
+        path = Path(os.path.abspath(found))  # noqa: PTH100 - resolve() would follow links, as DVC does not
+        for output in OUTPUTS:
+            place = Path(output).absolute()
+            if path.is_relative_to(place) or place.is_relative_to(path):
+                how = "is" if path == place else "is in" if path.is_relative_to(place) else "holds"
+                yield Conflict(
+                    key, f"found {found}, which {how} {output}, an output of the pipeline; allowed: {advice}"
+                )
+                break
 
 
 def _check_image_shapes(params: Params) -> Iterator[Conflict]:

@@ -5,7 +5,7 @@ Hides how DVC writes YAML, which files of a folder it looks at, and how it names
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from stages.shared.errors import InputError
-from stages.shared.paths import find_object, hash_for_dvc
+from stages.shared.paths import find_object, hash_for_dvc, walk_seen_by_dvc
 
 Entry = Mapping[str, Any]
 """A stage in dvc.lock, or one of its dependencies or outputs."""
@@ -37,9 +37,6 @@ class _Stage(BaseModel):
 
 
 _STAGES = TypeAdapter(dict[str, _Stage])
-
-_UNSEEN = frozenset({".git", ".hg", "__pycache__"})
-"""Names that DVC skips in a folder: the last because of .dvcignore, as *.pyc, the others always."""
 
 
 def parse_yaml(text: str) -> Any:
@@ -96,11 +93,10 @@ def describe_folder(path: Path) -> tuple[str, str]:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir", text
 
 
-def list_files(path: Path) -> Iterator[Path]:
-    """Yield the files that DVC sees at or below a path."""
-    files = [path] if path.is_file() else sorted(path.rglob("*"))
-    return (
-        file
-        for file in files
-        if file.is_file() and file.suffix != ".pyc" and _UNSEEN.isdisjoint(file.relative_to(path).parts)
-    )
+def list_files(path: Path) -> list[Path]:
+    """Return the files that DVC sees at or below a path."""
+    if path.is_file():
+        return [path]
+    walk = walk_seen_by_dvc(str(path))
+    files = [Path(folder, name) for folder, _, names in walk for name in names]
+    return sorted(file for file in files if file.is_file())

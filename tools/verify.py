@@ -77,7 +77,7 @@ def check_lock() -> tuple[list[str], int]:
         for entry in recorded.get("deps", []):
             lines += _compare_files(entry)
         for entry in recorded.get("outs", []):
-            num_files += len(list(list_files(Path(entry["path"]))))
+            num_files += len(list_files(Path(entry["path"])))
             lines += _compare_files(entry)
             lines += _rehash_objects(entry, dvc_folder=dvc_folder)
         problems += [f"{stage}: {line}" for line in lines]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from schemas.shared.fields import OneLine, Schema
+from schemas.shared.fields import OneLine, PlainPath, Schema
 from schemas.shared.manifest import Color, ResizeMode
 
 
@@ -27,7 +27,7 @@ SidePx = Annotated[int, Field(ge=1, le=4096)]
 class Dataset(Schema):
     """Where the images are and how they are read."""
 
-    source: Annotated[str, Field(min_length=1), OneLine]
+    source: Annotated[str, Field(min_length=1), OneLine, PlainPath]
     """A folder of class folders, or a .zip, .tar, .tar.gz, .tar.bz2, .tar.xz or .tar.zst of one; train/, val/
     and test/ may stand above them."""
 

@@ -87,3 +87,15 @@ def _check_one_line(text: str) -> str:
 
 OneLine = AfterValidator(_check_one_line)
 """Belongs beside a text that messages quote."""
+
+
+def _check_path(text: str) -> str:
+    if text != text.strip():
+        raise ValueError("allowed: a path without spaces before or after it")
+    if text.split("/")[0] == "~":
+        raise ValueError("allowed: a path without ~, which only a shell knows; write the home folder out")
+    return text
+
+
+PlainPath = AfterValidator(_check_path)
+"""Belongs beside a path that DVC is given as well."""

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from schemas.shared.fields import Fraction, Items, Meaning, OneLine, Positive, Schema, WholeNumber
+from schemas.shared.fields import Fraction, Items, Meaning, OneLine, PlainPath, Positive, Schema, WholeNumber
 
 NO_WEIGHTS_FILE = "data/weights/none"
 """An empty file that stands for no weights: a dependency in dvc.yaml must exist."""
@@ -125,11 +125,28 @@ class Torchvision(Architecture):
 class Timm(Architecture):
     """A model of timm, an optional library: pip install timm."""
 
-    model: ModelName
-    """Its name there, such as resnet18."""
+    model: Annotated[
+        str,
+        Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_.-]+)?$"),
+        Meaning("the name of a model: letters, digits and _, then perhaps a dot and the tag of its weights"),
+    ]
+    """Its name there, such as resnet18; resnet18.a1_in1k names its weights as well."""
 
     weights: WeightsName | None
     """Pretrained weights by timm's tag, such as a1_in1k, downloaded once; null: random."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_full_name(cls, values: Any) -> Any:
+        """Take timm's full name apart, as in resnet18.a1_in1k."""
+        if not isinstance(values, dict) or "weights" not in values:
+            return values
+        model, _, tag = str(values.get("model")).partition(".")
+        if not tag or not isinstance(values["model"], str):
+            return values
+        if values["weights"] not in (None, tag):
+            raise ValueError(f"allowed: one tag; found {tag} in model, and {values['weights']} in weights")
+        return {**values, "model": model, "weights": tag}
 
 
 NetworkName = Literal["cnn", "resnet", "airbench", "torchvision", "timm"]
@@ -147,6 +164,7 @@ class Network(Schema):
         Field(max_length=4096, pattern=r"^(.*\.(pth|pt|safetensors)|data/weights/none)$"),
         Meaning("the path of a .pth, .pt or .safetensors file, or data/weights/none"),
         OneLine,
+        PlainPath,
     ]
     """Pretrained weights: a .pth, .pt or .safetensors file; data/weights/none: random."""
 

@@ -223,7 +223,8 @@ def _describe_allowed(path: KeyPath) -> str:
         elif kind == "tuple_type":
             words.append(f"a list, each item {_describe_allowed((*path, 0))}")
         elif kind == "model_type":
-            words.append(f"a section with the keys {join_choices(_list_siblings((*path, '')), last='and')}")
+            keys = join_choices(_list_siblings((*path, "")), last="and")
+            words.append(f"a section with the keys {keys}" if keys else "{}, a section without keys")
         elif kind in _TYPES:
             words.append(_TYPES[kind])
         elif "error" in mistake.context:

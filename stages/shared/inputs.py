@@ -8,8 +8,10 @@ import hashlib
 import json
 import os
 import re
+import stat
 from array import array
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +23,7 @@ from schemas.shared.fields import Schema
 from schemas.shared.inputs import Inputs
 from stages.shared.errors import InputError, printable
 from stages.shared.files import sha256_of
+from stages.shared.paths import walk_seen_by_dvc
 
 CODE_ROOT = Path(stages.__path__[0]).parent
 """Where the running code was imported from."""
@@ -191,20 +194,14 @@ def hash_json(record: object) -> str:
 
 
 def _look_below(path: Path) -> Iterator[tuple[Path, FolderState]]:
-    """Yield each folder, from one on, that can be listed; links to folders are not followed."""
-    waiting = [os.fspath(path)]
-    while waiting:
-        folder, files = waiting.pop(), []
-        try:
-            entries = os.scandir(folder)
-        except OSError:
-            continue
-        with entries:
-            for entry in entries:
-                if entry.is_file():
-                    files.append((entry.name, entry.stat()))
-                elif entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
+    """Yield each folder, from one on, that can be listed, with the files that DVC sees in it."""
+    for folder, _, names in walk_seen_by_dvc(os.fspath(path)):
+        files = []
+        for name in names:
+            with suppress(OSError):  # a link to nothing
+                status = os.stat(f"{folder}/{name}")  # noqa: PTH116 - a Path would cost more than the call
+                if stat.S_ISREG(status.st_mode):
+                    files.append((name, status))
         yield Path(folder), _digest(files)
 
 

@@ -5,7 +5,7 @@ import ast
 import pytest
 import yaml
 
-from schemas.params import Params
+from schemas.params import OUTPUTS, Params
 from tests.architecture.imports import ROOT, STAGES, find_modules, read_tree
 from tests.architecture.test_imports import DVC_STAGES, STAGE_OF_FOLDER
 
@@ -62,6 +62,13 @@ def test_outputs_keep_the_run_cache_working(stage: str) -> None:
     for out in DVC_STAGES[stage]["outs"]:
         assert isinstance(out, str), f"{out} has options"
     assert not DVC_STAGES[stage].get("always_changed")
+
+
+def test_the_schemas_know_the_outputs() -> None:
+    """They refuse a source that overlaps one."""
+    outs = {out for stage in DVC_STAGES.values() for out in stage["outs"]}
+    metrics = {path.rpartition("/")[0] for stage in DVC_STAGES.values() for path in stage["metrics"]}
+    assert set(OUTPUTS) == outs | metrics
 
 
 def test_compiled_python_is_no_dependency() -> None:

@@ -59,6 +59,16 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Ingested, ImageT
 Run = Callable[..., tuple[Ingested, ImageTable]]
 
 
+def test_what_dvc_ignores_is_not_read(tmp_path: Path, run: Run) -> None:
+    """No change in it would run the stage again, so it is neither an image nor counted."""
+    write_folder(tmp_path / "raw", class_folders(num_images=3))
+    Path(".dvcignore").write_text("Thumbs.db\n/raw/**/2.png\n")
+    ingested, table = run()
+    Path("raw", "Thumbs.db").touch()
+    assert run()[0] == ingested
+    assert not any(path.endswith("2.png") for path in table.path)
+
+
 def params_with(**dataset: object) -> Params:
     """Return the committed parameters for small colour images, with these changes."""
     small = {

@@ -1,11 +1,12 @@
 """Values of the network that are allowed one by one, but not together."""
 
+import re
 from typing import Any
 
 import pytest
 
 from schemas.params import Params, find_conflicts
-from schemas.vision.network import Network
+from schemas.vision.network import Network, Timm
 from tests.params.wrong_params import good_params
 from tests.vision.completeness import names_of
 
@@ -47,3 +48,38 @@ def test_only_weights_can_be_frozen() -> None:
     assert conflicts_of(freeze="backbone", name="torchvision", torchvision=PRETRAINED) == []
     # The weights of a network that is not chosen are none of its.
     assert conflicts_of(freeze="backbone", torchvision=PRETRAINED) == ["transfer.freeze"]
+
+
+@pytest.mark.parametrize(
+    "source", ["data", ".", "..", "data/images", "data/audit/raw", "data/raw/../model", "./data/metrics/"]
+)
+def test_the_source_overlaps_no_output(source: str) -> None:
+    """DVC would start nothing: the pipeline would read what it writes."""
+    data = good_params()
+    data["dataset"]["source"] = source
+    [conflict] = find_conflicts(Params.model_validate(data))
+    assert conflict.key == "dataset.source"
+    assert re.search(r" (is|is in|holds) data/\w+, an output of the pipeline", conflict.message)
+
+
+@pytest.mark.parametrize("source", ["data/raw", "data/images.zip", "/data", "raw", "../data"])
+def test_other_sources_overlap_nothing(source: str) -> None:
+    """Beside the outputs, or outside the project."""
+    data = good_params()
+    data["dataset"]["source"] = source
+    assert find_conflicts(Params.model_validate(data)) == []
+
+
+def test_training_does_not_start_from_its_own_output() -> None:
+    """A checkpoint of this project has to be copied first."""
+    assert conflicts_of(weights_file="data/model/best.safetensors") == ["network.weights_file"]
+
+
+def test_a_full_name_of_timm_holds_the_tag() -> None:
+    """It means the same as both names apart, and does not go with another tag."""
+    apart = Timm(model="vit_base_patch16_clip_224", weights="openai_ft_in1k")
+    for weights in (None, "openai_ft_in1k"):
+        full_name = "vit_base_patch16_clip_224.openai_ft_in1k"
+        assert Timm.model_validate({"model": full_name, "weights": weights}) == apart
+    with pytest.raises(ValueError, match="allowed: one tag"):
+        Timm(model="resnet18.a1_in1k", weights="tv_in1k")

@@ -45,14 +45,17 @@ def test_values_are_those_dvc_reads() -> None:
     assert parse_yaml("compile: off\nlr: 1e3") == {"compile": "off", "lr": 1000.0}
 
 
-def test_a_folder_is_what_dvc_sees_of_it(tmp_path: Path) -> None:
-    """Images that came as a Git repository are named by DVC without its files or compiled Python."""
-    (tmp_path / "cat").mkdir()
-    (tmp_path / "cat" / "1.png").write_bytes(b"a cat")
-    name, listed = describe_folder(tmp_path)
+def test_a_folder_is_what_dvc_sees_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC names images without files of a Git repository among them, and without what .dvcignore names."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "raw"
+    (folder / "cat").mkdir(parents=True)
+    (folder / "cat" / "1.png").write_bytes(b"a cat")
+    name, listed = describe_folder(folder)
     # As `dvc add` named this very folder.
     assert name == "bd65c196c9eb82b1d7eac99a6411dd1f.dir"
-    for unseen in (".git/HEAD", "cat/.git", "cat/__pycache__/1.png", "cat/code.pyc"):
-        (tmp_path / unseen).parent.mkdir(exist_ok=True)
-        (tmp_path / unseen).touch()
-    assert describe_folder(tmp_path) == (name, listed)
+    (tmp_path / ".dvcignore").write_text("__pycache__\nThumbs.db\n")
+    for unseen in (".git/HEAD", "cat/.git", "cat/__pycache__/1.png", "cat/Thumbs.db"):
+        (folder / unseen).parent.mkdir(exist_ok=True)
+        (folder / unseen).touch()
+    assert describe_folder(folder) == (name, listed)

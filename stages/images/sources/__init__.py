@@ -12,6 +12,7 @@ from stages.images.sources.source import FileRef, Source, UnreadableFile, reason
 from stages.images.sources.tar import COMPRESSED_TARS, TarSource
 from stages.images.sources.zip import ZipSource
 from stages.shared.errors import InputError
+from stages.shared.paths import walk_seen_by_dvc
 
 __all__ = ["FileRef", "Source", "UnreadableFile", "is_archive", "open_archive", "open_source", "reason_of"]
 
@@ -24,7 +25,7 @@ def is_archive(path: Path) -> bool:
 
 
 def open_source(path: Path, *, place: str) -> Source:
-    """Return the folder or archive at a path.
+    """Return the folder or archive at a path; of a folder, what DVC sees.
 
     Args:
         path: What to open.
@@ -42,7 +43,7 @@ def open_source(path: Path, *, place: str) -> Source:
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise InputError(f"{place}: cannot be opened: {reason_of(error)}; {advice}") from None
     if stat.S_ISDIR(mode):
-        return FolderSource(path, place=place)
+        return FolderSource(path, place=place, walk=walk_seen_by_dvc)
     if not stat.S_ISREG(mode) or not is_archive(path):
         suffix = path.suffix.lower()
         found = f"a {suffix} file" if stat.S_ISREG(mode) and suffix else "no folder"

@@ -3,11 +3,13 @@
 import os
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from stages.images.sources.source import FileRef, Source, UnreadableFile, check_size, reason_of
 from stages.shared.errors import InputError, printable
+from stages.shared.paths import Walk
 
 _DVC_OBJECT = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
 
@@ -20,14 +22,15 @@ class FolderSource(Source):
     look behind them, so that a change there would go unseen.
     """
 
-    def __init__(self, root: Path, *, place: str) -> None:
-        """Take a folder that need not be listed yet; messages call it `place`."""
+    def __init__(self, root: Path, *, place: str, walk: Callable[..., Walk] = os.walk) -> None:
+        """Take a folder that need not be listed yet; messages call it `place`, and `walk` lists it."""
         self._root = os.path.abspath(root)  # noqa: PTH100 - resolve() would follow links
         self._place = place
+        self._walk = walk
 
     def list_entries(self) -> list[str]:
         entries = []
-        for folder, subfolders, files in os.walk(self._root, onerror=self._raise):
+        for folder, subfolders, files in self._walk(self._root, onerror=self._raise):
             relative = os.path.relpath(folder, self._root)
             prefix = "" if relative == "." else f"{relative}/"
             entries += [f"{prefix}{name}/" for name in subfolders]
