@@ -92,7 +92,7 @@ OneLine = AfterValidator(_check_one_line)
 def _check_path(text: str) -> str:
     if text != text.strip():
         raise ValueError("allowed: a path without spaces before or after it")
-    if text.split("/")[0] == "~":
+    if text.split("/", maxsplit=1)[0] == "~":
         raise ValueError("allowed: a path without ~, which only a shell knows; write the home folder out")
     return text
 

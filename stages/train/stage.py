@@ -3,6 +3,7 @@
 from torch import nn
 
 from schemas.params import Params
+from stages.shared.errors import InputError
 from stages.shared.files import check_free_space
 from stages.shared.inputs import StageInputs
 from stages.shared.paths import DVCLIVE, MODEL, PREPARED
@@ -36,7 +37,11 @@ def train(params: Params, inputs: StageInputs) -> None:
 
         snapshots = snapshot_epochs(run)
         saved.save_point(state)
-        publish(snapshots, run, record, params, manifest, inputs, ended_by=ended_by)
+        try:
+            publish(snapshots, run, record, params, manifest, inputs, ended_by=ended_by)
+        except InputError as error:
+            saved.save(state)
+            raise InputError(f"{error}\ntrain: the training of this run is kept until then") from None
         saved.note_result((MODEL, DVCLIVE))
 
 

@@ -21,7 +21,9 @@ from stages.shared.errors import InputError
 from stages.shared.files import read_sealed_json, sha256_of, write_sealed_json
 from stages.shared.paths import IMAGES, METRICS, MODEL, PREPARED
 from stages.train.__main__ import main
+from stages.train.build import Run
 from stages.train.outputs import snapshot_epochs
+from stages.train.state import Snapshot
 from stages.vision.checkpoint import read_checkpoint, restore_network
 from stages.vision.dataset import PreparedImages
 from stages.vision.transforms import build_transforms
@@ -96,6 +98,28 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
     assert train(tmp_path, transforms=transforms, **neutral) == first
     other = train(tmp_path, transforms=transforms, training__seed=1)
     assert other["model/last.safetensors"] != first["model/last.safetensors"]
+
+
+@pytest.mark.usefixtures("manifest")
+def test_training_is_kept_when_parameters_change_under_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is published; with the parameters set back the same command ends without training again."""
+
+    def change(run: Run) -> dict[str, Snapshot]:
+        write_params(tmp_path, optimizer__lr=0.5)
+        return snapshot_epochs(run)
+
+    with monkeypatch.context() as context:
+        context.setattr("stages.train.stage.snapshot_epochs", change)
+        with pytest.raises(InputError, match=r"(?s)optimizer\.lr back to .* training of this run is kept"):
+            train(tmp_path)
+    assert not MODEL.exists()
+    capsys.readouterr()
+    train(tmp_path)
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first == "train: resumes after epoch 3"
+    assert len(others) == 1
 
 
 def score(path: Path, manifest: Manifest) -> tuple[float, float]:
