@@ -154,12 +154,13 @@ def test_many_changes_are_cut_short() -> None:
 def test_changed_parameters_may_be_set_back() -> None:
     """Beside running again there is the result of this run; and what lets two run side by side is named."""
     taken = take("train")
-    document = read_params_file()
+    document = json.loads(Path("params.yaml").read_text())
+    lr = document["optimizer"]["lr"]
     document["optimizer"]["lr"], document["loss"]["class_weights"] = 0.5, "balanced"
     Path("params.yaml").write_text(json.dumps(document))
     *_, again, back, beside = refusal(taken).splitlines()
     assert again.endswith("; run it again")
-    assert "set loss.class_weights back to null, optimizer.lr back to 0.004 and run the same command" in back
+    assert f"set loss.class_weights back to null, optimizer.lr back to {lr} and run the same command" in back
     assert "--temp" in beside
 
 
