@@ -24,9 +24,9 @@ from benchmarks.loader import ROOT, exhaust, make_schema, prepare
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
+from stages.train.epoch_table import TrainingProgress
 from stages.train.loop import Phase, Training, train_steps
 from stages.train.loss import CrossEntropy
-from stages.train.progress import TrainingProgress
 from stages.train.sampler import EpochSampler
 from stages.train.state import begin_state
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest

@@ -22,9 +22,9 @@ from schemas.vision.checkpoint import EpochRecord
 from schemas.vision.network import ChosenNetwork, Torchvision
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
+from stages.train.epoch_table import TrainingProgress
 from stages.train.loop import Phase, Training, run_epoch
 from stages.train.loss import CrossEntropy
-from stages.train.progress import TrainingProgress
 from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, begin_state
 from stages.train.transfer import Phases, build_parameter_groups

@@ -72,7 +72,12 @@ def write_project(
     )
     write_checkpoint(folder / "data" / "model" / "best.safetensors", checkpoint, weights)
     history = History(
-        best_metric="loss", best_epoch=1, ended_by="num_epochs", is_repeatable=True, epochs=(epoch,)
+        num_parameters=1,
+        best_metric="loss",
+        best_epoch=1,
+        ended_by="num_epochs",
+        is_repeatable=True,
+        epochs=(epoch,),
     )
     write_sealed_json(folder / "data" / "model" / "history.json", history)
 

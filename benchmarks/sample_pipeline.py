@@ -35,7 +35,7 @@ def main() -> None:
             start = time.perf_counter()
             run("dvc repro", project)
             print(f"dvc repro from nothing: {time.perf_counter() - start:.1f} s", flush=True)
-        test = json.loads((clones[0] / "data/metrics/test.json").read_text())
+        test = json.loads((clones[0] / "data/report/metrics.json").read_text())
         print(f"test accuracy: {test['accuracy']:.2%} of {test['num_images']} images")
         first, second = map(hash_data, clones)
         differing = [name for name in first.keys() | second.keys() if first.get(name) != second.get(name)]

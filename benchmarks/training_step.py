@@ -28,10 +28,10 @@ from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from stages.params.read import read_params
 from stages.shared.process import keep_freed_memory
+from stages.train.epoch_table import TrainingProgress
 from stages.train.loop import Phase, Training, train_steps
 from stages.train.loss import CrossEntropy
 from stages.train.optimizer import build_optimizer
-from stages.train.progress import TrainingProgress
 from stages.train.sampler import EpochSampler
 from stages.train.state import begin_state
 from stages.vision.networks import build_network

@@ -9,7 +9,7 @@ the pipeline, and leaves everything else alone. Source: Smith 2017, arXiv:1506.0
 import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,10 +110,14 @@ def measure_losses(params: "Params", rates: Sequence[float], *, max_rise: float)
 
     from stages.shared.paths import PREPARED
     from stages.train.build import build_run
+    from stages.train.epoch_table import TrainingProgress
     from stages.train.loop import train_steps
     from stages.vision.dataset import read_manifest
 
     training, state, phases, *_ = build_run(params, read_manifest(PREPARED), keep_features=False)
+    num_epochs, num_more = divmod(len(rates), len(state.losses))
+    num_images = num_epochs * len(training.train_images) + num_more * training.batch_size
+    training = replace(training, progress=TrainingProgress(num_epochs=1, images_per_epoch=num_images))
     multiples = [rate / params.optimizer.lr for rate in rates]
     # Groups with rates of their own, such as backbone and head, rise together.
     for group in state.optimizer.param_groups:
@@ -137,10 +141,11 @@ def measure_losses(params: "Params", rates: Sequence[float], *, max_rise: float)
 
     phase = phases.at(0)  # of the first epoch, whose backbone may be frozen
     try:
-        while True:
-            train_steps(training, state, phase, save_point=read_loss)
-            state.start_next_epoch()
-            num_images_before = 0
+        with training.progress:
+            while True:
+                train_steps(training, state, phase, save_point=read_loss)
+                state.start_next_epoch()
+                num_images_before = 0
     except _TestEnded:
         return losses
 

@@ -21,11 +21,13 @@ from stages.shared.errors import InputError, printable, run_stage
 from stages.shared.files import read_sealed_json, sha256_of
 from stages.shared.inputs import CODE_ROOT, hash_json, leaves, record_inputs
 from stages.shared.paths import (
+    COUNTS,
     DVCLIVE,
     IMAGES,
     METRICS,
     MODEL,
     PREPARED,
+    REPORT,
     find_dvc_folder,
     find_object,
     hash_for_dvc,
@@ -174,7 +176,7 @@ def _check_images(params: Params) -> list[str]:
     ingested, _ = read_ingested(IMAGES)
     inputs = record_inputs("ingest", params, read_params)
     expected = inputs.describe(data_sha256=ingested.table.sha256).fingerprint
-    return _compare_fingerprint(METRICS / "ingest.json", expected)
+    return _compare_fingerprint(COUNTS / "ingest.json", expected)
 
 
 # These import torch, which takes seconds: not before the arguments and params.yaml are known to be right.
@@ -186,7 +188,7 @@ def _check_prepared(params: Params) -> list[str]:
     read_manifest(PREPARED)
     inputs = record_inputs("prepare-dataset", params, read_params)
     expected = inputs.describe(data_sha256=sha256_of(IMAGES / "manifest.json")).fingerprint
-    return _compare_fingerprint(METRICS / "prepare.json", expected)
+    return _compare_fingerprint(COUNTS / "prepare.json", expected)
 
 
 def _check_checkpoints(params: Params) -> list[str]:
@@ -211,7 +213,7 @@ def _check_checkpoints(params: Params) -> list[str]:
             for library, before in checkpoint.libraries.items()
             if before != (now := find_version(library))
         ]
-    return [*problems, *_compare_fingerprint(METRICS / "train.json", expected.fingerprint)]
+    return problems
 
 
 def _check_history(params: Params) -> list[str]:
@@ -222,7 +224,7 @@ def _check_history(params: Params) -> list[str]:
 def _check_report(params: Params) -> list[str]:
     data = hash_json([sha256_of(path) for path in list_tested(params.evaluation.checkpoint)])
     inputs = record_inputs("evaluate", params, read_params)
-    return _compare_fingerprint(METRICS / "test.json", inputs.describe(data_sha256=data).fingerprint)
+    return _compare_fingerprint(REPORT / "metrics.json", inputs.describe(data_sha256=data).fingerprint)
 
 
 def _compare_fingerprint(path: Path, expected: str) -> list[str]:

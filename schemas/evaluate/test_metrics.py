@@ -1,4 +1,4 @@
-"""Metrics on the test split: data/metrics/test.json and the scores of each class."""
+"""Metrics on the test split: data/report/metrics.json, data/metrics/test.json, the scores of each class."""
 
 from typing import Annotated
 
@@ -9,12 +9,12 @@ from schemas.shared.inputs import Fingerprint
 
 
 class TestMetrics(Schema):
-    """The most important metrics on the test split."""
+    """The metrics on the test split."""
 
     __test__ = False  # pytest takes every class named Test... for a test
 
     num_images: PositiveCount
-    loss: float
+    log_loss: float
     """Mean negative log-probability of the true class, in nats, whichever loss training minimized."""
 
     accuracy: Fraction
@@ -37,11 +37,11 @@ class TestMetrics(Schema):
     top_k_accuracy: Fraction
     """Fraction of the images whose true class is among the evaluation.top_k most probable."""
 
-    calibration_error: Fraction
+    ece: Fraction
     """Expected calibration error over 15 bins: the mean gap between confidence and accuracy."""
 
-    answered_fraction: Fraction
-    """Coverage: fraction of the images predicted with enough confidence for evaluation.target_accuracy."""
+    coverage: Fraction
+    """Fraction of the images predicted with enough confidence for evaluation.target_accuracy."""
 
     answered_accuracy: Fraction
     """Accuracy on those; 0 if there are none."""
@@ -51,10 +51,21 @@ class TestMetrics(Schema):
 
 
 class TestRecord(TestMetrics):
-    """The metrics, and what they were measured on: data/metrics/test.json."""
+    """The metrics, and what they were measured on: data/report/metrics.json."""
 
     fingerprint: Fingerprint
     """Of the stage's inputs: parameters, code and data."""
+
+
+class HeadlineMetrics(Schema):
+    """What `dvc exp show` and `dvc metrics diff` compare: data/metrics/test.json. They have room for few."""
+
+    accuracy: Fraction
+    balanced_accuracy: Fraction
+    macro_f1: Fraction
+    log_loss: float
+    ece: Fraction
+    coverage: Fraction
 
 
 class ClassScores(Schema):

@@ -1,4 +1,4 @@
-"""What ingest counted: data/metrics/ingest.json."""
+"""What ingest counted: data/counts/ingest.json."""
 
 from schemas.shared.fields import Count, Schema
 from schemas.shared.inputs import Fingerprint

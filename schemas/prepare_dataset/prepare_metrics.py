@@ -1,4 +1,4 @@
-"""What prepare-dataset counted: data/metrics/prepare.json."""
+"""What prepare-dataset counted: data/counts/prepare.json."""
 
 from schemas.shared.fields import Count, NonNegative, PositiveCount, Schema
 from schemas.shared.inputs import Fingerprint

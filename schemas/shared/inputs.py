@@ -8,7 +8,7 @@ from pydantic import Field
 from schemas.shared.fields import Schema, Sha256
 
 Fingerprint = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-"""Of a record of inputs: short, for it is a column of `dvc exp show`."""
+"""Of a record of inputs, in short."""
 
 
 class Inputs(Schema):

@@ -4,9 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import Positive, PositiveCount, ProperFraction, Schema, Seed
-from schemas.shared.inputs import Fingerprint
-from schemas.vision.checkpoint import Scores
+from schemas.shared.fields import Fraction, Positive, PositiveCount, ProperFraction, Schema, Seed
 from schemas.vision.runtime import Device, Precision
 
 PrecisionChoice = Literal["auto"] | Precision
@@ -67,13 +65,14 @@ class Training(Schema):
     often."""
 
 
+class ValMetrics(Schema):
+    """What `dvc exp show` compares of the validation of the best epoch."""
+
+    loss: float
+    accuracy: Fraction
+
+
 class TrainMetrics(Schema):
-    """Headline metrics of a training run."""
+    """The headline metrics of a training run; data/model/history.json has all of them."""
 
-    best_epoch: PositiveCount
-    num_parameters: PositiveCount
-    train_loss: float
-    val: Scores
-
-    fingerprint: Fingerprint
-    """Of the checkpoint's `inputs`."""
+    val: ValMetrics

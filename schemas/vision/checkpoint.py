@@ -54,6 +54,9 @@ class History(Schema):
 
     best_metric: str
     best_epoch: PositiveCount
+    num_parameters: PositiveCount
+    """Weights that the network learns."""
+
     ended_by: EndedBy
     """What ended training."""
 

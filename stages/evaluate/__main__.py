@@ -1,6 +1,7 @@
 """evaluate: test a checkpoint on the test split and write data/report.
 
-Run by `dvc repro`, or as `python -m stages.evaluate`. The stage itself is stage.py.
+`dvc repro` runs it when its data, code or parameters have changed. It takes no arguments: params.yaml says
+all. The stage itself is stage.py.
 """
 
 from stages.shared.errors import run_stage
@@ -26,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, description=__doc__)

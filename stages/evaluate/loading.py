@@ -4,7 +4,7 @@ The network and its preprocessing are rebuilt from the checkpoint alone, never f
 """
 
 import csv
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from stages.evaluate.subgroups import list_columns
 from stages.shared.errors import InputError, printable
 from stages.shared.files import check_checksum, first_error, read_sealed_json, sha256_of
 from stages.shared.paths import AUDIT, MAKE_MODEL, MAKE_PREPARED, MODEL, PREPARED
+from stages.shared.progress import Progress
 from stages.vision.checkpoint import read_checkpoint, restore_network
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
 from stages.vision.inference import compute_logits
@@ -81,7 +82,20 @@ class TestRun:
     def compute_logits(self, images: Dataset[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Return logits float32 (N, C) and labels int64 (N,) for preprocessed images."""
         batches = build_loader(images, batch_size=self.batch_size, device=self.device)
-        return compute_logits(self.network, batches, device=self.device, numerics=self.checkpoint.numerics)
+        with Progress("evaluate: predicting", len(self.images)) as progress:
+            return compute_logits(
+                self.network,
+                track(batches, progress),
+                device=self.device,
+                numerics=self.checkpoint.numerics,
+            )
+
+
+def track(batches: Iterable[tuple[Tensor, Tensor]], progress: Progress) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches, and count the images of each one when the next is asked for."""
+    for images, labels in batches:
+        yield images, labels
+        progress.advance(len(labels))
 
 
 def load_test_run(evaluation: Evaluation) -> TestRun:

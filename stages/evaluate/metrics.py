@@ -30,7 +30,7 @@ _STEP = 1e-4
 _BOUNDS: Mapping[str, tuple[float, float | None]] = {
     "matthews_correlation": (-1.0, 1.0),
     "cohens_kappa": (-1.0, 1.0),
-    "loss": (0.0, None),
+    "log_loss": (0.0, None),
 }
 """Lowest and highest value of the metrics that are not fractions."""
 
@@ -114,7 +114,7 @@ def estimate_metrics(
     losses = predictions.losses
     loss = float(losses.mean())
     smooth = {name: differentiate(metric, predictions) for name, metric in TALLY_METRICS.items()}
-    smooth["loss"] = loss, (losses - loss) / predictions.num_images
+    smooth["log_loss"] = loss, (losses - loss) / predictions.num_images
     smooth["roc_auc"] = areas.roc_auc.mean, areas.roc_auc.influence
     smooth["average_precision"] = areas.average_precision.mean, areas.average_precision.influence
     has_interval = _has_enough_mistakes(predictions, groups)
@@ -156,7 +156,7 @@ def collect_metrics(
     value = {estimate.name: estimate.value for estimate in estimates}
     return TestMetrics(
         num_images=predictions.num_images,
-        loss=value["loss"],
+        log_loss=value["log_loss"],
         accuracy=value["accuracy"],
         balanced_accuracy=value["balanced_accuracy"],
         macro_f1=value["macro_f1"],
@@ -164,8 +164,8 @@ def collect_metrics(
         roc_auc=value["roc_auc"],
         average_precision=value["average_precision"],
         top_k_accuracy=value["top_k_accuracy"],
-        calibration_error=calibration.after.error,
-        answered_fraction=calibration.selective.coverage,
+        ece=calibration.after.error,
+        coverage=calibration.selective.coverage,
         answered_accuracy=calibration.selective.accuracy,
         majority_accuracy=float(np.bincount(predictions.labels).max() / predictions.num_images),
     )

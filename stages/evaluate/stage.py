@@ -1,7 +1,7 @@
 """The evaluate stage, top to bottom: load, predict, measure, write."""
 
 from schemas.evaluate.evaluation import Evaluation
-from schemas.evaluate.test_metrics import TestMetrics, TestRecord
+from schemas.evaluate.test_metrics import HeadlineMetrics, TestRecord
 from schemas.params import Params
 from schemas.shared.manifest import Manifest
 from stages.evaluate.calibration import measure_calibration
@@ -14,12 +14,13 @@ from stages.evaluate.metrics import collect_metrics, estimate_metrics, find_hard
 from stages.evaluate.predictions import Predictions, make_predictions
 from stages.evaluate.report.content import ReportContent
 from stages.evaluate.report.render import render_report
-from stages.evaluate.report.summary import render_summary
+from stages.evaluate.report.summary import render_closing, render_summary
 from stages.evaluate.subgroups import measure_subgroups
 from stages.evaluate.tables import write_tables
 from stages.shared.files import check_free_space, publish_folder, sha256_of, write_json, write_text
 from stages.shared.inputs import StageInputs, hash_json
 from stages.shared.paths import METRICS, REPORT, list_tested
+from stages.shared.progress import show_step
 
 
 def evaluate(params: Params, inputs: StageInputs) -> None:
@@ -29,15 +30,18 @@ def evaluate(params: Params, inputs: StageInputs) -> None:
     logits, labels = run.compute_logits(run.images)
     predictions = make_predictions(logits, labels, calibration=run.checkpoint.calibration)
     content = measure(run, predictions, evaluation=params.evaluation)
-    with publish_folder(REPORT) as folder:
+    with show_step(f"evaluate: writing {REPORT}"), publish_folder(REPORT) as folder:
         write_tables(folder, content, predictions, paths=run.columns["path"])
         write_text(folder / "report.html", render_report(content))
         write_text(folder / "summary.md", render_summary(content))
+        data_sha256 = hash_json([sha256_of(path) for path in list_tested(params.evaluation.checkpoint)])
+        fingerprint = inputs.describe(data_sha256=data_sha256).fingerprint
+        metrics = content.metrics.model_dump()
+        write_json(folder / "metrics.json", TestRecord(**metrics, fingerprint=fingerprint))
         inputs.check_unchanged()
-    data_sha256 = hash_json([sha256_of(path) for path in list_tested(params.evaluation.checkpoint)])
-    fingerprint = inputs.describe(data_sha256=data_sha256).fingerprint
-    write_json(METRICS / "test.json", TestRecord(**content.metrics.model_dump(), fingerprint=fingerprint))
-    print_metrics(content.metrics)
+    headline = HeadlineMetrics(**{name: metrics[name] for name in HeadlineMetrics.model_fields})
+    write_json(METRICS / "test.json", headline)
+    print(render_closing(content, page=REPORT / "report.html"))
 
 
 def measure(run: TestRun, predictions: Predictions, *, evaluation: Evaluation) -> ReportContent:
@@ -60,15 +64,16 @@ def measure(run: TestRun, predictions: Predictions, *, evaluation: Evaluation) -
             groups=groups,
         )
     # Last, since Grad-CAM moves the network to the CPU.
-    examples = collect_examples(
-        run.images,
-        predictions,
-        shown=run.cropped,
-        paths=run.columns["path"],
-        classes=checkpoint.classes,
-        num_each=evaluation.num_worst,
-        network=run.network,
-    )
+    with show_step("evaluate: explaining predictions"):
+        examples = collect_examples(
+            run.images,
+            predictions,
+            shown=run.cropped,
+            paths=run.columns["path"],
+            classes=checkpoint.classes,
+            num_each=evaluation.num_worst,
+            network=run.network,
+        )
     return ReportContent(
         checkpoint=checkpoint,
         history=run.history,
@@ -98,12 +103,3 @@ def estimate_report_bytes(manifest: Manifest) -> int:
     """Return about how much is written: predictions.csv at 24 bytes a field, 8 MiB for all else."""
     num_fields = sum(manifest.counts.test) * (len(manifest.classes) + 2)
     return 8 * 2**20 + 24 * num_fields
-
-
-def print_metrics(metrics: TestMetrics) -> None:
-    """Print the most important metrics and where the report is."""
-    print(
-        f"evaluate: accuracy {metrics.accuracy:.2%} on {metrics.num_images:,} test images, balanced "
-        f"{metrics.balanced_accuracy:.2%}, macro F1 {metrics.macro_f1:.4f}, loss {metrics.loss:.4f}"
-    )
-    print(f"evaluate: the report is {REPORT / 'report.html'}")

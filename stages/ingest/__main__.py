@@ -1,7 +1,8 @@
 """ingest: turn `dataset.source` into data/images.
 
-List the source, decode what was never seen before, measure, write pixel shards and the table of images. Run
-by `dvc repro`, or as `python -m stages.ingest`. The stage itself is stage.py.
+List the source, decode what was never seen before, measure, write pixel shards and the table of images.
+`dvc repro` runs it when its data, code or parameters have changed. It takes no arguments: params.yaml says
+all. The stage itself is stage.py.
 """
 
 from stages.shared.errors import run_stage
@@ -27,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, description=__doc__)

@@ -28,6 +28,7 @@ from stages.images.workers import run_chunks
 from stages.ingest.decoded_cache import DecodedCache, Known
 from stages.ingest.decoding import Chunk, Decoding, max_images_per_chunk
 from stages.ingest.measure import FEATURES, Features
+from stages.shared.progress import Progress
 
 SHARD_BYTES = 64 * 2**20
 """Large enough for few files, small enough that DVC hashes them side by side."""
@@ -99,11 +100,11 @@ def decode_images(
                 _cut_chunks(source, paths, unread, size=size),
                 workers=min(workers, -(-len(unread) // size)),
             )
-            start = 0
-            for chunk in chunks:
-                end = start + len(chunk.digests)
-                record.add_chunk(unread[start:end], chunk)
-                start = end
+            with Progress("ingest: decoding", len(unread)) as progress:
+                for chunk in chunks:
+                    end = progress.num_done + len(chunk.digests)
+                    record.add_chunk(unread[progress.num_done : end], chunk)
+                    progress.advance(len(chunk.digests))
         shards = record.finish()
     cache.record_files(states[record.kind != _FAILED], table.sha256[rows[record.kind != _FAILED]])
     return Decoded(table, shards, int((record.kind == _NEW).sum()))

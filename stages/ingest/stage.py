@@ -14,7 +14,7 @@ from stages.ingest.listing import list_images
 from stages.ingest.pixels import decode_images
 from stages.shared.files import check_free_space, publish_folder, write_json, write_sealed_json
 from stages.shared.inputs import StageInputs
-from stages.shared.paths import IMAGES, METRICS
+from stages.shared.paths import COUNTS, IMAGES
 
 
 def ingest(params: Params, inputs: StageInputs) -> None:
@@ -54,5 +54,5 @@ def ingest(params: Params, inputs: StageInputs) -> None:
         cache.drop_others()
         inputs.check_unchanged()
     metrics = count_files(ingested, decoded.table, inputs)
-    write_json(METRICS / "ingest.json", metrics)
+    write_json(COUNTS / "ingest.json", metrics)
     print_summary(metrics, decoded, name=dataset.source)

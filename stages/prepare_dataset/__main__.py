@@ -1,7 +1,8 @@
 """prepare-dataset: turn data/images into data/prepared and data/audit.
 
-Find what belongs together, audit, split, write. Run by `dvc repro`, or as `python -m stages.prepare_dataset`.
-The stage itself is stage.py.
+Find what belongs together, audit, split, write.
+`dvc repro` runs it when its data, code or parameters have changed. It takes no arguments: params.yaml says
+all. The stage itself is stage.py.
 """
 
 from stages.shared.errors import run_stage
@@ -23,4 +24,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, description=__doc__)

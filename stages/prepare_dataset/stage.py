@@ -14,7 +14,8 @@ from stages.prepare_dataset.split import split_images
 from stages.shared.files import check_free_space, publish_folder, sha256_of, write_checksum, write_json
 from stages.shared.inputs import StageInputs
 from stages.shared.packed_images import PackedImages
-from stages.shared.paths import AUDIT, IMAGES, METRICS, PREPARED
+from stages.shared.paths import AUDIT, COUNTS, IMAGES, PREPARED
+from stages.shared.progress import show_step
 
 
 def prepare(params: Params, inputs: StageInputs) -> None:
@@ -26,7 +27,8 @@ def prepare(params: Params, inputs: StageInputs) -> None:
     classes = ingested.classes
     check_free_space(PREPARED, num_bytes=BYTES_PER_FILE * len(table))
 
-    groups = join_groups(table, params.split, wrapper=ingested.wrapper)
+    with show_step("prepare-dataset: looking for copies and near duplicates"):
+        groups = join_groups(table, params.split, wrapper=ingested.wrapper)
     leaks = find_leaks(table, groups)
     table = handle_leaks(table, leaks, params.split)
     table, findings = audit_images(table, groups, params.audit, classes=classes)
@@ -35,7 +37,11 @@ def prepare(params: Params, inputs: StageInputs) -> None:
         table, groups, params.split, classes=classes, kept=findings.kept, given=ingested.given_splits
     )
 
-    with publish_folder(PREPARED) as folder, publish_folder(AUDIT) as audit_folder:
+    with (
+        show_step(f"prepare-dataset: writing {PREPARED} and {AUDIT}"),
+        publish_folder(PREPARED) as folder,
+        publish_folder(AUDIT) as audit_folder,
+    ):
         write_findings(audit_folder / "findings.csv", findings, table, params.audit, classes=classes)
         write_checksum(audit_folder / "findings.csv")
         write_contact_sheet(
@@ -59,5 +65,5 @@ def prepare(params: Params, inputs: StageInputs) -> None:
         num_moved=assignment.num_moved,
         fingerprint=inputs.describe(data_sha256=sha256_of(IMAGES / "manifest.json")).fingerprint,
     )
-    write_json(METRICS / "prepare.json", metrics)
+    write_json(COUNTS / "prepare.json", metrics)
     print_summary(metrics, num_in_largest_group=int(groups.sizes.max()))

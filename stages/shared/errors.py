@@ -32,13 +32,19 @@ class InputError(ValueError):
     """
 
 
-def run_stage(main: Callable[[], None]) -> None:
+def run_stage(main: Callable[[], None], *, description: str | None = None) -> None:
     """Run a stage and leave the process: status 0, 1 with one clear line for bad input, 75 if it was stopped.
 
     Only InputError and the operating system's refusals are caught: a traceback means a bug of ours, never a
     bad file.
+
+    Args:
+        main: The stage, or a command.
+        description: For what takes no arguments: what `--help` prints. Anything else is refused, status 2.
     """
     _read_names_as_utf8()
+    if description is not None:
+        _check_arguments(sys.argv[1:], description)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: a class may be called café
     try:
@@ -62,6 +68,22 @@ def _read_names_as_utf8() -> None:
     """
     if sys.getfilesystemencoding() != "utf-8":
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def _check_arguments(arguments: list[str], description: str) -> None:
+    """Answer `--help`, and refuse arguments: the stage would run without them, as if they were followed."""
+    if not arguments:
+        return
+    if {"-h", "--help"} & set(arguments):
+        print(description.strip())
+        sys.exit(0)
+    name = description.partition(":")[0]
+    print(
+        f"{name}: found {printable(' '.join(arguments))}; allowed: no arguments; parameters are set in "
+        "params.yaml, or by: dvc exp run -S",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 
 def _run(main: Callable[[], None]) -> None:

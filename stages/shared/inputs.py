@@ -81,23 +81,36 @@ class StageInputs:
         Raises:
             InputError: A line for each parameter, code file and data file that changed since the start.
         """
-        changes = [*self._changed_params(), *self._changed_code(), *self._changed_data()]
+        params, set_back = self._changed_params()
+        changes = [*params, *self._changed_code(), *self._changed_data()]
         if changes:
             more = [f"{len(changes) - _MAX_LINES} more"] if len(changes) > _MAX_LINES else []
-            advice = "nothing was published: DVC would record the result with the wrong inputs; run it again"
-            raise InputError("\n".join((*changes[:_MAX_LINES], *more, advice)))
+            advice = ["nothing was published: DVC would record wrong inputs with the result; run it again"]
+            if set_back:
+                advice += [
+                    f"for the result of this run, set {', '.join(set_back)} and run the same command",
+                    "a second run beside another one needs: dvc exp run --temp, or --queue",
+                ]
+            raise InputError("\n".join((*changes[:_MAX_LINES], *more, *advice)))
 
-    def _changed_params(self) -> list[str]:
+    def _changed_params(self) -> tuple[list[str], list[str]]:
+        """Return a line for each parameter that changed, and what to set back to what."""
         try:
             now = flatten(self.read_params(), sections=self.sections)
         except InputError as error:
-            return [f"{error}; that changed while the stage was running"]
-        return [
-            f"params.yaml: {key}: was {_show(self.values, key)}, became {_show(now, key)} "
-            "while the stage was running"
+            return [f"{error}; that changed while the stage was running"], []
+        changed = [
+            (key, _show(self.values, key), _show(now, key))
             for key in sorted(self.values.keys() | now.keys())
             if _show(self.values, key) != _show(now, key)
         ]
+        return (
+            [
+                f"params.yaml: {key}: was {before}, became {after} while the stage was running"
+                for key, before, after in changed
+            ],
+            [f"{key} back to {before}" for key, before, _ in changed[:_MAX_LINES]],
+        )
 
     def _changed_code(self) -> list[str]:
         now = hash_code(self.code_folders)

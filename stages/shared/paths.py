@@ -19,6 +19,7 @@ MODEL = Path("data/model")
 DVCLIVE = Path("data/dvclive")
 REPORT = Path("data/report")
 METRICS = Path("data/metrics")
+COUNTS = Path("data/counts")
 
 MAKE_IMAGES = "dvc repro ingest"
 MAKE_PREPARED = "dvc repro prepare-dataset"

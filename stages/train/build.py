@@ -11,13 +11,13 @@ from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Transforms, image_after
 from stages.shared.errors import InputError
 from stages.shared.paths import MAKE_PREPARED, PREPARED
+from stages.train.epoch_table import TrainingProgress
 from stages.train.initial_network import begin_network
 from stages.train.loop import Phase, Training
 from stages.train.loss import build_loss
 from stages.train.lr_scheduler import Plateau, build_lr_scheduler
 from stages.train.optimizer import build_optimizer
 from stages.train.precision import choose_precision, compile_steps
-from stages.train.progress import TrainingProgress
 from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, WeightAverage, begin_state
 from stages.train.transfer import Phases, build_parameter_groups

@@ -18,9 +18,9 @@ from schemas.vision.checkpoint import EndedBy, EpochRecord, Scores
 from schemas.vision.runtime import Numerics
 from stages.shared.errors import InputError
 from stages.train.calibration import calibrate
+from stages.train.epoch_table import TrainingProgress
 from stages.train.lr_scheduler import refresh_rates
 from stages.train.precision import Forward
-from stages.train.progress import TrainingProgress
 from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, take_snapshot
 from stages.vision import scores

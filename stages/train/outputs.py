@@ -4,15 +4,16 @@ Also the record of what a run depends on, made once: checkpoints quote it, and s
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.params import Params
 from schemas.shared.inputs import Inputs
 from schemas.shared.manifest import Manifest
-from schemas.train.training import TrainMetrics
+from schemas.train.training import TrainMetrics, ValMetrics
 from schemas.vision.checkpoint import Checkpoint, EndedBy, EpochRecord, History, PretrainedWeights
 from schemas.vision.runtime import Numerics
 from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json
@@ -130,6 +131,7 @@ def publish(
         history_file = History(
             best_metric=params.training.best_metric,
             best_epoch=best.epoch,
+            num_parameters=sum(weights.numel() for weights in run.state.network.parameters()),
             ended_by=ended_by,
             is_repeatable=params.training.max_minutes is None,
             epochs=tuple(history),
@@ -137,14 +139,8 @@ def publish(
         write_sealed_json(folder / "history.json", history_file)
         write_curves(curves, history)
         inputs.check_unchanged()
-    metrics = TrainMetrics(
-        best_epoch=best.epoch,
-        num_parameters=sum(weights.numel() for weights in run.state.network.parameters()),
-        train_loss=best.train_loss,
-        val=best.val,
-        fingerprint=record.inputs.fingerprint,
-    )
-    write_json(METRICS / "train.json", metrics)
+    val = ValMetrics(loss=best.val.loss, accuracy=best.val.accuracy)
+    write_json(METRICS / "train.json", TrainMetrics(val=val))
     print(
         f"train: best epoch {best.epoch} of {len(history)}, "
         f"validation accuracy {best.val.accuracy:.2%}{_ENDED[ended_by]}"
@@ -181,9 +177,8 @@ def describe_checkpoint(
     )
 
 
-@contextmanager
-def open_curves(folder: Path) -> Iterator["Live"]:
-    """Yield the DVCLive folder that `dvc plots` and `dvc exp show` read."""
+def open_curves(folder: Path) -> "Live":
+    """Return the DVCLive folder that `dvc plots` reads; it has a file for each metric."""
     # Imported when there is something to write: DVC comes with it, and takes a third of a second.
     from dvclive.live import Live
 
@@ -192,18 +187,44 @@ def open_curves(folder: Path) -> Iterator["Live"]:
             """Ask nothing of DVC and Git: only an experiment that DVCLive itself saves needs a commit."""
 
     # DVCLive would rewrite dvc.yaml while the stage runs. The pipeline saves the experiment itself.
-    with Curves(str(folder), dvcyaml=None, save_dvc_exp=False, report=None) as live:
-        yield live
+    return Curves(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
 
 
 def write_curves(folder: Path, history: Sequence[EpochRecord]) -> None:
     """Write the curves of all epochs into a folder."""
     with open_curves(folder) as live:
         for record in history:
-            live.step = record.epoch
-            live.log_metric("lr", record.lr)
-            live.log_metric("train/loss", record.train_loss)
-            live.log_metric("train/accuracy", record.train_accuracy)
-            for name, value in record.val:
-                live.log_metric(f"val/{name}", value)
-            live.make_summary()
+            _log_epoch(live, record)
+
+
+@contextmanager
+def show_curves() -> Iterator[Callable[[EpochRecord], None]]:
+    """Yield what adds an epoch to the curves that one can look at while training runs.
+
+    They are in data/dvclive.partial, in DVCLive's files, and are gone when the block ends: outputs are whole
+    or absent. A disk that cannot take them does not end a run that is going well.
+    """
+    folder = DVCLIVE.with_name(f"{DVCLIVE.name}.partial")
+    shutil.rmtree(folder, ignore_errors=True)
+    live: Live | None = None
+
+    def add(record: EpochRecord) -> None:
+        nonlocal live
+        with suppress(OSError):
+            live = live or open_curves(folder)
+            _log_epoch(live, record)
+
+    try:
+        yield add
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _log_epoch(live: "Live", record: EpochRecord) -> None:
+    live.step = record.epoch
+    live.log_metric("lr", record.lr)
+    live.log_metric("train/loss", record.train_loss)
+    live.log_metric("train/accuracy", record.train_accuracy)
+    for name, value in record.val:
+        live.log_metric(f"val/{name}", value)
+    live.make_summary()

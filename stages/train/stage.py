@@ -3,13 +3,14 @@
 from torch import nn
 
 from schemas.params import Params
+from stages.shared.errors import InputError
 from stages.shared.files import check_free_space
 from stages.shared.inputs import StageInputs
 from stages.shared.paths import DVCLIVE, MODEL, PREPARED
 from stages.shared.stopping import defer_stops
 from stages.train.build import build_run
 from stages.train.loop import explain_end, run_epoch
-from stages.train.outputs import publish, record_run, snapshot_epochs
+from stages.train.outputs import publish, record_run, show_curves, snapshot_epochs
 from stages.train.resume import open_saved_state
 from stages.vision.dataset import read_manifest
 
@@ -26,17 +27,29 @@ def train(params: Params, inputs: StageInputs) -> None:
     record = record_run(run, params, inputs)
 
     training, state = run.training, run.state
-    with open_saved_state(record.key, params.training) as saved, defer_stops(), training.progress:
+    with (
+        open_saved_state(record.key, params.training) as saved,
+        defer_stops(),
+        training.progress,
+        show_curves() as add_to_curves,
+    ):
         if saved.restore(state):
             training.progress.skip(state.epoch * len(training.train_images) + state.num_images)
             print(f"train: resumes {state.describe_place()}")
+            for epoch in state.history:
+                add_to_curves(epoch)
 
         while (ended_by := explain_end(state, params.training)) is None:
             run_epoch(training, state, run.phases.at(state.epoch), save_point=saved.save_point)
+            add_to_curves(state.history[-1])
 
         snapshots = snapshot_epochs(run)
         saved.save_point(state)
-        publish(snapshots, run, record, params, manifest, inputs, ended_by=ended_by)
+        try:
+            publish(snapshots, run, record, params, manifest, inputs, ended_by=ended_by)
+        except InputError as error:
+            saved.save(state)
+            raise InputError(f"{error}\ntrain: the training of this run is kept until then") from None
         saved.note_result((MODEL, DVCLIVE))
 
 

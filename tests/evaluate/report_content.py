@@ -90,6 +90,7 @@ def make_content(
             },
         ),
         history=History(
+            num_parameters=1234,
             best_metric="balanced_accuracy",
             best_epoch=best_epoch,
             ended_by="num_epochs",
@@ -99,7 +100,7 @@ def make_content(
         counts=counts,
         metrics=TestMetrics(
             num_images=num_images,
-            loss=0.4321,
+            log_loss=0.4321,
             accuracy=float(correct.sum() / num_images),
             balanced_accuracy=float(recall.mean()),
             macro_f1=float(f1.mean()),
@@ -107,8 +108,8 @@ def make_content(
             roc_auc=0.93,
             average_precision=0.88,
             top_k_accuracy=0.9876,
-            calibration_error=0.0321,
-            answered_fraction=0.8,
+            ece=0.0321,
+            coverage=0.8,
             answered_accuracy=0.95,
             majority_accuracy=float(support.max() / num_images),
         ),

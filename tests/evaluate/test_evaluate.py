@@ -38,6 +38,7 @@ OUTPUTS = {
     "report/confusion.csv",
     "report/corruptions.csv",
     "report/metrics.csv",
+    "report/metrics.json",
     "report/precision_recall.csv",
     "report/predictions.csv",
     "report/reliability.csv",
@@ -100,7 +101,7 @@ def test_two_runs_write_the_same_bytes(folder: Path) -> None:
 def test_metrics_are_those_of_the_predictions(folder: Path) -> None:
     """The metrics follow from predictions.csv, which lists every test image under its path."""
     evaluate(folder, evaluation__top_k=2)
-    metrics = TestRecord.model_validate_json((METRICS / "test.json").read_bytes())
+    metrics = TestRecord.model_validate_json((REPORT / "metrics.json").read_bytes())
     rows = read_predictions()
     labels, predicted = [row["label"] for row in rows], [row["predicted"] for row in rows]
     classes = ["ant", "bee", "cat"]
@@ -112,12 +113,20 @@ def test_metrics_are_those_of_the_predictions(folder: Path) -> None:
     assert metrics.accuracy == pytest.approx(reference.accuracy_score(labels, predicted))
     assert metrics.balanced_accuracy == pytest.approx(reference.balanced_accuracy_score(labels, predicted))
     assert metrics.macro_f1 == pytest.approx(reference.f1_score(labels, predicted, average="macro"))
-    assert metrics.loss == pytest.approx(reference.log_loss(labels, probabilities, labels=classes))
+    assert metrics.log_loss == pytest.approx(reference.log_loss(labels, probabilities, labels=classes))
     expected_top = reference.top_k_accuracy_score(labels, probabilities, k=2, labels=classes)
     assert metrics.top_k_accuracy == pytest.approx(expected_top)
     with (REPORT / "confusion.csv").open(encoding="utf-8", newline="") as file:
         pairs = [(row["actual"], row["predicted"]) for row in csv.DictReader(file)]
     assert pairs == list(zip(labels, predicted, strict=True))
+
+
+def test_what_dvc_compares_is_few(folder: Path) -> None:
+    """data/metrics/test.json holds the headline metrics alone; data/report/metrics.json has them all."""
+    evaluate(folder)
+    headline = json.loads((METRICS / "test.json").read_text())
+    assert list(headline) == ["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece", "coverage"]
+    assert headline.items() <= json.loads((REPORT / "metrics.json").read_text()).items()
 
 
 def test_examples_show_what_the_network_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +194,7 @@ def test_evaluation_parameters_keep_the_predictions(folder: Path, changes: dict[
     expected = [row["predicted"] for row in read_predictions()]
     evaluate(folder, **{f"evaluation__{name}": value for name, value in changes.items()})
     assert [row["predicted"] for row in read_predictions()] == expected
-    top = TestRecord.model_validate_json((METRICS / "test.json").read_bytes()).top_k_accuracy
+    top = TestRecord.model_validate_json((REPORT / "metrics.json").read_bytes()).top_k_accuracy
     assert top == 1.0  # there are three classes, and params.yaml says 3
 
 
@@ -288,7 +297,7 @@ def test_one_image_of_each_class_is_tested(tmp_path: Path, monkeypatch: pytest.M
         write_params(tmp_path, dataset__color="rgb", training__num_epochs=1)
         train()
         evaluate(tmp_path, dataset__color="rgb")
-    assert TestRecord.model_validate_json((METRICS / "test.json").read_bytes()).num_images == 2
+    assert TestRecord.model_validate_json((REPORT / "metrics.json").read_bytes()).num_images == 2
 
 
 SCRIPT = """

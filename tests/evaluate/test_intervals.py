@@ -76,7 +76,7 @@ def test_more_comparisons_need_wider_intervals() -> None:
 def test_interval_of_the_loss_is_that_of_theory() -> None:
     """The mean loss is as uncertain as a mean of so many losses."""
     drawn = draw_predictions(1000)
-    found = take_interval(measure(drawn)["loss"])
+    found = take_interval(measure(drawn)["log_loss"])
     expected = 2 * 1.96 * drawn.losses.std() / np.sqrt(1000)
     assert found.high - found.low == pytest.approx(expected, rel=0.05)
 

@@ -52,7 +52,7 @@ def test_metrics_are_those_of_scikit_learn(seed: int) -> None:
     probabilities = drawn.probabilities(slice(None)).numpy()
     found = measure(drawn, top_k=3)
     assert found.num_images == 60
-    assert found.loss == pytest.approx(reference.log_loss(labels, probabilities))
+    assert found.log_loss == pytest.approx(reference.log_loss(labels, probabilities))
     assert found.accuracy == pytest.approx(reference.accuracy_score(labels, predicted))
     assert found.balanced_accuracy == pytest.approx(reference.balanced_accuracy_score(labels, predicted))
     assert found.macro_f1 == pytest.approx(reference.f1_score(labels, predicted, average="macro"))
@@ -69,7 +69,7 @@ def test_metrics_are_those_of_scikit_learn(seed: int) -> None:
 def test_one_image_is_enough() -> None:
     """One image, predicted with certainty, has no loss and full scores."""
     found = measure(predict(torch.tensor([[1e4, 0.0]]), torch.tensor([0])))
-    assert (found.num_images, found.loss, found.accuracy, found.balanced_accuracy) == (1, 0.0, 1.0, 1.0)
+    assert (found.num_images, found.log_loss, found.accuracy, found.balanced_accuracy) == (1, 0.0, 1.0, 1.0)
 
 
 @settings(deadline=None)

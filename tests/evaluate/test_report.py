@@ -279,7 +279,7 @@ def test_intervals_say_what_is_one_observation() -> None:
     assert "fewer than 10 independent mistakes" in read(make_content()).text
     cards = [
         Estimate(name, 0.5, Interval(0.4, 0.6))
-        for name in ("accuracy", "balanced_accuracy", "macro_f1", "top_k_accuracy", "loss")
+        for name in ("accuracy", "balanced_accuracy", "macro_f1", "top_k_accuracy", "log_loss")
     ]
     assert "independent mistakes" not in read(make_content(estimates=[*cards, *full])).text
 
@@ -480,7 +480,7 @@ def make_largest() -> ReportContent:
         num_epochs=10_000,
         estimates=[
             Estimate(name, 0.5, Interval(0.4, 0.6))
-            for name in ("accuracy", "balanced_accuracy", "macro_f1", "top_k_accuracy", "loss")
+            for name in ("accuracy", "balanced_accuracy", "macro_f1", "top_k_accuracy", "log_loss")
         ],
         findings=[AuditFindings(kind, 99, 0, 9, [row] * MAX_EXAMPLES) for kind in FINDING_MEANINGS],
         subgroups=[Subgroup("group", path, None, 100, 0.5, Interval(0.4, 0.6), True)] * 100,

@@ -1,12 +1,13 @@
 """The summary in Markdown: short, correct, and safe from hostile names."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from schemas.audit.finding import FindingRow
 from stages.evaluate.loading import AuditFindings
-from stages.evaluate.report.summary import render_summary
+from stages.evaluate.report.summary import render_closing, render_summary
 from tests.evaluate.report_content import make_calibration, make_content, make_example
 
 
@@ -86,3 +87,19 @@ def test_long_names_are_cut() -> None:
     """A name keeps its beginning and its end."""
     text = render_summary(make_content(classes=("a" * 300 + "z", "other"), confusion=((4, 1), (2, 3))))
     assert f"`{'a' * 24}…{'a' * 22}z`" in text
+
+
+def test_closing_names_accuracy_pair_and_page() -> None:
+    """The stage ends with accuracy and its interval, the pair most often confused, and the page to open."""
+    accuracy, pair, page = render_closing(make_content(), page=Path("data/report.html")).splitlines()
+    assert re.fullmatch(
+        r"evaluate: accuracy 82\.9 % \(95 % interval: [\d.]+ % to [\d.]+ %\) on 35 test images", accuracy
+    )
+    assert pair == "evaluate: most often confused: eel, 3 of 5 images taken for dog"
+    assert page == "evaluate: open data/report.html"
+
+
+def test_closing_without_mistakes() -> None:
+    """No pair is named where no class was confused with another."""
+    content = make_content(confusion=((4, 0), (0, 5)), classes=("a", "b"))
+    assert "confused" not in render_closing(content, page=Path("report.html"))

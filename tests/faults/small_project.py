@@ -13,7 +13,7 @@ _SMALLER = (
     ("height_px: 28", "height_px: 12"),
     ("width_px: 28", "width_px: 12"),
     ("batch_size: 64", "batch_size: 8"),
-    ("channels: [16, 32, 64]", "channels: [8, 8]"),
+    ("    - 16\n    - 32\n    - 64\n    kernel_size", "    - 8\n    - 8\n    kernel_size"),
 )
 
 
@@ -37,7 +37,7 @@ def make_small_project(
     project = clone_project(destination, num_epochs=num_epochs)
     for old, new in _SMALLER:
         project.set(old, new)
-    project.set("save_every_steps: null", f"save_every_steps: {save_every_steps}")
+    project.set("save_every_steps:", f"save_every_steps: {save_every_steps}")
     write_small_archive(project.root / "data/small.zip", num_each=num_each)
     project.run(f"dvc repro {last_stage}")
     project.run("git add -A && git commit -qm results")

@@ -91,7 +91,7 @@ def hashes() -> dict[str, str]:
 
 
 def read_metrics() -> IngestMetrics:
-    return IngestMetrics.model_validate_json(Path("data/metrics/ingest.json").read_bytes())
+    return IngestMetrics.model_validate_json(Path("data/counts/ingest.json").read_bytes())
 
 
 def packed(ingested: Ingested) -> Pixels:
@@ -204,7 +204,7 @@ def test_two_runs_give_the_same_bytes(run: Run) -> None:
     first = hashes()
     run(workers=4)
     assert hashes() == first
-    assert {"data/metrics/ingest.json", "data/images/images-00000.npy", "data/images/manifest.json"} <= set(
+    assert {"data/counts/ingest.json", "data/images/images-00000.npy", "data/images/manifest.json"} <= set(
         first
     )
 
@@ -224,7 +224,7 @@ def test_folder_zip_and_tar_are_alike(top: str, wrapper: str, run: Run) -> None:
     for archive in ("raw.zip", "raw.tar"):
         run(archive)
         differs = {path for path, digest in hashes().items() if wanted[path] != digest}
-        differs.discard("data/metrics/ingest.json")  # its fingerprint knows dataset.source
+        differs.discard("data/counts/ingest.json")  # its fingerprint knows dataset.source
         paths = {"data/images/table.safetensors", "data/images/manifest.json"}
         assert differs <= (paths if "p" in wrapper else set())
 
@@ -238,7 +238,7 @@ def test_a_compressed_tar_is_alike(suffix: str, run: Run) -> None:
     wanted = hashes()
     run(str(write_compressed(suffix, files, Path())))
     differs = {path for path, digest in hashes().items() if wanted[path] != digest}
-    assert differs <= {"data/metrics/ingest.json"}  # its fingerprint knows dataset.source
+    assert differs <= {"data/counts/ingest.json"}  # its fingerprint knows dataset.source
 
 
 # Refusals.
@@ -295,7 +295,7 @@ def test_refused_in_one_line_with_earlier_outputs_untouched(
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert hashes() == earlier
-    assert {path.name for path in Path("data").iterdir()} == {"images", "metrics"}
+    assert {path.name for path in Path("data").iterdir()} == {"images", "counts"}
 
 
 def test_undecodable_error(run: Run) -> None:
@@ -353,7 +353,7 @@ def test_stopped_half_way(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(height_px=7)
     assert hashes() == earlier
-    assert {path.name for path in Path("data").iterdir()} == {"images", "metrics"}
+    assert {path.name for path in Path("data").iterdir()} == {"images", "counts"}
 
 
 def test_command_starts_without_torch(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def test_everything_a_stage_promises_is_there(project: Project) -> None:
         "data/model/history.json",
         "data/report/report.html",
         "data/report/predictions.csv",
-        "data/metrics/ingest.json",
-        "data/metrics/prepare.json",
+        "data/counts/ingest.json",
+        "data/counts/prepare.json",
         "data/metrics/train.json",
         "data/metrics/test.json",
     } <= set(hashes)

@@ -20,7 +20,7 @@ from stages.prepare_dataset import __main__ as command
 from stages.prepare_dataset import stage
 from stages.shared.errors import InputError, run_stage
 from stages.shared.files import check_file, read_sealed_json
-from stages.shared.paths import AUDIT, IMAGES, METRICS, PREPARED
+from stages.shared.paths import AUDIT, COUNTS, IMAGES, PREPARED
 from tests.prepare_dataset.index_rows import read_used_rows
 from tests.prepare_dataset.tables import (
     audit_params,
@@ -78,7 +78,7 @@ def index_rows() -> dict[str, IndexRow]:
 
 
 def read_metrics() -> PrepareMetrics:
-    return PrepareMetrics.model_validate_json((METRICS / "prepare.json").read_bytes())
+    return PrepareMetrics.model_validate_json((COUNTS / "prepare.json").read_bytes())
 
 
 def read_findings() -> list[Mapping[str, str]]:
@@ -336,7 +336,7 @@ def test_stopped_half_way(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(split_params(seed=1))
     assert hashes() == earlier
-    assert {path.name for path in Path("data").iterdir()} == {"images", "prepared", "audit", "metrics"}
+    assert {path.name for path in Path("data").iterdir()} == {"images", "prepared", "audit", "counts"}
 
 
 def cut_shard() -> None:

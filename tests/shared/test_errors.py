@@ -11,6 +11,7 @@ import pytest
 
 from stages.shared.errors import InputError, run_stage
 from stages.shared.stopping import Stopped
+from tests.architecture.imports import ROOT
 
 
 def raiser(error: BaseException) -> Callable[[], None]:
@@ -37,6 +38,27 @@ def test_success() -> None:
     done = []
     run_stage(lambda: done.append(1))
     assert done == [1]
+
+
+@pytest.mark.parametrize("stage", ["ingest", "prepare_dataset", "train", "evaluate"])
+def test_a_stage_explains_itself_and_takes_no_arguments(stage: str, tmp_path: Path) -> None:
+    """--help says what it does and that `dvc repro` runs it; anything else is one line; neither runs it."""
+
+    def call(argument: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", f"stages.{stage}", argument],
+            cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+    name = stage.replace("_", "-")
+    status, printed, complaint = call("--help")
+    assert (status, complaint) == (0, "")
+    assert printed.startswith(f"{name}: ")
+    assert "`dvc repro` runs it" in printed
+    status, printed, complaint = call("--epochs=3")
+    assert (status, printed, complaint.count("\n")) == (2, "", 1)
+    assert complaint.startswith(f"{name}: found --epochs=3; allowed: no arguments")
 
 
 def test_input_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """A stage refuses to publish beside inputs that did not make its result."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -147,6 +148,20 @@ def test_many_changes_are_cut_short() -> None:
     assert len(lines) == 12
     assert lines[-2] == "20 more"
     assert lines[-1].startswith("nothing was published: ")
+
+
+@pytest.mark.usefixtures("project")
+def test_changed_parameters_may_be_set_back() -> None:
+    """Beside running again there is the result of this run; and what lets two run side by side is named."""
+    taken = take("train")
+    document = json.loads(Path("params.yaml").read_text())
+    lr = document["optimizer"]["lr"]
+    document["optimizer"]["lr"], document["loss"]["class_weights"] = 0.5, "balanced"
+    Path("params.yaml").write_text(json.dumps(document))
+    *_, again, back, beside = refusal(taken).splitlines()
+    assert again.endswith("; run it again")
+    assert f"set loss.class_weights back to null, optimizer.lr back to {lr} and run the same command" in back
+    assert "--temp" in beside
 
 
 def test_neutral_parameters_exist() -> None:

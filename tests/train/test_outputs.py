@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas.vision.checkpoint import EpochRecord, Scores
+from stages.train.outputs import show_curves
 from stages.train.outputs import write_curves as write
 
 CURVES = {
@@ -66,7 +67,7 @@ def test_every_metric_is_a_curve_over_the_epochs(tmp_path: Path) -> None:
 
 
 def test_summary_holds_the_last_epoch(tmp_path: Path) -> None:
-    """metrics.json, which `dvc exp show` reads, has the last value of each curve."""
+    """metrics.json has the last value of each curve."""
     last = write_curves(tmp_path / "live")[-1]
     summary = json.loads((tmp_path / "live" / "metrics.json").read_text(encoding="utf-8"))
     assert summary["step"] == 3
@@ -96,3 +97,24 @@ def test_no_commit_is_needed(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     write_curves(tmp_path / "second")
     assert list_files(tmp_path / "first") == list_files(tmp_path / "second")
+
+
+def test_curves_can_be_looked_at_while_training_runs(tmp_path: Path) -> None:
+    """After each epoch they are what they would be if it were the last; nothing of them stays in the end."""
+    records = [make_record(epoch) for epoch in (1, 2)]
+    shown = tmp_path / "data" / "dvclive.partial"
+    (shown / "plots").mkdir(parents=True)  # a run that was killed left it
+    with show_curves() as add:
+        assert not shown.exists()
+        for num_epochs, record in enumerate(records, start=1):
+            add(record)
+            write(tmp_path / "whole", records[:num_epochs])
+            assert list_files(shown) == list_files(tmp_path / "whole")
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_training_goes_on_without_curves(tmp_path: Path) -> None:
+    """Where they cannot be written, nobody is told so by an error."""
+    (tmp_path / "data").write_text("a file")
+    with show_curves() as add:
+        add(make_record(1))

@@ -21,7 +21,9 @@ from stages.shared.errors import InputError
 from stages.shared.files import read_sealed_json, sha256_of, write_sealed_json
 from stages.shared.paths import IMAGES, METRICS, MODEL, PREPARED
 from stages.train.__main__ import main
+from stages.train.build import Run
 from stages.train.outputs import snapshot_epochs
+from stages.train.state import Snapshot
 from stages.vision.checkpoint import read_checkpoint, restore_network
 from stages.vision.dataset import PreparedImages
 from stages.vision.transforms import build_transforms
@@ -74,7 +76,7 @@ def test_outputs_are_those_of_the_pipeline(tmp_path: Path, capsys: pytest.Captur
     """The stage writes checkpoints, history, curves and metrics, nothing else, and says how it went."""
     assert train(tmp_path).keys() == OUTPUTS
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5  # a header, three epochs, the result
     assert lines[-1].startswith("train: best epoch ")
 
 
@@ -96,6 +98,28 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
     assert train(tmp_path, transforms=transforms, **neutral) == first
     other = train(tmp_path, transforms=transforms, training__seed=1)
     assert other["model/last.safetensors"] != first["model/last.safetensors"]
+
+
+@pytest.mark.usefixtures("manifest")
+def test_training_is_kept_when_parameters_change_under_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is published; with the parameters set back the same command ends without training again."""
+
+    def change(run: Run) -> dict[str, Snapshot]:
+        write_params(tmp_path, optimizer__lr=0.5)
+        return snapshot_epochs(run)
+
+    with monkeypatch.context() as context:
+        context.setattr("stages.train.stage.snapshot_epochs", change)
+        with pytest.raises(InputError, match=r"(?s)optimizer\.lr back to .* training of this run is kept"):
+            train(tmp_path)
+    assert not MODEL.exists()
+    capsys.readouterr()
+    train(tmp_path)
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first == "train: resumes after epoch 3"
+    assert len(others) == 1
 
 
 def score(path: Path, manifest: Manifest) -> tuple[float, float]:
@@ -133,7 +157,8 @@ def test_checkpoints_are_of_the_best_and_the_last_epoch(
         assert loss == pytest.approx(checkpoint.epoch.val.loss, rel=1e-4)
         assert accuracy == pytest.approx(checkpoint.epoch.val.accuracy)
     metrics = TrainMetrics.model_validate_json((METRICS / "train.json").read_bytes())
-    assert (metrics.best_epoch, metrics.val) == (best_epoch, history.epochs[best_epoch - 1].val)
+    val = history.epochs[best_epoch - 1].val
+    assert (metrics.val.loss, metrics.val.accuracy) == (val.loss, val.accuracy)
 
 
 def test_checkpoint_tells_its_parameters(tmp_path: Path, manifest: Manifest) -> None:
@@ -165,8 +190,8 @@ def test_checkpoint_stands_alone(tmp_path: Path, manifest: Manifest) -> None:
     assert (checkpoint.numerics.threads, checkpoint.numerics.precision) == (1, "bfloat16")
     assert (checkpoint.num_epochs, checkpoint.seed) == (3, 3)
     assert checkpoint.dataset_sha256 == sha256_of(PREPARED / "manifest.json")
-    metrics = TrainMetrics.model_validate_json((METRICS / "train.json").read_bytes())
-    assert metrics.num_parameters == sum(weight.numel() for weight in weights.values())
+    history = read_sealed_json(MODEL / "history.json", History, made_by="")
+    assert history.num_parameters == sum(weight.numel() for weight in weights.values())
 
 
 VARIANTS = [

@@ -11,10 +11,10 @@ from schemas.shared.manifest import Manifest
 from schemas.vision.network import Network
 from schemas.vision.runtime import Numerics, Precision
 from schemas.vision.transforms import Normalize, ToTensor, Transform
+from stages.train.epoch_table import TrainingProgress
 from stages.train.loop import Phase, Training
 from stages.train.loss import CrossEntropy
 from stages.train.precision import compile_steps
-from stages.train.progress import TrainingProgress
 from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, begin_state
 from stages.vision.dataset import PreparedImages, build_loader

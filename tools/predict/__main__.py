@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from stages.images.workers import start_early
 from stages.shared.errors import run_stage
 from stages.shared.process import limit_spinning
+from stages.shared.progress import Progress
 from tools.predict.arguments import SOME_FILES_FAILED, UNKNOWN, parse_arguments
 
 if TYPE_CHECKING:
     from schemas.vision.checkpoint import Calibration, Checkpoint
-    from tools.predict.prediction_table import Progress
     from tools.predict.reading import ReadFile
     from tools.predict.requested_files import Inputs
 
@@ -60,7 +60,7 @@ def predict_files(
     """
     from stages.vision.checkpoint import parse_weights
     from stages.vision.runtime import choose_device
-    from tools.predict.prediction_table import Progress, open_table, silence_stdout
+    from tools.predict.prediction_table import open_table, silence_stdout
     from tools.predict.predictor import Predictor, predict_batch
 
     weights = parse_weights(data, checkpoint, path=arguments.checkpoint)
@@ -73,7 +73,13 @@ def predict_files(
     try:
         with (
             open_table(arguments.output, arguments.format, top_k=top_k) as write,
-            Progress(lambda: inputs.num_files, shares_terminal=shares_terminal) as progress,
+            Progress(
+                "predict",
+                lambda: inputs.num_files,
+                unit="files",
+                file=sys.stderr,
+                is_quiet=shares_terminal,
+            ) as progress,
         ):
             for batch in cut_batches(files, arguments.batch_size):
                 predictions = list(predict_batch(predictor, batch, top_k=top_k, threshold=threshold))
@@ -119,7 +125,7 @@ def choose_threshold(calibration: "Calibration", *, target_accuracy: float) -> f
 
 
 def print_summary(
-    progress: "Progress", *, num_failed: int, num_unknown: int, num_skipped: int, output: Path | None
+    progress: Progress, *, num_failed: int, num_unknown: int, num_skipped: int, output: Path | None
 ) -> None:
     """Say on stderr how many files were classified, and how fast."""
     where = f"; see {output}" if output else ""

@@ -47,9 +47,9 @@ _METRIC_MEANINGS = {
     "cohens_kappa": "Agreement beyond chance: 0 for guessing, 1 for no mistakes",
     "roc_auc": "Probability that a class scores higher on its own image than on another; 0.5 for guessing",
     "average_precision": "Area under the precision-recall curve, averaged over the classes; 1 is best",
-    "loss": "Mean negative log-probability of the true class; 0 is best",
+    "log_loss": "Mean negative log-probability of the true class; 0 is best",
 }
-_CARDS = ("accuracy", "balanced_accuracy", "macro_f1", "top_k_accuracy", "loss")
+_CARDS = ("accuracy", "balanced_accuracy", "macro_f1", "top_k_accuracy", "log_loss")
 
 _MIN_SUBGROUP_IMAGES = 10
 _ATTRIBUTE_UNITS = {"brightness": "of 255", "image_size": "px", "height_px": "px", "width_px": "px"}
@@ -212,13 +212,13 @@ def _describe_metric(estimate: Estimate, content: ReportContent, *, is_card: boo
         meaning = f"The true class is among the {content.top_k} most probable"
         if content.top_k >= num_classes:
             meaning = f"Not informative: there are only {num_classes} classes"
-    elif name == "loss" and is_card:
+    elif name == "log_loss" and is_card:
         meaning = f"0 is best; uniform guessing gives {math.log(num_classes):.3f}"
 
     def show(value: float) -> str:
         if name.endswith("accuracy"):
             return wording.percent(value)
-        return f"{value:.3f}" if name == "loss" else wording.score(value)
+        return f"{value:.3f}" if name == "log_loss" else wording.score(value)
 
     return MetricRow(
         title=_title_metric(name, top_k=content.top_k),

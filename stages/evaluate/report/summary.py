@@ -1,4 +1,4 @@
-"""The report in short, in Markdown, for a pull request.
+"""The report in short: in Markdown for a pull request, and in a few lines for the terminal.
 
 Names stand in code spans and in lists. There, no character of theirs means anything to Markdown or to the
 page that shows it: no markup, no table bars, no @mentions and no #references.
@@ -6,6 +6,7 @@ page that shows it: no markup, no table bars, no @mentions and no #references.
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from stages.evaluate.metrics import count_confused_pairs, rank_confused_pairs
 from stages.evaluate.report.content import (
@@ -32,6 +33,21 @@ def render_summary(content: ReportContent) -> str:
         _list_run_details(content),
     )
     text = "\n\n".join("\n".join(lines) for lines in parts) + "\n"
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def render_closing(content: ReportContent, *, page: Path) -> str:
+    """Return what the stage prints at its end: accuracy, the pair most often confused, the page to open."""
+    (accuracy,) = (row for row in build_metric_rows(content) if row.title == "Accuracy")
+    interval = f" (95 % interval: {accuracy.interval})" if accuracy.interval else ""
+    images = wording.plural(content.metrics.num_images, "test image")
+    lines = [f"accuracy {accuracy.value}{interval} on {images}"]
+    if pairs := rank_confused_pairs(content.confusion):
+        pair, classes = pairs[0], content.checkpoint.classes
+        label, predicted = (wording.brief(classes[each]) for each in (pair.label, pair.predicted))
+        images = wording.plural(int(content.confusion[pair.label].sum()), "image")
+        lines.append(f"most often confused: {label}, {pair.count:,} of {images} taken for {predicted}")
+    text = "\n".join(f"evaluate: {line}" for line in (*lines, f"open {page}"))
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
