@@ -111,7 +111,7 @@ def measure_losses(params: "Params", rates: Sequence[float], *, max_rise: float)
     from stages.shared.paths import PREPARED
     from stages.train.build import build_run
     from stages.train.loop import train_steps
-    from stages.vision.dataset import read_manifest
+    from stages.vision.dataset import explain_lost_workers, read_manifest
 
     training, state, phases, *_ = build_run(params, read_manifest(PREPARED), keep_features=False)
     multiples = [rate / params.optimizer.lr for rate in rates]
@@ -137,10 +137,11 @@ def measure_losses(params: "Params", rates: Sequence[float], *, max_rise: float)
 
     phase = phases.at(0)  # of the first epoch, whose backbone may be frozen
     try:
-        while True:
-            train_steps(training, state, phase, save_point=read_loss)
-            state.start_next_epoch()
-            num_images_before = 0
+        with explain_lost_workers():
+            while True:
+                train_steps(training, state, phase, save_point=read_loss)
+                state.start_next_epoch()
+                num_images_before = 0
     except _TestEnded:
         return losses
 
