@@ -5,6 +5,7 @@ import pickle
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -232,13 +233,16 @@ class Deadly(Plain):
         return super().__getitem__(index)
 
 
+def load_with_worker(dataset: Any) -> None:
+    """Read a data set to its end in another process."""
+    with explain_lost_workers():
+        list(build_loader(dataset, batch_size=1, num_workers=1, prefetch_factor=1))
+
+
 def test_a_killed_worker_is_explained() -> None:
     """One line names the parameter and what to do."""
-    with (
-        pytest.raises(InputError, match=r"^params\.yaml: loader\.num_workers: a worker process was killed"),
-        explain_lost_workers(),
-    ):
-        list(build_loader(Deadly(), batch_size=1, num_workers=1, prefetch_factor=1))
+    with pytest.raises(InputError, match=r"^params\.yaml: loader\.num_workers: a worker process was killed"):
+        load_with_worker(Deadly())
 
 
 def test_too_little_shared_memory_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,11 +252,8 @@ def test_too_little_shared_memory_is_explained(monkeypatch: pytest.MonkeyPatch) 
         raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left (28)")
 
     monkeypatch.setattr(torch.UntypedStorage, "_share_fd_cpu_", fail)
-    with (
-        pytest.raises(InputError, match=r"no room in shared memory.*docker run --shm-size=2g\)$"),
-        explain_lost_workers(),
-    ):
-        list(build_loader(Plain(), batch_size=1, num_workers=1, prefetch_factor=1))
+    with pytest.raises(InputError, match=r"no room in shared memory.*docker run --shm-size=2g\)$"):
+        load_with_worker(Plain())
 
 
 def test_other_errors_in_the_block_stay() -> None:

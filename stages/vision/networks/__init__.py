@@ -1,7 +1,8 @@
 """Networks, one module each, found by the name in `network.name`.
 
 The module `stages.vision.networks.<name>` holds `build(arguments, *, image, num_classes)`, where arguments is
-the block `network.<name>`, and `fetch_weights(arguments, *, image)` if that block has a key `weights`. The
+the block `network.<name>`, and `fetch_weights(arguments, *, image)` if that block has a key `weights`. It may
+hold `adapt_weights(arguments, weights, *, network, image)`, which fits weights to another size of image. The
 network's last child is its head: it alone turns features into logits.
 """
 
@@ -85,6 +86,40 @@ def fetch_weights(network: ChosenNetwork, *, image: ImageForm) -> Weights | None
             "connect to the internet, or give a file of them as network.weights_file"
         ) from None
     return fetched
+
+
+def adapt_weights(
+    network: ChosenNetwork, weights: Weights, *, built: nn.Module, image: ImageForm
+) -> tuple[Weights, list[str]]:
+    """Fit weights of images of another size to a network, where its library can.
+
+    Args:
+        network: The choice of params.yaml.
+        weights: By the names that the network's library gives them; left unchanged.
+        built: The network.
+        image: The form of its images.
+
+    Returns:
+        The weights, and the names of those that have another shape now, such as a vision transformer's
+        position embedding.
+    """
+    adapt = getattr(import_module(f"{__name__}.{network.name}"), "adapt_weights", None)
+    if adapt is None:
+        return weights, []
+    try:
+        adapted: Weights = adapt(network.arguments, dict(weights), network=built, image=image)
+    except Exception:  # weights of another model; what does not fit is said when they are loaded
+        return weights, []
+    own = {name: tensor.shape for name, tensor in built.state_dict().items()}
+
+    def count_fitting(tensors: Weights) -> int:
+        return sum(own.get(name) == tensor.shape for name, tensor in tensors.items())
+
+    # A library may take weights that fit already for others, and change them.
+    if count_fitting(adapted) <= count_fitting(weights):
+        return weights, []
+    resized = [name for name in adapted if name in weights and adapted[name].shape != weights[name].shape]
+    return adapted, resized
 
 
 @torch.inference_mode()
