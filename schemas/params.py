@@ -59,6 +59,7 @@ def find_conflicts(params: Params) -> list[Conflict]:
         *_check_overlap(params),
         *_check_image_shapes(params),
         *_check_mixed_labels(params),
+        *_check_balanced_once(params),
         *_check_pretrained_weights(params),
         *_check_group_column(params),
         *_check_warmup(params),
@@ -123,6 +124,16 @@ def _check_mixed_labels(params: Params) -> Iterator[Conflict]:
             "loss.name",
             f"found {params.loss.name}, which cannot use the mixed labels of {mixing[0]}; "
             f"allowed: cross_entropy, binary_cross_entropy, or transforms without {mixing[0]}",
+        )
+
+
+def _check_balanced_once(params: Params) -> Iterator[Conflict]:
+    """Sampling and class weights each make up for rare classes; together they do so twice."""
+    if params.loader.sampling == "balanced" and params.loss.class_weights == "balanced":
+        yield Conflict(
+            "loss.class_weights",
+            "found balanced, beside loader.sampling: balanced, so that rare classes would count twice; "
+            "allowed: one of them; write null here, or sampling: uniform there",
         )
 
 

@@ -112,7 +112,7 @@ def measure_losses(params: "Params", rates: Sequence[float], *, max_rise: float)
     from stages.train.build import build_run
     from stages.train.epoch_table import TrainingProgress
     from stages.train.loop import train_steps
-    from stages.vision.dataset import read_manifest
+    from stages.vision.dataset import explain_lost_workers, read_manifest
 
     training, state, phases, *_ = build_run(params, read_manifest(PREPARED), keep_features=False)
     num_epochs, num_more = divmod(len(rates), len(state.losses))
@@ -141,7 +141,7 @@ def measure_losses(params: "Params", rates: Sequence[float], *, max_rise: float)
 
     phase = phases.at(0)  # of the first epoch, whose backbone may be frozen
     try:
-        with training.progress:
+        with training.progress, explain_lost_workers():
             while True:
                 train_steps(training, state, phase, save_point=read_loss)
                 state.start_next_epoch()

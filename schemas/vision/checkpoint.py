@@ -111,6 +111,9 @@ class PretrainedWeights(Schema):
     num_loaded: Count
     """Tensors that were copied."""
 
+    resized: Items[str] = ()
+    """Position embeddings, fitted to the size of the images; absent in older checkpoints."""
+
     summed: Items[str]
     """First layers for three channels, summed into one for grayscale images."""
 

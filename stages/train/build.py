@@ -22,7 +22,7 @@ from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, WeightAverage, begin_state
 from stages.train.transfer import Phases, build_parameter_groups
 from stages.vision.dataset import PreparedImages, build_loader
-from stages.vision.pretrained import check_head
+from stages.vision.pretrained import check_head, find_heads
 from stages.vision.runtime import choose_device, make_deterministic
 from stages.vision.transforms import (
     build_mixing,
@@ -96,7 +96,8 @@ def build_run(params: Params, manifest: Manifest, *, keep_features: bool = True)
         num_images=len(train_images),
     )
     network = network.to(device).to(memory_format=torch.channels_last)
-    if params.transfer.freeze == "backbone":
+    has_one_head = len(find_heads(network)) == 1
+    if params.transfer.freeze == "backbone" and has_one_head:
         check_head(network, image=image, device=device)
 
     groups = build_parameter_groups(network, params.transfer, lr=params.optimizer.lr)
@@ -134,7 +135,7 @@ def build_run(params: Params, manifest: Manifest, *, keep_features: bool = True)
     )
     forward = compile_steps(network) if params.training.compile else network
     whole = Phase(network, forward, train_batches, val_batches)
-    keep_features = keep_features and not any(transform.random for transform in transforms)
+    keep_features = keep_features and has_one_head and not any(transform.random for transform in transforms)
     phases = Phases(
         training, network, whole, params.transfer, feature_folder=PREPARED.parent if keep_features else None
     )

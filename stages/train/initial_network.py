@@ -11,17 +11,26 @@ from schemas.params import Params
 from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import PretrainedWeights
 from schemas.vision.network import NO_WEIGHTS_FILE, Network
-from stages.shared.errors import InputError
+from stages.shared.errors import InputError, printable
 from stages.shared.files import sha256_of
 from stages.train.loop import smallest_part
 from stages.train.transfer import is_frozen
 from stages.vision.checkpoint import hash_weights
 from stages.vision.dataset import PreparedImages
-from stages.vision.networks import build_network, check_takes_images, fetch_weights
-from stages.vision.pretrained import FrozenBackbone, load_matching_weights, read_weights
+from stages.vision.networks import adapt_weights, build_network, check_takes_images, fetch_weights
+from stages.vision.pretrained import (
+    FrozenBackbone,
+    find_heads,
+    load_matching_weights,
+    name_as_in,
+    read_weights,
+)
 from stages.vision.rng import derive_seed
 
 _BATCH_SIZE = 64
+
+_MAX_NEW_FRACTION = 0.1
+"""Of a frozen backbone: enough for what some files leave out, too little for another network's weights."""
 
 
 @runtime_checkable
@@ -62,6 +71,8 @@ def begin_network(
         check_takes_images(network, image=trained_image, place=f"network.name: {params.network.name}")
     fit_to_images(network, images, seed=params.training.seed)
     pretrained_weights = load_pretrained_weights(network, params.network, image=image)
+    if pretrained_weights is not None and params.transfer.freeze == "backbone":
+        check_backbone_is_loaded(network, pretrained_weights)
     smallest = smallest_part(
         num_images, batch_size=params.loader.batch_size, num_parts=params.training.accumulation_steps
     )
@@ -103,26 +114,61 @@ def load_pretrained_weights(
     Raises:
         InputError: They cannot be read or downloaded, or none fits.
     """
-    file = section.weights_file
-    fetched = fetch_weights(section.chosen(), image=image) if file == NO_WEIGHTS_FILE else None
+    file, chosen = section.weights_file, section.chosen()
+    prefix = ""
     if file != NO_WEIGHTS_FILE:
         path = Path(file)
-        found = load_matching_weights(network, read_weights(path), source=path.name, sha256=sha256_of(path))
-    elif fetched is not None:
-        arguments = section.chosen().arguments
-        source = f"{section.name} {arguments.model} {arguments.weights}"  # type: ignore[union-attr]
-        found = load_matching_weights(network, fetched, source=source, sha256=hash_weights(fetched))
+        source, sha256 = path.name, sha256_of(path)
+        weights, prefix = name_as_in(network, read_weights(path))
     else:
-        return None
-    for line in _describe(found):
+        fetched = fetch_weights(chosen, image=image)
+        if fetched is None:
+            return None
+        source = f"{section.name} {chosen.arguments.model} {chosen.arguments.weights}"  # type: ignore[union-attr]
+        weights, sha256 = fetched, hash_weights(fetched)
+    weights, resized = adapt_weights(chosen, weights, built=network, image=image)
+    found = load_matching_weights(network, weights, source=source, sha256=sha256, resized=resized)
+    for line in _describe(found, prefix=prefix):
         print(f"train: {line}")
     return found
 
 
-def _describe(found: PretrainedWeights) -> list[str]:
+def check_backbone_is_loaded(network: nn.Module, found: PretrainedWeights) -> None:
+    """Check that a backbone that will be frozen holds pretrained weights, and name those that are random.
+
+    Args:
+        network: Its tensors of whole numbers, such as counters of batches, do not count.
+        found: Which of its tensors were loaded.
+
+    Raises:
+        InputError: Less than nine tenths of the backbone were.
+    """
+    heads = tuple(f"{name}." for name in find_heads(network))
+    backbone = {
+        name
+        for name, tensor in network.state_dict().items()
+        if tensor.is_floating_point() and not name.startswith(heads)
+    }
+    new = sorted(backbone.intersection(found.other_shape + found.only_in_network))
+    if not new:
+        return
+    names = ", ".join(new[:5]) + (", ..." if len(new) > 5 else "")
+    num_loaded = f"{len(backbone) - len(new)} of the backbone's {len(backbone)} tensors fit"
+    if len(new) > _MAX_NEW_FRACTION * len(backbone):
+        raise InputError(
+            f"params.yaml: transfer.freeze: found backbone, but only {num_loaded} in {found.source}; the "
+            f"rest would stay random: {names}; choose the network that the weights were trained in, or set "
+            "transfer.freeze: null"
+        )
+    print(f"train: transfer.freeze: {num_loaded} in {found.source}; the rest is frozen at random: {names}")
+
+
+def _describe(found: PretrainedWeights, *, prefix: str) -> list[str]:
     """Return in words what was loaded, and the name of every tensor that was not."""
-    lines = [f"starting from {found.source}: {found.num_loaded} tensors fit"]
+    without = f", without {printable(prefix)} before their names" if prefix else ""
+    lines = [f"starting from {found.source}: {found.num_loaded} tensors fit{without}"]
     for names, what in (
+        (found.resized, "resized for images of this size"),
         (found.summed, "summed over three channels"),
         (found.other_shape, "of another shape, so new"),
         (found.only_in_network, "not in the weights, so new"),

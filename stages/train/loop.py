@@ -24,7 +24,7 @@ from stages.train.precision import Forward
 from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, take_snapshot
 from stages.vision import scores
-from stages.vision.dataset import PreparedImages
+from stages.vision.dataset import PreparedImages, explain_lost_workers
 from stages.vision.inference import compute_logits
 from stages.vision.rng import derive_seed, find_dropouts, seed_dropouts
 from stages.vision.runtime import autocast, seed_torch
@@ -75,11 +75,12 @@ class Phase:
     val_batches: Batches
 
 
+@explain_lost_workers()
 def run_epoch(training: Training, state: TrainingState, phase: Phase, *, save_point: SavePoint) -> None:
     """Finish the state's epoch: the steps that are left, validation, and what is kept of it.
 
     Raises:
-        InputError: The loss became NaN or infinite.
+        InputError: The loss became NaN or infinite, or a worker process was lost.
     """
     training.progress.start_epoch(state.epoch + 1)
     train_steps(training, state, phase, save_point=save_point)

@@ -24,14 +24,14 @@ from stages.vision.pretrained import (
     FrozenBackbone,
     HeadOnFeatures,
     capture_features,
-    find_head,
+    find_heads,
     set_backbone_trainable,
 )
 
 
 def build_parameter_groups(network: nn.Module, transfer: Transfer, *, lr: float) -> list[dict[str, Any]]:
-    """Return the parameters as torch's optimizers take them, the head first, each part with its rate."""
-    head = list(find_head(network).parameters())
+    """Return the parameters as torch's optimizers take them, the heads first, each part with its rate."""
+    head = [parameter for head in find_heads(network).values() for parameter in head.parameters()]
     in_head = set(head)
     backbone = [parameter for parameter in network.parameters() if parameter not in in_head]
     groups = ((head, transfer.head_lr_factor), (backbone, transfer.backbone_lr_factor))

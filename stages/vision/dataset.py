@@ -1,6 +1,7 @@
 """Prepared images as a torch Dataset, and the DataLoader over it."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
 from schemas.shared.manifest import SPLIT_NAMES, Manifest, SplitName
+from stages.shared.errors import InputError
 from stages.shared.files import check_file, read_sealed_json
 from stages.shared.packed_images import PackedImages
 from stages.shared.paths import IMAGES, MAKE_IMAGES, MAKE_PREPARED
@@ -154,9 +156,39 @@ def build_loader(
     )
 
 
+@contextmanager
+def explain_lost_workers() -> Iterator[None]:
+    """Say in one line what to do when a process of a DataLoader ends before its work, anywhere in the block.
+
+    Raises:
+        InputError: One was killed, or found no room in shared memory. torch raises the first in the middle of
+            whatever this process does just then.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if "shared memory" in text:
+            reason = "a worker process found no room in shared memory, /dev/shm"
+        elif "DataLoader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text):
+            reason = "a worker process was killed, which happens when memory runs out"
+        else:
+            raise
+        raise InputError(
+            f"params.yaml: loader.num_workers: {reason}; set it to 0, or lower loader.prefetch_factor or "
+            "loader.batch_size; in a container give more memory (docker run --shm-size=2g)"
+        ) from None
+
+
 def _start_worker(number: int) -> None:
     follow_parent()
 
 
 def _collate(samples: Any) -> Any:
-    return (samples.images, samples.labels) if isinstance(samples, Samples) else default_collate(samples)
+    batch = (samples.images, samples.labels) if isinstance(samples, Samples) else default_collate(samples)
+    if get_worker_info() is not None:
+        # As sending it would do later, in a thread in which an error would only be printed, and the batch
+        # be waited for without end.
+        for tensor in batch:
+            tensor.share_memory_()
+    return batch

@@ -1,11 +1,14 @@
 """Pretrained weights: reading them, copying them into a network, and splitting the network into two parts.
 
 The parts are the backbone, which turns images into features, and the head, which turns features into logits.
-The head is the last child module that has parameters, as in the networks of torch, torchvision and timm.
+The head is the last child module that has parameters, as in the networks of torch, torchvision and timm. Some
+of timm have several: children like the last one in class and shapes.
 """
 
 import pickle
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,29 +24,32 @@ from stages.shared.errors import InputError, printable
 
 Weights = dict[str, Tensor]
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module")
 """Keys under which training scripts save weights, beside the optimizer and so on."""
 
-_PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put before every name."""
+_COMPILED = "_orig_mod."
+"""What torch.compile puts before the names of a module, which may be any part of a network."""
 
 
 def read_weights(path: Path) -> Weights:
-    """Read the tensors of a .safetensors, .pth or .pt file; no code in it is run.
+    """Read the tensors of a file of safetensors or of torch.save, whatever its suffix; no code in it is run.
 
     Raises:
         InputError: The file is missing, damaged, or holds more than tensors.
     """
     place = f"network.weights_file: {path}"
     try:
-        if path.suffix == ".safetensors":
+        if _is_safetensors(path):
             return parse_tensors(path.read_bytes())
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # given a path, torch would go by its suffix
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{place}: there is no such file") from None
-    except pickle.UnpicklingError:
+    except pickle.UnpicklingError as error:
+        object_name = re.search(r"GLOBAL ([\w.]+)", str(error))
+        found = f", such as {object_name[1]}" if object_name else ""
         raise InputError(
-            f"{place}: is damaged, or holds Python objects beside tensors, which are never unpickled; "
+            f"{place}: is damaged, or holds Python objects beside tensors{found}, which are never unpickled; "
             "save the weights alone: torch.save(model.state_dict(), ...)"
         ) from None
     except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
@@ -52,24 +58,57 @@ def read_weights(path: Path) -> Weights:
     return _unwrap(loaded, place=place)
 
 
+def _is_safetensors(path: Path) -> bool:
+    """Return whether a file begins as safetensors does, or has the name and does not begin as torch's do."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    # 8 bytes of length, then JSON; torch writes a zip archive, and before 1.6 wrote a pickle.
+    is_torch = start.startswith((b"PK", b"\x80"))
+    return start[8:] == b"{" or (path.suffix == ".safetensors" and not is_torch)
+
+
 def _unwrap(loaded: object, *, place: str) -> Weights:
-    """Return the tensors by name from what torch.load returned, without wrappers and prefixes."""
-    for wrapper in _WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
-            loaded = loaded[wrapper]
-    if not isinstance(loaded, Mapping) or not all(isinstance(tensor, Tensor) for tensor in loaded.values()):
+    """Return the tensors by name from what torch.load returned, without what was saved beside them."""
+    while isinstance(loaded, Mapping):
+        wrapped = (loaded[key] for key in _WRAPPERS if isinstance(loaded.get(key), Mapping))
+        inner = next(wrapped, None)
+        if inner is None:
+            break
+        loaded = inner
+    entries = loaded if isinstance(loaded, Mapping) else {}
+    # Beside tensors, a module may save an extra state of any kind.
+    weights = {str(name): tensor for name, tensor in entries.items() if isinstance(tensor, Tensor)}
+    if not weights:
+        keys = f" (found: {printable(', '.join(map(str, entries)))[:200]})" if entries else ""
         raise InputError(
-            f"{place}: holds no weights by name; save them as: torch.save(model.state_dict(), ...)"
+            f"{place}: holds no weights by name{keys}; save them as: torch.save(model.state_dict(), ...)"
         )
-    weights = {str(name): tensor for name, tensor in loaded.items()}
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
     return weights
 
 
+def name_as_in(network: nn.Module, weights: Weights) -> tuple[Weights, str]:
+    """Return weights without what wrappers put before their names, and what that was.
+
+    DataParallel, Lightning, averaged models and one's own modules put `module.`, `model.` and the like before
+    every name, one after another. The prefix is the one under which most tensors have a name and shape of the
+    network. Tensors without it, such as those of a loss or a metric, keep their names.
+    """
+    own = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    weights = {name.replace(_COMPILED, ""): tensor for name, tensor in weights.items()}
+    num_fitting: Counter[str] = Counter({"": 0})
+    for name, tensor in weights.items():
+        parts = name.split(".")
+        for depth in range(len(parts)):
+            if own.get(".".join(parts[depth:])) == tensor.shape:
+                num_fitting["".join(f"{part}." for part in parts[:depth])] += 1
+    ((prefix, _),) = num_fitting.most_common(1)  # the first of equals
+    # What has the prefix goes last: it is what counts where another tensor has its name already.
+    renamed = sorted(weights.items(), key=lambda item: item[0].startswith(prefix))
+    return {name.removeprefix(prefix): tensor for name, tensor in renamed}, prefix
+
+
 def load_matching_weights(
-    network: nn.Module, weights: Weights, *, source: str, sha256: str
+    network: nn.Module, weights: Weights, *, source: str, sha256: str, resized: Sequence[str] = ()
 ) -> PretrainedWeights:
     """Copy into the network every tensor whose name and shape match, and report the others.
 
@@ -81,6 +120,7 @@ def load_matching_weights(
         weights: Of any floating dtype; converted to the network's.
         source: Where they come from, for messages and the checkpoint.
         sha256: Of the weights.
+        resized: Names of those that were fitted to the size of the images, for the checkpoint.
 
     Raises:
         InputError: Nothing matches: the weights belong to another network.
@@ -107,6 +147,7 @@ def load_matching_weights(
         source=source,
         sha256=sha256,
         num_loaded=num_loaded,
+        resized=tuple(sorted(resized)),
         summed=tuple(sorted(summed)),
         other_shape=tuple(sorted(other_shape)),
         only_in_network=tuple(sorted(own.keys() - weights.keys())),
@@ -114,16 +155,33 @@ def load_matching_weights(
     )
 
 
+def find_heads(network: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules that turn features into logits, by name: the last child, and those like it.
+
+    DeiT and LeViT of timm have two, of which one learns from a teacher; the logits are their mean.
+    """
+    children = {
+        name: child for name, child in network.named_children() if next(child.parameters(), None) is not None
+    }
+    last = _describe_module(list(children.values())[-1])
+    return {name: child for name, child in children.items() if _describe_module(child) == last}
+
+
+def _describe_module(module: nn.Module) -> tuple[object, ...]:
+    return type(module), *((name, parameter.shape) for name, parameter in module.named_parameters())
+
+
 def find_head(network: nn.Module) -> nn.Module:
-    """Return the module that turns features into logits."""
-    return [child for child in network.children() if next(child.parameters(), None) is not None][-1]
+    """Return the module that turns features into logits, in a network that has one."""
+    (head,) = find_heads(network).values()
+    return head
 
 
 def set_backbone_trainable(network: nn.Module, is_trainable: bool) -> None:
-    """Compute gradients for the whole network, or for its head alone."""
-    head_parameters = set(find_head(network).parameters())
+    """Compute gradients for the whole network, or for its heads alone."""
+    in_heads = {parameter for head in find_heads(network).values() for parameter in head.parameters()}
     for parameter in network.parameters():
-        parameter.requires_grad_(is_trainable or parameter in head_parameters)
+        parameter.requires_grad_(is_trainable or parameter in in_heads)
 
 
 class FrozenBackbone(nn.Module):
@@ -138,10 +196,11 @@ class FrozenBackbone(nn.Module):
         self.network = network
 
     def train(self, mode: bool = True) -> "FrozenBackbone":
-        """Set the mode of the head; the backbone is always in evaluation mode."""
+        """Set the mode of the heads; the backbone is always in evaluation mode."""
         self.training = mode
         self.network.eval()
-        find_head(self.network).train(mode)
+        for head in find_heads(self.network).values():
+            head.train(mode)
         return self
 
     def forward(self, images: Tensor) -> Tensor:

@@ -421,6 +421,13 @@ EDITS = {
             "or pad_if_needed: true"),
         ],
     ),
+    "rare classes counted twice": (
+        [("  sampling: uniform", "  sampling: balanced"), ("class_weights: null", "class_weights: balanced")],
+        [
+            ("loss.class_weights: found balanced, beside loader.sampling: balanced, so that rare classes would "
+            "count twice; allowed: one of them; write null here, or sampling: uniform there"),
+        ],
+    ),
     "mixed labels for a loss that takes one": (
         [
             ("  name: cross_entropy", "  name: focal"),

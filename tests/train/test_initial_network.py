@@ -6,18 +6,21 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from schemas.shared.manifest import ImageForm, Manifest
+from schemas.vision.checkpoint import PretrainedWeights
 from schemas.vision.network import ChosenNetwork, Network
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.shared.errors import InputError
 from stages.shared.files import sha256_of
 from stages.shared.paths import MODEL
 from stages.train.__main__ import main
-from stages.train.initial_network import check_single_image, fit_to_images
+from stages.train.initial_network import check_backbone_is_loaded, check_single_image, fit_to_images
 from stages.vision.checkpoint import read_checkpoint, restore_network
 from stages.vision.dataset import PreparedImages
 from stages.vision.networks import build_network
+from stages.vision.pretrained import load_matching_weights
 from stages.vision.transforms import build_transforms
 from tests.train.project import make_project, write_params
 from tests.vision.completeness import read_section
@@ -124,6 +127,39 @@ def test_training_by_file_repeats_byte_for_byte(tmp_path: Path) -> None:
         main()
         hashes.add(sha256_of(MODEL / "last.safetensors"))
     assert len(hashes) == 1
+
+
+def leave_out(network: nn.Module, *names: str) -> PretrainedWeights:
+    """Return what is loaded of a file that lacks these tensors."""
+    weights = {name: tensor for name, tensor in network.state_dict().items() if name not in names}
+    return load_matching_weights(network, weights, source="x.pth", sha256="a" * 64)
+
+
+def test_a_frozen_backbone_must_be_pretrained(capsys: pytest.CaptureFixture[str]) -> None:
+    """Less than nine tenths of its tensors are refused; a few that are missing are named; heads are free."""
+    network = build_network(choose("resnet", widths=[4, 8]), image=make_form(8), num_classes=2)
+    names = [name for name in network.state_dict() if not name.startswith("head.")]
+    weights = [name for name in names if not name.endswith("num_batches_tracked")]
+    check_backbone_is_loaded(network, leave_out(network, "head.1.weight", "head.1.bias"))
+    check_backbone_is_loaded(network, leave_out(network, *set(names).difference(weights)))
+    assert capsys.readouterr().out == ""
+    check_backbone_is_loaded(network, leave_out(network, weights[0]))
+    num = len(weights)
+    assert capsys.readouterr().out == (
+        f"train: transfer.freeze: {num - 1} of the backbone's {num} tensors fit in x.pth; the rest is frozen "
+        f"at random: {weights[0]}\n"
+    )
+    with pytest.raises(InputError, match=rf"^params\.yaml: transfer\.freeze: .* only 1 of .* {num} tensors"):
+        check_backbone_is_loaded(network, leave_out(network, *weights[1:]))
+
+
+@pytest.mark.usefixtures("manifest")
+def test_training_does_not_freeze_random_weights(tmp_path: Path) -> None:
+    """A file that holds one tensor of a backbone that is to be frozen ends the stage."""
+    save_file({"features.0.0.bias": torch.zeros(4)}, tmp_path / "start.safetensors")
+    write_params(tmp_path, network__weights_file="start.safetensors", transfer__freeze="backbone")
+    with pytest.raises(InputError, match=r"found backbone, but only 1 of .* choose the network that"):
+        main()
 
 
 def test_a_single_image_is_refused_where_batch_norm_needs_two() -> None:

@@ -1,8 +1,11 @@
 """Prepared images under any DataLoader, and the checks of the files they come from."""
 
+import os
 import pickle
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 from schemas.shared.manifest import Manifest, SplitName
 from schemas.vision import transforms as schema
 from stages.shared.errors import InputError
-from stages.vision.dataset import PreparedImages, build_loader, read_manifest
+from stages.vision.dataset import PreparedImages, build_loader, explain_lost_workers, read_manifest
 from stages.vision.transforms import build_transforms
 from tests.vision.prepared import read_pixels, write_prepared
 
@@ -219,6 +222,44 @@ def test_split_of_one_image_of_a_class_loads(folder: Path) -> None:
     assert images.shape == (2, 1, 6, 9)
     assert sorted(labels.tolist()) == [0, 1]
     assert_same(list(build_loader(Subset(dataset, [1]), batch_size=100)), [dataset.gather([1])])
+
+
+class Deadly(Plain):
+    """A data set that kills whoever reads its fourth image, as a kernel out of memory does."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if index == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+def load_with_worker(dataset: Any) -> None:
+    """Read a data set to its end in another process."""
+    with explain_lost_workers():
+        list(build_loader(dataset, batch_size=1, num_workers=1, prefetch_factor=1))
+
+
+def test_a_killed_worker_is_explained() -> None:
+    """One line names the parameter and what to do."""
+    with pytest.raises(InputError, match=r"^params\.yaml: loader\.num_workers: a worker process was killed"):
+        load_with_worker(Deadly())
+
+
+def test_too_little_shared_memory_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that finds no room ends the run: nobody waits for the batch that it could not send."""
+
+    def fail(storage: torch.UntypedStorage, *_: object) -> None:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left (28)")
+
+    monkeypatch.setattr(torch.UntypedStorage, "_share_fd_cpu_", fail)
+    with pytest.raises(InputError, match=r"no room in shared memory.*docker run --shm-size=2g\)$"):
+        load_with_worker(Plain())
+
+
+def test_other_errors_in_the_block_stay() -> None:
+    """What is not about workers goes on as it was."""
+    with pytest.raises(RuntimeError, match=r"^a bug$"), explain_lost_workers():
+        raise RuntimeError("a bug")
 
 
 def test_manifest_is_read_back(folder: Path) -> None:

@@ -21,6 +21,7 @@ from stages.vision.pretrained import (
     check_head,
     find_head,
     load_matching_weights,
+    name_as_in,
     read_weights,
     set_backbone_trainable,
 )
@@ -46,15 +47,15 @@ WRAPPINGS: dict[str, Callable[[dict[str, Tensor]], dict[str, Any]]] = {
     "alone": lambda weights: weights,
     "state_dict": lambda weights: {"state_dict": weights, "epoch": 3},
     "model": lambda weights: {"model": weights, "optimizer": {"lr": 0.1}},
-    "parallel": lambda weights: {f"module.{name}": tensor for name, tensor in weights.items()},
-    "compiled": lambda weights: {"model": {f"_orig_mod.{name}": weights[name] for name in weights}},
+    "nested": lambda weights: {"net": {"state_dict": weights}, "acc": torch.tensor(0.9)},
+    "extra state": lambda weights: {**weights, "3._extra_state": b"anything", "epoch": 3},
 }
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
-@pytest.mark.parametrize("suffix", [".pth", ".pt"])
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
 def test_torch_files_are_read_however_they_are_wrapped(tmp_path: Path, wrapping: str, suffix: str) -> None:
-    """Names and tensors are found as torch.save, DataParallel, torch.compile and scripts leave them."""
+    """Names and tensors are found as torch.save and scripts leave them, whatever the file is called."""
     weights = make_weights()
     path = tmp_path / f"weights{suffix}"
     torch.save(WRAPPINGS[wrapping](weights), path)
@@ -63,12 +64,49 @@ def test_torch_files_are_read_however_they_are_wrapped(tmp_path: Path, wrapping:
     assert all(torch.equal(found[name], weights[name]) for name in weights)
 
 
-def test_safetensors_are_read(tmp_path: Path) -> None:
-    """A .safetensors file gives its names and tensors."""
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_safetensors_are_read(tmp_path: Path, suffix: str) -> None:
+    """A file of safetensors gives its names and tensors, whatever it is called."""
     weights = make_weights()
-    save_file(weights, tmp_path / "weights.safetensors")
-    found = read_weights(tmp_path / "weights.safetensors")
+    save_file(weights, tmp_path / f"weights{suffix}")
+    found = read_weights(tmp_path / f"weights{suffix}")
     assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "model.", "_orig_mod.", "backbone.", "net.", "module._orig_mod.model.", "a.b0."]
+)
+def test_prefixes_of_wrappers_are_dropped(prefix: str) -> None:
+    """What stands before every name of the network goes, whatever it is; other tensors keep their names."""
+    network = make_network()
+    weights = make_weights()
+    others = {"n_averaged": torch.tensor(3), "criterion.weight": torch.ones(2)}
+    named, dropped = name_as_in(network, {**others, **{prefix + name: weights[name] for name in weights}})
+    assert named.keys() == weights.keys() | others.keys()
+    assert all(torch.equal(named[name], weights[name]) for name in weights)
+    assert dropped == prefix.replace("_orig_mod.", "")
+
+
+def test_names_of_averaged_and_partly_compiled_models_are_found() -> None:
+    """Torch's own wrappers of a whole network and of a part of one leave names that are found."""
+    network = make_network()
+    averaged, _ = name_as_in(network, torch.optim.swa_utils.AveragedModel(network).state_dict())
+    assert network.state_dict().keys() <= averaged.keys()
+    weights = {
+        f"model.0._orig_mod.{name[2:]}" if name[0] == "0" else f"model.{name}": tensor
+        for name, tensor in network.state_dict().items()
+    }
+    assert name_as_in(network, weights)[0].keys() == network.state_dict().keys()
+
+
+def test_of_several_networks_the_one_that_fits_is_chosen() -> None:
+    """A file of teacher and student starts the network whose shapes it has."""
+    network = make_network()
+    teacher = {f"teacher.{name}": torch.zeros(1) for name in network.state_dict()}
+    student = {f"student.{name}": tensor for name, tensor in network.state_dict().items()}
+    named, dropped = name_as_in(network, teacher | student)
+    assert dropped == "student."
+    assert torch.equal(named["0.weight"], network.state_dict()["0.weight"])
 
 
 class Attack:
@@ -84,7 +122,9 @@ class Attack:
 def test_code_in_a_file_is_never_run(tmp_path: Path) -> None:
     """A file that would run something when unpickled is refused and runs nothing."""
     torch.save({"a": torch.zeros(1), "b": Attack(tmp_path / "made")}, tmp_path / "hostile.pth")
-    with pytest.raises(InputError, match=r"hostile\.pth: .*never unpickled; save the weights alone"):
+    with pytest.raises(
+        InputError, match=r"hostile\.pth: .*mkdir, which are never unpickled; save the weights"
+    ):
         read_weights(tmp_path / "hostile.pth")
     assert not (tmp_path / "made").exists()
 
@@ -128,6 +168,9 @@ def test_a_file_without_names_is_refused(tmp_path: Path) -> None:
     torch.save(torch.zeros(3), tmp_path / "tensor.pth")
     with pytest.raises(InputError, match="holds no weights by name"):
         read_weights(tmp_path / "tensor.pth")
+    torch.save({"epoch": 3, "lr": 0.1}, tmp_path / "numbers.pth")
+    with pytest.raises(InputError, match=r"holds no weights by name \(found: epoch, lr\); save"):
+        read_weights(tmp_path / "numbers.pth")
 
 
 def test_what_fits_is_taken_over_and_the_rest_is_listed() -> None:

@@ -1,14 +1,16 @@
 """Networks, one module each, found by the name in `network.name`.
 
 The module `stages.vision.networks.<name>` holds `build(arguments, *, image, num_classes)`, where arguments is
-the block `network.<name>`, and `fetch_weights(arguments, *, image)` if that block has a key `weights`. The
+the block `network.<name>`, and `fetch_weights(arguments, *, image)` if that block has a key `weights`. It may
+hold `adapt_weights(arguments, weights, *, network, image)`, which fits weights to another size of image. The
 network's last child is its head: it alone turns features into logits.
 """
 
+from functools import partial
 from importlib import import_module
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from schemas.shared.manifest import ImageForm
 from schemas.vision.network import ChosenNetwork
@@ -34,7 +36,36 @@ def build_network(network: ChosenNetwork, *, image: ImageForm, num_classes: int)
             f"network.{network.name}: cannot be built: {_first_line(error)}; change its parameters"
         ) from None
     assert isinstance(built, nn.Module)
+    _avoid_onednn_crash(built)
     return built
+
+
+def _avoid_onednn_crash(network: nn.Module) -> None:
+    """Change, in place, how convolutions are computed whose gradient oneDNN writes beyond its memory.
+
+    Those of 1 x 1 with a stride and fewer than 16 input channels, for channels_last images: the process dies
+    by a signal, or hangs. On a CPU with AVX2 that takes fewer than 8 channels, with AVX-512 images of about
+    50 px. They are changed on every machine, so that a checkpoint means the same on all; weights and their
+    names stay as they are.
+    Measured in docs/decisions/034-onednn-crash.md; https://github.com/uxlfoundation/oneDNN/issues/6035.
+    """
+    for part in network.modules():
+        if (
+            isinstance(part, nn.Conv2d)
+            and part.kernel_size == (1, 1)
+            and max(part.stride) > 1
+            and part.in_channels < 16
+            and part.groups == 1
+            and part.padding in ((0, 0), "valid")
+        ):
+            part.register_forward_pre_hook(partial(_subsample, stride=part.stride))
+            part.stride = (1, 1)
+
+
+def _subsample(convolution: nn.Module, images: tuple[Tensor], *, stride: tuple[int, ...]) -> tuple[Tensor]:
+    """Return the pixels of images (N, C, H, W) that a 1 x 1 convolution of this stride reads."""
+    height_stride, width_stride = stride
+    return (images[0][:, :, ::height_stride, ::width_stride],)
 
 
 def fetch_weights(network: ChosenNetwork, *, image: ImageForm) -> Weights | None:
@@ -55,6 +86,40 @@ def fetch_weights(network: ChosenNetwork, *, image: ImageForm) -> Weights | None
             "connect to the internet, or give a file of them as network.weights_file"
         ) from None
     return fetched
+
+
+def adapt_weights(
+    network: ChosenNetwork, weights: Weights, *, built: nn.Module, image: ImageForm
+) -> tuple[Weights, list[str]]:
+    """Fit weights of images of another size to a network, where its library can.
+
+    Args:
+        network: The choice of params.yaml.
+        weights: By the names that the network's library gives them; left unchanged.
+        built: The network.
+        image: The form of its images.
+
+    Returns:
+        The weights, and the names of those that have another shape now, such as a vision transformer's
+        position embedding.
+    """
+    adapt = getattr(import_module(f"{__name__}.{network.name}"), "adapt_weights", None)
+    if adapt is None:
+        return weights, []
+    try:
+        adapted: Weights = adapt(network.arguments, dict(weights), network=built, image=image)
+    except Exception:  # weights of another model; what does not fit is said when they are loaded
+        return weights, []
+    own = {name: tensor.shape for name, tensor in built.state_dict().items()}
+
+    def count_fitting(tensors: Weights) -> int:
+        return sum(own.get(name) == tensor.shape for name, tensor in tensors.items())
+
+    # A library may take weights that fit already for others, and change them.
+    if count_fitting(adapted) <= count_fitting(weights):
+        return weights, []
+    resized = [name for name in adapted if name in weights and adapted[name].shape != weights[name].shape]
+    return adapted, resized
 
 
 @torch.inference_mode()

@@ -4,6 +4,7 @@ For grayscale images timm itself sums the kernels of the first layer. The masks 
 depth depend on the step and the batch, not on the sample alone.
 """
 
+import sys
 from typing import Any
 
 from torch import nn
@@ -30,6 +31,13 @@ def fetch_weights(arguments: Timm, *, image: ImageForm) -> Weights:
     """Return the weights of timm's tag, adapted to the images, from its cache or the internet."""
     weights: Weights = _create(arguments, image=image, pretrained=True).state_dict()
     return weights
+
+
+def adapt_weights(arguments: Timm, weights: Weights, *, network: nn.Module, image: ImageForm) -> Weights:
+    """Return weights as timm itself changes those that it loads: resized, and by its own names."""
+    adapt = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    adapted: Weights = adapt(weights, network) if adapt else weights
+    return adapted
 
 
 def _create(

@@ -37,10 +37,17 @@ def fetch_weights(arguments: Torchvision, *, image: ImageForm) -> Weights:
     state: Weights = weights.get_state_dict(
         progress=False, check_hash=True, map_location="cpu", weights_only=True
     )
+    return state
+
+
+def adapt_weights(
+    arguments: Torchvision, weights: Weights, *, network: nn.Module, image: ImageForm
+) -> Weights:
+    """Return weights with a vision transformer's position embedding interpolated, bicubically."""
     if arguments.model.startswith("vit_"):
         patch_side = int(arguments.model.rpartition("_")[2])
-        state = models.vision_transformer.interpolate_embeddings(image.height_px, patch_side, state)
-    return state
+        weights = models.vision_transformer.interpolate_embeddings(image.height_px, patch_side, weights)
+    return weights
 
 
 def _choose_options(arguments: Torchvision, image: ImageForm) -> dict[str, Any]:

@@ -1,10 +1,15 @@
 """Every network that params.yaml may name can be built, and is tested."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
+from torch import nn
 
 from schemas.shared.manifest import ImageForm
-from schemas.vision.network import Network
+from schemas.vision.network import ChosenNetwork, Network, ResNet
 from stages.vision.networks import build_network
 from tests.vision.completeness import names_of, read_section, read_test
 from tests.vision.documents import TINY_CNN
@@ -32,3 +37,55 @@ def test_weights_follow_from_the_seed() -> None:
 
     assert torch.equal(first_weight(0), first_weight(0))
     assert not torch.equal(first_weight(0), first_weight(1))
+
+
+NARROW = ChosenNetwork(name="resnet", arguments=ResNet(widths=(4, 7, 12), blocks_per_stage=1, stem_stride=1))
+
+TRAIN_NARROW = """
+import sys
+import torch
+from stages.vision import networks
+from tests.vision.networks.test_networks import NARROW, ImageForm
+if sys.argv[1] == "bare":
+    networks._avoid_onednn_crash = lambda network: None
+image = ImageForm(color="rgb", height_px=112, width_px=112, resize="squish")
+network = networks.build_network(NARROW, image=image, num_classes=2).to(memory_format=torch.channels_last)
+torch.set_num_threads(1)
+for _ in range(20):
+    images = torch.randn(8, 3, 112, 112).to(memory_format=torch.channels_last)
+    network(images).square().mean().backward()
+    kept = [torch.randn(37) for _ in range(50)]  # so that memory written to by mistake is someone's
+"""
+
+
+def train_narrow(how: str, instructions: str) -> int:
+    """Return the exit status of a process that trains on this CPU as if it had no more than these."""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": instructions, "PYTHONPATH": "."}
+    command = [sys.executable, "-c", TRAIN_NARROW, how]
+    return subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, check=False).returncode
+
+
+@pytest.mark.parametrize("instructions", ["AVX2", "ALL"])
+def test_a_narrow_network_trains_on_every_cpu(instructions: str) -> None:
+    """Strided 1 x 1 convolutions of few channels end no process, as oneDNN's own code for them does."""
+    assert train_narrow("built", instructions) == 0
+    if train_narrow("bare", instructions) == 0:
+        pytest.skip("this CPU, or this version of oneDNN, computes such convolutions rightly by itself")
+
+
+def test_a_changed_convolution_computes_the_same() -> None:
+    """Shortcuts of few channels have torch's outputs and gradients, and the names of their weights stay."""
+    image = ImageForm(color="rgb", height_px=9, width_px=14, resize="squish")
+    network = build_network(NARROW, image=image, num_classes=2)
+    changed = [part for part in network.modules() if isinstance(part, nn.Conv2d) and part._forward_pre_hooks]
+    assert [part.in_channels for part in changed] == [4, 7]
+    assert "blocks.1.shortcut.0.weight" in network.state_dict()
+    for part in changed:
+        ours, theirs = (torch.randn(2, part.in_channels, 9, 14, requires_grad=True) for _ in range(2))
+        theirs.data.copy_(ours.data)
+        expected = nn.functional.conv2d(theirs, part.weight, stride=2)
+        found = part(ours)
+        torch.testing.assert_close(found, expected)
+        for output in (found, expected):
+            output.square().sum().backward()
+        torch.testing.assert_close(ours.grad, theirs.grad)

@@ -8,12 +8,14 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional
 
 from schemas.shared.manifest import ImageForm
 from schemas.vision.network import ChosenNetwork, Timm
 from stages.shared.errors import InputError
-from stages.vision.networks import build_network, fetch_weights
+from stages.vision.networks import adapt_weights, build_network, fetch_weights
 from stages.vision.networks.timm import build
+from stages.vision.pretrained import FrozenBackbone, find_heads, set_backbone_trainable
 
 
 def form(color: str = "rgb", height_px: int = 32, width_px: int = 32) -> ImageForm:
@@ -44,6 +46,46 @@ def test_models_of_a_fixed_size_are_built_for_the_images() -> None:
     """Vision transformers take the images' height and width, oblong ones too."""
     network = build_network(choose("vit_tiny_patch16_224"), image=form(height_px=48), num_classes=3)
     assert network(torch.zeros(2, 3, 48, 32)).shape == (2, 3)
+
+
+def test_position_embedding_is_resized() -> None:
+    """Weights for other images keep the class token's position; the others are interpolated, bicubically."""
+    weights = build_network(
+        choose("vit_tiny_patch16_224"), image=form(height_px=64, width_px=64), num_classes=3
+    ).state_dict()
+    image = form(height_px=96, width_px=32)
+    network = build_network(choose("vit_tiny_patch16_224"), image=image, num_classes=3)
+    adapted, resized = adapt_weights(choose("vit_tiny_patch16_224"), weights, built=network, image=image)
+    assert resized == ["pos_embed"]
+    before, after = weights["pos_embed"], adapted["pos_embed"]
+    assert torch.equal(after[:, :1], before[:, :1])
+    grid = before[:, 1:].reshape(1, 4, 4, -1).permute(0, 3, 1, 2)
+    expected = functional.interpolate(grid, (6, 2), mode="bicubic", antialias=True)
+    torch.testing.assert_close(after[:, 1:], expected.flatten(2).transpose(1, 2))
+
+
+@pytest.mark.parametrize("weights", [{"conv1.weight": torch.zeros(2)}, {"pos_embed": torch.zeros(3)}, {}])
+def test_weights_of_another_model_stay_as_they_are(weights: dict[str, torch.Tensor]) -> None:
+    """What timm cannot adapt is handed on, to be named where weights are loaded."""
+    chosen = choose("vit_tiny_patch16_224")
+    network = build_network(chosen, image=form(), num_classes=3)
+    assert adapt_weights(chosen, weights, built=network, image=form()) == (weights, [])
+
+
+@pytest.mark.parametrize("model", ["deit_tiny_distilled_patch16_224", "levit_128s"])
+def test_all_heads_are_heads(model: str) -> None:
+    """Networks with a head for the teacher's labels train both, and nothing else under a frozen backbone."""
+    image = form(height_px=64, width_px=64)
+    network = build_network(choose(model), image=image, num_classes=3)
+    other = build_network(choose(model), image=image, num_classes=4)
+    before, after = dict(network.named_parameters()), dict(other.named_parameters())
+    changed = {name.split(".")[0] for name in before if before[name].shape != after[name].shape}
+    assert set(find_heads(network)) == changed == {"head", "head_dist"}
+    set_backbone_trainable(network, False)
+    frozen = FrozenBackbone(network).train()
+    frozen(torch.randn(2, 3, 64, 64)).square().sum().backward()
+    trained = {name for name, parameter in network.named_parameters() if parameter.grad is not None}
+    assert trained == {name for name in before if name.startswith(("head.", "head_dist."))}
 
 
 def test_other_images_are_refused() -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from torch.nn import functional
 
 from schemas.shared.manifest import ImageForm
 from schemas.vision.network import ChosenNetwork, Torchvision
 from stages.shared.errors import InputError
-from stages.vision.networks import build_network, fetch_weights
+from stages.vision.networks import adapt_weights, build_network, fetch_weights
 from stages.vision.networks.torchvision import build
 
 
@@ -62,6 +63,22 @@ def test_vision_transformers_are_built_for_the_images() -> None:
     assert network.state_dict()["encoder.pos_embedding"].shape[1] == (64 // 32) ** 2 + 1
     with pytest.raises(InputError, match="takes square images only"):
         build_network(choose("vit_b_32"), image=form(side_px=64, width_px=32), num_classes=2)
+
+
+def test_position_embedding_is_resized() -> None:
+    """Weights for other images keep the class token's position; the others are interpolated, bicubically."""
+    chosen = choose("vit_b_32")
+    before = torch.randn(1, 5, 768)
+    network = build_network(chosen, image=form(side_px=96), num_classes=2)
+    adapted, resized = adapt_weights(
+        chosen, {"encoder.pos_embedding": before}, built=network, image=form(side_px=96)
+    )
+    assert resized == ["encoder.pos_embedding"]
+    after = adapted["encoder.pos_embedding"]
+    assert torch.equal(after[:, :1], before[:, :1])
+    grid = before[:, 1:].reshape(1, 2, 2, -1).permute(0, 3, 1, 2)
+    expected = functional.interpolate(grid, 3, mode="bicubic", align_corners=True)
+    torch.testing.assert_close(after[:, 1:], expected.flatten(2).transpose(1, 2))
 
 
 def test_weights_are_those_in_the_librarys_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
