@@ -1,7 +1,7 @@
 """Classify images: a line for each file, with its most probable classes.
 
 PATH is an image file of any name, a folder or an archive (.zip, .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz,
-.tar.zst), in which files with an image suffix are taken, a quoted pattern such as 'photos/**/*.jpg', or -
+.tar.zst), in which the images are taken, a quoted pattern such as 'photos/**/*.jpg', or -
 for a list of paths on standard input, one a line. For an image on standard input name /dev/stdin. Network,
 classes and preprocessing come from the checkpoint; params.yaml and data/ are not looked at.
 """
