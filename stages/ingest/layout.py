@@ -90,7 +90,10 @@ def find_layout(num_images: Mapping[str, int], *, name: str) -> Layout:
     wrapper = _find_wrapper(tree)
     place = f"dataset.source: {name}"
     split_folders = _find_split_folders(tree, wrapper, place=place)
-    notes = [f"everything is in {printable(wrapper)}"] if wrapper else []
+    notes = []
+    if wrapper:
+        kind = "splits" if split_folders else "classes"
+        notes = [f"everything is in {printable(wrapper)}, so the {kind} are the folders in it"]
     if not split_folders:
         _check_no_splits_in_classes(tree, wrapper, name=name)
         return Layout(wrapper, {}, (*notes, *_note_nested(tree, [wrapper])))
@@ -104,11 +107,11 @@ def find_layout(num_images: Mapping[str, int], *, name: str) -> Layout:
         else:
             splits[folder] = split
     if any(folder.rstrip("/").lower() not in _SPLITS for folder in splits):
-        taken = (f"{printable(folder)} is {split}" for folder, split in splits.items())
-        notes.append(f"of the split folders {', '.join(taken)}")
+        taken = (f"{printable(folder)} as {split}" for folder, split in splits.items())
+        notes.append(f"took {', '.join(taken)}")
     notes += (
         f"left out {printable(folder)}: its {tree.images[folder] + tree.count_below(folder):,} images have "
-        "no labels; after training, `python -m tools.predict` classifies such a folder"
+        "no labels; after training, `python -m tools.predict` classifies them"
         for folder in unlabelled
     )
     return Layout(wrapper, splits, (*notes, *_note_nested(tree, splits)))
