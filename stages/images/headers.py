@@ -174,6 +174,8 @@ def read_header(data: bytes) -> Header:
             _check_jpeg2000(data)
     # A TIFF is turned upright by Pillow as it is decoded.
     orientation = 1 if format_name == "TIFF" else read_orientation(image.info.get("exif", b""))
+    if image.mode == "LAB":
+        raise Undecodable("is an unsupported kind of TIFF: CIELab; save it as PNG")
     if image.mode not in MODES or (image.mode == "I" and format_name != "PNM"):
         raise Undecodable(
             f"is a {format_name} of a kind (Pillow: {image.mode}) that is not supported; save it as PNG"
@@ -314,6 +316,13 @@ def _check_tiff(image: ImageFile.ImageFile, data: bytes) -> int:
     if len(offsets) < needed:
         raise damaged(f"of {needed:,} tiles or strips it names {len(offsets):,}")
     return bits
+
+
+def scale_transparent_gray(image: ImageFile.ImageFile, data: bytes) -> None:
+    """Bring the transparent gray of a PNG of 2 or 4 bits to 8 bits, as Pillow brings the pixels."""
+    bits = data[24]
+    if image.mode == "L" and bits in (2, 4) and isinstance(key := image.info.get("transparency"), int):
+        image.info["transparency"] = key * (255 // (2**bits - 1))
 
 
 def jpegs_in_tiff(image: ImageFile.ImageFile, data: bytes) -> Iterator[bytes]:

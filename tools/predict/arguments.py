@@ -22,6 +22,7 @@ SOME_FILES_FAILED = 3
 _EPILOG = f"""not read, as by ingest with the params.yaml that comes with darkroom:
   more than {DEFAULT_LIMITS.max_file_bytes:,} bytes (max_file_bytes), or
   {DEFAULT_LIMITS.max_pixels:,} pixels (max_pixels), and what takes more than {DEFAULT_LIMITS.max_seconds:g} s
+  of CPU time, or in proportion more above 10 megapixels
 
 exit status:
   0    every file was classified
