@@ -60,7 +60,7 @@ def pack(source_path: Path, folder: Path, color: Color, side_px: int) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     source = open_source(source_path, place=str(source_path))
-    listing = list_by_folders(source.list_entries(), name="", is_in_archive=source_path.is_file())
+    listing = list_by_folders(source.list_entries(), name="")
     form = ImageForm(color=color, height_px=side_px, width_px=side_px, resize="squish")
     with closing(DecodedCache(folder / "cache")) as cache:
         decoded = decode_images(

@@ -58,7 +58,8 @@ class Dataset(Schema):
     """A larger file is undecodable; it is not read."""
 
     max_decode_seconds: Annotated[float, Field(ge=0.1, le=3600)]
-    """An image that takes longer to decode is undecodable."""
+    """An image of up to 10 megapixels that takes more CPU time to decode is undecodable. A larger one may
+    take more in proportion, and so may kinds that take more memory for each pixel."""
 
     workers: Annotated[int, Field(ge=1, le=256)]
     """Number of processes that read and decode; the result does not depend on it."""

@@ -13,7 +13,7 @@ class IngestMetrics(Schema):
     num_undecodable: Count
 
     num_not_an_image: Count
-    """Files whose suffix is not that of an image."""
+    """Files that are no images, by their suffix or their first bytes."""
 
     num_outside_classes: Count
     """Images outside the class folders."""

@@ -24,7 +24,7 @@ class Ingested(Schema):
     """Splits that have a folder of their own in the source, or stand in its table of labels."""
 
     wrapper: str
-    """What every path starts with that is no part of its key: the one folder an archive holds all below."""
+    """What every path starts with that is no part of its key: the one folder that everything is below."""
 
     num_images: Count
     """Rows of the shards."""

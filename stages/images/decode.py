@@ -6,6 +6,7 @@ and which damage is found.
 """
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from stages.images.headers import (
     explain_errors,
     jpegs_in_tiff,
     read_header,
+    scale_transparent_gray,
 )
 from stages.images.jpeg import decode_jpeg, read_jpeg_header
 from stages.images.resize import Pixels
@@ -35,6 +37,9 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 _BYTES_PER_PIXEL = 6
 """What `max_pixels` counts on: a photograph, and once more while it is turned upright."""
+
+_PIXELS_IN_TIME = 10_000_000
+"""Pixels up to which an image has `max_seconds`."""
 
 _MIN_SIDE_PX = 32
 """What images are compared at, to find those that look alike."""
@@ -50,12 +55,21 @@ class DecodeLimits:
     max_file_bytes: int
 
     max_seconds: float
-    """For decoding one file; enforced where a process of its own does it, which can be ended."""
+    """CPU time for a file of up to 10 megapixels; enforced where a process of its own decodes, which can be
+    ended."""
 
     @property
     def max_memory_bytes(self) -> int:
         """Return how much memory decoding may ask for."""
         return max(2**29, _BYTES_PER_PIXEL * self.max_pixels + 2**25)
+
+    def seconds_for(self, header: Header) -> float:
+        """Return how much CPU time an image may take: more in proportion to the memory its header claims.
+
+        A PNG of 79 megapixels and a JPEG 2000 of 26 take more than 5 s on a slow machine, and are sound.
+        """
+        num_bytes = header.height_px * header.width_px * max(_BYTES_PER_PIXEL, header.bytes_per_pixel)
+        return self.max_seconds * max(1.0, num_bytes / (_BYTES_PER_PIXEL * _PIXELS_IN_TIME))
 
 
 DEFAULT_LIMITS = DecodeLimits(max_pixels=80_000_000, max_file_bytes=200_000_000, max_seconds=5.0)
@@ -73,7 +87,13 @@ class Decoded(NamedTuple):
     """Of the whole image, upright."""
 
 
-def decode_image(data: bytes, form: ImageForm, limits: DecodeLimits = DEFAULT_LIMITS) -> Decoded:
+def decode_image(
+    data: bytes,
+    form: ImageForm,
+    limits: DecodeLimits = DEFAULT_LIMITS,
+    *,
+    allow_seconds: Callable[[float], None] | None = None,
+) -> Decoded:
     """Return an image file's pixels, before they are brought to the form.
 
     A JPEG is decoded at a half, a quarter or an eighth of its size where both sides are then still twice the
@@ -83,6 +103,7 @@ def decode_image(data: bytes, form: ImageForm, limits: DecodeLimits = DEFAULT_LI
         data: The whole file.
         form: What the pixels will be brought to.
         limits: What is too large.
+        allow_seconds: Called with the CPU time that the rest may take, once the header was read.
 
     Raises:
         Undecodable: The file is no image, damaged, or too large.
@@ -95,12 +116,12 @@ def decode_image(data: bytes, form: ImageForm, limits: DecodeLimits = DEFAULT_LI
     gray = form.color == "grayscale"
     if data.startswith(JPEG):
         header = read_jpeg_header(data)
-        _check_size(header, limits)
+        _check_limits(header, limits, allow_seconds)
         reduction = choose_reduction(header, form)
         pixels = decode_jpeg(data, header, gray=gray, reduction=reduction)
     else:
         header = read_header(data)
-        _check_size(header, limits)
+        _check_limits(header, limits, allow_seconds)
         pixels = _decode_other(data, header, gray=gray)
         reduction = 1
     pixels = turn_upright(pixels, header.orientation)
@@ -108,6 +129,15 @@ def decode_image(data: bytes, form: ImageForm, limits: DecodeLimits = DEFAULT_LI
         return Decoded(pixels, *pixels.shape[:2])
     sides_px = (header.height_px, header.width_px)
     return Decoded(pixels, *(sides_px if header.orientation < 5 else sides_px[::-1]))
+
+
+def _check_limits(
+    header: Header, limits: DecodeLimits, allow_seconds: Callable[[float], None] | None
+) -> None:
+    """Refuse an image that claims more pixels than may be decoded, and give a large one more time."""
+    _check_size(header, limits)
+    if allow_seconds is not None and (seconds := limits.seconds_for(header)) > limits.max_seconds:
+        allow_seconds(seconds)
 
 
 def _check_size(header: Header, limits: DecodeLimits) -> None:
@@ -144,6 +174,7 @@ def _decode_other(data: bytes, header: Header, *, gray: bool) -> Pixels:
         if header.format == "PNG":  # Pillow checks its checksums only if asked, and closes it then
             image.verify()
             image = PngImagePlugin.PngImageFile(io.BytesIO(data))
+            scale_transparent_gray(image, data)
         return render_image(image, gray=gray, bits=header.bits)
 
 

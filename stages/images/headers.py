@@ -112,6 +112,14 @@ _BRANDS = {
     b"crx ": "a camera's raw file",
 }
 
+_DOUBTFUL_START = re.compile(
+    rb"BM.{12}(?![\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0)|BM.{0,15}$|P[1-6]\s+(?![\d#])", re.DOTALL
+)
+"""Of text that begins with the two letters of a BMP or PNM."""
+
+
+_UNSUPPORTED_IMAGES = frozenset((*_BRANDS.values(), "a JPEG XL image"))
+
 
 class Undecodable(ValueError):
     """The bytes are no image that can be used; the message says why, as the rest of a sentence."""
@@ -166,6 +174,8 @@ def read_header(data: bytes) -> Header:
             _check_jpeg2000(data)
     # A TIFF is turned upright by Pillow as it is decoded.
     orientation = 1 if format_name == "TIFF" else read_orientation(image.info.get("exif", b""))
+    if image.mode == "LAB":
+        raise Undecodable("is an unsupported kind of TIFF: CIELab; save it as PNG")
     if image.mode not in MODES or (image.mode == "I" and format_name != "PNM"):
         raise Undecodable(
             f"is a {format_name} of a kind (Pillow: {image.mode}) that is not supported; save it as PNG"
@@ -213,9 +223,22 @@ def _identify(data: bytes) -> tuple[str, type[ImageFile.ImageFile]]:
     if not data:
         raise Undecodable("the file is empty")
     what = _name_content(data)
-    raise Undecodable(
-        f"is {what}; supported are JPEG, PNG, BMP, WebP, GIF, TIFF, JPEG 2000, PBM, PGM and PPM"
-    )
+    supported = "supported are JPEG, PNG, BMP, WebP, GIF, TIFF, JPEG 2000, PBM, PGM and PPM"
+    advice = "; convert it to JPEG or PNG" if what in _UNSUPPORTED_IMAGES else ""
+    raise Undecodable(f"is {what}; {supported}{advice}")
+
+
+def name_other_content(start: bytes) -> str:
+    """Return what a file seems to be by its first KB; nothing if it is an image, even an unsupported one.
+
+    For files whose names do not tell. Whether an image can be decoded is for `read_header` to say.
+    """
+    if start.startswith(JPEG) or (start.startswith(b"RIFF") and start[8:12] == b"WEBP"):
+        return ""
+    if start.startswith(tuple(_FORMATS)) and not _DOUBTFUL_START.match(start):
+        return ""
+    name = _name_content(start) if start else "an empty file"
+    return "" if name in _UNSUPPORTED_IMAGES else name
 
 
 @contextmanager
@@ -293,6 +316,13 @@ def _check_tiff(image: ImageFile.ImageFile, data: bytes) -> int:
     if len(offsets) < needed:
         raise damaged(f"of {needed:,} tiles or strips it names {len(offsets):,}")
     return bits
+
+
+def scale_transparent_gray(image: ImageFile.ImageFile, data: bytes) -> None:
+    """Bring the transparent gray of a PNG of 2 or 4 bits to 8 bits, as Pillow brings the pixels."""
+    bits = data[24]
+    if image.mode == "L" and bits in (2, 4) and isinstance(key := image.info.get("transparency"), int):
+        image.info["transparency"] = key * (255 // (2**bits - 1))
 
 
 def jpegs_in_tiff(image: ImageFile.ImageFile, data: bytes) -> Iterator[bytes]:

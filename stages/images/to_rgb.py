@@ -53,7 +53,11 @@ def render_image(image: Image.Image, *, gray: bool, bits: int = 16) -> Pixels:
 def _to_array(image: Image.Image, bits: int) -> npt.NDArray[Any]:
     """Return the pixels of a Pillow image as gray (height, width), RGB or RGBA."""
     if image.mode in WIDE_MODES:
-        return (np.asarray(image) >> (bits - 8)).astype(np.uint8)
+        values = np.asarray(image)
+        gray = (values >> (bits - 8)).astype(np.uint8)
+        if "transparency" in image.info:  # a PNG's transparent gray
+            gray[values == image.info["transparency"]] = 255
+        return gray
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         return np.asarray(image.convert("RGBA"))
     return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))

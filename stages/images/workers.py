@@ -47,7 +47,7 @@ class Work(Protocol[_ItemT_contra, _ResultT_co]):
 
     @property
     def max_seconds(self) -> float:
-        """Return how much CPU time one item may take."""
+        """Return how much CPU time one item may take, unless `allow_seconds` gives it more."""
         ...
 
     @property
@@ -169,7 +169,7 @@ class _Pool(Generic[ItemT, ResultT]):
 
     def _start(self) -> None:
         self._num_starts += 1
-        notes = self._context.RawArray("q", 2 * _CHUNKS_PER_WORKER * self._workers)
+        notes = self._context.RawArray("q", 3 * _CHUNKS_PER_WORKER * self._workers)
         self._notes = _view(notes)
         self._executor = ProcessPoolExecutor(
             self._workers, self._context, initializer=_start_process, initargs=(self._work, notes)
@@ -213,9 +213,9 @@ class _Pool(Generic[ItemT, ResultT]):
                     "run it again, with fewer workers if memory is short"
                 )
             for chunk in lost:
-                noted_pid, item = self._notes[chunk.slot].tolist()
+                noted_pid, item, max_ms = self._notes[chunk.slot].tolist()
                 if noted_pid == pid and item != _NO_ITEM:
-                    chunk.failed[item] = self._explain(code)
+                    chunk.failed[item] = _explain(code, max_ms)
                     self._num_starts = 0
             if self._num_starts >= _MAX_STARTS:
                 raise InputError(
@@ -240,14 +240,6 @@ class _Pool(Generic[ItemT, ResultT]):
     def _find_dead(self) -> list[Any]:
         return connection.wait([process.sentinel for process in self._processes.values()], timeout=0)
 
-    def _explain(self, code: int) -> str:
-        if code == -signal.SIGPROF:
-            return f"takes more than {self._work.max_seconds:g} s to decode"
-        if code >= 0:
-            return f"ends the process that decodes it (status {code})"
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-        return f"crashes the decoder ({name})"
-
     def end(self) -> None:
         """End the processes at once."""
         for process in list(self._processes.values()):
@@ -255,6 +247,15 @@ class _Pool(Generic[ItemT, ResultT]):
         # Nobody else holds it open any more: the executor's thread stops waiting for the rest of a result.
         self._results._writer.close()
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _explain(code: int, max_ms: int) -> str:
+    if code == -signal.SIGPROF:
+        return f"takes more than {max_ms / 1000:g} s to decode"
+    if code >= 0:
+        return f"ends the process that decodes it (status {code})"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+    return f"crashes the decoder ({name})"
 
 
 def _choose_context(module: str) -> ForkServerContext | SpawnContext:
@@ -278,6 +279,8 @@ class _Process:
 
     work: Work[Any, Any]
     notes: npt.NDArray[np.int64]
+    note: npt.NDArray[np.int64] | None = None
+    """That of the chunk at hand."""
 
 
 def _start_process(work: Work[Any, Any], notes: Any) -> None:
@@ -288,12 +291,21 @@ def _start_process(work: Work[Any, Any], notes: Any) -> None:
 
 
 def _run_in_process(slot: int, items: Sequence[Any], failed: Mapping[int, str]) -> Any:
-    note = _Process.notes[slot]
-    note[:] = os.getpid(), _NO_ITEM
+    note = _Process.note = _Process.notes[slot]
+    note[:] = os.getpid(), _NO_ITEM, 0
     result = _Process.work.run(_WatchedItems(items, note, _Process.work.max_seconds), failed)
     signal.setitimer(signal.ITIMER_PROF, 0)
-    note[:] = _NOTHING, _NO_ITEM
+    note[:] = _NOTHING, _NO_ITEM, 0
     return result
+
+
+def allow_seconds(seconds: float) -> None:
+    """Let the item at hand take so much CPU time from now on; nothing happens outside such a process."""
+    if _Process.note is not None:
+        _Process.note[2] = round(1000 * seconds)
+        # Nothing handles the signal, so it also ends native code that never returns. CPU time, so that
+        # neither a slow disk nor a busy machine decides which images there are.
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 class _WatchedItems(Sequence[ItemT]):
@@ -315,16 +327,14 @@ class _WatchedItems(Sequence[ItemT]):
         if isinstance(number, int):
             item = self._items[number]
             self._note[1] = number
-            # Of CPU time, in which a slow disk does not count. Nothing handles the signal, so it also ends
-            # native code that never returns.
-            signal.setitimer(signal.ITIMER_PROF, self._max_seconds)
+            allow_seconds(self._max_seconds)
             return item
         return self._items[number]
 
 
 def _view(notes: Any) -> npt.NDArray[np.int64]:
-    """Return shared memory as an array (num_slots, 2) of process and item."""
-    return np.frombuffer(notes, dtype=np.int64).reshape(-1, 2)
+    """Return shared memory as an array (num_slots, 3) of process, item and the item's limit in ms."""
+    return np.frombuffer(notes, dtype=np.int64).reshape(-1, 3)
 
 
 def _limit_memory(num_bytes: int) -> None:

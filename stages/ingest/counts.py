@@ -1,7 +1,5 @@
 """What ingest counts and prints: files by what became of them, and those that cannot be decoded."""
 
-import numpy as np
-
 from schemas.ingest.dataset import Dataset
 from schemas.ingest.ingest_metrics import IngestMetrics
 from schemas.ingest.ingested import Ingested
@@ -11,11 +9,11 @@ from stages.shared.errors import InputError, printable
 from stages.shared.inputs import StageInputs
 
 _MAX_LINES = 10
-"""Undecodable files that are printed; the table names all."""
+"""Reasons that are printed, each with its first file; the table names all files."""
 
 
 def report_undecodable(table: ImageTable, dataset: Dataset) -> None:
-    """Print a line for each of the first few files that cannot be decoded, or refuse them.
+    """Print a line for each of the first few reasons why files cannot be decoded, or refuse the files.
 
     Raises:
         InputError: No image can be decoded; or one cannot, and dataset.undecodable is error.
@@ -24,17 +22,21 @@ def report_undecodable(table: ImageTable, dataset: Dataset) -> None:
     if not len(failed):
         return
     source = dataset.source
-    shown = failed.take(np.arange(min(_MAX_LINES, len(failed))))
+    paths_of: dict[str, list[str]] = {}
+    for path, reason in zip(failed.path, failed.reason, strict=True):
+        paths_of.setdefault(reason, []).append(path)
+    shown = list(paths_of.items())[:_MAX_LINES]
     lines = [
-        f"{source}/{printable(path)}: {reason}" for path, reason in zip(shown.path, shown.reason, strict=True)
+        f"{source}/{printable(paths[0])}{f' and {len(paths) - 1:,} more' if paths[1:] else ''}: {reason}"
+        for reason, paths in shown
     ]
     if not table.has_status("decoded").any():
         raise InputError(
             f"dataset.source: {source}: none of its {len(failed):,} images can be decoded; the first: "
             f"{lines[0].removeprefix(f'{source}/')}; put readable images there"
         )
-    if len(failed) > len(shown):
-        lines.append(f"{source}: {len(failed) - len(shown):,} more that cannot be decoded")
+    if num_others := len(failed) - sum(len(paths) for _, paths in shown):
+        lines.append(f"{source}: {num_others:,} more that cannot be decoded")
     if dataset.undecodable == "error":
         raise InputError(
             "\n".join(f"{line}; remove it, or set dataset.undecodable: exclude" for line in lines)

@@ -14,6 +14,7 @@ from schemas.shared.manifest import ImageForm
 from stages.images.decode import DecodeLimits, Undecodable, decode_image
 from stages.images.resize import resize_image
 from stages.images.sources import FileRef, UnreadableFile
+from stages.images.workers import allow_seconds
 from stages.ingest.decoded_cache import connect, find_image
 from stages.ingest.measure import FEATURES, Features, measure_images, shrink
 
@@ -66,7 +67,7 @@ class Decoding:
 
     @property
     def max_seconds(self) -> float:
-        """Return how much CPU time one file may take."""
+        """Return how much CPU time one file may take, unless it is large."""
         return self.limits.max_seconds
 
     @property
@@ -97,7 +98,7 @@ class Decoding:
                 data = file.read(max_bytes=self.limits.max_file_bytes)
                 digest = hashlib.sha256(data).digest()
                 if self._connection is None or find_image(self._connection, digest) is None:
-                    decoded = decode_image(data, self.form, self.limits)
+                    decoded = decode_image(data, self.form, self.limits, allow_seconds=allow_seconds)
                     packed.append(resize_image(decoded.pixels, self.form))
                     small.append(shrink(decoded.pixels))
                     sides_px.append((decoded.height_px, decoded.width_px))

@@ -1,22 +1,28 @@
-"""A table of labels: a CSV `path,label[,split][,group]` that stands in the source beside the images."""
+"""A table of labels: a CSV `path,label[,split][,group]` that stands in the source beside the images.
+
+Tables of other tools have other names for these columns, more columns, other separators, paths of another
+machine, or ids in place of paths. What can be meant in one way only is taken, and a note says for what.
+"""
 
 import csv
 import io
 import posixpath
+import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
 from schemas.shared.manifest import SPLIT_NAMES
-from stages.images.image_names import find_clutter, has_image_suffix
-from stages.images.image_table import STATUSES, make_table
+from stages.images.image_names import find_clutter, has_image_suffix, suffix_of
+from stages.images.image_table import STATUSES, FileStatus, make_table
+from stages.ingest.layout import read_split_name
 from stages.ingest.listing import (
-    SPLIT_FOLDERS,
     Listing,
     check_similar_classes,
     drop_clutter,
@@ -26,8 +32,27 @@ from stages.ingest.listing import (
 )
 from stages.shared.errors import InputError, printable
 
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    "path": (
+        "path",
+        "filename filepath file imagepath imagefile imagename image images img imgpath fname",
+        "imageid imgid",
+        "id name",
+    ),
+    "label": ("label", "labels labelname class classname category categoryname target"),
+    "split": ("split", "subset partition"),
+    "group": ("group",),
+}
+"""What a column may be called, in small letters alone; names that say it better come first."""
+
 _REQUIRED = ("path", "label")
-_COLUMNS = (*_REQUIRED, "split", "group")
+_SEPARATORS = ",;\t|"
+_HEADER = "the header that works is path,label, and split and group behind them if there are any"
+_LIKENESS = 0.75
+"""From which on an unknown column is taken for a typo of a missing one: `spilt`, `gruop`."""
+
+_ABSOLUTE = re.compile("/|[A-Za-z]:/")
+
 _MAX_LINES = 10
 """Mistakes that are shown; the rest are counted."""
 
@@ -90,7 +115,9 @@ def list_by_table(entries: Sequence[str], data: bytes, *, table: str, labels: st
         InputError: Something in the table is wrong; one line for each of the first few mistakes.
     """
     place = f"dataset.labels: {name}/{printable(table)}"
-    found = _read_labels(entries, data, folder=posixpath.dirname(table), place=place)
+    lines = _Lines(data, place=place)
+    finder = _Finder(entries, folder=posixpath.dirname(table), table=table, source=name)
+    found = _read_labels(lines, finder, place=place)
     classes = sorted({labelled.label for labelled in found.values()})
     splits = {labelled.split for labelled in found.values()} - {-1}
     _check_gaps(classes, splits, place=place)
@@ -115,23 +142,32 @@ def list_by_table(entries: Sequence[str], data: bytes, *, table: str, labels: st
         split=np.fromiter((row.split for row in rows), np.int8, len(rows)),
         group=text_column([row.group for row in rows]),
         status=status,
-        reason=text_column([explain(path, STATUSES[code]) for path, code in zip(paths, status, strict=True)]),
+        reason=text_column(
+            [_explain(path, STATUSES[code]) for path, code in zip(paths, status, strict=True)]
+        ),
     )
     given = tuple(SPLIT_NAMES[code] for code in sorted(splits))
-    return Listing(listed, tuple(classes), given, table.removesuffix(labels), num_clutter)
+    notes = tuple(f"{printable(table)}: {note}" for note in (*lines.notes, *finder.notes))
+    return Listing(listed, tuple(classes), given, table.removesuffix(labels), num_clutter, notes)
 
 
-def _read_labels(entries: Sequence[str], data: bytes, *, folder: str, place: str) -> dict[str, _Labels]:
+def _explain(path: str, status: FileStatus) -> str:
+    if status != "not_an_image":
+        return explain(status)
+    suffix = printable(suffix_of(path))
+    return f"is not in the table, and {suffix} is no image suffix" if suffix else "is not in the table"
+
+
+def _read_labels(lines: "_Lines", finder: "_Finder", *, place: str) -> dict[str, _Labels]:
     """Return what the table says of each file it names, by the file's path in the source.
 
     Raises:
         InputError: One line for each of the first few mistakes.
     """
-    finder = _Finder(entries, folder=folder)
     found: dict[str, _Labels] = {}
     problems: list[str] = []
     num_problems = 0
-    for line in _read_lines(data, place=place):
+    for line in lines:
         try:
             _check_filled_in(line)
             path = finder.find(line.path)
@@ -139,7 +175,9 @@ def _read_labels(entries: Sequence[str], data: bytes, *, folder: str, place: str
                 first = found[path].line
                 raise _Problem(f"{printable(line.path)} is in line {first} already; keep one of them")
             split = -1 if line.split is None else _read_split(line.split)
-            found[path] = _Labels(line.number, name_class(line.label), split, line.group or "")
+            found[path] = _Labels(
+                line.number, name_class(line.label.strip()), split, (line.group or "").strip()
+            )
         except _Problem as problem:
             num_problems += 1
             if num_problems <= _MAX_LINES:
@@ -151,53 +189,114 @@ def _read_labels(entries: Sequence[str], data: bytes, *, folder: str, place: str
     return found
 
 
-def _read_lines(data: bytes, *, place: str) -> Iterator[_Line]:
-    """Yield the lines below the header; empty ones are skipped.
+class _Lines:
+    """The lines of a table below its header; empty ones are skipped."""
 
-    Raises:
-        InputError: It is not UTF-8, not CSV, or has no header of known columns.
-    """
-    reader = csv.reader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline=""), strict=True)
-    number = 1
-    try:
-        header = _read_header(next(reader, []), place=place)
-        number = reader.line_num + 1
+    def __init__(self, data: bytes, *, place: str) -> None:
+        """Take a table's bytes; messages call it `place`."""
+        self._text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
+        self._place = place
+        self._number = 1
+        self.notes: list[str] = []
+        """What was taken for what, once the lines were read."""
+
+    def __iter__(self) -> Iterator[_Line]:
+        """Yield the lines.
+
+        Raises:
+            InputError: It is not UTF-8, not CSV, or has no header of known columns.
+        """
+        try:
+            yield from self._read()
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{self._place}: is not UTF-8 (byte {error.object[error.start]:#04x}, somewhere from line "
+                f"{self._number} on); save it as CSV UTF-8"
+            ) from None
+        except csv.Error as error:
+            raise InputError(
+                f"{self._place}:{self._number}: is not CSV: {printable(str(error))}; save it again"
+            ) from None
+
+    def _read(self) -> Iterator[_Line]:
+        first = self._text.readline()
+        num_skipped = 0
+        if re.match("sep=.\r?\n", first):  # a hint for Excel
+            first, num_skipped = self._text.readline(), 1
+        separator = max(_SEPARATORS, key=lambda separator: _count_known(first, separator))
+        reader = csv.reader(chain([first], self._text), delimiter=separator, strict=True)
+        self._number += num_skipped
+        header = next(reader, [])
+        columns = self._read_header(header)
+        self._number = reader.line_num + num_skipped + 1
         for cells in reader:
             if cells and len(cells) != len(header):
                 raise InputError(
-                    f"{place}:{number}: found {len(cells)} cells, where the header has {len(header)}; "
-                    "give it as many, and put quotes around a cell that holds a comma"
+                    f"{self._place}:{self._number}: found {len(cells)} cells, where the header has "
+                    f"{len(header)}; give it as many, and put quotes around a cell that holds a separator"
                 )
             if cells:
-                named = dict(zip(header, cells, strict=True))
-                yield _Line(number, named["path"], named["label"], named.get("split"), named.get("group"))
-            number = reader.line_num + 1
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{place}: is not UTF-8 (byte {error.object[error.start]:#04x}, somewhere from line {number} "
-            "on); save it as CSV UTF-8"
-        ) from None
-    except csv.Error as error:
-        raise InputError(f"{place}:{number}: is not CSV: {printable(str(error))}; save it again") from None
+                split, group = (
+                    cells[columns[name]] if name in columns else None for name in ("split", "group")
+                )
+                yield _Line(self._number, cells[columns["path"]], cells[columns["label"]], split, group)
+            self._number = reader.line_num + num_skipped + 1
+
+    def _read_header(self, cells: Sequence[str]) -> dict[str, int]:
+        """Return the position of each column that is there."""
+        place = f"{self._place}:{self._number}"
+        shown = printable(",".join(cells))
+        names = [_plain(cell) for cell in cells]
+        columns = {column: found for column in _COLUMNS if (found := _find_column(column, names))}
+        if not columns:
+            raise InputError(f"{place}: found {shown or 'nothing'}, which is no header; {_HEADER}")
+        for column, found in columns.items():
+            if len(found) > 1 and names[found[0]] == names[found[1]]:
+                raise InputError(f"{place}: found the column {names[found[0]]} twice; keep one of them")
+            if len(found) > 1:
+                either = " and ".join(printable(cells[position].strip()) for position in found)
+                raise InputError(
+                    f"{place}: found {either}, each of which could be the {column}; rename one to {column}"
+                )
+        used = {position for found in columns.values() for position in found}
+        unused = [position for position in range(len(cells)) if position not in used]
+        for column in _COLUMNS.keys() - columns.keys():
+            known = " ".join(_COLUMNS[column]).split()
+            for position in unused:
+                if near := get_close_matches(names[position], known, n=1, cutoff=_LIKENESS):
+                    found_name = printable(cells[position].strip())
+                    raise InputError(f"{place}: unknown column {found_name}; did you mean {near[0]}?")
+        for column in _REQUIRED:
+            if column not in columns:
+                raise InputError(f"{place}: found {shown}, without the column {column}; {_HEADER}")
+        taken = [
+            f"{printable(cells[position].strip())} for {column}"
+            for column, (position,) in columns.items()
+            if names[position] != column
+        ]
+        ignored = [printable(cells[position].strip()) for position in unused if names[position]]
+        says = (("took ", taken), ("ignored ", ignored))
+        if note := "; ".join(verb + ", ".join(what) for verb, what in says if what):
+            self.notes.append(note)
+        return {column: position for column, (position,) in columns.items()}
 
 
-def _read_header(cells: Sequence[str], *, place: str) -> list[str]:
-    header = [cell.strip().lower() for cell in cells]
-    shown = printable(",".join(cells))
-    allowed = "allowed: path,label, and, if there are any, split and group, separated by commas"
-    if not set(header) & set(_COLUMNS):
-        raise InputError(f"{place}:1: found {shown or 'nothing'}, which is no header; {allowed}")
-    for column in header:
-        if column not in _COLUMNS:
-            near = get_close_matches(column, _COLUMNS, n=1)
-            advice = f"did you mean {near[0]}?" if near else f"{allowed}; remove it"
-            raise InputError(f"{place}:1: unknown column {printable(column) or '(empty)'}; {advice}")
-        if header.count(column) > 1:
-            raise InputError(f"{place}:1: found the column {column} twice; keep one of them")
-    for column in _REQUIRED:
-        if column not in header:
-            raise InputError(f"{place}:1: found {shown}, without the column {column}; {allowed}")
-    return header
+def _plain(cell: str) -> str:
+    """Return a column's name in small letters alone: `File_Name` as `filename`."""
+    return re.sub(r"[\W_]+", "", cell.lower())
+
+
+def _find_column(column: str, names: Sequence[str]) -> list[int]:
+    """Return where the best of a column's names stand; nothing if none does."""
+    for known in _COLUMNS[column]:
+        if found := [position for position, name in enumerate(names) if name in known.split()]:
+            return found
+    return []
+
+
+def _count_known(line: str, separator: str) -> int:
+    names = [_plain(cell) for cell in next(csv.reader([line], delimiter=separator), [])]
+    return sum(bool(_find_column(column, names)) for column in _COLUMNS)
 
 
 def _check_filled_in(line: _Line) -> None:
@@ -209,7 +308,7 @@ def _check_filled_in(line: _Line) -> None:
 
 
 def _read_split(text: str) -> int:
-    split = SPLIT_FOLDERS.get(text.strip().lower())
+    split = read_split_name(text)
     if split is None:
         raise _Problem(f"split: found {printable(text)}; allowed: {', '.join(SPLIT_NAMES)}")
     return SPLIT_NAMES.index(split)
@@ -218,38 +317,93 @@ def _read_split(text: str) -> int:
 class _Finder:
     """Finds the files of a source that the table names."""
 
-    def __init__(self, entries: Sequence[str], *, folder: str) -> None:
+    def __init__(self, entries: Sequence[str], *, folder: str, table: str, source: str) -> None:
         self._entries = entries
         self._folder = folder
+        self._table = table
+        self._source = f"{source}/"
+        self._num_loose = 0
+        self._example = ""
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what was found under another path than the table has."""
+        if not self._num_loose:
+            return []
+        return [f"{self._num_loose:,} paths were completed or shortened, such as {self._example}"]
 
     def find(self, text: str) -> str:
         """Return the entry at a path relative to the table's folder.
 
+        Spaces around it do not count. Where there is no such file, one that the path can only mean is taken:
+        whose path has more folders at its start, or another suffix of images or another case. Of a path of
+        another machine the folders at the start are dropped.
+
         Raises:
-            _Problem: There is no such file, or it is outside that folder.
+            _Problem: There is no such file, several could be meant, or it is outside that folder.
         """
-        path = posixpath.normpath(text)
-        if "\\" in text and self._entry_at(path) is None:
-            path = posixpath.normpath(text.replace("\\", "/"))  # a table made on Windows
-        if path.startswith("/") or path.split("/")[0] == "..":
+        slashed = text.strip().replace("\\", "/")  # a table made on Windows
+        from_here = slashed.removeprefix(self._source)
+        for path in dict.fromkeys(map(posixpath.normpath, (text, text.strip(), slashed, from_here))):
+            if path.startswith(("/", "..")):
+                continue
+            entry = self._entry_at(path)
+            if entry is None:
+                entry = self._composed.get(unicodedata.normalize("NFC", posixpath.join(self._folder, path)))
+            if entry is not None:
+                return entry
+        path = posixpath.normpath(slashed)
+        if path.split("/")[0] == "..":
             raise _Problem(
                 f"{printable(text)} is outside the table's folder; give paths relative to it, and put the "
                 "images below it"
             )
-        entry = self._entry_at(path)
-        if entry is None:
-            entry = self._composed.get(unicodedata.normalize("NFC", posixpath.join(self._folder, path)))
-        if entry is None:
+        if self._entry_at(f"{path}/") is not None:
+            raise _Problem(f"{printable(text)} is a folder; correct the path, or remove the line")
+        entries = self._find_loosely(path)
+        if not entries:
             where = f" in {printable(self._folder)}" if self._folder else ""
-            is_folder = self._entry_at(f"{path}/") is not None
-            found = "is a folder" if is_folder else f"is no file{where} of the source"
-            raise _Problem(f"{printable(text)} {found}; correct the path, or remove the line")
-        return entry
+            raise _Problem(
+                f"{printable(text)} is no file{where} of the source; correct the path, or remove the line"
+            )
+        if len(entries) > 1:
+            raise _Problem(
+                f"{printable(text)} could be {printable(entries[0])} or {printable(entries[1])}; "
+                "write the whole path"
+            )
+        self._num_loose += 1
+        self._example = self._example or f"{printable(text.strip())} to {printable(entries[0])}"
+        return entries[0]
 
     def _entry_at(self, path: str) -> str | None:
         path = posixpath.join(self._folder, path)
         place = bisect_left(self._entries, path)
         return path if place < len(self._entries) and self._entries[place] == path else None
+
+    def _find_loosely(self, path: str) -> list[str]:
+        """Return the entries that a path may mean, those alone that fit best."""
+        wanted = _loose_parts(path)
+        is_absolute = _ABSOLUTE.match(path)
+        suffix = suffix_of(path)
+        ranked: dict[tuple[bool, bool], list[str]] = {}
+        for entry in self._by_name.get(wanted[-1], ()):
+            parts = _loose_parts(entry.removeprefix(f"{self._folder}/" if self._folder else ""))
+            length = min(len(parts), len(wanted))
+            if parts[-length:] == wanted[-length:] and (is_absolute or length == len(wanted)):
+                rank = (len(parts) == len(wanted), suffix_of(entry) == suffix)
+                ranked.setdefault(rank, []).append(entry)
+        return ranked[max(ranked)] if ranked else []
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, list[str]]:
+        """Return the files below the table's folder, by their names without folder, case and image suffix."""
+        found: dict[str, list[str]] = {}
+        prefix = f"{self._folder}/" if self._folder else ""
+        for entry in self._entries:
+            is_other = entry.endswith("/") or entry == self._table or find_clutter(entry)
+            if entry.startswith(prefix) and not is_other:
+                found.setdefault(_loose_parts(entry)[-1], []).append(entry)
+        return found
 
     @cached_property
     def _composed(self) -> dict[str, str]:
@@ -259,6 +413,13 @@ class _Finder:
             for entry in self._entries
             if not (entry.isascii() or entry.endswith("/"))
         }
+
+
+def _loose_parts(path: str) -> list[str]:
+    """Return folders and name of a path, whatever their case, without a suffix of images and a drive."""
+    stem = path[: -len(suffix_of(path))] if has_image_suffix(path) else path
+    parts = unicodedata.normalize("NFC", stem).casefold().split("/")
+    return parts[1:] if _ABSOLUTE.match(path) else parts
 
 
 def _check_gaps(classes: Sequence[str], splits: set[int], *, place: str) -> None:

@@ -1,34 +1,27 @@
 """Which files of a source are images, and what class and split its folders or its table of labels give them.
 
-Hides the layouts: torchvision's ImageFolder, `<class>/**/<file>`, or `<split>/<class>/**/<file>`, or a CSV
-beside the images (labels_table.py). Nothing is decoded here.
+What folders mean is for layout.py, what a CSV beside the images says for labels_table.py. Nothing is decoded
+here.
 """
 
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.ingest.dataset import Dataset
 from schemas.shared.manifest import SPLIT_NAMES, SplitName
-from stages.images.image_names import Clutter, find_clutter, has_image_suffix
+from stages.images.image_files import find_images
+from stages.images.image_names import Clutter, find_clutter
 from stages.images.image_table import STATUSES, FileStatus, ImageTable, make_table
 from stages.images.sources import Source, UnreadableFile
+from stages.ingest.layout import Layout, explain_missing_classes, find_layout
 from stages.shared.errors import InputError, printable
-
-SPLIT_FOLDERS: dict[str, SplitName] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 
 _OUTSIDE = -1
 """Instead of a class: the path is outside the class folders."""
@@ -46,10 +39,13 @@ class Listing:
     """Splits that have a folder of their own, or stand in the table of labels."""
 
     wrapper: str
-    """The folder that everything in an archive is below, as `digits/`, or the empty string."""
+    """The folder that everything is below, as `digits/`, or the empty string."""
 
     num_clutter: Mapping[Clutter, int]
     """Hidden files and those of operating systems, which have no row."""
+
+    notes: tuple[str, ...]
+    """Lines on how the source was read, where that is not plain to see."""
 
 
 def list_images(source: Source, dataset: Dataset) -> Listing:
@@ -65,7 +61,12 @@ def list_images(source: Source, dataset: Dataset) -> Listing:
     if not is_in_archive:
         _check_no_dvc_project(entries, name=name)
     if dataset.labels == "folders":
-        return list_by_folders(entries, name=name, is_in_archive=is_in_archive)
+        links = () if is_in_archive else _note_linked_folders(path, entries)
+        try:
+            listing = list_by_folders(entries, name=name, source=source)
+        except InputError as error:
+            raise InputError("; ".join((str(error), *links))) from None
+        return replace(listing, notes=(*listing.notes, *links))
     from stages.ingest.labels_table import find_table, list_by_table
 
     table = find_table(entries, dataset.labels, name=name, is_in_archive=is_in_archive)
@@ -86,46 +87,76 @@ def _check_no_dvc_project(entries: Sequence[str], *, name: str) -> None:
             )
 
 
-def list_by_folders(entries: Iterable[str], *, name: str, is_in_archive: bool) -> Listing:
-    """Read class and split from the folders of a source.
+def _note_linked_folders(root: Path, entries: Sequence[str]) -> tuple[str, ...]:
+    """Return a note on the links to folders, which are listed as empty folders, if there are any."""
+    links = [
+        entry
+        for entry, following in pairwise((*entries, ""))
+        if entry.endswith("/") and not following.startswith(entry) and (root / entry).is_symlink()
+    ]
+    if not links:
+        return ()
+    number = f" and {len(links) - 1:,} more are links to folders" if links[1:] else " is a link to a folder"
+    advice = "not followed, because DVC sees no changes behind it; put the files themselves there"
+    return (f"{printable(links[0])}{number}, {advice}",)
 
-    An archive may hold everything below one more folder. Hidden files and what operating systems leave behind
-    are counted and skipped.
+
+def list_by_folders(entries: Iterable[str], *, name: str, source: Source | None = None) -> Listing:
+    """Read class and split from the folders of a source, as layout.py understands them.
+
+    Hidden files and what operating systems leave behind are counted and skipped.
 
     Args:
         entries: Paths of files and, ending in a slash, of folders.
         name: The source, for messages.
-        is_in_archive: Whether one folder around everything is skipped.
+        source: Where to look into files whose names do not tell what they are; None to go by names alone.
 
     Raises:
         InputError: No images, fewer than two classes, classes of nearly one name, or folders that are neither
             all classes nor all splits.
     """
     visible, num_clutter = drop_clutter(entries)
-    wrapper = _find_wrapper(visible) if is_in_archive else ""
-    split_folders = _find_split_folders(visible, wrapper, name=name)
+    paths = [path for path in visible if not path.endswith("/")]
+    found = find_images(paths, source)
     # Folders count as well: a class folder without an image is a mistake to report, not to pass over.
-    classes, labels = _label(visible, wrapper, depth=1 if split_folders else 0)
-    is_file = np.fromiter((not path.endswith("/") for path in visible), np.bool_, len(visible))
-    paths, labels = [path for path in visible if not path.endswith("/")], labels[is_file]
-    is_named = np.fromiter(map(has_image_suffix, paths), np.bool_, len(paths))
+    folders = {path: code for code, path in enumerate(path for path in visible if path.endswith("/"))}
+    codes = np.fromiter(
+        (folders.setdefault(_folder_of(path), len(folders)) for path in paths), np.int64, len(paths)
+    )
+    num_images = np.bincount(codes[found.is_image], minlength=len(folders)).tolist()
+    layout = find_layout(dict(zip(folders, num_images, strict=True)), name=name)
+    labels = [name_class(layout.class_of(folder) or "") for folder in folders]
+    classes = sorted(set(labels) - {""})
+    positions = {label: position for position, label in enumerate(classes)}
+    label = np.array([positions.get(text, _OUTSIDE) for text in labels], dtype=np.int32)[codes]
+    splits = [layout.split_of(folder) for folder in folders]
+    split = np.array([-1 if split is None else SPLIT_NAMES.index(split) for split in splits], dtype=np.int8)
     status = np.where(
-        is_named,
-        np.where(labels == _OUTSIDE, STATUSES.index("outside_classes"), STATUSES.index("decoded")),
+        found.is_image,
+        np.where(label == _OUTSIDE, STATUSES.index("outside_classes"), STATUSES.index("decoded")),
         STATUSES.index("not_an_image"),
     ).astype(np.uint8)
     table = make_table(
         len(paths),
         path=text_column(paths),
-        label=labels,
-        split=_splits(paths, wrapper, split_folders),
+        label=label,
+        split=split[codes],
         status=status,
-        reason=text_column([explain(path, STATUSES[code]) for path, code in zip(paths, status, strict=True)]),
+        reason=text_column(
+            [found.reasons.get(row) or explain(STATUSES[code]) for row, code in enumerate(status)]
+        ),
     )
-    _check_gaps(table, classes, split_folders, name=name)
+    _check_gaps(table, classes, layout, name=name)
     check_similar_classes(classes, place=f"dataset.source: {name}")
-    given = tuple(split for split in SPLIT_NAMES if split in split_folders.values())
-    return Listing(table, tuple(classes), given, wrapper, num_clutter)
+    given = tuple(split for split in SPLIT_NAMES if split in layout.splits.values())
+    notes = layout.notes
+    if found.num_found:
+        notes += (f"{found.num_found:,} files without an image suffix are images by their first bytes",)
+    return Listing(table, tuple(classes), given, layout.wrapper, num_clutter, notes)
+
+
+def _folder_of(path: str) -> str:
+    return path[: path.rfind("/") + 1]
 
 
 def text_column(texts: Sequence[str]) -> npt.NDArray[np.object_]:
@@ -150,55 +181,15 @@ def drop_clutter(entries: Iterable[str]) -> tuple[list[str], Counter[Clutter]]:
     return visible, num_clutter
 
 
-def explain(path: str, status: FileStatus) -> str:
-    """Return why a file is not decoded, for its row; empty for one that is to be decoded."""
+def explain(status: FileStatus) -> str:
+    """Return why an image is not decoded, for its row; empty for one that is to be decoded."""
     match status:
-        case "not_an_image":
-            suffix = printable(PurePosixPath(path).suffix)
-            return f"{suffix} is no image suffix" if suffix else "has no suffix"
         case "outside_classes":
             return "is outside the class folders"
         case "not_in_table":
             return "is not in the table"
         case _:
             return ""
-
-
-def _label(paths: Sequence[str], wrapper: str, *, depth: int) -> tuple[list[str], npt.NDArray[np.int32]]:
-    """Return the class names, sorted, and the position among them of each path's class, int32 (num_paths,).
-
-    Args:
-        paths: Files and folders.
-        wrapper: The folder around everything.
-        depth: How many folders stand above those of the classes.
-    """
-    codes: dict[str, int] = {}
-    code_of_folder: dict[str, int] = {}
-
-    def code_of(path: str) -> int:
-        parts = path.removeprefix(wrapper).split("/", depth + 1)
-        if len(parts) < depth + 2:
-            return _OUTSIDE
-        folder = parts[depth]
-        if folder not in code_of_folder:
-            code_of_folder[folder] = codes.setdefault(name_class(folder), len(codes))
-        return code_of_folder[folder]
-
-    labels = np.fromiter(map(code_of, paths), np.int32, len(paths))
-    classes = sorted(codes)
-    position = {label: place for place, label in enumerate(classes)}
-    # Codes are in the order of first appearance; -1 picks the last item, which is again -1.
-    positions = np.array([*(position[label] for label in codes), _OUTSIDE], dtype=np.int32)
-    return classes, positions[labels]
-
-
-def _splits(
-    paths: Sequence[str], wrapper: str, split_folders: Mapping[str, SplitName]
-) -> npt.NDArray[np.int8]:
-    """Return the position in SPLIT_NAMES of each file's split folder, -1 where it is in none."""
-    codes = {folder: SPLIT_NAMES.index(split) for folder, split in split_folders.items()}
-    tops = (path.removeprefix(wrapper).partition("/")[0] for path in paths)
-    return np.fromiter((codes.get(top, -1) for top in tops), np.int8, len(paths))
 
 
 def name_class(text: str) -> str:
@@ -218,78 +209,25 @@ def check_similar_classes(classes: Sequence[str], *, place: str) -> None:
             )
 
 
-def _find_wrapper(entries: Sequence[str]) -> str:
-    """Return the chain of folders that everything else is in, as `digits/`, or the empty string.
-
-    A folder that holds an image itself is a class, not a wrapper, and `train` on its own is a split.
-    """
-    wrapper = ""
-    while True:
-        tops = set()
-        has_folders = has_images = False
-        for entry in entries:
-            top, slash, rest = entry.removeprefix(wrapper).partition("/")
-            if slash and entry.startswith(wrapper):
-                tops.add(top)
-                has_folders |= "/" in rest
-                has_images |= "/" not in rest and has_image_suffix(rest)
-        if len(tops) != 1 or has_images or not has_folders or min(tops).lower() in SPLIT_FOLDERS:
-            return wrapper
-        wrapper += f"{min(tops)}/"
-
-
-def _find_split_folders(entries: Sequence[str], wrapper: str, *, name: str) -> dict[str, SplitName]:
-    """Return the split of each folder at the top; nothing if the folders at the top are classes.
-
-    A folder called `train` or `valid` that holds images itself, beside folders of other names, is a class.
-    """
-    tops, with_images = set(), set()
-    for entry in entries:
-        top, slash, rest = entry.removeprefix(wrapper).partition("/")
-        if slash:
-            tops.add(top)
-            if top not in with_images and "/" not in rest and has_image_suffix(rest):
-                with_images.add(top)
-    found = {top for top in tops if top.lower() in SPLIT_FOLDERS}
-    if found != tops:
-        found -= with_images
-    splits = {top: SPLIT_FOLDERS[top.lower()] for top in sorted(found)}
-    if not splits:
-        return {}
-    place, shown = f"dataset.source: {name}", ", ".join(splits)
-    if others := tops - found:
-        raise InputError(
-            f"{place}: found {printable(min(others))} beside {shown}; "
-            "either all folders at the top are splits, or all are classes that hold images"
-        )
-    if len(set(splits.values())) < len(splits):
-        raise InputError(f"{place}: found {shown}; keep one folder for each split")
-    if "train" not in splits.values():
-        raise InputError(
-            f"{place}: found {shown}, but no train; put the images to train on into {name}/train"
-        )
-    return splits
-
-
-def _check_gaps(
-    table: ImageTable, classes: Sequence[str], split_folders: Mapping[str, SplitName], *, name: str
-) -> None:
+def _check_gaps(table: ImageTable, classes: Sequence[str], layout: Layout, *, name: str) -> None:
     """Refuse a source without images, with one class, or with an empty split folder."""
     place = f"dataset.source: {name}"
     is_image = table.has_status("decoded")
     if not is_image.any():
-        layout = f"{'train/' if split_folders else ''}cat/1.jpg"
-        raise InputError(
-            f"{place}: found no images; put them into one folder for each class, as in {name}/{layout}"
-        )
+        is_outside = table.has_status("outside_classes")
+        to_train_on = is_outside & (table.split == SPLIT_NAMES.index("train"))
+        unlabelled = table.path[to_train_on if to_train_on.any() else is_outside]
+        num_other = len(table) - int(is_outside.sum())
+        reason = explain_missing_classes(unlabelled, name=name, wrapper=layout.wrapper, num_other=num_other)
+        raise InputError(f"{place}: {reason}")
     if len(classes) < 2:
         raise InputError(
             f"{place}: found one class, {classes[0]}; a classifier needs at least two class folders"
         )
     held = set(np.unique(table.split[is_image]).tolist())
-    for folder, split in split_folders.items():
+    for folder, split in layout.splits.items():
         if SPLIT_NAMES.index(split) not in held:
             raise InputError(
-                f"{place}: found no images in {printable(folder)}/ (links to folders are not followed); "
+                f"{place}: found no images in {printable(folder)}; "
                 f"put class folders there{'' if split == 'train' else ', or remove it'}"
             )

@@ -32,6 +32,8 @@ def ingest(params: Params, inputs: StageInputs) -> None:
         open_cache(form, limits, private=folder / "decoded") as cache,
     ):
         listing = list_images(source, dataset)
+        for note in listing.notes:
+            print(f"ingest: {note}")
         num_bytes = int(listing.table.has_status("decoded").sum()) * form.num_bytes
         check_free_space(IMAGES, num_bytes=num_bytes, linked_bytes=cache.num_bytes)
         decoded = decode_images(

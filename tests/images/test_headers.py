@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from stages.images.decode import DEFAULT_LIMITS, DecodeLimits, Undecodable, deco
 from stages.images.headers import JPEG, Header, read_header, read_orientation
 from stages.images.jpeg import read_jpeg_header
 from tests.images.decode_child import decode_apart
-from tests.images.samples import exif, insert_segment, save, scene, whole_files
+from tests.images.samples import exif, insert_segment, png, png_chunk, save, scene, whole_files
 from tests.images.trees import decode_whole, form, photograph
 
 WHOLE = whole_files()
@@ -155,6 +156,76 @@ def test_alpha_is_blended_as_pillow_does(kind: str, gray: bool) -> None:
     assert np.abs(pixels - expected).max() <= 2
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("color", ["rgb", "grayscale"])
+def test_transparent_gray(bits: int, color: Color) -> None:
+    """Of any depth it becomes the white that Pillow shows for the same picture as gray and alpha."""
+    levels = np.linspace(0, 2**bits - 1, 16).astype(np.uint16).reshape(2, 8)
+    key = levels[0, 1]
+    rows = b"".join(b"\0" + _pack(row, bits) for row in levels)
+    data = png(8, 2, bits=bits, color=0, rows=rows, extra=png_chunk(b"tRNS", struct.pack(">H", key)))
+    gray = (levels.astype(int) * 255 // (2**bits - 1)).astype(np.uint8)
+    alpha = np.where(levels == key, 0, 255).astype(np.uint8)
+    image = Image.fromarray(np.dstack([gray, alpha]), "LA").convert("RGBA")
+    paper = Image.new("RGBA", image.size, "white")
+    paper.alpha_composite(image)
+    expected = np.asarray(paper.convert("RGB" if color == "rgb" else "L"))
+    np.testing.assert_array_equal(decode_whole(data, color), expected)
+
+
+def _pack(values: npt.NDArray[np.uint16], bits: int) -> bytes:
+    """Return values of some bits each, the first in the highest bits."""
+    if bits == 16:
+        return values.astype(">u2").tobytes()
+    return np.packbits(np.unpackbits(values.astype(np.uint8)[:, None], axis=1)[:, -bits:]).tobytes()
+
+
+@pytest.mark.parametrize("chunk", [b"", b"gAMA", b"sRGB", b"eXIf"])
+def test_small_chunks_change_no_gray(chunk: bytes) -> None:
+    """A PNG in colour has the same gray levels whatever tool saved it, and Pillow's."""
+    pixels = scene()
+    body = {b"gAMA": struct.pack(">I", 45455), b"sRGB": b"\0", b"eXIf": exif(1)[6:]}.get(chunk)
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    extra = b"" if body is None else png_chunk(chunk, body)
+    found = decode_whole(png(pixels.shape[1], pixels.shape[0], rows=rows, extra=extra), "grayscale")
+    assert np.abs(found.astype(int) - np.asarray(Image.fromarray(pixels).convert("L"))).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "PNG"])
+def test_animations_are_turned(kind: str) -> None:
+    """The first frame of an animation is upright, too."""
+    image = Image.fromarray(CORNERS)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = save(image, kind, save_all=True, append_images=[image.rotate(180)], exif=exif(6), **options)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    assert expected.shape == (24, 16, 3)
+    np.testing.assert_array_equal(decode_whole(data), expected)
+
+
+def test_first_frame_smaller_than_the_canvas() -> None:
+    """A GIF is shown as Pillow shows it: the frame in its place on the canvas."""
+    small = save(Image.fromarray(CORNERS).quantize(4), "GIF")
+    data = small[:6] + struct.pack("<HH", 40, 30) + small[10:]
+    place = data.index(b"\x2c\0\0\0\0") + 1
+    data = data[:place] + struct.pack("<HH", 9, 7) + data[place + 4 :]
+    pixels = decode_whole(data)
+    assert pixels.shape == (30, 40, 3)
+    np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+def test_jpeg_2000_in_sycc() -> None:
+    """Luma and chroma become the colours they stand for, as Pillow shows them."""
+    data = save(Image.fromarray(CORNERS).convert("YCbCr"), "JPEG2000", mct=0)
+    assert data[data.index(b"colr") + 10] == 18  # sYCC
+    np.testing.assert_array_equal(decode_whole(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+def test_cielab_is_refused_by_name() -> None:
+    """Pillow reads it, but does not turn it into RGB."""
+    with pytest.raises(Undecodable, match=r"^is an unsupported kind of TIFF: CIELab; save it as PNG$"):
+        decode_whole(save(Image.new("LAB", (8, 8)), "TIFF"))
+
+
 # Limits.
 
 
@@ -180,6 +251,18 @@ def test_too_many_bytes() -> None:
     limited(WHOLE["png"], max_file_bytes=len(WHOLE["png"]))
     with pytest.raises(Undecodable, match=r"more than the 100 allowed \(max_file_bytes\)$"):
         limited(WHOLE["png"], max_file_bytes=100)
+
+
+def test_large_images_may_take_longer() -> None:
+    """In proportion to the memory that the header claims; the limits keep that below 8 times as long."""
+    allowed: list[float] = []
+    limits = DecodeLimits(80_000_000, 10**9, max_seconds=5)
+    large = save(Image.new("L", (8900, 8900)), "PNG")
+    for data in (WHOLE["png"], large):
+        decode_image(data, form(), limits, allow_seconds=allowed.append)
+    assert allowed == [pytest.approx(5 * 79.21 / 10)]
+    claim = Header("JPEG 2000", 6500, 4000, bytes_per_pixel=20)
+    assert limits.seconds_for(claim) == pytest.approx(5 * 26 / 10 * 20 / 6)
 
 
 MEMORY: dict[str, tuple[str, dict[str, Any]]] = {

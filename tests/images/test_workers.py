@@ -42,6 +42,7 @@ def test_no_chunks() -> None:
     [
         (CRASH, "crashes the decoder (SIGSEGV)"),
         (HANG, "takes more than 0.5 s to decode"),
+        (TroubledWork.LARGE_HANG, "takes more than 1 s to decode"),
         (EXIT, "ends the process that decodes it (status 3)"),
         (HUNGRY, "too hungry"),
     ],

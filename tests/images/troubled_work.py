@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.images.workers import allow_seconds
 from stages.shared.errors import InputError
 
 
@@ -20,6 +21,7 @@ class TroubledWork:
     max_seconds = 0.5
     max_memory_bytes = 2**28
 
+    LARGE_HANG = -13
     CRASH, HANG, EXIT, HUNGRY, BUG, SLEEP, SPIN, REFUSE, KILLED = -1, -2, -3, -4, -5, -6, -7, -8, -9
     WAIT, KILLED_SENDING, UNPICKLABLE = -10, -11, -12
 
@@ -51,7 +53,9 @@ class TroubledWork:
                 time.sleep(60)
             elif item == self.WAIT:
                 time.sleep(2 * self.max_seconds)
-            while item in (self.HANG, self.SPIN):
+            if item == self.LARGE_HANG:
+                allow_seconds(1.0)
+            while item in (self.HANG, self.SPIN, self.LARGE_HANG):
                 pass
             if item == self.HUNGRY:
                 try:

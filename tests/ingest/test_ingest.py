@@ -268,7 +268,7 @@ REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
     "cut-off tar": (cut_off_tar, "dataset.source: raw.tar: is no readable tar archive"),
     "all undecodable": (
         lambda: write_folder(Path("raw"), dict.fromkeys(class_folders(), b"junk")),
-        "none of its 10 images can be decoded; the first: cat/0.png: ",
+        "none of its 10 images can be decoded; the first: cat/0.png and 9 more: is text",
     ),
 }
 
@@ -311,13 +311,15 @@ def test_undecodable_error(run: Run) -> None:
 
 
 def test_undecodable_error_names_the_first_few(run: Run) -> None:
-    """A thousand broken files take eleven lines."""
-    write_folder(Path("raw"), class_folders() | {f"cat/x{i:04}.png": b"" for i in range(1000)})
+    """Files that are broken in one way take one line, and broken in a thousand ways eleven."""
+    large = {f"cat/x{i:04}.png": b"P5 90000 %d 255\n" % (90_000 + i) for i in range(1000)}
+    files = class_folders() | large
+    write_folder(Path("raw"), files | {f"cat/a{i:04}.png": b"" for i in range(9)})
     with pytest.raises(InputError) as caught:
         run(undecodable="error")
     lines = str(caught.value).split("\n")
     assert len(lines) == 11
-    assert lines[-1].startswith("raw: 990 more that cannot be decoded; ")
+    assert lines[-1].startswith("raw: 991 more that cannot be decoded; ")
 
 
 def test_damaged_member_of_a_zip(run: Run) -> None:

@@ -61,6 +61,46 @@ def test_ways_to_write_it(text: str) -> None:
     assert rows_of(read(text)) == rows_of(read(GOOD))
 
 
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("file_name,Category\na.png,cat\nb.png,dog\n", "took file_name for path, Category for label"),
+        ("id,image,class\n0,a.png,cat\n1,b.png,dog\n", "took image for path, class for label; ignored id"),
+        (",path,label,width\n0,a.png,cat,9\n1,b.png,dog,9\n", "ignored width"),
+        ("path;label\na.png;cat\nb.png;dog\n", ""),
+        ("sep=;\npath;label\na.png;cat\nb.png;dog\n", ""),
+        ("path\tlabel\na.png\tcat\nb.png\tdog\n", ""),
+        ("path, label\n a.png , cat\nb.png,dog \n", ""),
+        ("image_id,label\na,cat\nb,dog\n", "took image_id for path"),
+        ("path,label\nA.PNG,cat\nB.jpg,dog\n", "2 paths were completed or shortened, such as A.PNG to a.png"),
+        ("path,label\nraw/a.png,cat\nraw/b.png,dog\n", ""),
+        ("path,label\nC:\\x\\a.png,cat\n/home/me/b.png,dog\n", "2 paths were completed or shortened"),
+    ],
+)
+def test_tables_of_other_tools(text: str, note: str) -> None:
+    """Other names, separators and cases, more columns, spaces, ids and paths of another machine are read."""
+    listing = read(text)
+    assert rows_of(listing) == rows_of(read(GOOD))
+    assert [line.removeprefix("labels.csv: ") for line in listing.notes[:1]] == [note] * bool(note) or (
+        listing.notes[0].startswith(f"labels.csv: {note}")
+    )
+
+
+def test_ids_of_files_in_folders() -> None:
+    """An id names the one file that it can; where there are two, the path has to be written out."""
+    entries = ["img/a.JPG", "img/b.JPG", "old/b.JPG", "img/a.txt", "labels.csv"]
+    assert [row[0] for row in rows_of(read("id,label\na,x\nimg/b,y\n", entries=entries))] == entries[:2]
+    with pytest.raises(InputError, match=r":3: b could be img/b.JPG or old/b.JPG; write the whole path"):
+        read("id,label\na,x\nb,y\n", entries=entries)
+
+
+def test_another_folder_is_no_match() -> None:
+    """A file of the same name elsewhere is not the one that is missing."""
+    entries = ["test/1.png", "test/2.png", "labels.csv"]
+    with pytest.raises(InputError, match=r":2: train/1.png is no file of the source"):
+        read("path,label\ntrain/1.png,cat\ntest/2.png,dog\n", entries=entries)
+
+
 def test_other_files_are_left_out() -> None:
     """What the table does not name has a line and a reason; clutter is counted; what it names is taken."""
     entries = [*ENTRIES, "note.txt", ".hidden", "Thumbs.db", ".named.png", "odd.dat"]
@@ -104,19 +144,26 @@ def test_paths_from_windows_and_macos() -> None:
         ),
         (GOOD + "deep,cat\n", "4: deep is a folder; correct the path, or remove the line"),
         (GOOD + "../a.png,cat\n", "4: ../a.png is outside the table's folder; give paths relative to it"),
-        (GOOD + "/a.png,cat\n", "4: /a.png is outside the table's folder; give paths relative to it"),
         (GOOD + "..\\a.png,cat\n", "4: ..\\a.png is outside the table's folder; give paths relative to it"),
         ("path,label,split\na.png,cat,tset\n", "2: split: found tset; allowed: train, val, test"),
         ("path,label,split\na.png,cat,val\nb.png,dog,test\n", " split: found test, val, but no train; mark"),
         ("path,label\na.png,cat\nb.png,cat\n", " found one label, cat; a classifier needs at least two"),
-        ("path,label\na.png,cat\nb.png,Cat \n", " found the classes 'Cat ' and 'cat', which differ only in"),
+        ("path,label\na.png,cat\nb.png,Cat \n", " found the classes 'Cat' and 'cat', which differ only in"),
         ("path,label\n", " found no images; give it a line for each below the header"),
-        ("a.png,cat\nb.png,dog\n", "1: found a.png,cat, which is no header; allowed: path,label, and"),
-        ("", "1: found nothing, which is no header; allowed: path,label, and"),
-        ("path;label\na.png;cat\n", "1: found path;label, which is no header; allowed: path,label, and"),
-        ("path,group\na.png,cat\n", "1: found path,group, without the column label; allowed: path,label,"),
+        (
+            "a.png,cat\nb.png,dog\n",
+            "1: found a.png,cat, which is no header; the header that works is path,label",
+        ),
+        ("", "1: found nothing, which is no header; the header that works"),
+        ("image,file\na.png,cat\n", "1: found image and file, each of which could be the path; rename one"),
+        ("path,class,target\na.png,cat,1\n", "1: found class and target, each of which could be the label"),
+        (GOOD + "deep/C.jpg,cat\n", "4: deep/C.jpg is no file of the source"),
+        (
+            "path,group\na.png,cat\n",
+            "1: found path,group, without the column label; the header that works is",
+        ),
         ("path,lable\na.png,cat\n", "1: unknown column lable; did you mean label?"),
-        ("path,label,width\na.png,cat,3\n", "1: unknown column width; allowed: path,label, and, if there"),
+        ("path,label,spilt\na.png,cat,val\n", "1: unknown column spilt; did you mean split?"),
         ("path,label,path\na.png,cat,a.png\n", "1: found the column path twice; keep one of them"),
         (GOOD + "c.png\n", "4: found 1 cells, where the header has 2; give it as many, and put quotes"),
         (GOOD + "c.png,a,b\n", "4: found 3 cells, where the header has 2; give it as many, and put quotes"),

@@ -106,13 +106,16 @@ LAYOUTS: dict[str, tuple[list[str], Read | str]] = {
     "empty class": ([*below(""), "mouse/"], Read("cat|dog|mouse", 2)),
     "digits for classes": (["0/1.png", "1/1.png", "10/1.png"], Read("0|1|10", 3)),
     "one class": (["cat/1.png", "cat/2.png"], "found one class, cat; a classifier needs at least two"),
-    "images at the top": (["1.png", "2.png"], "found no images; put them into one folder for each class"),
+    "images at the top": (
+        ["1.png", "2.png"],
+        "found 2 images, but no class folders; put them into one folder for each class",
+    ),
     "nothing": ([], "found no images; put them into one folder for each class"),
     "only clutter": (
         ["cat/.1.png", "__MACOSX/1.png"],
         "found no images; put them into one folder for each class",
     ),
-    "only notes": (["cat/1.txt", "dog/1.txt"], "found no images; put them into one folder for each class"),
+    "only notes": (["cat/1.txt", "dog/1.txt"], "found no images among 2 files; put them into one folder"),
     "train and test": (below("train/", "test/"), Read("cat|dog", 4, "test train")),
     "all three, spelt otherwise": (
         below("Training/", "VALID/", "testing/"),
@@ -123,8 +126,31 @@ LAYOUTS: dict[str, tuple[list[str], Read | str]] = {
         [*below("train/"), "cat/1.png"],
         "found cat beside train; either all folders at the top are splits",
     ),
+    "splits of Kaggle": (
+        [*below("seg_train/seg_train/", "seg_test/seg_test/"), "seg_pred/seg_pred/1.png"],
+        Read("cat|dog", 4, "test train", {"outside_classes": 1}),
+    ),
+    "splits with words around": (below("training_set/", "test_set/"), Read("cat|dog", 4, "test train")),
+    "splits of Hugging Face": (below("train/", "dev/", "eval/"), Read("cat|dog", 6, "test train val")),
+    "a test folder without labels": (
+        [*below("train/"), "test1/1.png", "test1/2.png"],
+        Read("cat|dog", 2, "train", {"outside_classes": 2}),
+    ),
+    "only a folder around": (below("PetImages/"), TWO),
+    "splits that hold images": (
+        ["seg_train/1.png", "seg_test/1.png"],
+        "found images directly in seg_test, seg_train, which look like splits; put class folders into them",
+    ),
+    "a copy beside the splits": (
+        below("train/", "test/", "xray/train/", "xray/test/"),
+        "found xray beside test, train; it holds test, train itself: move it away if it is a copy",
+    ),
+    "splits in classes": (
+        ["cat/train/1.png", "cat/test/1.png", "dog/train/1.png", "dog/val/1.png"],
+        "found train and test inside cat; put the splits above the classes",
+    ),
     "two folders for one split": (below("train/", "val/", "valid/"), "found train, val, valid; keep one"),
-    "an empty split": ([*below("train/"), "test/"], "found no images in test/ (links to folders are not"),
+    "an empty split": ([*below("train/"), "test/"], "found no images in test/; put class folders"),
     "a class called train": (["train/1.png", "bus/1.png"], Read("bus|train", 2)),
     "case": (["cat/1.png", "Cat/2.png"], "found the classes 'Cat' and 'cat', which differ only in case"),
     "trailing space": (["cat/1.png", "cat /2.png"], "found the classes 'cat' and 'cat ', which differ only"),
@@ -240,6 +266,21 @@ def test_odd_things_in_a_folder(make: Callable[[Path], None], expected: Read, tm
     root = write_folder(tmp_path / "raw", dict.fromkeys(CATS_AND_DOGS, b"x"))
     make(root)
     assert look_at(root) == expected
+
+
+def test_classes_that_are_links(tmp_path: Path) -> None:
+    """They are told of by name: where nothing is left, and where something is missing."""
+    root = write_folder(tmp_path / "raw", {})
+    away = write_folder(tmp_path / "away", dict.fromkeys(CATS_AND_DOGS, b"x"))
+    for label in ("cat", "dog"):
+        (root / label).symlink_to(away / label)
+    refused = look_at(root)
+    assert isinstance(refused, str)
+    assert "found no images; " in refused
+    assert "cat/ and 1 more are links to folders, not followed, because DVC sees no changes" in refused
+    write_folder(root, {"bird/1.png": b"x"})
+    listing = list_images(open_source(root), DATASET.model_copy(update={"source": str(root)}))
+    assert listing.notes[0].startswith("cat/ and 1 more are links to folders, not followed")
 
 
 # What only archives can hold.

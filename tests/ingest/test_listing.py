@@ -7,20 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.shared.manifest import SPLIT_NAMES
-from stages.ingest.listing import SPLIT_FOLDERS, Listing, list_by_folders
+from stages.ingest.layout import read_split_name
+from stages.ingest.listing import Listing, list_by_folders
 from stages.shared.errors import InputError, printable
 from tests.images.trees import class_folders, write_folder
 from tests.ingest.listed import images_of, open_source, unused_of
 
 
-def listing_of(*entries: str, is_in_archive: bool = False) -> Listing:
-    return list_by_folders(entries, name="raw", is_in_archive=is_in_archive)
+def listing_of(*entries: str) -> Listing:
+    return list_by_folders(entries, name="raw")
 
 
-def refusal(*entries: str, is_in_archive: bool = False) -> str:
+def refusal(*entries: str) -> str:
     """Return the line a source is refused with."""
     with pytest.raises(InputError) as caught:
-        listing_of(*entries, is_in_archive=is_in_archive)
+        listing_of(*entries)
     message = str(caught.value)
     assert message.isprintable(), "more than one line"
     assert message.startswith("dataset.source: raw: "), message
@@ -41,6 +42,7 @@ def contents(listing: Listing) -> object:
 
 
 CATS_AND_DOGS = ("cat/1.png", "dog/1.png")
+SPELLINGS = ("train", "training", "val", "valid", "validation", "test", "testing")
 
 
 # Classes.
@@ -69,7 +71,7 @@ def test_classes_of_image_folder(tmp_path: Path) -> None:
     files = class_folders(("b", "a", "C", "10", "2", "ü"), num_images=2)
     files |= {"a/deep/x.JPG": b"", "a/note.txt": b"", "b/z.tiff": b"", "readme.md": b""}
     reference = ImageFolder(str(write_folder(tmp_path, files)))
-    listing = list_by_folders(open_source(tmp_path).list_entries(), name="raw", is_in_archive=False)
+    listing = list_by_folders(open_source(tmp_path).list_entries(), name="raw")
     assert list(listing.classes) == reference.classes
     ours = {str(tmp_path / image.path): listing.classes.index(image.label) for image in images_of(listing)}
     assert ours == dict(reference.samples)
@@ -143,12 +145,18 @@ def test_empty_source() -> None:
     assert "found no images; put them into one folder for each class, as in raw/cat/1.jpg" in refusal()
 
 
-@pytest.mark.parametrize(
-    "entries", [("cat/", "dog/"), ("a.png", "b.png"), ("cat/a.txt", "dog/"), (".cat/1.png",)]
-)
+@pytest.mark.parametrize("entries", [("cat/", "dog/"), ("cat/a.txt", "dog/"), (".cat/1.png",)])
 def test_no_images(entries: tuple[str, ...]) -> None:
-    """Empty folders, images outside folders, other files and hidden images are no images."""
+    """Empty folders, other files and hidden images are no images."""
     assert "found no images" in refusal(*entries)
+
+
+def test_images_called_by_their_classes() -> None:
+    """Names such as cat.0.jpg in one folder are told of the table that helps."""
+    message = refusal(*(f"train/{label}.{i}.png" for label in ("cat", "dog") for i in range(2)))
+    assert "found 4 images in train/, but no class folders" in message
+    assert "dataset.labels: labels.csv, with lines such as train/cat.0.png,cat below path,label" in message
+    assert "such as" not in refusal(*(f"IMG_{i}.jpg" for i in range(4)))
 
 
 def test_one_class() -> None:
@@ -159,10 +167,11 @@ def test_one_class() -> None:
 # Splits.
 
 
-@pytest.mark.parametrize("spelling", SPLIT_FOLDERS)
+@pytest.mark.parametrize("spelling", SPELLINGS)
 def test_spellings_of_splits(spelling: str) -> None:
     """Each way to spell a split folder, in any case, is that split."""
-    split = SPLIT_FOLDERS[spelling]
+    split = read_split_name(spelling)
+    assert split is not None
     needed = [f"train/{path}" for path in CATS_AND_DOGS] if split != "train" else []
     for written in (spelling, spelling.upper(), spelling.title()):
         listing = listing_of(*needed, *(f"{written}/{path}" for path in CATS_AND_DOGS))
@@ -237,7 +246,7 @@ def test_wrapper_folder(wrapper: str, with_folders: bool) -> None:
     """The folder an archive was made of changes nothing but the paths, listed or not."""
     plain = listing_of(*CATS_AND_DOGS)
     folders = (wrapper, f"{wrapper}cat/") if with_folders else ()
-    wrapped = listing_of(*(wrapper + path for path in CATS_AND_DOGS), *folders, is_in_archive=True)
+    wrapped = listing_of(*(wrapper + path for path in CATS_AND_DOGS), *folders)
     assert wrapped.wrapper == wrapper
     assert labels_of(wrapped) == {wrapper + path: label for path, label in labels_of(plain).items()}
 
@@ -245,14 +254,12 @@ def test_wrapper_folder(wrapper: str, with_folders: bool) -> None:
 def test_wrapper_around_splits() -> None:
     """Splits are found below the wrapper too."""
     entries = [f"data/{split}/{path}" for split in ("train", "test") for path in CATS_AND_DOGS]
-    assert listing_of(*entries, is_in_archive=True).given_splits == ("train", "test")
+    assert listing_of(*entries).given_splits == ("train", "test")
 
 
 def test_files_beside_and_in_the_wrapper() -> None:
     """A licence beside or a readme inside the wrapper does not turn it into a class."""
-    listing = listing_of(
-        *(f"digits/{path}" for path in CATS_AND_DOGS), "LICENSE", "digits/readme.md", is_in_archive=True
-    )
+    listing = listing_of(*(f"digits/{path}" for path in CATS_AND_DOGS), "LICENSE", "digits/readme.md")
     assert listing.classes == ("cat", "dog")
     assert set(reasons_of(listing)) == {"LICENSE", "digits/readme.md"}
 
@@ -260,24 +267,63 @@ def test_files_beside_and_in_the_wrapper() -> None:
 def test_clutter_beside_the_wrapper() -> None:
     """The folder that macOS adds to a zip is no second folder at the top."""
     entries = ("digits/cat/1.png", "digits/dog/1.png", "__MACOSX/digits/cat/._1.png", "digits/.DS_Store")
-    assert listing_of(*entries, is_in_archive=True).classes == ("cat", "dog")
+    assert listing_of(*entries).classes == ("cat", "dog")
 
 
 def test_one_class_in_an_archive() -> None:
     """A folder that holds images is the one class, not a wrapper, whatever is below it."""
-    assert "one class, cat" in refusal("cat/1.png", "cat/more/2.png", is_in_archive=True)
+    assert "one class, cat" in refusal("cat/1.png", "cat/more/2.png")
+
+
+def test_notes_say_what_is_not_plain() -> None:
+    """Odd split folders, unlabelled images, a folder around everything and nested class folders are named."""
+    assert listing_of(*CATS_AND_DOGS, "logo.png").notes == ()
+    assert listing_of("pets/cat/1.png", "pets/dog/1.png").notes == (
+        "everything is in pets/, so the classes are the folders in it",
+    )
+    train, test = ([f"{folder}/{path}" for path in CATS_AND_DOGS] for folder in ("a_train", "a_test"))
+    odd = listing_of(*train, *test, "a_pred/1.png")
+    assert odd.notes[0] == "took a_test/ as test, a_train/ as train"
+    assert odd.notes[1].startswith("left out a_pred/: its 1 images have no labels")
+    assert {row.split for row in unused_of(odd)} == {None}
+    nested = listing_of("insects/ants/1.png", "insects/bees/1.png", "mammals/cats/1.png")
+    assert nested.classes == ("insects", "mammals")
+    assert nested.notes == (
+        "3 images are in folders within class folders; those in insects/ants/ are of the class insects",
+    )
 
 
 def test_train_alone_is_no_wrapper() -> None:
     """An archive of train/ reads as the folder it was made of."""
     entries = [f"train/{path}" for path in CATS_AND_DOGS]
-    assert contents(listing_of(*entries, is_in_archive=True)) == contents(listing_of(*entries))
+    assert contents(listing_of(*entries)) == contents(listing_of(*entries))
     assert listing_of(*entries).given_splits == ("train",)
 
 
-def test_folders_are_not_unwrapped() -> None:
-    """A folder is named by the path a person gave, so a folder too many is refused."""
-    assert "found one class, digits" in refusal("digits/cat/1.png", "digits/dog/1.png")
+# Classes may be called as they like.
+
+_ODD_CLASSES = (
+    "train training_shoes test_tubes testosterone contest devil evaluation_board valid dev set1 test 2"
+)
+class_names = st.sets(st.sampled_from(_ODD_CLASSES.split()) | st.text("abc_ train", min_size=1, max_size=9))
+
+
+@given(class_names)
+def test_folders_that_hold_images_are_classes(names: set[str]) -> None:
+    """Whatever they are called, if one of them is not called like a split."""
+    names = {name.strip() for name in names} - {"", ".", ".."} | {"cat"}
+    listing = listing_of(*(f"{name}/1.png" for name in names), "dog/1.png")
+    assert set(listing.classes) == names | {"dog"}
+    assert listing.given_splits == ()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("training_shoes", "test_tubes"), ("train1", "train2"), ("dev", "production"), ("contest", "train_")],
+)
+def test_classes_that_hold_only_folders(names: tuple[str, str]) -> None:
+    """Words for splits within names count only where the rest of the names is equal."""
+    assert listing_of(*(f"{name}/a/1.png" for name in names)).classes == tuple(sorted(names))
 
 
 # Nothing is lost.
@@ -299,7 +345,7 @@ path = st.builds(
 def test_nothing_is_lost(paths: set[str], above: str) -> None:
     """Every entry is a folder, clutter, an image or left out, and only one of these."""
     entries = [above + path for path in {*paths, *CATS_AND_DOGS}]
-    listing = listing_of(*entries, is_in_archive=above.startswith("wrapper"))
+    listing = listing_of(*entries)
     images = {image.path for image in images_of(listing)}
     left_out = [row.path for row in unused_of(listing)]
     clutter = {

@@ -137,7 +137,7 @@ def print_summary(
     if num_failed:
         print(f"predict: files that cannot be read: {num_failed:,}; `error` says why", file=sys.stderr)
     if num_skipped:
-        print(f"predict: files without an image suffix, skipped: {num_skipped:,}", file=sys.stderr)
+        print(f"predict: files that are no images, skipped: {num_skipped:,}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Classify images: a line for each file, with its most probable classes.
 
 PATH is an image file of any name, a folder or an archive (.zip, .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz,
-.tar.zst), in which files with an image suffix are taken, a quoted pattern such as 'photos/**/*.jpg', or -
+.tar.zst), in which the images are taken, a quoted pattern such as 'photos/**/*.jpg', or -
 for a list of paths on standard input, one a line. For an image on standard input name /dev/stdin. Network,
 classes and preprocessing come from the checkpoint; params.yaml and data/ are not looked at.
 """
@@ -22,6 +22,7 @@ SOME_FILES_FAILED = 3
 _EPILOG = f"""not read, as by ingest with the params.yaml that comes with darkroom:
   more than {DEFAULT_LIMITS.max_file_bytes:,} bytes (max_file_bytes), or
   {DEFAULT_LIMITS.max_pixels:,} pixels (max_pixels), and what takes more than {DEFAULT_LIMITS.max_seconds:g} s
+  of CPU time, or in proportion more above 10 megapixels
 
 exit status:
   0    every file was classified

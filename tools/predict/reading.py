@@ -11,7 +11,7 @@ from schemas.shared.manifest import ImageForm
 from stages.images.decode import DEFAULT_LIMITS, Undecodable, decode_image
 from stages.images.resize import Pixels, resize_image
 from stages.images.sources import FileRef, UnreadableFile
-from stages.images.workers import run_chunks
+from stages.images.workers import allow_seconds, run_chunks
 from tools.predict.requested_files import InputFile
 
 # Large enough that handing over a chunk costs little beside it, small enough to keep memory flat.
@@ -95,7 +95,8 @@ class Decoding:
         """Return a file's pixels, or the reason why there are none."""
         try:
             data = file.read(max_bytes=DEFAULT_LIMITS.max_file_bytes)
-            return resize_image(decode_image(data, self.form).pixels, self.form), ""
+            decoded = decode_image(data, self.form, allow_seconds=allow_seconds)
+            return resize_image(decoded.pixels, self.form), ""
         except (UnreadableFile, Undecodable) as error:
             return None, str(error)
         except MemoryError:

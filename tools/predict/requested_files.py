@@ -6,11 +6,13 @@ import os
 import select
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from stages.images.decode import DEFAULT_LIMITS
-from stages.images.image_names import find_clutter, has_image_suffix
+from stages.images.image_files import find_images
+from stages.images.image_names import find_clutter
 from stages.images.sources import FileRef, Source, UnreadableFile, is_archive, open_archive, reason_of
 from stages.images.sources.folder import FolderSource, read_regular_file
 from stages.images.sources.source import check_size
@@ -80,7 +82,7 @@ class Inputs:
         self._separator = separator
         self._num_files = len(arguments)
         self.num_skipped = 0
-        """Files of folders and archives without an image suffix, so far."""
+        """Files of folders and archives that are no images, so far."""
 
     @property
     def num_files(self) -> int | None:
@@ -133,14 +135,14 @@ class Inputs:
         """Return the image files of a folder or an archive, in the order of their paths."""
         try:
             entries = source.list_entries()
+            files = [entry for entry in entries if not (entry.endswith("/") or find_clutter(entry))]
+            images = list(compress(files, find_images(files, source).is_image))
         except InputError as error:
             return [_missing(name, str(error))]
-        files = [entry for entry in entries if not (entry.endswith("/") or find_clutter(entry))]
-        images = [file for file in files if has_image_suffix(file)]
         self.num_skipped += len(files) - len(images)
         self._num_files += max(1, len(images)) - 1
         if not images:
-            return [_missing(name, "holds no files with an image suffix")]
+            return [_missing(name, "holds no images")]
         top = name.rstrip("/") or "/"
         return (
             InputFile(printable(os.path.join(top, file)), source.locate(file))  # noqa: PTH118

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.images.sources.source import FileRef, Source, UnreadableFile, check_size, reason_of
+from stages.images.sources.source import ListedFile, Source, UnreadableFile, check_size, reason_of
 from stages.shared.errors import InputError, printable
 from stages.shared.paths import Walk
 
@@ -37,7 +37,7 @@ class FolderSource(Source):
             entries += [f"{prefix}{name}" for name in files]
         return sorted(entries)
 
-    def locate(self, path: str) -> FileRef:
+    def locate(self, path: str) -> ListedFile:
         return FolderFile(self._root, path)
 
     def stat(self, path: str) -> os.stat_result | None:
@@ -62,6 +62,19 @@ class FolderFile(NamedTuple):
     path: str
 
     def read(self, max_bytes: int) -> bytes:
+        return read_regular_file(*self._find(), max_bytes=max_bytes)
+
+    def read_start(self, num_bytes: int) -> bytes:
+        file, status = self._find()
+        check_regular(status)
+        try:
+            with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - a Path would cost more than the call
+                return opened.read(num_bytes) or b""
+        except OSError as error:
+            raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
+
+    def _find(self) -> tuple[str, os.stat_result]:
+        """Return the file's path, and what the file system says of it."""
         file = f"{self.root}/{self.path}"
         try:
             status = os.lstat(file)
@@ -70,7 +83,7 @@ class FolderFile(NamedTuple):
                 status = os.stat(file)  # noqa: PTH116 - a Path would cost more than the call
         except OSError as error:
             raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
-        return read_regular_file(file, status, max_bytes=max_bytes)
+        return file, status
 
     def _check_link(self, file: str) -> None:
         """Raise UnreadableFile for a link out of the folder."""
@@ -87,9 +100,7 @@ def read_regular_file(path: str, status: os.stat_result, *, max_bytes: int) -> b
     Raises:
         UnreadableFile: It is no regular file, too large, or cannot be read.
     """
-    # Opening a pipe that nobody writes to would wait for ever.
-    if not stat.S_ISREG(status.st_mode):
-        raise UnreadableFile("is a pipe, socket or device, not a file")
+    check_regular(status)
     check_size(status.st_size, max_bytes=max_bytes)
     try:
         with open(path, "rb", buffering=0) as opened:  # noqa: PTH123 - a Path would cost more than the call
@@ -100,3 +111,9 @@ def read_regular_file(path: str, status: os.stat_result, *, max_bytes: int) -> b
         raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
     check_size(len(data), max_bytes=max_bytes)
     return data
+
+
+def check_regular(status: os.stat_result) -> None:
+    """Raise UnreadableFile for what is no regular file: opening a pipe without a writer waits for ever."""
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableFile("is a pipe, socket or device, not a file")

@@ -28,6 +28,17 @@ class FileRef(Protocol):
         ...
 
 
+class ListedFile(FileRef, Protocol):
+    """Where one of the files is that a source lists."""
+
+    def read_start(self, num_bytes: int) -> bytes:
+        """Return the first bytes of the file, fewer where it is shorter; raises what `read` does.
+
+        Of a member of a zip no checksum is compared.
+        """
+        ...
+
+
 class Source(ABC):
     """A folder or an archive.
 
@@ -44,7 +55,7 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def locate(self, path: str) -> FileRef:
+    def locate(self, path: str) -> ListedFile:
         """Return where a listed file is."""
 
     @abstractmethod

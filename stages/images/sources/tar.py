@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from stages.images.sources.archive import ArchiveFile, MemberTable, open_archive_file, tidy_name
-from stages.images.sources.source import FileRef, Source, UnreadableFile, check_size, reason_of
+from stages.images.sources.source import ListedFile, Source, UnreadableFile, check_size, reason_of
 from stages.shared.errors import InputError
 
 if sys.version_info >= (3, 14):
@@ -104,7 +104,7 @@ class TarSource(Source):
     def list_entries(self) -> Sequence[str]:
         return self._members.names
 
-    def locate(self, path: str) -> FileRef:
+    def locate(self, path: str) -> ListedFile:
         return TarMember(self._file, *self._members[path])
 
     def stat(self, path: str) -> os.stat_result | None:
@@ -119,12 +119,19 @@ class TarMember(NamedTuple):
     num_bytes: int
     is_plain: int
 
-    def read(self, max_bytes: int) -> bytes:
+    def read_start(self, num_bytes: int) -> bytes:
+        self._check_plain()
+        return self.archive.read_at(self.start, min(num_bytes, self.num_bytes))
+
+    def _check_plain(self) -> None:
         if not self.is_plain:
             raise UnreadableFile(
                 "is a link, sparse or no file inside the archive; "
                 "re-create the archive with tar --dereference"
             )
+
+    def read(self, max_bytes: int) -> bytes:
+        self._check_plain()
         check_size(self.num_bytes, max_bytes=max_bytes)
         data = self.archive.read_at(self.start, self.num_bytes)
         if len(data) < self.num_bytes:

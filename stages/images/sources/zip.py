@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stages.images.sources.archive import ArchiveFile, MemberTable, open_archive_file, tidy_name
-from stages.images.sources.source import FileRef, Source, UnreadableFile, check_size, reason_of
+from stages.images.sources.source import ListedFile, Source, UnreadableFile, check_size, reason_of
 from stages.shared.errors import InputError
 
 if sys.version_info >= (3, 14):
@@ -31,6 +31,9 @@ else:
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _USUAL_NAME_BYTES = 256
 """Of name and extra field in a member's own header: most often one read gets both header and data."""
+
+_START_BYTES = 2**12
+"""Read beyond what is wanted of a member's start: the tables that deflated data begins with."""
 
 _ROW = struct.Struct("<QQQLHB")
 _ROW_DTYPE = np.dtype(
@@ -75,7 +78,7 @@ class ZipSource(Source):
     def list_entries(self) -> Sequence[str]:
         return self._members.names
 
-    def locate(self, path: str) -> FileRef:
+    def locate(self, path: str) -> ListedFile:
         return ZipMember(self._file, *self._members[path])
 
     def stat(self, path: str) -> os.stat_result:
@@ -96,13 +99,23 @@ class ZipMember(NamedTuple):
     odd: int
     """_ENCRYPTED, _LINK, both or 0."""
 
-    def read(self, max_bytes: int) -> bytes:
+    def read_start(self, num_bytes: int) -> bytes:
+        self._check_odd()
+        num_packed = self.num_packed
+        if self.method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # of which a part can be unpacked
+            num_packed = min(num_packed, num_bytes + _START_BYTES)
+        return _unpack(self._read_packed(num_packed), self.method, num_bytes)[:num_bytes]
+
+    def _check_odd(self) -> None:
         if self.odd & _LINK:
             raise UnreadableFile("is a link inside the archive; re-create the archive with the file itself")
         if self.odd & _ENCRYPTED:
             raise UnreadableFile("is encrypted in the archive; re-create the archive without a password")
+
+    def read(self, max_bytes: int) -> bytes:
+        self._check_odd()
         check_size(max(self.num_bytes, self.num_packed), max_bytes=max_bytes)
-        data = _unpack(self._read_packed(), self.method, self.num_bytes)
+        data = _unpack(self._read_packed(self.num_packed), self.method, self.num_bytes)
         if len(data) != self.num_bytes:
             found = "more" if len(data) > self.num_bytes else f"{len(data):,}"
             raise UnreadableFile(
@@ -112,19 +125,19 @@ class ZipMember(NamedTuple):
             raise UnreadableFile("is damaged in the archive: its checksum (CRC-32) is another")
         return data
 
-    def _read_packed(self) -> bytes:
-        """Return the bytes as they are stored."""
+    def _read_packed(self, num_packed: int) -> bytes:
+        """Return the first of the bytes as they are stored."""
         guess = _LOCAL_HEADER.size + _USUAL_NAME_BYTES
-        data = self.archive.read_at(self.header, guess + self.num_packed)
+        data = self.archive.read_at(self.header, guess + num_packed)
         if len(data) < _LOCAL_HEADER.size or not data.startswith(b"PK\3\4"):
             raise UnreadableFile("is damaged in the archive: does not stand where the archive says")
         *_, name_length, extra_length = _LOCAL_HEADER.unpack_from(data)
         start = _LOCAL_HEADER.size + name_length + extra_length
-        if len(data) < start + self.num_packed:
-            data, start = self.archive.read_at(self.header + start, self.num_packed), 0
-        if len(data) < start + self.num_packed:
+        if len(data) < start + num_packed:
+            data, start = self.archive.read_at(self.header + start, num_packed), 0
+        if len(data) < start + num_packed:
             raise UnreadableFile("is cut off: the archive ends before it does")
-        return data[start : start + self.num_packed]
+        return data[start : start + num_packed]
 
 
 class _Members(list[zipfile.ZipInfo]):

@@ -40,7 +40,7 @@ def contents(inputs: Inputs) -> Sequence[tuple[str, str]]:
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz", "tar.zst"])
 def test_a_folder_and_its_archives_hold_the_same(kind: str) -> None:
-    """Visible files with an image suffix are taken in the order of their paths, the others counted."""
+    """Visible files that are images are taken in the order of their paths, the others counted."""
     name = "top" if kind == "folder" else f"top.{kind}"
     if kind == "folder":
         write_folder(Path(name), FILES)
@@ -135,7 +135,7 @@ def empty() -> str:
         (lambda: "\0", "cannot be opened: embedded null byte"),
         (lambda: "x" * 300, "cannot be opened: File name too long"),
         (lambda: "/dev/null", "is a socket or device, not a file"),
-        (empty, "holds no files with an image suffix"),
+        (empty, "holds no images"),
         (corrupt, "is no readable zip archive (File is not a zip file); re-create it"),
     ],
 )
