@@ -12,10 +12,11 @@ from scipy.special import betaincinv, expit, logit, stdtrit
 
 from stages.evaluate.predictions import Bools, Floats, Ints
 
-MIN_MISTAKES = 10.0
-"""With fewer independent mistakes only shares have an interval, which needs no estimate of a variance."""
+MIN_GROUPS = 2.0
+"""A standard error that rests on fewer groups, effectively, is no estimate at all."""
 
 _TAIL = 0.025
+_ROUNDING = 1e-24  # of a variance that is 0
 
 
 class Interval(NamedTuple):
@@ -66,15 +67,40 @@ def estimate_share(is_counted: Bools, groups: Ints, *, num_comparisons: int = 1)
     return Interval(float(low), float(high))
 
 
+def estimate_mean_share(is_counted: Bools, groups: Ints, labels: Ints) -> Interval:
+    """Return the interval for the mean over the classes of the share of their images that are counted.
+
+    Each class's own interval says how far its share may be off, to either side; these add up as the errors of
+    independent numbers do.
+    Source: Zou and Donner 2008, doi:10.1002/sim.3095 (MOVER), with the intervals of `estimate_share`.
+
+    Args:
+        is_counted: bool (N,).
+        groups: int64 (N,), the group of each image.
+        labels: int64 (N,), its class; classes without images do not count.
+    """
+    present = np.unique(labels)
+    shares, ends = [], []
+    for label in present:
+        of_class = labels == label
+        shares.append(is_counted[of_class].mean())
+        ends.append(estimate_share(is_counted[of_class], groups[of_class]))
+    off = np.sqrt(np.square(np.array(ends) - np.array(shares)[:, None]).sum(axis=0)) / len(present)
+    mean = float(np.mean(shares))
+    return Interval(max(0.0, mean - float(off[0])), min(1.0, mean + float(off[1])))
+
+
 def estimate_smooth(
     value: float, influence: Floats, groups: Ints, *, bounds: tuple[float, float | None]
 ) -> Interval | None:
     """Return the interval of a metric that is a smooth function of the images' weights.
 
     Its standard error follows from what each group adds to it (the infinitesimal jackknife, which is the
-    bootstrap over groups to first order). Student's t makes up for few groups, and the logit of the value (or
-    its logarithm, if there is no upper bound) keeps the interval inside the bounds.
-    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 21.
+    bootstrap over groups to first order). If a few groups make up most of it, as a handful of mistakes do,
+    Student's t widens the interval. The logit of the value (its logarithm, if there is no upper bound) keeps
+    it inside the bounds.
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 21; degrees of freedom after
+    Satterthwaite 1946, doi:10.2307/3002019.
 
     Args:
         value: The metric.
@@ -83,14 +109,17 @@ def estimate_smooth(
         bounds: The lowest and the highest possible value.
 
     Returns:
-        None where the metric is at one of its bounds.
+        None where fewer than MIN_GROUPS groups, effectively, make up the standard error.
     """
-    error = np.sqrt(np.square(np.bincount(groups, weights=influence)).sum())
-    low, high = bounds
-    freedom = count_effective(groups) - 1
-    if freedom <= 0 or error == 0:
+    squares = np.square(np.bincount(groups, weights=influence))
+    variance = squares.sum()
+    if variance < _ROUNDING:
         return None
-    reach = stdtrit(freedom, 1 - _TAIL) * error
+    num_effective = variance**2 / np.square(squares).sum()
+    if num_effective < MIN_GROUPS:
+        return None
+    low, high = bounds
+    reach = stdtrit(num_effective - 1, 1 - _TAIL) * np.sqrt(variance)
     if high is None:
         factor = np.exp(reach / (value - low))
         return Interval(float(low + (value - low) / factor), float(low + (value - low) * factor))

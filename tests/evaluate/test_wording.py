@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.pages.wording import certainty, percent, plain
+from stages.pages.wording import certainty, percent, percent_beside, plain, score
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,28 @@ def test_plain_names_hide_nothing() -> None:
     """In an attribute, too, control characters are visible, and nothing is empty."""
     assert plain("a\u202eb\n") == "a\\u202eb\\n"
     assert plain("") == "(empty)"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.99975, "> 0.999"),
+        (1.0, "1.000"),
+        (0.0, "0.000"),
+        (0.0001, "< 0.001"),
+        (0.5, "0.500"),
+        (-0.25, "-0.250"),
+    ],
+)
+def test_a_score_is_never_rounded_to_perfection(value: float, text: str) -> None:
+    """0.99975 is not 1.000, and a little above 0 is not 0.000."""
+    assert score(value) == text
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"),
+    [(0.9897, "98.97 %"), (0.99, "99.0 %"), (0.9900001, "99.000010 %")],
+)
+def test_a_miss_is_not_rounded_to_its_target(fraction: float, text: str) -> None:
+    """98.97 % beside a target of 99 % is shown as what it is."""
+    assert percent_beside(fraction, 0.99).replace("\xa0", " ") == text

@@ -19,7 +19,7 @@ from stages.evaluate.calibration import CalibrationReport, SelectivePrediction
 from stages.evaluate.corruptions import CorruptedAccuracy
 from stages.evaluate.curves import ClassCurves
 from stages.evaluate.examples import Examples
-from stages.evaluate.intervals import MIN_MISTAKES, Interval
+from stages.evaluate.intervals import Interval
 from stages.evaluate.loading import AuditFindings
 from stages.evaluate.metrics import Estimate
 from stages.evaluate.predictions import Ints
@@ -188,8 +188,8 @@ def describe_intervals(content: ReportContent) -> str:
         )
     if any(estimate.interval is None for estimate in content.estimates):
         text += (
-            f". With fewer than {MIN_MISTAKES:.0f} independent mistakes only accuracies have one; "
-            "others would look more certain than they are"
+            ". Some metrics have none: too few mistakes were seen, or too few images of some class, to tell "
+            "how much they vary"
         )
     return text + "."
 
