@@ -3,10 +3,13 @@
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from stages.shared.stopping import STOPPED, Stopped, is_stop_requested, watch_for_stops
+
+_Builder = TypeVar("_Builder")
 
 _JOINERS = "\u200c\u200d"  # part of words in Persian, of emoji; they hide nothing
 
@@ -30,6 +33,23 @@ class InputError(ValueError):
 
     A message may hold several lines, one for each thing that is wrong.
     """
+
+
+def find_builder(builders: Mapping[str, _Builder], name: str, *, key: str, module: str) -> _Builder:
+    """Return the code of a variant that params.yaml names.
+
+    Args:
+        builders: Of every variant, by its name.
+        name: What params.yaml says.
+        key: Where it says so, as in `optimizer.name`.
+        module: The file that holds the builders.
+
+    Raises:
+        InputError: The schema knows the name already, and the code does not yet.
+    """
+    if name not in builders:
+        raise InputError(f"{key}: found {name}, which {module} does not build yet; add it to _BUILDERS there")
+    return builders[name]
 
 
 def run_stage(main: Callable[[], None], *, description: str | None = None) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from schemas.train.loss import Loss
-from stages.shared.errors import InputError
+from stages.shared.errors import InputError, find_builder
 
 
 class CrossEntropy(nn.Module):
@@ -111,7 +111,8 @@ def build_loss(loss: Loss, *, class_counts: Sequence[int]) -> nn.Module:
     Raises:
         InputError: There are more or fewer class weights than classes.
     """
-    return _BUILDERS[loss.name](loss, compute_class_weights(loss, class_counts=class_counts))
+    build = find_builder(_BUILDERS, loss.name, key="loss.name", module="stages/train/loss.py")
+    return build(loss, compute_class_weights(loss, class_counts=class_counts))
 
 
 def compute_class_weights(loss: Loss, *, class_counts: Sequence[int]) -> Tensor | None:

@@ -13,6 +13,7 @@ from torch import optim
 from schemas.train.lr_scheduler import LrScheduler
 from schemas.train.lr_scheduler import Plateau as PlateauParams
 from schemas.vision.checkpoint import Scores
+from stages.shared.errors import find_builder
 
 Factor = Callable[[int], float]
 """From the step, counted from 0, to the factor on the learning rate."""
@@ -91,7 +92,9 @@ def build_factor(lr_scheduler: LrScheduler, *, num_epochs: int, steps_per_epoch:
     """
     num_steps = num_epochs * steps_per_epoch
     warmup_steps = round(lr_scheduler.warmup_epochs * steps_per_epoch)
-    builder = _BUILDERS[lr_scheduler.name]
+    builder = find_builder(
+        _BUILDERS, lr_scheduler.name, key="lr_scheduler.name", module="stages/train/lr_scheduler.py"
+    )
     return builder(lr_scheduler, warmup_steps, num_steps, steps_per_epoch)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from schemas.train.optimizer import Optimizer
+from stages.shared.errors import find_builder
 
 Group = dict[str, Any]
 OptimizerT = TypeVar("OptimizerT", bound=optim.Optimizer)
@@ -38,7 +39,8 @@ def build_optimizer(
     """
     given = list(parameters)
     groups = [each for each in given if isinstance(each, dict)]
-    return _BUILDERS[optimizer.name](optimizer, split_groups(optimizer, groups or [{"params": given}]))
+    build = find_builder(_BUILDERS, optimizer.name, key="optimizer.name", module="stages/train/optimizer.py")
+    return build(optimizer, split_groups(optimizer, groups or [{"params": given}]))
 
 
 def split_groups(optimizer: Optimizer, groups: Iterable[Group]) -> list[Group]:

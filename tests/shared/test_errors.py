@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.shared.errors import InputError, run_stage
+from stages.shared.errors import InputError, find_builder, run_stage
 from stages.shared.stopping import Stopped
 from tests.architecture.imports import ROOT
 
@@ -150,3 +150,12 @@ def test_names_of_files_are_utf8_in_any_locale(tmp_path: Path) -> None:
     )
     answer = started.communicate()[0].decode()
     assert answer == f"{started.pid} ['na\\xefve'] naïve\n"
+
+
+def test_a_variant_without_code_is_named() -> None:
+    """As when a schema has got a new optimizer, and its function is not written yet."""
+    assert find_builder({"adam": 1}, "adam", key="optimizer.name", module="optimizer.py") == 1
+    with pytest.raises(
+        InputError, match=r"optimizer\.name: found lion, which optimizer\.py does not build yet"
+    ):
+        find_builder({"adam": 1}, "lion", key="optimizer.name", module="optimizer.py")

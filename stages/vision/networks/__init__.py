@@ -26,7 +26,15 @@ def build_network(network: ChosenNetwork, *, image: ImageForm, num_classes: int)
     Raises:
         InputError: The network does not fit into memory, or does not take such images.
     """
-    module = import_module(f"{__name__}.{network.name}")
+    name = f"{__name__}.{network.name}"
+    try:
+        module = import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise InputError(
+            f"network.name: found {network.name}, and there is no {name.replace('.', '/')}.py yet; write it"
+        ) from None
     try:
         built = module.build(network.arguments, image=image, num_classes=num_classes)
     except InputError:

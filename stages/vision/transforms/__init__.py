@@ -80,7 +80,9 @@ class Compose:
             if transform.num_uniforms:
                 assert samples is not None, "a random transform needs to know its samples"
                 uniforms = self._draw(transform, index, samples=samples, epoch=epoch)
-            images = transform(images, uniforms)
+            transformed = transform(images, uniforms)
+            _check_transformed(transformed, images, name=type(transform).__name__)
+            images = transformed
         return images.contiguous(memory_format=torch.channels_last)
 
     def _draw(
@@ -98,6 +100,24 @@ class Compose:
             )
         )
         return 1 - uniforms if is_alternating and epoch % 2 else uniforms
+
+
+def _check_transformed(transformed: Tensor, images: Tensor, *, name: str) -> None:
+    """Check that images are uint8 up to ToTensor and float32 after it: a network would stop far from here.
+
+    Raises:
+        InputError: A transform made something else of them, such as float64 by multiplying with its uniforms.
+    """
+    fits = transformed.dtype == images.dtype or (images.dtype, transformed.dtype) == (
+        torch.uint8,
+        torch.float32,
+    )
+    if not fits or transformed.ndim != 4 or len(transformed) != len(images):
+        raise InputError(
+            f"transforms: {name}: made {transformed.dtype} {tuple(transformed.shape)} of {images.dtype} "
+            f"{tuple(images.shape)}; allowed: as many images, (N, C, H, W), of the same type; "
+            "convert by .to(images.dtype)"
+        )
 
 
 def build_transforms(transforms: schema.Transforms, *, seed: int = 0) -> Compose:
@@ -122,8 +142,17 @@ def _build_transform(transform: schema.Transform):  # type: ignore[no-untyped-de
     """Return the BatchTransform or BatchMixer that a schema describes."""
     arguments = {name: getattr(transform, name) for name in type(transform).model_fields if name != "name"}
     arguments.pop("in_training", None)
-    module = type(transform).__module__.rpartition(".")[2]
-    return getattr(import_module(f"{__name__}.{module}"), transform.name)(**arguments)
+    name = f"{__name__}.{type(transform).__module__.rpartition('.')[2]}"
+    try:
+        build = getattr(import_module(name), transform.name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        if error.name not in (name, transform.name):
+            raise
+        raise InputError(
+            f"transforms: {transform.name}: has a schema, and {name.replace('.', '/')}.py holds no class of "
+            "that name yet; write it"
+        ) from None
+    return build(**arguments)
 
 
 def fill_in_statistics(

@@ -10,6 +10,7 @@ from torch import nn
 
 from schemas.shared.manifest import ImageForm
 from schemas.vision.network import ChosenNetwork, Network, ResNet
+from stages.shared.errors import InputError
 from stages.vision.networks import build_network
 from tests.vision.completeness import names_of, read_section, read_test
 from tests.vision.documents import TINY_CNN
@@ -25,6 +26,17 @@ def test_every_network_of_the_schema_is_built_and_tested(name: str) -> None:
         logits = built(torch.zeros(3, image.num_channels, 9, 14))
         assert logits.shape == (3, num_classes)
     assert f"networks.{name} import" in read_test(f"vision/networks/test_{name}.py")
+
+
+def test_a_network_without_code_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when its schema is there and its module is not written yet."""
+    monkeypatch.setitem(sys.modules, "stages.vision.networks.cnn", None)
+    network = Network.model_validate(read_section("network") | {"name": "cnn"}).chosen()
+    image = ImageForm(color="rgb", height_px=28, width_px=28, resize="squish")
+    with pytest.raises(
+        InputError, match=r"network\.name: found cnn, and there is no stages/vision/networks/cnn\.py"
+    ):
+        build_network(network, image=image, num_classes=2)
 
 
 def test_weights_follow_from_the_seed() -> None:

@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +216,30 @@ def test_own_transform_works_by_name(tmp_path: Path) -> None:
     )
     assert "9, 9" in run.stdout, run.stderr
     assert "Blank.gray: unknown key; did you mean" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "made"),
+    [
+        (lambda images: images * torch.rand(4, dtype=torch.float64)[:, None, None, None], "float64 (4, "),
+        (lambda images: images.to(torch.int64), "int64 (4, "),
+        (lambda images: images[:1], "uint8 (1, "),
+        (lambda images: images[:, 0], "uint8 (4, "),
+    ],
+)
+def test_what_a_transform_returns_is_checked(change: Callable[[Tensor], Tensor], made: str) -> None:
+    """Where it returns another type or number of images, one line says so, before a network stops at them."""
+
+    class Vignette:
+        num_uniforms = 0
+
+        def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
+            return change(images)
+
+    with pytest.raises(
+        InputError, match=rf"^transforms: Vignette: made torch\.{re.escape(made)}.*; allowed: "
+    ):
+        Compose([Vignette()])(draw_images(4))
 
 
 def test_compose_applies_transforms_in_order() -> None:
