@@ -45,12 +45,13 @@ install-env:
 		exit 1; }
 	@$(STATE) > .venv/installed.part && mv .venv/installed.part .venv/installed
 
-# DVC starts the stages with the `python` that is first on PATH.
-IN_ENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
+# DVC starts the stages with the `python` that is first on PATH. In a locale without UTF-8, it would stop at the first
+# file whose name is not ASCII.
+IN_ENV = PYTHONUTF8=1 PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 repro: env ## bring the model and its report up to date: environment, then `dvc repro`
-	@# Before DVC starts: it removes a stage's outputs before it runs the stage.
-	@$(IN_ENV) python -m schemas >/dev/null
+	@# Before DVC starts: it removes a stage's outputs before it runs the stage, and seldom names a cause.
+	@$(IN_ENV) python -m tools.doctor --inputs >/dev/null
 	@$(IN_ENV) dvc repro $(ARGS)
 
 test: env ## environment, then lint, types and all tests

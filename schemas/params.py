@@ -69,7 +69,11 @@ def _check_overlap(params: Params) -> Iterator[Conflict]:
     """DVC starts nothing where a stage would read what the pipeline writes."""
     for key, found, advice in (
         ("dataset.source", params.dataset.source, "another folder or archive, such as data/raw"),
-        ("network.weights_file", params.network.weights_file, "a copy of it elsewhere, such as in data/weights"),
+        (
+            "network.weights_file",
+            params.network.weights_file,
+            "a copy of it in another folder",
+        ),
     ):
         path = Path(os.path.abspath(found))  # noqa: PTH100 - resolve() would follow links, as DVC does not
         for output in OUTPUTS:

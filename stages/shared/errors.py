@@ -42,6 +42,7 @@ def run_stage(main: Callable[[], None], *, description: str | None = None) -> No
         main: The stage, or a command.
         description: For what takes no arguments: what `--help` prints. Anything else is refused, status 2.
     """
+    _read_names_as_utf8()
     if description is not None:
         _check_arguments(sys.argv[1:], description)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -57,6 +58,16 @@ def run_stage(main: Callable[[], None], *, description: str | None = None) -> No
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(STOPPED)
+
+
+def _read_names_as_utf8() -> None:
+    """Begin again, as the same process, in a locale in which Python takes file names for anything but UTF-8.
+
+    Names would differ from those that the manifest, DVC and other machines have, and a path that is printed
+    would not lead back to its file. LC_ALL=C alone is not such a locale; with PYTHONUTF8=0 it is.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _check_arguments(arguments: list[str], description: str) -> None:

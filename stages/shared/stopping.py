@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,6 +23,14 @@ STOPPED = 75
 """Exit status of a stage that was stopped, EX_TEMPFAIL: try again. DVC rightly takes it for a failure."""
 
 KILLED_BY_CTRL_C = 130
+
+_WITNESS = """trap '' HUP INT TERM; read -r _ || echo "$1" >&2"""
+"""A shell that waits for a line, and says something if there is none before the other end is closed."""
+
+_KILLED = (
+    "was killed: for lack of memory if DVC says exited with -9 (try a smaller batch, fewer workers), else by "
+    "a crash in a library (PYTHONFAULTHANDLER=1 dvc repro shows where)"
+)
 
 _REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHELLS = {"sh", "ash", "bash", "dash", "fish", "ksh", "zsh", "busybox"}
@@ -42,6 +50,8 @@ class _Requests:
     is_deferred = False
     is_publishing = False
     parents: tuple[int, ...] = ()
+    witness: int | None = None
+    """Where to write a line before the process ends in any way of its own."""
 
 
 @contextmanager
@@ -53,9 +63,11 @@ def watch_for_stops() -> Iterator[None]:
             signal.signal(request, _handle)
     if "DVC_STAGE" in os.environ:  # DVC started this process, or a shell that it started
         _follow_dvc()
+        _call_witness()
     try:
         yield
     finally:
+        _dismiss_witness()
         for request, handler in before.items():
             signal.signal(request, handler)
         _Requests.num_interrupts, _Requests.is_stopping = 0, False
@@ -125,6 +137,7 @@ def _leave_after(parent: BaseProcess) -> None:
 def _handle(number: int, frame: FrameType | None) -> None:
     _Requests.num_interrupts += number == signal.SIGINT
     if _Requests.num_interrupts > 1:
+        _dismiss_witness()
         os._exit(KILLED_BY_CTRL_C)
     _Requests.is_orphan = _Requests.is_orphan or not _is_parent_alive()
     was_stopping, _Requests.is_stopping = _Requests.is_stopping, True
@@ -139,6 +152,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 def _leave(message: str) -> NoReturn:
     """Leave without cleaning up."""
+    _dismiss_witness()
     try:
         print(message, file=sys.stderr, flush=True)
     finally:
@@ -159,6 +173,28 @@ def _follow_dvc() -> None:
     if os.getpgid(os.getppid()) != os.getpgid(0):
         _Requests.is_orphan = True
         _leave("stopped: the dvc that started this is gone")
+
+
+def _call_witness() -> None:
+    """Have one line said should this process die by a signal, of which DVC only says `exited with -11`.
+
+    Nothing of this process runs any more then. Its end of a pipe closes, and that tells the witness.
+    """
+    stage = os.environ["DVC_STAGE"].rpartition(":")[2]
+    ours, theirs = os.pipe()[::-1]
+    actions = [(os.POSIX_SPAWN_DUP2, theirs, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
+    command = ("sh", "-c", _WITNESS, "sh", f"{stage}: {_KILLED}")
+    os.posix_spawnp("sh", command, os.environ, file_actions=actions)
+    os.close(theirs)
+    _Requests.witness = ours
+
+
+def _dismiss_witness() -> None:
+    if _Requests.witness is not None:
+        with suppress(OSError):  # it was killed as well
+            os.write(_Requests.witness, b"\n")
+        os.close(_Requests.witness)
+        _Requests.witness = None
 
 
 def _ask_for_death_signal(number: signal.Signals) -> None:

@@ -1,6 +1,7 @@
 """A stage ends with status 0, or with lines a person can act on; a bug keeps its traceback."""
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -132,3 +133,20 @@ def test_in_a_process(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "wrong\n")
+
+
+def test_names_of_files_are_utf8_in_any_locale(tmp_path: Path) -> None:
+    """Python may take them for ASCII, as with LC_ALL=C and PYTHONUTF8=0; then the stage begins again."""
+    (tmp_path / "naïve").touch()
+    code = (
+        "import os, sys; from stages.shared.errors import run_stage\n"
+        "run_stage(lambda: print(os.getpid(), ascii(os.listdir('.')), sys.argv[1]))"
+    )
+    started = subprocess.Popen(
+        [sys.executable, "-c", code, "naïve"],
+        cwd=tmp_path,
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+    )
+    answer = started.communicate()[0].decode()
+    assert answer == f"{started.pid} ['na\\xefve'] naïve\n"

@@ -187,3 +187,42 @@ def test_workers_die_with_their_parent(tmp_path: Path, method: str) -> None:
     process.kill()
     process.communicate(timeout=60)
     wait_until_gone(worker)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+def test_a_death_by_a_signal_is_explained(tmp_path: Path, number: signal.Signals) -> None:
+    """DVC says `exited with -11`; a line of ours, with the stage's name, says what that means."""
+    status, lines = die_below_dvc(f"os.kill(os.getpid(), {int(number)})", tmp_path)
+    assert status == -number
+    [line] = lines
+    assert line.startswith("train: was killed: for lack of memory if DVC says exited with -9")
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "line"),
+    [
+        ("pass", 0, None),
+        ("raise InputError('wrong')", 1, "wrong"),
+        ("os.kill(os.getpid(), signal.SIGTERM)", 75, "stopped; nothing was published"),
+        ("signal.raise_signal(2), signal.raise_signal(2)", 75, "stopped; nothing was published"),
+        ("stopping._Requests.is_orphan = True; stopping.stop('gone')", 75, "gone"),
+    ],
+)
+def test_any_other_end_is_not(tmp_path: Path, end: str, status: int, line: str | None) -> None:
+    """Also where the process leaves without cleaning up."""
+    assert die_below_dvc(end, tmp_path) == (status, [line] if line else [])
+
+
+def die_below_dvc(end: str, folder: Path) -> tuple[int, list[str]]:
+    """Return exit status and stderr of a stage that ends so."""
+    code = (
+        "import os, signal; from stages.shared import stopping\n"
+        "from stages.shared.errors import InputError, run_stage\n"
+        f"def main():\n    {end}\n"
+        "run_stage(main)"
+    )
+    environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "DVC_STAGE": "dvc.yaml:train"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stderr.splitlines()

@@ -73,10 +73,10 @@ def check_params_left(dvc_folder: Path) -> Iterator[Obstacle]:
     `dvc exp run` takes its parameters from a commit of its own (refs/exps/exec/EXEC_MERGE), writes them to
     params.yaml and stages them; it puts the old ones back when it ends.
     """
-    committed = _ask_git("rev-parse", "--verify", "--quiet", f"HEAD:./{_PARAMS}")
+    committed = ask_git("rev-parse", "--verify", "--quiet", f"HEAD:./{_PARAMS}")
     if committed is None or not _PARAMS.is_file():
         return
-    found = _ask_git("hash-object", str(_PARAMS))
+    found = ask_git("hash-object", str(_PARAMS))
     if found != committed and _looks_clean(found):
         backup = dvc_folder / "tmp" / "darkroom" / "params.left.yaml"
         yield Obstacle(
@@ -101,7 +101,7 @@ def _check_rwlock(dvc_folder: Path) -> Iterator[Obstacle]:
 
 def _check_reference_locks() -> Iterator[Obstacle]:
     """Yield locks on Git's references to experiments: only dvc takes them, so now nobody holds one."""
-    git_folder = _ask_git("rev-parse", "--git-common-dir")
+    git_folder = ask_git("rev-parse", "--git-common-dir")
     if git_folder is None:
         return
     for path in sorted(Path(git_folder, "refs", "exps").rglob("*.lock")):
@@ -113,10 +113,10 @@ def _check_reference_locks() -> Iterator[Obstacle]:
 
 def _looks_clean(found: str | None) -> bool:
     """Return whether a changed file looks unchanged: git is told to ignore it, or an experiment staged it."""
-    if _ask_git("diff", "--quiet", "--", str(_PARAMS)) is None:
+    if ask_git("diff", "--quiet", "--", str(_PARAMS)) is None:
         return False
-    is_staged = _ask_git("rev-parse", f":./{_PARAMS}") == found
-    of_experiment = _ask_git("rev-parse", "--verify", "--quiet", f"refs/exps/exec/EXEC_MERGE:./{_PARAMS}")
+    is_staged = ask_git("rev-parse", f":./{_PARAMS}") == found
+    of_experiment = ask_git("rev-parse", "--verify", "--quiet", f"refs/exps/exec/EXEC_MERGE:./{_PARAMS}")
     return not is_staged or of_experiment == found
 
 
@@ -128,7 +128,7 @@ def _describe_difference() -> str:
         found = None
     if not isinstance(found, dict):
         return "it damaged"
-    committed = parse_yaml(_ask_git("show", f"HEAD:./{_PARAMS}") or "")
+    committed = parse_yaml(ask_git("show", f"HEAD:./{_PARAMS}") or "")
     before, now = (dict(leaves("", document)) for document in (committed, found))
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     named = [
@@ -143,20 +143,20 @@ def _describe_difference() -> str:
 def _restore_params(backup: Path) -> None:
     backup.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(_PARAMS, backup)  # git writes a missing file, even one it was told to ignore
-    _ask_git("update-index", "--no-assume-unchanged", "--no-skip-worktree", str(_PARAMS))
-    if _ask_git("restore", "--source=HEAD", "--staged", "--worktree", "--", str(_PARAMS)) is None:
+    ask_git("update-index", "--no-assume-unchanged", "--no-skip-worktree", str(_PARAMS))
+    if ask_git("restore", "--source=HEAD", "--staged", "--worktree", "--", str(_PARAMS)) is None:
         shutil.copy(backup, _PARAMS)
         raise InputError(f"{_PARAMS}: git could not restore it; run: git checkout HEAD -- {_PARAMS}")
 
 
 def _check_detached_head() -> Iterator[Obstacle]:
     """Yield a HEAD that `dvc exp run` detached for an experiment and did not attach again."""
-    head = _ask_git("rev-parse", "HEAD")
-    if head is None or _ask_git("symbolic-ref", "--quiet", "HEAD") is not None:
+    head = ask_git("rev-parse", "HEAD")
+    if head is None or ask_git("symbolic-ref", "--quiet", "HEAD") is not None:
         return
-    if head != _ask_git("rev-parse", "--verify", "--quiet", "refs/exps/exec/EXEC_HEAD"):
+    if head != ask_git("rev-parse", "--verify", "--quiet", "refs/exps/exec/EXEC_HEAD"):
         return
-    found = _ask_git("for-each-ref", "--format=%(refname)", f"--points-at={head}", "refs/heads") or ""
+    found = ask_git("for-each-ref", "--format=%(refname)", f"--points-at={head}", "refs/heads") or ""
     text = "HEAD: is detached: a killed experiment took it off its branch; go back with: git switch"
     branches = found.split()
     if len(branches) == 1:
@@ -166,7 +166,7 @@ def _check_detached_head() -> Iterator[Obstacle]:
 
 
 def _attach(branch: str) -> None:
-    if _ask_git("symbolic-ref", "HEAD", branch) is None:
+    if ask_git("symbolic-ref", "HEAD", branch) is None:
         raise InputError(f"HEAD: git could not attach it to {branch}")
 
 
@@ -236,7 +236,7 @@ def _is_dvc(process: psutil.Process, root: Path) -> bool:
         return False  # it ended just now, or belongs to another user
 
 
-def _ask_git(*arguments: str) -> str | None:
+def ask_git(*arguments: str) -> str | None:
     """Return what a git command prints, without the last newline; None if it fails or there is no git."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, check=False)

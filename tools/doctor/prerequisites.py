@@ -1,0 +1,129 @@
+"""What DVC needs before it starts a stage: good parameters, files that they name, names in UTF-8, Git.
+
+Where one of them is missing, DVC's own words lead nobody to the cause: `[Errno 2] No such file or directory`,
+`surrogates not allowed`, `unexpected error`.
+"""
+
+import configparser
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from schemas.params import Params
+from schemas.vision.network import NO_WEIGHTS_FILE
+from stages.params.read import read_params
+from stages.shared.errors import InputError, printable
+from stages.shared.paths import walk_seen_by_dvc
+from tools.doctor.killed_runs import ask_git
+from tools.doctor.obstacle import Obstacle
+
+_ADVICE = {
+    "dataset.source": "put class folders there, or set dataset.source to where yours are",
+    "network.weights_file": "put the file there, or set network.weights_file: data/weights/none",
+}
+
+
+def check_prerequisites(dvc_folder: Path) -> Iterator[Obstacle]:
+    """Yield what keeps DVC from starting a stage."""
+    yield from _check_git(dvc_folder)
+    yield from _check_locale()
+    try:
+        params = read_params()
+    except InputError as error:
+        yield Obstacle(str(error))
+        return
+    yield from _check_missing(params)
+    yield from _check_names(Path(params.dataset.source))
+
+
+def describe_obstacles_of_experiments() -> Iterator[str]:
+    """Yield what stands in the way of experiments alone, some of which run in a copy of what is tracked."""
+    try:
+        params = read_params()
+    except InputError:
+        return
+    for key, found in _list_named(params).items():
+        path = os.path.relpath(found)
+        if (
+            found != NO_WEIGHTS_FILE
+            and not path.startswith("..")
+            and Path(path).exists()
+            and not _is_tracked(Path(path))
+        ):
+            yield (
+                f"{key}: {printable(found)}: is in neither Git nor DVC, so dvc exp run --temp and --queue do "
+                f"not find it; track it with: dvc add {printable(path)} && git commit -m images"
+            )
+    if ask_git("rev-parse", "--verify", "--quiet", "HEAD") is None:
+        yield "git: has no commit yet, which dvc exp run needs: git add -A && git commit -m start"
+
+
+def _list_named(params: Params) -> dict[str, str]:
+    return {"dataset.source": params.dataset.source, "network.weights_file": params.network.weights_file}
+
+
+def _check_git(dvc_folder: Path) -> Iterator[Obstacle]:
+    """Yield that there is no Git repository, unless DVC is told to do without."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read([dvc_folder / "config", dvc_folder / "config.local"], encoding="utf-8")
+    is_without_git = config.getboolean("core", "no_scm", fallback=False)
+    if not is_without_git and ask_git("rev-parse", "--git-dir") is None:
+        yield Obstacle(
+            f"{dvc_folder.parent}: is in no Git repository, and DVC needs one, if only an empty one; "
+            "make it with: git init",
+            _make_repository,
+        )
+
+
+def _make_repository() -> None:
+    if ask_git("init") is None:
+        raise InputError("git init failed; is git installed?")
+
+
+def _check_locale() -> Iterator[Obstacle]:
+    """Yield that Python, and so DVC, does not read file names as UTF-8 here; stages see to it themselves."""
+    if "utf8" in sys._xoptions or sys.getfilesystemencoding() != "utf-8":
+        yield Obstacle(
+            "locale: file names are not read as UTF-8 here, and DVC stops at the first letter beyond ASCII "
+            "in one; set: export PYTHONUTF8=1"
+        )
+
+
+def _check_missing(params: Params) -> Iterator[Obstacle]:
+    """Yield the parameters that name a file or folder which does not exist."""
+    for key, found in _list_named(params).items():
+        if not Path(found).exists():
+            tracked = Path(f"{found.rstrip('/')}.dvc").exists()
+            advice = "bring it back with: dvc checkout, or dvc pull" if tracked else _ADVICE[key]
+            yield Obstacle(
+                f"{key}: {printable(found)}: there is no such file or folder, and DVC starts nothing "
+                f"without it; {advice}"
+            )
+
+
+def _check_names(source: Path) -> Iterator[Obstacle]:
+    """Yield the first file or folder whose name DVC cannot write down."""
+    for folder, subfolders, files in walk_seen_by_dvc(str(source)):
+        for name in (*subfolders, *files):
+            if not _is_utf8(name):
+                yield Obstacle(
+                    f"dataset.source: {printable(f'{folder}/{name}')}: its name is not UTF-8, and DVC starts "
+                    "nothing with such a file; rename it, or all of them: "
+                    f"convmv -r -f latin1 -t utf8 --notest {printable(str(source))}"
+                )
+                return
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_tracked(path: Path) -> bool:
+    """Return whether Git has a path or something in it, or DVC has it, by a .dvc file that Git has."""
+    names = [str(path), *(f"{place}.dvc" for place in (path, *path.parents) if place.name)]
+    return bool(ask_git("ls-files", "--", *names))
