@@ -16,7 +16,13 @@ from schemas.params import Params
 from schemas.shared.inputs import Inputs
 from schemas.shared.manifest import Manifest
 from schemas.train.training import TrainMetrics
-from schemas.vision.checkpoint import Checkpoint, EndedBy, EpochRecord, History, PretrainedWeights
+from schemas.vision.checkpoint import (
+    Checkpoint,
+    EndedBy,
+    EpochRecord,
+    History,
+    PretrainedWeights,
+)
 from schemas.vision.runtime import Numerics
 from stages.shared.errors import InputError
 from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json
@@ -103,7 +109,9 @@ def snapshot_epochs(run: Run) -> dict[str, Snapshot]:
             device=training.device,
             numerics=training.numerics,
         )
-        last = take_snapshot(state.network, state.history[-1], calibrate(logits, labels))
+        last = take_snapshot(
+            state.network, state.history[-1], calibrate(logits, labels, groups=training.val_images.groups)
+        )
     return {"best": state.best, "last": last}
 
 
@@ -164,7 +172,7 @@ def describe_checkpoint(
 ) -> Checkpoint:
     """Return a checkpoint's document: all that is needed to use the weights, and where they came from."""
     return Checkpoint(
-        version=2,
+        version=3,
         network=params.network.chosen(),
         classes=manifest.classes,
         image=manifest.image,
