@@ -6,7 +6,6 @@ Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapters 8 
 """
 
 import math
-from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -17,18 +16,6 @@ from stages.vision.scores import Tally
 NUM_RESAMPLES = 1000
 _SEED = 0
 _BOUNDS_PERCENT = (2.5, 97.5)
-
-
-def number_groups(names: Sequence[str]) -> Ints:
-    """Return int64 (N,), from 0 without gaps: one number per group; an image without a group is its own."""
-    numbers: dict[str, int] = {}
-    groups = np.empty(len(names), dtype=np.int64)
-    num_groups = 0
-    for image, name in enumerate(names):
-        group = numbers.setdefault(name, num_groups) if name else num_groups
-        groups[image] = group
-        num_groups += group == num_groups
-    return groups
 
 
 def resample_groups(predictions: Predictions, *, groups: Ints, image_values: Floats) -> tuple[Tally, Floats]:

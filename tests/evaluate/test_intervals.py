@@ -6,7 +6,7 @@ import torch
 from sklearn import metrics as reference
 
 from stages.evaluate.curves import measure_areas
-from stages.evaluate.intervals import compute_accuracy_interval, number_groups
+from stages.evaluate.intervals import compute_accuracy_interval
 from stages.evaluate.metrics import Estimate, estimate_metrics
 from stages.evaluate.predictions import Bools, Ints, Predictions
 from tests.evaluate.drawn_predictions import draw_predictions, predict
@@ -109,8 +109,3 @@ def test_wilsons_interval_counts_groups_unless_there_is_one() -> None:
     single = compute_accuracy_interval(is_correct, np.arange(10))
     assert compute_accuracy_interval(np.repeat(is_correct, 2), np.repeat(np.arange(10), 2)) == single
     assert compute_accuracy_interval(is_correct, np.zeros(10, dtype=np.int64)) == single
-
-
-def test_groups_are_numbered_from_zero() -> None:
-    """Images of one group share a number; an image without a group has its own."""
-    assert number_groups(["", "x", "", "y", "x", ""]).tolist() == [0, 1, 2, 3, 1, 4]

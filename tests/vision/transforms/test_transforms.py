@@ -195,9 +195,7 @@ def test_own_transform_works_by_name(tmp_path: Path) -> None:
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "schemas/vision/transforms/blank.py").write_text(OWN_SCHEMA)
     (tmp_path / "stages/vision/transforms/blank.py").write_text(OWN_MODULE)
-    params = (
-        (ROOT / "params.yaml").read_text().replace("- ToTensor\n", "- Blank: { grey: 9 }\n- ToTensor\n")
-    )
+    params = (ROOT / "params.yaml").read_text().replace("- ToTensor\n", "- Blank: { grey: 9 }\n- ToTensor\n")
     (tmp_path / "params.yaml").write_text(params)
     program = """if True:
         import torch
