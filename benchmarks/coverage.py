@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from schemas.vision.checkpoint import Calibration, Threshold
+from schemas.vision.checkpoint import Calibration, ConfidenceLevel
 from stages.evaluate.curves import measure_areas
 from stages.evaluate.intervals import estimate_share
 from stages.evaluate.metrics import Estimate, estimate_metrics
@@ -31,7 +31,11 @@ ACCURACIES = (0.7, 0.9, 0.97, 0.99)
 GROUPINGS = ("single", "five", "ten", "heavy")
 PRIORS = ((0.5, 0.5), (0.9, 0.1), (0.1,) * 10)
 _TRUTH_IMAGES = 400_000
-_AS_IT_IS = Calibration(temperature=1.0, thresholds=(Threshold(probability=0.0, coverage=1.0, accuracy=0.0),))
+_AS_IT_IS = Calibration(
+    temperature=1.0,
+    levels=(ConfidenceLevel(probability=0.0, num_images=1, num_correct=1, num_effective=1.0),),
+    label_probabilities=(1.0,),
+)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,14 @@ import torch
 from schemas.audit.finding import FindingRow
 from schemas.shared.inputs import Inputs
 from schemas.shared.manifest import SPLIT_NAMES, FileRecord, ImageForm, IndexRow, Manifest, SplitCounts
-from schemas.vision.checkpoint import Calibration, Checkpoint, EpochRecord, History, Scores, Threshold
+from schemas.vision.checkpoint import (
+    Calibration,
+    Checkpoint,
+    ConfidenceLevel,
+    EpochRecord,
+    History,
+    Scores,
+)
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
@@ -42,7 +49,7 @@ def write_project(
     network = ChosenNetwork(name="cnn", arguments=cnn)
     weights = build_network(network, image=form, num_classes=num_classes).state_dict()
     checkpoint = Checkpoint(
-        version=2,
+        version=3,
         network=network,
         classes=classes,
         image=form,
@@ -54,10 +61,11 @@ def write_project(
         is_compiled=False,
         calibration=Calibration(
             temperature=1.5,
-            thresholds=(
-                Threshold(probability=0.0, coverage=1.0, accuracy=0.8),
-                Threshold(probability=0.9, coverage=0.5, accuracy=0.995),
+            levels=(
+                ConfidenceLevel(probability=0.9, num_images=500, num_correct=499, num_effective=500.0),
+                ConfidenceLevel(probability=0.1, num_images=1000, num_correct=800, num_effective=1000.0),
             ),
+            label_probabilities=(0.9, 0.6, 0.3),
         ),
         epoch=epoch,
         num_epochs=1,

@@ -23,7 +23,7 @@ from torch import nn, optim
 
 from schemas.params import Params
 from schemas.shared.manifest import ImageForm
-from schemas.vision.checkpoint import Calibration, EpochRecord, Scores, Threshold
+from schemas.vision.checkpoint import Calibration, ConfidenceLevel, EpochRecord, Scores
 from schemas.vision.network import ChosenNetwork, Torchvision
 from stages.params.read import read_params
 from stages.train.resume import MAX_TIME_FRACTION, SavedState
@@ -36,7 +36,9 @@ PHOTOGRAPHS = ImageForm(color="rgb", height_px=64, width_px=64, resize="squish")
 
 
 CALIBRATION = Calibration(
-    temperature=1.0, thresholds=(Threshold(probability=0.0, coverage=1.0, accuracy=0.5),)
+    temperature=1.0,
+    levels=(ConfidenceLevel(probability=0.5, num_images=1, num_correct=1, num_effective=1.0),),
+    label_probabilities=(0.5,),
 )
 
 

@@ -56,10 +56,14 @@ def _read_docstrings(cls: type) -> dict[str, str]:
 
 
 def _drop_noise(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a JSON Schema without titles that only repeat a key, and without OpenAPI's discriminator."""
+    """Return a JSON Schema without titles that only repeat a key, and without OpenAPI's discriminator.
+
+    What is an object keeps its title: editors head their explanations with it.
+    """
     kept: dict[str, Any] = {}
+    is_object = schema.get("type") == "object" or "const" in schema
     for keyword, value in schema.items():
-        if keyword in ("title", "discriminator"):
+        if keyword == "discriminator" or (keyword == "title" and not is_object):
             continue
         if keyword in ("properties", "$defs"):  # on the next level stand names, not keywords
             kept[keyword] = {name: _drop_noise(inner) for name, inner in value.items()}

@@ -43,6 +43,10 @@ class Evaluation(Schema):
     """The report shows which fraction of the images is kept when predictions of low confidence are rejected
     to reach this accuracy."""
 
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    """How sure the validation split must be that the kept predictions reach target_accuracy: 0.9 means that
+    nine of ten trained networks keep the promise on new images."""
+
     slices: Items[SliceName]
     """Subgroups to report the accuracy of: by image_size, brightness, or a column of data/prepared/index.csv.
     Numbers are divided into quarters; of texts, the 20 most frequent are kept."""

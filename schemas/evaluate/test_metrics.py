@@ -38,13 +38,15 @@ class TestMetrics(Schema):
     """Fraction of the images whose true class is among the evaluation.top_k most probable."""
 
     ece: Fraction
-    """Expected calibration error over 15 bins: the mean gap between confidence and accuracy."""
+    """Expected calibration error over 15 bins of equally many images: the mean gap between confidence and
+    accuracy."""
 
     coverage: Fraction
-    """Fraction of the images predicted with enough confidence for evaluation.target_accuracy."""
+    """Fraction of the images predicted with enough confidence for evaluation.target_accuracy; 0 where the
+    validation split is too small to promise it."""
 
-    answered_accuracy: Fraction
-    """Accuracy on those; 0 if there are none."""
+    answered_accuracy: Fraction | None
+    """Accuracy on those; None if there are none."""
 
     majority_accuracy: Fraction
     """Accuracy of always predicting the largest class of the test split."""

@@ -1,5 +1,6 @@
 """What a checkpoint records beside its weights: the network, its preprocessing, and where both came from."""
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
@@ -66,36 +67,44 @@ class History(Schema):
     epochs: Annotated[Items[EpochRecord], Field(min_length=1)]
 
 
-CHECKPOINT_VERSION = 2
-"""2: `pretrained_weights` was `initial_weights`, `coverage` was `answered_fraction`; null replaces "none"."""
+CHECKPOINT_VERSION = 3
+"""3: `calibration` holds what any target can be tested with, in place of `thresholds`."""
 
 
-class Threshold(Schema):
-    """A probability below which predictions are withheld, and its effect on the validation split."""
+class ConfidenceLevel(Schema):
+    """The validation images whose most probable class has at least some probability."""
 
     probability: Fraction
+    num_images: PositiveCount
+    num_correct: Count
 
-    coverage: Fraction
-    """Fraction of the images whose most probable class has at least this probability."""
-
-    accuracy: Fraction
-    """Accuracy on those images, counting one more as wrong: a cautious estimate where they are few."""
+    num_effective: Positive
+    """(sum m)^2 / sum m^2 over their groups of m images each: as many independent images say as much. All
+    images of a group may be right or wrong together; num_images where each is a group of its own."""
 
 
 class Calibration(Schema):
-    """How logits become probabilities, and which probabilities are high enough; from the validation split."""
+    """How logits become probabilities, and how often those were right; from the validation split."""
 
     temperature: Positive
     """Logits are divided by it before the softmax (Guo et al. 2017, arXiv:1706.04599)."""
 
-    thresholds: Annotated[Items[Threshold], Field(min_length=1)]
-    """Lowest first; each has a higher accuracy than those before it, at a lower coverage."""
+    levels: Annotated[Items[ConfidenceLevel], Field(min_length=1)]
+    """Highest probability first; the last has all validation images."""
+
+    label_probabilities: Annotated[Items[Fraction], Field(min_length=1)]
+    """Probabilities of the true classes, highest first: of every validation image, or the last of each of
+    1,000 equal parts."""
 
     @model_validator(mode="after")
-    def _check_rising(self) -> Self:
-        for lower, higher in zip(self.thresholds, self.thresholds[1:], strict=False):
-            if not (lower.probability < higher.probability and lower.accuracy < higher.accuracy):
-                raise ValueError("thresholds do not rise in probability and accuracy")
+    def _check_order(self) -> Self:
+        for higher, lower in pairwise(self.levels):
+            if not (higher.probability > lower.probability and higher.num_images < lower.num_images):
+                raise ValueError("levels do not fall in probability")
+        if any(level.num_correct > level.num_images for level in self.levels):
+            raise ValueError("a level has more correct images than images")
+        if any(higher < lower for higher, lower in pairwise(self.label_probabilities)):
+            raise ValueError("label_probabilities do not fall")
         return self
 
 
@@ -133,7 +142,7 @@ class Checkpoint(Schema):
     Stored as JSON in the safetensors file, next to its own SHA-256.
     """
 
-    version: Literal[2]
+    version: Literal[3]
     network: ChosenNetwork
     classes: Annotated[Items[str], Field(min_length=2)]
     image: ImageForm

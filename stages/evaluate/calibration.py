@@ -1,16 +1,34 @@
-"""Calibration on the test split: confidence against accuracy, and what rejecting predictions brings."""
+"""Calibration on the test split: confidence against accuracy, and whether the promises were kept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from schemas.vision.checkpoint import Threshold
-from stages.evaluate.predictions import Bools, Floats, Predictions
-from stages.vision.inference import find_threshold
+from schemas.vision.checkpoint import Calibration
+from stages.evaluate.intervals import estimate_share
+from stages.evaluate.predictions import Bools, Floats, Ints, Predictions, split_rows
+from stages.vision.guarantees import (
+    explain_no_sets,
+    explain_no_threshold,
+    find_set_threshold,
+    find_threshold,
+)
 
 NUM_BINS = 15
+SET_COVERAGES = (0.9, 0.95, 0.99)
 _MAX_POINTS = 200
+_NUM_RESAMPLES = 500
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Share:
+    """A fraction of some test images, with its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -47,17 +65,38 @@ class SelectivePrediction:
     """What rejecting predictions of low confidence does to the test split."""
 
     target_accuracy: float
-    threshold: Threshold | None
-    """Chosen on the validation split; None if no threshold reached the target there."""
+    confidence: float
+    """How sure the validation split must be of the target."""
+
+    threshold: float | None
+    """Lowest probability that is kept; None if the validation split cannot promise the target."""
+
+    why_none: str
+    """Why it cannot; empty if there is a threshold."""
 
     coverage: float
     """Fraction of the images whose prediction is kept."""
 
-    accuracy: float
-    """Of the kept predictions; 0 if there are none."""
+    accuracy: Share | None
+    """Of the kept predictions; None if there are none."""
 
     risk_coverage: Sequence[tuple[float, float]]
     """Coverage, and the fraction of the kept predictions that is wrong, by rising coverage."""
+
+
+@dataclass(frozen=True)
+class PredictionSets:
+    """Sets of classes that should hold the true one so often, on the test split."""
+
+    target: float
+    why_none: str
+    """Why the validation split cannot tell such sets; empty if it can."""
+
+    coverage: Share | None
+    """Fraction of the images whose set holds the true class."""
+
+    mean_size: float | None
+    """Classes in a set."""
 
 
 @dataclass(frozen=True)
@@ -67,31 +106,52 @@ class CalibrationReport:
     temperature: float
     before: Reliability
     after: Reliability
+    ece: Share
+    """After temperature scaling."""
+
+    ece_by_chance: float
+    """What the error of a calibrated network stays below in 97.5 % of such test splits."""
+
     selective: SelectivePrediction
+    sets: Sequence[PredictionSets]
 
 
-def measure_calibration(predictions: Predictions, *, target_accuracy: float) -> CalibrationReport:
-    """Measure the calibration of the predictions for the test images."""
-    is_correct, confidence = predictions.is_correct, predictions.confidence
-    threshold = find_threshold(predictions.calibration, target_accuracy=target_accuracy)
-    is_kept = confidence >= threshold.probability if threshold else np.zeros(len(confidence), dtype=bool)
+def measure_calibration(
+    predictions: Predictions, groups: Ints, *, target_accuracy: float, confidence: float
+) -> CalibrationReport:
+    """Measure the calibration of the predictions for N test images.
+
+    Args:
+        predictions: For the test images.
+        groups: int64 (N,), the group of each image, from 0 without gaps.
+        target_accuracy: Of the predictions that are kept.
+        confidence: How sure the validation split must be of it.
+    """
+    is_correct, probability = predictions.is_correct, predictions.confidence
+    ece, by_chance = estimate_ece(probability, is_correct, groups)
     return CalibrationReport(
         temperature=predictions.calibration.temperature,
         before=Reliability(bin_predictions(predictions.raw_confidence, is_correct)),
-        after=Reliability(bin_predictions(confidence, is_correct)),
-        selective=SelectivePrediction(
-            target_accuracy=target_accuracy,
-            threshold=threshold,
-            coverage=float(is_kept.mean()),
-            accuracy=float(is_correct[is_kept].mean()) if is_kept.any() else 0.0,
-            risk_coverage=trace_risk_coverage(confidence, is_correct),
-        ),
+        after=Reliability(bin_predictions(probability, is_correct)),
+        ece=ece,
+        ece_by_chance=by_chance,
+        selective=_reject(predictions, groups, target_accuracy=target_accuracy, confidence=confidence),
+        sets=[_measure_sets(predictions, groups, coverage=coverage) for coverage in SET_COVERAGES],
     )
 
 
+def assign_bins(confidence: Floats) -> Ints:
+    """Return int64 (N,): the bin, of 15 with equally many images, of each; equal confidences share one."""
+    edges = np.percentile(confidence, np.linspace(0, 1, NUM_BINS + 1) * 100)
+    return np.searchsorted(edges[1:-1], confidence)
+
+
 def bin_predictions(confidence: Floats, is_correct: Bools) -> list[Bin]:
-    """Sort predictions (N,) into 15 bins of equal width over [0, 1]; empty bins are left out."""
-    bin_of = np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+    """Sort predictions (N,) into 15 bins with equally many images; empty bins are left out.
+
+    Of bins of equal width the last would hold most images of a good network, and hide their gaps.
+    """
+    bin_of = assign_bins(confidence)
     num_images = np.bincount(bin_of, minlength=NUM_BINS)
     sums = np.bincount(bin_of, weights=confidence, minlength=NUM_BINS)
     num_correct = np.bincount(bin_of, weights=is_correct, minlength=NUM_BINS)
@@ -99,6 +159,80 @@ def bin_predictions(confidence: Floats, is_correct: Bools) -> list[Bin]:
         Bin(int(num_images[at]), float(sums[at] / num_images[at]), float(num_correct[at] / num_images[at]))
         for at in np.flatnonzero(num_images)
     ]
+
+
+def estimate_ece(confidence: Floats, is_correct: Bools, groups: Ints) -> tuple[Share, float]:
+    """Return the expected calibration error with its interval, and what chance alone makes of it.
+
+    Gaps of a few images never cancel out, so that even a calibrated network has an error above 0, and more in
+    every resample. The interval is therefore moved down by the bias of the bootstrap, and begins at 0 where a
+    calibrated network would show such an error: labels are drawn as the confidences say, those of a group
+    with one random number. Its measured coverage: docs/decisions/029.
+
+    Args:
+        confidence: (N,), probability of each image's most probable class.
+        is_correct: bool (N,), whether that is the true class.
+        groups: int64 (N,), the group of each image, from 0 without gaps.
+    """
+    bin_of, num_groups = assign_bins(confidence), int(groups.max()) + 1
+    generator = np.random.default_rng(_SEED)
+    gaps = confidence - is_correct
+
+    def measure(gap: Floats, weights: Floats) -> float:
+        sums = np.bincount(bin_of, weights=weights * gap, minlength=NUM_BINS)
+        return float(np.abs(sums).sum() / weights.sum())
+
+    ones = np.ones(len(gaps))
+    value = measure(gaps, ones)
+    resampled, by_chance = np.empty(_NUM_RESAMPLES), np.empty(_NUM_RESAMPLES)
+    for number in range(_NUM_RESAMPLES):
+        drawn = np.bincount(generator.integers(num_groups, size=num_groups), minlength=num_groups)
+        resampled[number] = measure(gaps, drawn.astype(np.float64)[groups])
+        by_chance[number] = measure(confidence - (generator.random(num_groups)[groups] < confidence), ones)
+    unbiased, reach = max(0.0, 2 * value - float(resampled.mean())), 1.96 * float(resampled.std())
+    most = float(np.percentile(by_chance, 97.5))
+    low = 0.0 if value <= most else max(0.0, unbiased - reach)
+    return Share(value, min(low, value), min(1.0, max(unbiased + reach, value))), most
+
+
+def _measure_share(is_counted: Bools, groups: Ints) -> Share:
+    return Share(float(is_counted.mean()), *estimate_share(is_counted, groups))
+
+
+def _reject(
+    predictions: Predictions, groups: Ints, *, target_accuracy: float, confidence: float
+) -> SelectivePrediction:
+    calibration, is_correct = predictions.calibration, predictions.is_correct
+    target = {"target_accuracy": target_accuracy, "confidence": confidence}
+    threshold = find_threshold(calibration, **target)
+    is_kept = predictions.confidence >= (2.0 if threshold is None else threshold)
+    return SelectivePrediction(
+        **target,
+        threshold=threshold,
+        why_none="" if threshold is not None else explain_no_threshold(calibration, **target),
+        coverage=float(is_kept.mean()),
+        accuracy=_measure_share(is_correct[is_kept], groups[is_kept]) if is_kept.any() else None,
+        risk_coverage=trace_risk_coverage(predictions.confidence, is_correct),
+    )
+
+
+def _measure_sets(predictions: Predictions, groups: Ints, *, coverage: float) -> PredictionSets:
+    """Measure prediction sets: all classes from a threshold on, and the most probable one."""
+    calibration: Calibration = predictions.calibration
+    threshold = find_set_threshold(calibration, coverage=coverage)
+    if threshold is None:
+        return PredictionSets(coverage, explain_no_sets(calibration, coverage=coverage), None, None)
+    is_in_set = (predictions.label_probability >= threshold) | predictions.is_correct
+    sizes = [
+        np.maximum(1, (predictions.probabilities(block) >= threshold).sum(dim=1).numpy())
+        for block in split_rows(predictions.num_images, num_columns=predictions.num_classes)
+    ]
+    return PredictionSets(
+        target=coverage,
+        why_none="",
+        coverage=_measure_share(is_in_set, groups),
+        mean_size=float(np.concatenate(sizes).mean()),
+    )
 
 
 def trace_risk_coverage(confidence: Floats, is_correct: Bools) -> list[tuple[float, float]]:

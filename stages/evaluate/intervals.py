@@ -4,7 +4,6 @@ Images of one group (split.group, or copies of each other) tend to be correct or
 counts as one observation. `python -m benchmarks.coverage` simulates how often they contain the truth.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,18 +23,6 @@ class Interval(NamedTuple):
 
     low: float
     high: float
-
-
-def number_groups(names: Sequence[str]) -> Ints:
-    """Return int64 (N,), from 0 without gaps: one number per group; an image without a group is its own."""
-    numbers: dict[str, int] = {}
-    groups = np.empty(len(names), dtype=np.int64)
-    num_groups = 0
-    for image, name in enumerate(names):
-        group = numbers.setdefault(name, num_groups) if name else num_groups
-        groups[image] = group
-        num_groups += group == num_groups
-    return groups
 
 
 def count_effective(groups: Ints) -> float:

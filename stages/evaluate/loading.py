@@ -4,11 +4,10 @@ The network and its preprocessing are rebuilt from the checkpoint alone, never f
 """
 
 import csv
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -16,22 +15,27 @@ from torch.utils.data import Dataset
 
 from schemas.audit.finding import ClassKind, FindingRow, ImageKind
 from schemas.evaluate.evaluation import Evaluation
-from schemas.shared.manifest import IndexRow, Manifest
+from schemas.shared.manifest import Manifest
 from schemas.vision.checkpoint import Checkpoint, History
-from stages.evaluate.predictions import Ints
 from stages.evaluate.subgroups import list_columns
 from stages.shared.errors import InputError, printable
 from stages.shared.files import check_checksum, first_error, read_sealed_json, sha256_of
 from stages.shared.paths import AUDIT, MAKE_MODEL, MAKE_PREPARED, MODEL, PREPARED
 from stages.shared.progress import Progress
 from stages.vision.checkpoint import read_checkpoint, restore_network
-from stages.vision.dataset import PreparedImages, build_loader, read_manifest
+from stages.vision.dataset import (
+    INDEX_ADVICE,
+    PreparedImages,
+    build_loader,
+    check_header,
+    read_index_columns,
+    read_manifest,
+)
 from stages.vision.inference import compute_logits
 from stages.vision.runtime import choose_device, make_deterministic
 from stages.vision.transforms import Compose, build_transforms, only_form
 
 MAX_EXAMPLES = 5
-_ADVICE = f"re-create it with: {MAKE_PREPARED}"
 
 
 @dataclass
@@ -146,45 +150,6 @@ def check_same_data(checkpoint: Checkpoint, manifest: Manifest) -> None:
     raise InputError(f"{PREPARED}: holds {found}; train again with: {MAKE_MODEL}")
 
 
-def read_index_columns(path: Path, *, rows: Ints, names: Sequence[str]) -> dict[str, list[str]]:
-    """Return columns of index.csv for some of the packed images, read line by line.
-
-    The manifest's SHA-256 has proved that the file is unchanged.
-
-    Args:
-        path: The index.csv that prepare-dataset wrote.
-        rows: Ascending packed rows (N,).
-        names: The columns.
-
-    Returns:
-        A list of N texts for each name.
-
-    Raises:
-        InputError: The file is not such an index.
-    """
-    columns: dict[str, list[str]] = {name: [] for name in names}
-    is_wanted = np.zeros(int(rows[-1]) + 1 if len(rows) else 0, dtype=bool)
-    is_wanted[rows] = True
-    wanted = iter(is_wanted.tolist())
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = csv.reader(file)
-            header = next(lines, [])
-            _check_header(path, header, IndexRow._fields)
-            at_status = header.index("status")
-            places = [(columns[name], header.index(name)) for name in columns]
-            for line in lines:
-                # Packed rows are the used files, in the order of the lines.
-                if line[at_status] == "used" and next(wanted, False):
-                    for column, at in places:
-                        column.append(line[at])
-    except (OSError, UnicodeDecodeError, csv.Error, IndexError) as error:
-        raise InputError(f"{path}: cannot be read: {printable(str(error))}; {_ADVICE}") from None
-    if any(len(column) != len(rows) for column in columns.values()):
-        raise InputError(f"{path}: holds too few images; {_ADVICE}")
-    return columns
-
-
 def read_findings(path: Path, *, tested: Collection[str]) -> list[AuditFindings]:
     """Return the audit's findings by kind, in the order of the file.
 
@@ -209,14 +174,9 @@ def read_findings(path: Path, *, tested: Collection[str]) -> list[AuditFindings]
                 of_kind.num_tested += row.became == "used" and row.path in printed
                 if len(of_kind.examples) < MAX_EXAMPLES:
                     of_kind.examples.append(row)
-            _check_header(path, reader.fieldnames or (), tuple(FindingRow.model_fields))
+            check_header(path, reader.fieldnames or (), tuple(FindingRow.model_fields))
     except ValidationError as error:
-        raise InputError(f"{path}: {first_error(error)}; {_ADVICE}") from None
+        raise InputError(f"{path}: {first_error(error)}; {INDEX_ADVICE}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read: {printable(str(error))}; {_ADVICE}") from None
+        raise InputError(f"{path}: cannot be read: {printable(str(error))}; {INDEX_ADVICE}") from None
     return list(findings.values())
-
-
-def _check_header(path: Path, found: Sequence[str], expected: Sequence[str]) -> None:
-    if list(found) != list(expected):
-        raise InputError(f"{path}: has no header line of {', '.join(expected)}; {_ADVICE}")

@@ -161,6 +161,7 @@ def collect_metrics(
 ) -> TestMetrics:
     """Return what goes into data/metrics/test.json, from what was measured on these predictions."""
     value = {estimate.name: estimate.value for estimate in estimates}
+    accepted = calibration.selective.accuracy
     return TestMetrics(
         num_images=predictions.num_images,
         log_loss=value["log_loss"],
@@ -171,9 +172,9 @@ def collect_metrics(
         roc_auc=value["roc_auc"],
         average_precision=value["average_precision"],
         top_k_accuracy=value["top_k_accuracy"],
-        ece=calibration.after.error,
+        ece=calibration.ece.value,
         coverage=calibration.selective.coverage,
-        answered_accuracy=calibration.selective.accuracy,
+        answered_accuracy=accepted.value if accepted else None,
         majority_accuracy=float(np.bincount(predictions.labels).max() / predictions.num_images),
     )
 

@@ -8,7 +8,6 @@ from stages.evaluate.calibration import measure_calibration
 from stages.evaluate.corruptions import measure_corruptions
 from stages.evaluate.curves import measure_areas, trace_curves
 from stages.evaluate.examples import collect_examples
-from stages.evaluate.intervals import number_groups
 from stages.evaluate.loading import TestRun, load_test_run
 from stages.evaluate.metrics import collect_metrics, estimate_metrics, find_hardest_class, score_classes
 from stages.evaluate.predictions import Predictions, make_predictions
@@ -21,6 +20,7 @@ from stages.shared.files import check_free_space, publish_folder, sha256_of, wri
 from stages.shared.inputs import StageInputs, hash_json
 from stages.shared.paths import METRICS, REPORT, list_tested
 from stages.shared.progress import show_step
+from stages.vision.dataset import number_groups
 
 
 def evaluate(params: Params, inputs: StageInputs) -> None:
@@ -50,7 +50,9 @@ def measure(run: TestRun, predictions: Predictions, *, evaluation: Evaluation) -
     groups = number_groups(run.columns["group"])
     areas = measure_areas(predictions)
     estimates = estimate_metrics(predictions, areas=areas, groups=groups, top_k=evaluation.top_k)
-    calibration = measure_calibration(predictions, target_accuracy=evaluation.target_accuracy)
+    calibration = measure_calibration(
+        predictions, groups, target_accuracy=evaluation.target_accuracy, confidence=evaluation.confidence
+    )
     subgroups = measure_subgroups(
         evaluation.slices, images=run.pixels, columns=run.columns, is_correct=is_correct, groups=groups
     )

@@ -98,7 +98,8 @@ def run_epoch(training: Training, state: TrainingState, phase: Phase, *, save_po
         )
         is_best = state.is_best(record.val, metric=training.best_metric)
         if is_best:
-            state.best = take_snapshot(state.network, record, calibrate(logits, labels))
+            calibration = calibrate(logits, labels, groups=training.val_images.groups)
+            state.best = take_snapshot(state.network, record, calibration)
     if state.plateau:
         state.plateau.update(record.val)
         refresh_rates(state.lr_scheduler)

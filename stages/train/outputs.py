@@ -100,7 +100,9 @@ def snapshot_epochs(run: Run) -> dict[str, Snapshot]:
             device=training.device,
             numerics=training.numerics,
         )
-        last = take_snapshot(state.network, state.history[-1], calibrate(logits, labels))
+        last = take_snapshot(
+            state.network, state.history[-1], calibrate(logits, labels, groups=training.val_images.groups)
+        )
     return {"best": state.best, "last": last}
 
 
@@ -156,7 +158,7 @@ def describe_checkpoint(
 ) -> Checkpoint:
     """Return a checkpoint's document: all that is needed to use the weights, and where they came from."""
     return Checkpoint(
-        version=2,
+        version=3,
         network=params.network.chosen(),
         classes=manifest.classes,
         image=manifest.image,

@@ -1,7 +1,9 @@
-"""Prepared images as a torch Dataset, and the DataLoader over it."""
+"""Prepared images as a torch Dataset, the DataLoader over it, and their columns of index.csv."""
 
+import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
-from schemas.shared.manifest import SPLIT_NAMES, Manifest, SplitName
-from stages.shared.errors import InputError
+from schemas.shared.manifest import SPLIT_NAMES, IndexRow, Manifest, SplitName
+from stages.shared.errors import InputError, printable
 from stages.shared.files import check_file, read_sealed_json
 from stages.shared.packed_images import PackedImages
 from stages.shared.paths import IMAGES, MAKE_IMAGES, MAKE_PREPARED
 from stages.shared.stopping import follow_parent
 from stages.vision.transforms import Compose
+
+INDEX_ADVICE = f"re-create it with: {MAKE_PREPARED}"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -87,6 +91,7 @@ class PreparedImages(Dataset[tuple[Tensor, Tensor]]):
         self._labels = torch.from_numpy(np.load(folder / manifest.labels.name)[self._rows])
         self._shard_rows: npt.NDArray[np.int64] = np.load(folder / manifest.rows.name)[self._rows]
         self._images = PackedImages(_shard_folder(folder), manifest.image_shards)
+        self._index = folder / manifest.index.name
         self._transform = transform
         self._epoch = 0
 
@@ -103,6 +108,15 @@ class PreparedImages(Dataset[tuple[Tensor, Tensor]]):
     def labels(self) -> Tensor:
         """Label of every image, int64 (len,)."""
         return self._labels
+
+    @cached_property
+    def groups(self) -> npt.NDArray[np.int64]:
+        """Number of the group of every image, int64 (len,), from 0 without gaps; read when first asked for.
+
+        Raises:
+            InputError: index.csv is not that of these images.
+        """
+        return number_groups(read_index_columns(self._index, rows=self._rows, names=["group"])["group"])
 
     def pixels(self, index: int) -> npt.NDArray[np.uint8]:
         """Return one image as it was packed: uint8 (height, width, channels), RGB, no transforms."""
@@ -129,6 +143,69 @@ class PreparedImages(Dataset[tuple[Tensor, Tensor]]):
         if self._transform is not None:
             images = self._transform(images, samples=samples, epoch=self._epoch)
         return images, self._labels[samples]
+
+
+def read_index_columns(
+    path: Path, *, rows: npt.NDArray[np.int64], names: Sequence[str]
+) -> dict[str, list[str]]:
+    """Return columns of index.csv for some of the packed images, read line by line.
+
+    The manifest's SHA-256 has proved that the file is unchanged.
+
+    Args:
+        path: The index.csv that prepare-dataset wrote.
+        rows: Ascending packed rows (N,).
+        names: The columns.
+
+    Returns:
+        A list of N texts for each name.
+
+    Raises:
+        InputError: The file is not such an index.
+    """
+    columns: dict[str, list[str]] = {name: [] for name in names}
+    is_wanted = np.zeros(int(rows[-1]) + 1 if len(rows) else 0, dtype=bool)
+    is_wanted[rows] = True
+    wanted = iter(is_wanted.tolist())
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = csv.reader(file)
+            header = next(lines, [])
+            check_header(path, header, IndexRow._fields)
+            at_status = header.index("status")
+            places = [(columns[name], header.index(name)) for name in columns]
+            for line in lines:
+                # Packed rows are the used files, in the order of the lines.
+                if line[at_status] == "used" and next(wanted, False):
+                    for column, at in places:
+                        column.append(line[at])
+    except (OSError, UnicodeDecodeError, csv.Error, IndexError) as error:
+        raise InputError(f"{path}: cannot be read: {printable(str(error))}; {INDEX_ADVICE}") from None
+    if any(len(column) != len(rows) for column in columns.values()):
+        raise InputError(f"{path}: holds too few images; {INDEX_ADVICE}")
+    return columns
+
+
+def check_header(path: Path, found: Sequence[str], expected: Sequence[str]) -> None:
+    """Check the names of a table's columns.
+
+    Raises:
+        InputError: They are others.
+    """
+    if list(found) != list(expected):
+        raise InputError(f"{path}: has no header line of {', '.join(expected)}; {INDEX_ADVICE}")
+
+
+def number_groups(names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return int64 (N,), from 0 without gaps: one number per group; an image without a group is its own."""
+    numbers: dict[str, int] = {}
+    groups = np.empty(len(names), dtype=np.int64)
+    num_groups = 0
+    for image, name in enumerate(names):
+        group = numbers.setdefault(name, num_groups) if name else num_groups
+        groups[image] = group
+        num_groups += group == num_groups
+    return groups
 
 
 def build_loader(

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from schemas.vision.checkpoint import Calibration, Threshold
+from schemas.vision.checkpoint import Calibration
 from schemas.vision.runtime import Numerics
 from stages.vision.runtime import autocast
 
@@ -57,13 +57,12 @@ def compute_probabilities(logits: Tensor, calibration: Calibration) -> Tensor:
 
     Source: temperature scaling, Guo et al. 2017, arXiv:1706.04599.
     """
-    return torch.softmax(logits.double() / calibration.temperature, dim=1)
+    return softmax_at(logits, calibration.temperature)
 
 
-def find_threshold(calibration: Calibration, *, target_accuracy: float) -> Threshold | None:
-    """Return the lowest threshold that reached the accuracy on the validation split; None if none did."""
-    reached = (threshold for threshold in calibration.thresholds if threshold.accuracy >= target_accuracy)
-    return next(reached, None)
+def softmax_at(logits: Tensor, temperature: float) -> Tensor:
+    """Return probabilities float64 (N, num_classes) for logits float32 divided by the temperature."""
+    return torch.softmax(logits.double() / temperature, dim=1)
 
 
 class _Rows:

@@ -4,11 +4,13 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from schemas.vision.checkpoint import Calibration, Threshold
+from schemas.vision.checkpoint import Calibration, ConfidenceLevel
 from stages.evaluate.predictions import Predictions, make_predictions
 
 NO_CALIBRATION = Calibration(
-    temperature=1.0, thresholds=(Threshold(probability=0.0, coverage=1.0, accuracy=0.5),)
+    temperature=1.0,
+    levels=(ConfidenceLevel(probability=0.5, num_images=1, num_correct=1, num_effective=1.0),),
+    label_probabilities=(0.5,),
 )
 
 

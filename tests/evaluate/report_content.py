@@ -9,11 +9,18 @@ from numpy.typing import NDArray
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from schemas.shared.inputs import Inputs
 from schemas.shared.manifest import ImageForm, SplitCounts
-from schemas.vision.checkpoint import Checkpoint, EpochRecord, History, Scores, Threshold
+from schemas.vision.checkpoint import Checkpoint, EpochRecord, History, Scores
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
-from stages.evaluate.calibration import Bin, CalibrationReport, Reliability, SelectivePrediction
+from stages.evaluate.calibration import (
+    Bin,
+    CalibrationReport,
+    PredictionSets,
+    Reliability,
+    SelectivePrediction,
+    Share,
+)
 from stages.evaluate.corruptions import CorruptedAccuracy
 from stages.evaluate.curves import ClassCurves, measure_areas
 from stages.evaluate.examples import Cell, CellExample, Example, Examples, list_shown_cells
@@ -63,7 +70,7 @@ def make_content(
     f1 = 2 * correct / np.maximum(1, support + num_predicted)
     return ReportContent(
         checkpoint=Checkpoint(
-            version=2,
+            version=3,
             network=ChosenNetwork(name="cnn", arguments=Cnn(channels=(16, 32), kernel_size=5, dropout=0.25)),
             classes=tuple(classes),
             image=form,
@@ -165,20 +172,30 @@ def make_predictions_of(confusion: NDArray[np.int64]) -> Predictions:
 
 
 def make_calibration(
-    *, temperature: float = 1.25, threshold: Threshold | None = CALIBRATION.thresholds[1]
+    *, temperature: float = 1.25, threshold: float | None = 2 / 3, why_no_sets: str = ""
 ) -> CalibrationReport:
     """Return a calibration error of 9.5 % before temperature scaling and 2 % after."""
     return CalibrationReport(
         temperature=temperature,
         before=Reliability((Bin(10, 0.55, 0.45), Bin(10, 0.9, 0.81))),
         after=Reliability((Bin(10, 0.5, 0.52), Bin(10, 0.8, 0.78))),
+        ece=Share(0.02, 0.0, 0.05),
+        ece_by_chance=0.04,
         selective=SelectivePrediction(
             target_accuracy=0.9,
+            confidence=0.8,
             threshold=threshold,
+            why_none="" if threshold else "19 validation images are too few to promise 90 % accuracy",
             coverage=0.8 if threshold else 0.0,
-            accuracy=0.95 if threshold else 0.0,
+            accuracy=Share(0.95, 0.91, 0.97) if threshold else None,
             risk_coverage=((0.05, 0.0), (0.5, 0.02), (1.0, 0.35)),
         ),
+        sets=[
+            PredictionSets(0.9, "", Share(0.92, 0.89, 0.94), 1.25),
+            PredictionSets(
+                0.95, why_no_sets, *((None, None) if why_no_sets else (Share(0.96, 0.94, 0.98), 2.5))
+            ),
+        ],
     )
 
 

@@ -14,7 +14,6 @@ from stages.evaluate.intervals import (
     estimate_mean_share,
     estimate_share,
     estimate_smooth,
-    number_groups,
 )
 from stages.evaluate.metrics import Estimate, estimate_metrics, find_hardest_class
 from stages.evaluate.predictions import Bools, Ints, Predictions
@@ -197,8 +196,3 @@ def test_a_hardest_class_needs_a_difference() -> None:
         predicted = torch.from_numpy(np.where(is_correct, labels, (labels + 1) % 10))
         found = predict(torch.nn.functional.one_hot(predicted, 10).float(), torch.from_numpy(labels))
         assert find_hardest_class(found, np.arange(1000)) == hardest
-
-
-def test_groups_are_numbered_from_zero() -> None:
-    """Images of one group share a number; an image without a group has its own."""
-    assert number_groups(["", "x", "", "y", "x", ""]).tolist() == [0, 1, 2, 3, 1, 4]

@@ -40,7 +40,7 @@ def measure(found: Predictions, *, top_k: int = 2) -> TestMetrics:
     return collect_metrics(
         found,
         estimates=estimate_metrics(found, areas=measure_areas(found), groups=groups, top_k=top_k),
-        calibration=measure_calibration(found, target_accuracy=0.5),
+        calibration=measure_calibration(found, groups, target_accuracy=0.5, confidence=0.9),
     )
 
 

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from schemas.vision.checkpoint import Calibration
 from stages.evaluate import predictions as module
 from stages.evaluate.predictions import Predictions
 from tests.evaluate.drawn_predictions import NO_CALIBRATION, draw_predictions, predict, predictions
@@ -88,7 +87,7 @@ def test_wrong_certainty_keeps_the_loss_finite() -> None:
 
 def test_temperature_scales_all_but_the_raw_confidence() -> None:
     """Probabilities and losses are those of the divided logits."""
-    calibration = Calibration(temperature=2.0, thresholds=NO_CALIBRATION.thresholds)
+    calibration = NO_CALIBRATION.model_copy(update={"temperature": 2.0})
     found = predict(torch.tensor([[2.0, 0.0]]), torch.tensor([1]), calibration=calibration)
     assert found.confidence[0] == pytest.approx(1 / (1 + np.exp(-1)))
     assert found.raw_confidence[0] == pytest.approx(1 / (1 + np.exp(-2)))

@@ -9,11 +9,17 @@ import numpy as np
 import pytest
 
 from schemas.audit.finding import FindingRow
+from stages.evaluate.calibration import Share
 from stages.evaluate.corruptions import CorruptedAccuracy, list_corruptions
 from stages.evaluate.intervals import Interval
 from stages.evaluate.loading import MAX_EXAMPLES, AuditFindings
 from stages.evaluate.metrics import Estimate
-from stages.evaluate.report.content import FINDING_MEANINGS, ReportContent
+from stages.evaluate.report.content import (
+    FINDING_MEANINGS,
+    ReportContent,
+    describe_calibration,
+    describe_selective,
+)
 from stages.evaluate.report.render import render_report
 from stages.evaluate.report.summary import render_summary
 from stages.evaluate.subgroups import Subgroup
@@ -26,7 +32,6 @@ from tests.evaluate.report_content import (
     make_example,
 )
 from tests.evaluate.report_page import Page, decode, read
-from tests.vision.documents import CALIBRATION
 
 DASH = "\N{EN DASH}"
 HOSTILE = (
@@ -179,22 +184,44 @@ def test_hostile_names_stay_in_their_place() -> None:
 def test_calibration_is_described() -> None:
     """The report says what calibration changed and what the threshold rejects, and draws both."""
     text = read(make_content()).text
-    assert "the mean gap between confidence and accuracy, is 2.0 %." in text
-    assert "Before temperature scaling it was 9.5 % (temperature 1.25, fitted to the" in text
-    assert "To reach 90.0 % accuracy, reject predictions with a confidence below 66.7 %" in text
-    assert "keeps 80.0 % of the images, at 95.0 % accuracy." in text
+    assert (
+        "the mean gap between confidence and accuracy, is 2.0 % (95 % confidence interval: 0.0 % to 5.0 %)"
+        in text
+    )
+    assert "On so few images a calibrated network shows up to 4.0 % by chance." in text
+    assert "Before temperature scaling it was 9.5 %: better here (temperature 1.25" in text
+    assert (
+        "The validation split promises 90.0 % accuracy (confidence 80 %) for predictions with a probability "
+        "of at least 0.6667. On the test split this keeps 80.0 % of the images, at 95.0 % accuracy (91.0 % "
+        "to 97.0 %)."
+    ) in text
     assert "threshold for 90.0 % accuracy" in text
+    assert "90.0 % 92.0 % 89.0 % to 94.0 % 1.25" in text
 
 
-def test_calibration_that_changed_nothing() -> None:
-    """A validation split without mistakes, a target out of reach and a threshold of 0 are each stated."""
-    uncalibrated = make_calibration(temperature=1.0, threshold=None)
-    text = read(make_content(calibration=uncalibrated)).text
-    assert "The validation split has no mistakes, so no temperature was fitted." in text
-    assert "No confidence threshold reached 90.0 % accuracy on the validation split, so none is set." in text
+def test_what_calibration_did_not_reach() -> None:
+    """A temperature that stays, a target and sets out of reach are each stated."""
+    calibration = make_calibration(temperature=1.0, threshold=None, why_no_sets="12 images are too few")
+    text = read(make_content(calibration=calibration)).text
+    assert "The validation split does not show that the probabilities are wrong" in text
+    assert (
+        "19 validation images are too few to promise 90 % accuracy (confidence 80 %). So no threshold" in text
+    )
     assert "threshold for 90.0 % accuracy" not in text
-    nothing_rejected = make_calibration(threshold=CALIBRATION.thresholds[0])
-    assert "without rejecting any prediction" in read(make_content(calibration=nothing_rejected)).text
+    assert "12 images are too few." in text
+
+
+def test_temperature_that_did_harm_is_called_worse() -> None:
+    """Scaling that raises the error on the test split is not praised."""
+    good = make_calibration()
+    swapped = replace(good, before=good.after, after=good.before)
+    assert "it was 2.0\N{NO-BREAK SPACE}%: worse here" in describe_calibration(swapped)
+
+
+def test_broken_promise_is_named() -> None:
+    """An accuracy whose whole interval is below the target is not passed over."""
+    selective = replace(make_calibration().selective, accuracy=Share(0.8, 0.75, 0.85))
+    assert "85.0\N{NO-BREAK SPACE}%): the promise is broken here." in describe_selective(selective)
 
 
 def test_verdict_counts_and_compares() -> None:

@@ -35,7 +35,7 @@ def test_lists_pairs_classes_threshold_and_run_details() -> None:
     for words in (
         "- `eel` predicted as `dog`: 3 images, 60.0 % of the class",
         "- `eel`: recall 40.0 % of 5 test images, precision 66.7 %",
-        "To reach 90.0 % accuracy, reject predictions with a confidence below 66.7 %",
+        "The validation split promises 90.0 % accuracy (confidence 80 %)",
         "- 3 classes; images: 303 training, 30 validation, 15 test; 12 × 8 px, rgb",
         "- Network `cnn`, epoch 1 of 3, seed 7",
         "- Dataset hash `dddddddddddd`, weights hash `eeeeeeeeeeee`",
@@ -54,7 +54,7 @@ def test_no_mistakes_no_threshold_no_findings() -> None:
     for words in (
         "No class was confused with another.",
         "Every class has a recall of 100 %.",
-        "so none is set.",
+        "So no threshold is set",
         "- Data audit: no findings",
     ):
         assert words in text

@@ -4,6 +4,7 @@ import csv
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.evaluate.test_metrics import ClassScores
 from stages.evaluate import predictions as predictions_module
 from stages.evaluate import tables
-from stages.evaluate.calibration import measure_calibration
+from stages.evaluate.calibration import Reliability, bin_predictions
 from stages.evaluate.corruptions import CorruptedAccuracy, Corruption
 from stages.evaluate.curves import ClassCurves
 from stages.evaluate.intervals import Interval
@@ -152,7 +153,7 @@ def test_class_without_images_has_no_average_precision(tmp_path: Path) -> None:
 
 def test_reliability_has_a_line_for_each_bin(tmp_path: Path) -> None:
     """Beside each stands what perfect calibration would give."""
-    reliability = measure_calibration(draw_predictions(200), target_accuracy=0.9).after
+    reliability = Reliability(bin_predictions(np.linspace(0.3, 1, 200), np.arange(200) > 60))
     tables.write_reliability(tmp_path / "reliability.csv", reliability)
     rows = read_rows(tmp_path / "reliability.csv")
     assert len(rows) == len(reliability.bins)

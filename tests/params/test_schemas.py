@@ -107,10 +107,24 @@ def test_json_schema_has_no_noise() -> None:
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     for definition in (schema, *schema["$defs"].values()):
         for key, form in definition.get("properties", {}).items():
-            assert "title" not in form
+            assert "title" not in form or "properties" in form
             assert "discriminator" not in form
             described = schema["$defs"][form["$ref"].rpartition("/")[2]] if "$ref" in form else form
             assert described.get("description") or "properties" in described, key
+
+
+def test_json_schema_heads_what_an_editor_shows() -> None:
+    """Every definition has a title; each form of a transform has one, and a description to choose by."""
+    definitions = json.loads(JSON_SCHEMA.read_text(encoding="utf-8"))["$defs"]
+    for name, definition in definitions.items():
+        assert definition.get("title", "").startswith(name) or "anyOf" in definition, name
+    for transform in TRANSFORMS:
+        definition = definitions[transform.__name__]
+        forms = definition.get("anyOf", [definition])
+        titles = {form["title"] for form in forms}
+        assert titles <= {transform.__name__, f"{transform.__name__} with arguments"}
+        assert len(titles) == len(forms)
+        assert all(form["description"] for form in forms)
 
 
 def test_json_schema_accepts_the_committed_file(validator: jsonschema.Draft202012Validator) -> None:

@@ -24,7 +24,7 @@ def run(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_effective_parameters(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A good file comes out as YAML, torchvision's defaults spelled out and unused blocks marked."""
+    """A good file comes out as YAML: what is in use, torchvision's defaults spelled out."""
     data = good_params()
     data["transforms"].insert(0, "RandomHorizontalFlip")
     data["optimizer"]["name"] = "sgd"
@@ -32,8 +32,22 @@ def test_effective_parameters(
     path.write_text(format_yaml(data))
     run(str(path), monkeypatch=monkeypatch)
     printed = capsys.readouterr().out
+    assert printed.startswith(f"# {path} is valid\n\ndataset:\n")
     assert "\n  - RandomHorizontalFlip: {p: 0.5}\n" in printed
     assert "\n  sgd:\n    momentum: 0.9\n" in printed
+    assert "adam" not in printed
+
+
+def test_all_parameters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --all the blocks that are not in use come too, and are marked."""
+    data = good_params()
+    data["optimizer"]["name"] = "sgd"
+    path = tmp_path / "params.yaml"
+    path.write_text(format_yaml(data))
+    run(str(path), "--all", monkeypatch=monkeypatch)
+    printed = capsys.readouterr().out
     assert "\n  adam: # unused: optimizer.name is sgd\n    betas: [0.9, 0.999]\n" in printed
     assert "\n  adamw: # unused: optimizer.name is sgd\n" in printed
     assert parse_yaml(printed).data == Params.model_validate(data).model_dump(mode="json")
@@ -43,7 +57,7 @@ def test_printed_parameters_are_a_good_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is printed for the committed file, read again, means the same."""
-    run(str(ROOT / "params.yaml"), monkeypatch=monkeypatch)
+    run(str(ROOT / "params.yaml"), "--all", monkeypatch=monkeypatch)
     (tmp_path / "printed.yaml").write_text(capsys.readouterr().out)
     assert read_params(tmp_path / "printed.yaml") == read_params(ROOT / "params.yaml")
 
@@ -58,7 +72,7 @@ def test_order_of_the_file(
         for key, value in reversed(data.items())
     }
     (tmp_path / "params.yaml").write_text(format_yaml(shuffled))
-    run(str(tmp_path / "params.yaml"), monkeypatch=monkeypatch)
+    run(str(tmp_path / "params.yaml"), "--all", monkeypatch=monkeypatch)
     printed = parse_yaml(capsys.readouterr().out).data
     assert list(printed) == list(shuffled)
     assert list(printed["optimizer"]) == list(shuffled["optimizer"])

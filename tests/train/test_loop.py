@@ -12,7 +12,7 @@ from torch.nn import functional
 from schemas.shared.manifest import Manifest
 from schemas.train.lr_scheduler import Plateau as PlateauParams
 from schemas.train.training import Training as TrainingParams
-from schemas.vision.checkpoint import Calibration, EndedBy, EpochRecord, Scores, Threshold
+from schemas.vision.checkpoint import EndedBy, EpochRecord, Scores
 from schemas.vision.transforms import CutMix, MixUp, RandomCrop, RandomHorizontalFlip, Transform
 from stages.shared.errors import InputError
 from stages.train import loop
@@ -33,6 +33,7 @@ from stages.vision.inference import compute_logits
 from stages.vision.rng import derive_seed
 from tests.train.toy import Toy, make_training, never_save
 from tests.vision.completeness import read_section
+from tests.vision.documents import CALIBRATION
 from tests.vision.prepared import write_prepared
 from tests.vision.torch_state import keep_torch_settings
 
@@ -474,9 +475,7 @@ def explain(
     ]
     clock = Clock(now=lambda: 0.0)
     clock.load_state_dict({"seconds": seconds})
-    threshold = Threshold(probability=0.0, coverage=1.0, accuracy=0.5)
-    calibration = Calibration(temperature=1.0, thresholds=(threshold,))
-    best = Snapshot(records[best_epoch - 1], calibration, weights={}) if best_epoch else None
+    best = Snapshot(records[best_epoch - 1], CALIBRATION, weights={}) if best_epoch else None
     network = nn.Linear(1, 1)
     optimizer = optim.SGD(network.parameters())
     state = TrainingState(

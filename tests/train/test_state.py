@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from schemas.vision.checkpoint import Calibration, EpochRecord, Scores, Threshold
+from schemas.vision.checkpoint import EpochRecord, Scores
 from stages.train.state import Clock, Snapshot, WeightAverage, begin_state
+from tests.vision.documents import CALIBRATION
 
 
 def make_network() -> nn.Sequential:
@@ -120,8 +121,7 @@ def is_better(scores: Scores, best: Scores | None, *, metric: str) -> bool:
     state = begin_state(nn.Identity(), optimizer, schedule, steps_per_epoch=1, device=torch.device("cpu"))
     if best is not None:
         record = EpochRecord(epoch=1, lr=0.1, train_loss=1.0, train_accuracy=0.5, val=best)
-        threshold = Threshold(probability=0.0, coverage=1.0, accuracy=0.5)
-        state.best = Snapshot(record, Calibration(temperature=1.0, thresholds=(threshold,)), weights={})
+        state.best = Snapshot(record, CALIBRATION, weights={})
     return state.is_best(scores, metric=metric)
 
 

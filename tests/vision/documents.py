@@ -6,7 +6,7 @@ from torch import Tensor
 
 from schemas.shared.inputs import Inputs
 from schemas.shared.manifest import ImageForm
-from schemas.vision.checkpoint import Calibration, Checkpoint, EpochRecord, Scores, Threshold
+from schemas.vision.checkpoint import Calibration, Checkpoint, ConfidenceLevel, EpochRecord, Scores
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
@@ -14,10 +14,11 @@ from stages.vision.checkpoint import hash_weights
 
 CALIBRATION = Calibration(
     temperature=1.25,
-    thresholds=(
-        Threshold(probability=0.0, coverage=1.0, accuracy=0.75),
-        Threshold(probability=2 / 3, coverage=0.5, accuracy=0.95),
+    levels=(
+        ConfidenceLevel(probability=2 / 3, num_images=300, num_correct=299, num_effective=300.0),
+        ConfidenceLevel(probability=0.1, num_images=600, num_correct=450, num_effective=600.0),
     ),
+    label_probabilities=(0.9, 0.6, 0.3, 0.1),
 )
 TINY_CNN = ChosenNetwork(name="cnn", arguments=Cnn(channels=(2, 3), kernel_size=3, dropout=0.5))
 
@@ -26,7 +27,7 @@ def make_checkpoint(weights: dict[str, Tensor], **changes: Any) -> Checkpoint:
     """Return a document that goes with these weights."""
     return Checkpoint(
         **{
-            "version": 2,
+            "version": 3,
             "network": TINY_CNN,
             "classes": ("ant", "café, crème"),
             "image": ImageForm(color="grayscale", height_px=6, width_px=9, resize="pad"),

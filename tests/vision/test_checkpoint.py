@@ -213,12 +213,12 @@ def test_weights_of_another_checkpoint_are_found(path: Path) -> None:
 
 
 def test_document_of_another_version_is_refused(path: Path) -> None:
-    """A document of version 1 is refused; the message names the key and how to re-create the file."""
+    """A document of version 2 is refused; the message names the key and how to re-create the file."""
     weights = {"weight": torch.zeros(2)}
-    document = make_checkpoint(weights).model_dump_json().replace('"version":2', '"version":1')
+    document = make_checkpoint(weights).model_dump_json().replace('"version":3', '"version":2')
     path.write_bytes(serialize(weights, metadata=wrap(document)))
     with pytest.raises(
-        InputError, match=r"by another version of darkroom, and this one reads version 2 \(version: "
+        InputError, match=r"by another version of darkroom, and this one reads version 3 \(version: "
     ):
         read_checkpoint(path)
 

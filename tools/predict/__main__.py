@@ -4,7 +4,6 @@ Run as `python -m tools.predict`; arguments.py says with which arguments.
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,10 +13,11 @@ from stages.images.workers import start_early
 from stages.shared.errors import run_stage
 from stages.shared.process import limit_spinning
 from stages.shared.progress import Progress
-from tools.predict.arguments import SOME_FILES_FAILED, UNKNOWN, parse_arguments
+from tools.predict.arguments import SOME_FILES_FAILED, parse_arguments
 
 if TYPE_CHECKING:
     from schemas.vision.checkpoint import Calibration, Checkpoint
+    from tools.predict.predictor import Rule
     from tools.predict.reading import ReadFile
     from tools.predict.requested_files import Inputs
 
@@ -67,12 +67,14 @@ def predict_files(
     device = choose_device(arguments.device, place="--device")
     predictor = Predictor(checkpoint, weights, device=device)
     top_k = min(arguments.top_k, len(checkpoint.classes))
-    threshold = choose_threshold(checkpoint.calibration, target_accuracy=arguments.target_accuracy)
+    rule = choose_rule(checkpoint.calibration, arguments)
     shares_terminal = arguments.output is None and sys.stdout.isatty()
-    num_failed = num_unknown = 0
+    num_failed = num_accepted = 0
     try:
         with (
-            open_table(arguments.output, arguments.format, top_k=top_k) as write,
+            open_table(
+                arguments.output, arguments.format, top_k=top_k, with_sets=arguments.coverage is not None
+            ) as write,
             Progress(
                 "predict",
                 lambda: inputs.num_files,
@@ -82,9 +84,9 @@ def predict_files(
             ) as progress,
         ):
             for batch in cut_batches(files, arguments.batch_size):
-                predictions = list(predict_batch(predictor, batch, top_k=top_k, threshold=threshold))
+                predictions = list(predict_batch(predictor, batch, top_k=top_k, rule=rule))
                 num_failed += sum(bool(prediction.error) for prediction in predictions)
-                num_unknown += sum(prediction.is_unknown for prediction in predictions)
+                num_accepted += sum(bool(prediction.accepted) for prediction in predictions)
                 write(predictions)
                 progress.advance(len(batch))
     except BrokenPipeError:
@@ -93,7 +95,7 @@ def predict_files(
     print_summary(
         progress,
         num_failed=num_failed,
-        num_unknown=num_unknown,
+        num_accepted=None if rule.threshold is None else num_accepted,
         num_skipped=inputs.num_skipped,
         output=arguments.output,
     )
@@ -107,31 +109,42 @@ def cut_batches(files: "Iterable[list[ReadFile]]", batch_size: int) -> "Iterator
             yield some[start : start + batch_size]
 
 
-def choose_threshold(calibration: "Calibration", *, target_accuracy: float) -> float:
-    """Return the probability below which a label is unknown; where no prediction is safe, all are."""
-    from stages.vision.inference import find_threshold
+def choose_rule(calibration: "Calibration", arguments: argparse.Namespace) -> "Rule":
+    """Return which predictions are accepted and which classes are in sets; say what cannot be promised."""
+    from stages.vision.guarantees import (
+        explain_no_sets,
+        explain_no_threshold,
+        find_set_threshold,
+        find_threshold,
+    )
+    from tools.predict.predictor import Rule
 
-    threshold = find_threshold(calibration, target_accuracy=target_accuracy)
-    if threshold is None:
-        best = calibration.thresholds[-1].accuracy
-        print(
-            f"predict: every label is {UNKNOWN}: on the validation split, at most {best:.2%} of the most "
-            f"confident predictions are correct, and --target-accuracy is {target_accuracy:g}; "
-            "0 gives every label",
-            file=sys.stderr,
-        )
-        return math.inf
-    return threshold.probability
+    threshold, why_not, set_threshold = None, "", None
+    if arguments.target_accuracy > 0:
+        target = {"target_accuracy": arguments.target_accuracy, "confidence": arguments.confidence}
+        threshold = find_threshold(calibration, **target)
+        if threshold is None:
+            why_not = explain_no_threshold(calibration, **target)
+            print(f"predict: `accepted` is empty: {why_not}", file=sys.stderr)
+        else:
+            why_not = f"probability below {threshold:.4g}, too low for {arguments.target_accuracy:g} accuracy"
+    if arguments.coverage is not None:
+        set_threshold = find_set_threshold(calibration, coverage=arguments.coverage)
+        if set_threshold is None:
+            why_no_sets = explain_no_sets(calibration, coverage=arguments.coverage)
+            print(f"predict: `prediction_set` is empty: {why_no_sets}", file=sys.stderr)
+    return Rule(threshold, why_not, set_threshold)
 
 
 def print_summary(
-    progress: Progress, *, num_failed: int, num_unknown: int, num_skipped: int, output: Path | None
+    progress: Progress, *, num_failed: int, num_accepted: int | None, num_skipped: int, output: Path | None
 ) -> None:
     """Say on stderr how many files were classified, and how fast."""
     where = f"; see {output}" if output else ""
+    accepted = "" if num_accepted is None else f"{num_accepted:,} of them accepted, "
     print(
         f"predict: {progress.num_done - num_failed:,} of {progress.num_done:,} files classified, "
-        f"{num_unknown:,} of them as {UNKNOWN}, {progress.speed:,.0f} a second{where}",
+        f"{accepted}{progress.speed:,.0f} a second{where}",
         file=sys.stderr,
     )
     if num_failed:

@@ -13,9 +13,6 @@ from pathlib import Path
 from stages.images.decode import DEFAULT_LIMITS
 from stages.shared.paths import MODEL
 
-UNKNOWN = "unknown"
-"""The label of a prediction that is too improbable for --target-accuracy."""
-
 SOME_FILES_FAILED = 3
 """Exit status."""
 
@@ -61,9 +58,21 @@ def parse_arguments() -> argparse.Namespace:
         type=_fraction,
         metavar="SHARE",
         default=0.99,
-        help="share of predictions that should be correct, as measured on the validation split: the label of "
-        f"one too improbable for it is {UNKNOWN}, its classes stand beside it; 0: every label is given; "
-        "default: %(default)s",
+        help="accuracy of the predictions with `accepted` true, which the validation split must promise; "
+        "`reason` says why others are not; 0: no promise, `accepted` is empty; default: %(default)s",
+    )
+    parser.add_argument(
+        "--confidence",
+        type=_confidence,
+        metavar="SHARE",
+        default=0.9,
+        help="how sure the validation split must be of --target-accuracy; default: %(default)s",
+    )
+    parser.add_argument(
+        "--coverage",
+        type=_confidence,
+        metavar="SHARE",
+        help="add the column `prediction_set`: classes of which one is the true one so often, such as 0.95",
     )
     parser.add_argument("-0", "--null", action="store_true", help="paths on standard input end in null bytes")
     parser.add_argument(
@@ -101,6 +110,13 @@ def _fraction(text: str) -> float:
         number = -1.0
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"found {text}; allowed: a number from 0 to 1")
+    return number
+
+
+def _confidence(text: str) -> float:
+    number = _fraction(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"found {text}; allowed: a number between 0 and 1")
     return number
 
 

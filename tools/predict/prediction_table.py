@@ -13,7 +13,6 @@ from typing import Literal, TextIO
 
 from stages.shared.errors import InputError
 from stages.shared.files import publish_file
-from tools.predict.arguments import UNKNOWN
 
 Form = Literal["csv", "jsonl"]
 Write = Callable[[Iterable["Prediction"]], None]
@@ -23,7 +22,7 @@ Write = Callable[[Iterable["Prediction"]], None]
 class ClassProbability:
     """A class, and how probable it is."""
 
-    label: str
+    predicted: str
     probability: float
 
 
@@ -35,18 +34,22 @@ class Prediction:
     top: Sequence[ClassProbability] = ()
     """The most probable classes, the most probable first; none for a file that cannot be read."""
 
-    is_unknown: bool = False
-    """Whether the most probable class is too improbable to be told."""
+    accepted: bool | None = None
+    """Whether the prediction is sure enough; None if no accuracy is promised."""
+
+    reason: str = ""
+    """Why it is not accepted; empty otherwise."""
 
     error: str = ""
     """Why there is no prediction; empty if there is one."""
 
+    prediction_set: Sequence[str] | None = None
+    """Classes of which one is the true one as often as asked for; None where there is no such set."""
+
     @property
-    def label(self) -> str:
-        """Return the most probable class, or `unknown`; empty for a file that cannot be read."""
-        if self.is_unknown:
-            return UNKNOWN
-        return self.top[0].label if self.top else ""
+    def predicted(self) -> str:
+        """Return the most probable class; empty for a file that cannot be read."""
+        return self.top[0].predicted if self.top else ""
 
     @property
     def probability(self) -> float | None:
@@ -55,7 +58,7 @@ class Prediction:
 
 
 @contextmanager
-def open_table(path: Path | None, form: Form, *, top_k: int) -> Iterator[Write]:
+def open_table(path: Path | None, form: Form, *, top_k: int, with_sets: bool) -> Iterator[Write]:
     """Yield what writes predictions to stdout, or to a file that appears when the block ends without error.
 
     Raises:
@@ -64,51 +67,67 @@ def open_table(path: Path | None, form: Form, *, top_k: int) -> Iterator[Write]:
     if path is None:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(encoding="utf-8")
-        yield _build_writer(sys.stdout, form, top_k=top_k)
+        yield _build_writer(sys.stdout, form, top_k=top_k, with_sets=with_sets)
         return
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         raise InputError(f"--output: {path}: is a folder or a device; allowed: the name of a file")
     with publish_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        yield _build_writer(file, form, top_k=top_k)
+        yield _build_writer(file, form, top_k=top_k, with_sets=with_sets)
 
 
-def _build_writer(file: TextIO, form: Form, *, top_k: int) -> Write:
+def _build_writer(file: TextIO, form: Form, *, top_k: int, with_sets: bool) -> Write:
     rows = csv.writer(file, lineterminator="\n")
 
     def write_csv(predictions: Iterable[Prediction]) -> None:
-        rows.writerows(_to_row(prediction, top_k=top_k) for prediction in predictions)
+        rows.writerows(_to_row(prediction, top_k=top_k, with_sets=with_sets) for prediction in predictions)
         file.flush()
 
     def write_json_lines(predictions: Iterable[Prediction]) -> None:
         file.writelines(
-            json.dumps(_to_record(prediction), ensure_ascii=False) + "\n" for prediction in predictions
+            json.dumps(_to_record(prediction, with_sets=with_sets), ensure_ascii=False) + "\n"
+            for prediction in predictions
         )
         file.flush()
 
     if form == "jsonl":
         return write_json_lines
     ranks = range(1, top_k + 1)
-    top = [name for rank in ranks for name in (f"label:{rank}", f"probability:{rank}")]
-    rows.writerow(["path", "label", "probability", "error", *top])
+    top = [name for rank in ranks for name in (f"predicted:{rank}", f"probability:{rank}")]
+    sets = ["prediction_set"] if with_sets else []
+    rows.writerow(["path", "predicted", "probability", "accepted", "reason", "error", *sets, *top])
     return write_csv
 
 
-def _to_row(prediction: Prediction, *, top_k: int) -> list[str]:
+def _to_row(prediction: Prediction, *, top_k: int, with_sets: bool) -> list[str]:
     probability = "" if prediction.probability is None else _digits(prediction.probability)
-    row = [prediction.path, prediction.label, probability, prediction.error]
-    for item in prediction.top:
-        row += [item.label, _digits(item.probability)]
-    return row + [""] * (4 + 2 * top_k - len(row))
+    accepted = "" if prediction.accepted is None else str(prediction.accepted).lower()
+    row = [prediction.path, prediction.predicted, probability, accepted, prediction.reason, prediction.error]
+    if with_sets:
+        # As JSON, for a class may have any name.
+        classes = prediction.prediction_set
+        row.append("" if classes is None else json.dumps(classes, ensure_ascii=False))
+    for rank in range(top_k):
+        row += (
+            [prediction.top[rank].predicted, _digits(prediction.top[rank].probability)]
+            if rank < len(prediction.top)
+            else ["", ""]
+        )
+    return row
 
 
-def _to_record(prediction: Prediction) -> dict[str, object]:
+def _to_record(prediction: Prediction, *, with_sets: bool) -> dict[str, object]:
+    sets = {"prediction_set": prediction.prediction_set} if with_sets else {}
     return {
         "path": prediction.path,
-        "label": prediction.label or None,
+        "predicted": prediction.predicted or None,
         "probability": None if prediction.probability is None else float(_digits(prediction.probability)),
+        "accepted": prediction.accepted,
+        "reason": prediction.reason or None,
         "error": prediction.error or None,
+        **sets,
         "top": [
-            {"label": item.label, "probability": float(_digits(item.probability))} for item in prediction.top
+            {"predicted": item.predicted, "probability": float(_digits(item.probability))}
+            for item in prediction.top
         ],
     }
 

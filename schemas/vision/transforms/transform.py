@@ -100,8 +100,10 @@ class Transform(Schema):
             "properties": {name: {**arguments}},
             "required": [name],
             "additionalProperties": False,
+            "title": f"{name} with arguments",
+            "description": arguments["description"],
         }
-        bare = {"const": name, "description": arguments["description"]}
+        bare = {"const": name, "title": name, "description": arguments["description"]}
         forms = [] if required else [bare]
         if arguments["properties"]:
             forms.append(with_arguments)

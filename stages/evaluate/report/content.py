@@ -15,7 +15,7 @@ from schemas.audit.finding import ClassKind, ImageKind
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from schemas.shared.manifest import SplitCounts
 from schemas.vision.checkpoint import Checkpoint, History
-from stages.evaluate.calibration import CalibrationReport, SelectivePrediction
+from stages.evaluate.calibration import CalibrationReport, PredictionSets, SelectivePrediction, Share
 from stages.evaluate.corruptions import CorruptedAccuracy
 from stages.evaluate.curves import ClassCurves
 from stages.evaluate.examples import Examples
@@ -263,34 +263,62 @@ def _take_recall_interval(scores: ClassScores) -> Interval | None:
 
 
 def describe_calibration(calibration: CalibrationReport) -> str:
-    """State the calibration error before and after temperature scaling."""
-    after, before = (wording.percent(each.error) for each in (calibration.after, calibration.before))
-    text = f"The expected calibration error, the mean gap between confidence and accuracy, is {after}"
+    """State the calibration error, what chance makes of it, and what temperature scaling did."""
+    ece = calibration.ece
+    text = (
+        f"The expected calibration error, the mean gap between confidence and accuracy, is "
+        f"{wording.percent(ece.value)} (95 % confidence interval: {_span(ece)}). On so few images a "
+        f"calibrated network shows up to {wording.percent(calibration.ece_by_chance)} by chance."
+    )
     if calibration.temperature == 1.0:
-        return f"{text}. The validation split has no mistakes, so no temperature was fitted."
+        return (
+            f"{text} The validation split does not show that the probabilities are wrong, so the temperature "
+            "stays 1."
+        )
+    before, after = calibration.before.error, calibration.after.error
+    verdict = "worse here" if after > before else "better here" if after < before else "the same here"
     return (
-        f"{text}. Before temperature scaling it was {before} "
+        f"{text} Before temperature scaling it was {wording.percent(before)}: {verdict} "
         f"(temperature {calibration.temperature:.3g}, fitted to the validation split)."
     )
 
 
 def describe_selective(selective: SelectivePrediction) -> str:
     """Say what the confidence threshold for the target accuracy does."""
-    target = wording.percent(selective.target_accuracy)
+    target, sure = wording.percent(selective.target_accuracy), f"{100 * selective.confidence:g} %"
     if selective.threshold is None:
-        return f"No confidence threshold reached {target} accuracy on the validation split, so none is set."
-    if selective.threshold.probability == 0:
-        rule = f"On the validation split, {target} accuracy is reached without rejecting any prediction."
-    else:
-        threshold = wording.percent(selective.threshold.probability)
-        rule = (
-            f"To reach {target} accuracy, reject predictions with a confidence below {threshold} "
-            "(threshold chosen on the validation split)."
-        )
-    return (
-        f"{rule} On the test split this keeps {wording.percent(selective.coverage)} of the images, "
-        f"at {wording.percent(selective.accuracy)} accuracy."
+        why = selective.why_none[0].upper() + selective.why_none[1:]
+        return f"{why} (confidence {sure}). So no threshold is set, and no prediction is rejected."
+    text = (
+        f"The validation split promises {target} accuracy (confidence {sure}) for predictions with a "
+        f"probability of at least {selective.threshold:.4g}."
     )
+    kept = f"On the test split this keeps {wording.percent(selective.coverage)} of the images"
+    if selective.accuracy is None:
+        return f"{text} {kept}."
+    accuracy = selective.accuracy
+    value = wording.percent_beside(accuracy.value, selective.target_accuracy)
+    verdict = ""
+    if accuracy.high < selective.target_accuracy:
+        verdict = ": the promise is broken here"
+    return f"{text} {kept}, at {value} accuracy ({_span(accuracy)}){verdict}."
+
+
+def describe_sets(sets: Sequence[PredictionSets]) -> str:
+    """Say what prediction sets are, and which are out of reach."""
+    text = (
+        "A prediction set lists every class that is probable enough, so that it holds the true one as often "
+        "as asked for (split conformal prediction; python -m tools.predict --coverage)."
+    )
+    out_of_reach = [each for each in sets if each.why_none]
+    if out_of_reach:
+        text += f" {out_of_reach[0].why_none[0].upper()}{out_of_reach[0].why_none[1:]}."
+    return text
+
+
+def _span(share: Share) -> str:
+    """Write an interval."""
+    return f"{wording.percent(share.low)} to {wording.percent(share.high)}"
 
 
 def build_subgroup_tables(content: ReportContent) -> list[SubgroupTable]:

@@ -61,6 +61,8 @@ def render_report(content: ReportContent) -> str:
         calibration=content.calibration,
         about_calibration=texts.describe_calibration(content.calibration),
         about_selective=texts.describe_selective(content.calibration.selective),
+        about_sets=texts.describe_sets(content.calibration.sets),
+        set_rows=[each for each in content.calibration.sets if each.coverage],
         calibration_charts=[
             charts.build_reliability_diagram(content.calibration),
             charts.build_risk_coverage_chart(content.calibration.selective),

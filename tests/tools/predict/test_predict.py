@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from schemas.vision.checkpoint import Threshold
+from schemas.vision.checkpoint import Checkpoint, ConfidenceLevel
 from stages.evaluate.__main__ import main as evaluate
 from stages.ingest.__main__ import main as ingest
 from stages.prepare_dataset.__main__ import main as prepare
@@ -126,13 +126,13 @@ def test_predictions_are_those_of_evaluate(
     assert status == 0
     found = read_csv(printed)
     assert [row["path"] for row in found] == [f"raw/{row['path']}" for row in expected]
-    assert [row["label"] for row in found] == [row["predicted"] for row in expected]
+    assert [row["predicted"] for row in found] == [row["predicted"] for row in expected]
     assert [float(row["probability"]) for row in found] == pytest.approx(
         [float(row["probability"]) for row in expected], abs=1e-6
     )
     assert len({row["probability"] for row in found}) > len(expected) - 4
     for row, other in zip(found, expected, strict=True):
-        of_class = {row[f"label:{rank}"]: float(row[f"probability:{rank}"]) for rank in (1, 2, 3)}
+        of_class = {row[f"predicted:{rank}"]: float(row[f"probability:{rank}"]) for rank in (1, 2, 3)}
         expected_of_class = {label: float(other[f"probability:{label}"]) for label in CLASSES}
         assert of_class == pytest.approx(expected_of_class, abs=1e-6)
 
@@ -154,40 +154,88 @@ def test_probabilities_are_the_same_in_any_batch(
             torch.testing.assert_close(torch.cat(one_by_one), together, rtol=0, atol=1e-6)
 
 
-@pytest.mark.usefixtures("alone")
-def test_improbable_predictions_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Below the threshold that the target asks for, and only there; the classes still stand beside it."""
+def write_calibrated(path: Path, *levels: ConfidenceLevel, **changes: Any) -> Checkpoint:
+    """Write a checkpoint of the same network with another calibration, and return its document."""
     checkpoint, weights = read_checkpoint(Path("net.safetensors"))
+    calibration = checkpoint.calibration.model_copy(update={"levels": levels, **changes})
+    changed = checkpoint.model_copy(update={"calibration": calibration})
+    write_checkpoint(path, changed, weights)
+    return changed
+
+
+def level(probability: float, num_images: int, num_correct: int) -> ConfidenceLevel:
+    return ConfidenceLevel(
+        probability=probability, num_images=num_images, num_correct=num_correct, num_effective=num_images
+    )
+
+
+@pytest.mark.usefixtures("alone")
+def test_improbable_predictions_are_not_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the threshold that the target asks for, and only there; `predicted` always has the class."""
     _, printed = predict(monkeypatch, "raw", "--target-accuracy", "0")
     plain = read_csv(printed)
+    assert {(row["accepted"], row["reason"]) for row in plain} == {("", "")}
     middle = sorted(float(row["probability"]) for row in plain)[30]
-    steps = (
-        Threshold(probability=0.0, coverage=1.0, accuracy=0.5),
-        Threshold(probability=middle, coverage=0.5, accuracy=0.9),
-    )
-    calibration = checkpoint.calibration.model_copy(update={"thresholds": steps})
-    changed = checkpoint.model_copy(update={"calibration": calibration})
-    write_checkpoint(Path("sure.safetensors"), changed, weights)
+    write_calibrated(Path("sure.safetensors"), level(middle, 500, 500), level(0.1, 1000, 800))
 
-    _, printed = predict(monkeypatch, "raw", "--target-accuracy", "0.9", checkpoint="sure.safetensors")
+    _, printed = predict(monkeypatch, "raw", checkpoint="sure.safetensors")
     rows = read_csv(printed)
-    assert sum(row["label"] == "unknown" for row in rows) in (29, 30, 31)
+    assert sum(row["accepted"] == "false" for row in rows) in (29, 30, 31)
     for row, other in zip(rows, plain, strict=True):
         if float(row["probability"]) != middle:
-            is_given = float(row["probability"]) > middle
-            assert row["label"] == (other["label"] if is_given else "unknown")
-        assert (row["probability"], row["label:1"]) == (other["probability"], other["label"])
-    _, printed = predict(monkeypatch, "raw", "--target-accuracy", "0.5", checkpoint="sure.safetensors")
-    assert read_csv(printed) == plain
+            assert row["accepted"] == str(float(row["probability"]) > middle).lower()
+        assert row["reason"].startswith("probability below 0.") is (row["accepted"] == "false")
+        assert (row["predicted"], row["probability"]) == (other["predicted"], other["probability"])
+    _, printed = predict(monkeypatch, "raw", "--target-accuracy", "0.7", checkpoint="sure.safetensors")
+    assert {row["accepted"] for row in read_csv(printed)} == {"true"}
+    arguments = ("--target-accuracy", "0.79", "--confidence", "0.999")
+    _, printed = predict(monkeypatch, "raw", *arguments, checkpoint="sure.safetensors")
+    assert "false" in {row["accepted"] for row in read_csv(printed)}
 
 
 @pytest.mark.usefixtures("alone")
 def test_target_out_of_reach(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where no answer is sure enough all are unknown, and a line says why and what to do."""
-    status, printed = predict(monkeypatch, "raw/ant", "--target-accuracy", "1")
+    """Where nothing can be promised `accepted` is empty, and the reason stands beside it and on stderr."""
+    write_calibrated(Path("few.safetensors"), level(0.1, 19, 19))
+    status, printed = predict(monkeypatch, "raw/ant", checkpoint="few.safetensors")
+    why = "19 validation images are too few to promise 99 % accuracy; the most that can be promised is 88.5 %"
     assert status == 0
-    assert {row["label"] for row in read_csv(printed)} == {"unknown"}
-    assert "every label is unknown" in capsys.readouterr().err
+    assert {(row["accepted"], row["reason"]) for row in read_csv(printed)} == {("", why)}
+    assert f"predict: `accepted` is empty: {why}\n" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("alone")
+def test_class_may_be_called_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name of a class means anything else."""
+    checkpoint, weights = read_checkpoint(Path("net.safetensors"))
+    renamed = checkpoint.model_copy(update={"classes": ("unknown", *checkpoint.classes[1:])})
+    write_checkpoint(Path("unknown.safetensors"), renamed, weights)
+    _, plain = predict(monkeypatch, "raw")
+    _, printed = predict(monkeypatch, "raw", checkpoint="unknown.safetensors")
+    assert [row["predicted"] for row in read_csv(printed)] == [
+        "unknown" if row["predicted"] == checkpoint.classes[0] else row["predicted"]
+        for row in read_csv(plain)
+    ]
+
+
+@pytest.mark.usefixtures("alone")
+def test_prediction_sets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every class from the threshold on, the most probable first, and never none; in both formats."""
+    levels = (level(0.1, 4, 3),)
+    write_calibrated(Path("sets.safetensors"), *levels, label_probabilities=(0.9, 0.6, 0.3, 0.05))
+    for coverage, threshold in (("0.2", 0.9), ("0.8", 0.05)):
+        arguments = ("raw", "--coverage", coverage, "--top-k", "9")
+        _, printed = predict(monkeypatch, *arguments, checkpoint="sets.safetensors")
+        _, lines = predict(monkeypatch, *arguments, "--format", "jsonl", checkpoint="sets.safetensors")
+        for row, line in zip(read_csv(printed), lines.splitlines(), strict=True):
+            ranked = [(row[f"predicted:{rank}"], float(row[f"probability:{rank}"])) for rank in (1, 2, 3)]
+            expected = [name for name, probability in ranked if probability >= threshold]
+            found = json.loads(row["prediction_set"])
+            assert found == (expected or [row["predicted"]])
+            assert json.loads(line)["prediction_set"] == found
+    _, printed = predict(monkeypatch, "raw", "--coverage", "0.9", checkpoint="sets.safetensors")
+    assert {row["prediction_set"] for row in read_csv(printed)} == {""}
+    assert "4 validation images are too few for prediction sets of 90 %" in capsys.readouterr().err
 
 
 def test_target_is_that_of_the_report() -> None:
@@ -195,7 +243,8 @@ def test_target_is_that_of_the_report() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(sys, "argv", ["predict", "x"])
-        assert parse_arguments().target_accuracy == params["evaluation"]["target_accuracy"]
+        for name in ("target_accuracy", "confidence"):
+            assert getattr(parse_arguments(), name) == params["evaluation"][name]
 
 
 @pytest.mark.usefixtures("alone")
@@ -210,7 +259,7 @@ def test_unreadable_files_have_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
         "the file is empty",
         "there is no such file or folder",
     ]
-    assert all(bool(row["label"]) is bool(row["probability"]) is not bool(row["error"]) for row in rows)
+    assert all(bool(row["predicted"]) is bool(row["probability"]) is not bool(row["error"]) for row in rows)
     assert [row["path"] for row in rows][:3] == ["raw/bee/00.png", "raw/bee/00a.png", "raw/bee/00b.png"]
     assert len(rows) == 23
 
@@ -249,12 +298,14 @@ def test_json_lines_hold_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = read_csv(printed)
     for line, row in zip(lines, rows, strict=True):
         assert (line["path"], line["error"]) == (row["path"], row["error"] or None)
-        assert (line["label"], line["probability"]) == (
-            row["label"] or None,
+        assert (line["predicted"], line["probability"]) == (
+            row["predicted"] or None,
             float(row["probability"]) if row["probability"] else None,
         )
-        top = [(guess["label"], guess["probability"]) for guess in line["top"]]
-        expected = [(row[f"label:{i}"], row[f"probability:{i}"]) for i in (1, 2, 3) if row[f"label:{i}"]]
+        top = [(guess["predicted"], guess["probability"]) for guess in line["top"]]
+        expected = [
+            (row[f"predicted:{i}"], row[f"probability:{i}"]) for i in (1, 2, 3) if row[f"predicted:{i}"]
+        ]
         assert top == [(label, float(probability)) for label, probability in expected]
 
 
