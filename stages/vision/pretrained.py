@@ -7,6 +7,7 @@ of timm have several: children like the last one in class and shapes.
 
 import pickle
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,19 +42,22 @@ def read_weights(path: Path) -> Weights:
     try:
         if _is_safetensors(path):
             return parse_tensors(path.read_bytes())
-        with path.open("rb") as file:  # given a path, torch would go by its suffix
+        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
+            # Not by its path, for then torch would go by the suffix.
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{place}: there is no such file") from None
     except pickle.UnpicklingError as error:
         object_name = re.search(r"GLOBAL ([\w.]+)", str(error))
-        found = f", such as {object_name[1]}" if object_name else ""
+        fault = "holds Python objects beside tensors"
         raise InputError(
-            f"{place}: is damaged, or holds Python objects beside tensors{found}, which are never unpickled; "
-            "save the weights alone: torch.save(model.state_dict(), ...)"
+            f"{place}: {f'{fault}, such as {object_name[1]}' if object_name else f'is damaged, or {fault}'}, "
+            "which are never unpickled; save the weights alone: torch.save(model.state_dict(), ...)"
         ) from None
     except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
         reason = printable((str(error) or type(error).__name__).splitlines()[0])
+        if "TorchScript" in reason:
+            reason = "TorchScript, which is code; save the weights: torch.save(model.state_dict(), ...)"
         raise InputError(f"{place}: is damaged, or not a file of weights ({reason})") from None
     return _unwrap(loaded, place=place)
 

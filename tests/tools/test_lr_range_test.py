@@ -6,7 +6,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-import torch
 from safetensors.torch import save_file
 from torch import nn
 
@@ -15,6 +14,7 @@ from stages.shared.errors import InputError
 from stages.train import loop
 from stages.train.loop import Phase, Training
 from stages.train.state import TrainingState
+from stages.vision.networks import build_network
 from stages.vision.pretrained import FrozenBackbone
 from tests.train.project import hash_files, make_project, write_params
 from tests.vision.torch_state import keep_torch_settings
@@ -77,8 +77,9 @@ def test_run_writes_plot_and_suggestion_and_nothing_else(
 
 def test_a_frozen_backbone_is_frozen_here_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the head is trained in the test, as in the first epochs of the run that it is for."""
-    make_project(tmp_path, monkeypatch)
-    save_file({"head.2.bias": torch.zeros(3)}, tmp_path / "first.safetensors")
+    image = make_project(tmp_path, monkeypatch).image
+    network = build_network(read_params().network.chosen(), image=image, num_classes=3)
+    save_file(network.state_dict(), tmp_path / "first.safetensors")
     trained: list[type[nn.Module]] = []
 
     def train_steps(training: Training, state: TrainingState, phase: Phase, **_: object) -> None:

@@ -1,6 +1,7 @@
 """Pretrained weights, and a network as backbone and head."""
 
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,15 @@ def test_code_in_a_file_is_never_run(tmp_path: Path) -> None:
     ):
         read_weights(tmp_path / "hostile.pth")
     assert not (tmp_path / "made").exists()
+
+
+def test_torchscript_is_refused(tmp_path: Path) -> None:
+    """A scripted model holds code: one line says what to save in its place, and nothing warns."""
+    with zipfile.ZipFile(tmp_path / "scripted.pt", "w") as archive:
+        for name in ("data.pkl", "constants.pkl", "version", "byteorder"):
+            archive.writestr(f"scripted/{name}", "3")
+    with pytest.raises(InputError, match=r"scripted\.pt: .*\(TorchScript, which is code; save the weights"):
+        read_weights(tmp_path / "scripted.pt")
 
 
 BAD_FILES = {
