@@ -123,8 +123,11 @@ def list_by_folders(entries: Iterable[str], *, name: str, source: Source | None 
     codes = np.fromiter(
         (folders.setdefault(_folder_of(path), len(folders)) for path in paths), np.int64, len(paths)
     )
-    num_images = np.bincount(codes[found.is_image], minlength=len(folders)).tolist()
-    layout = find_layout(dict(zip(folders, num_images, strict=True)), name=name)
+    num_files, num_images = (
+        dict(zip(folders, np.bincount(chosen, minlength=len(folders)).tolist(), strict=True))
+        for chosen in (codes, codes[found.is_image])
+    )
+    layout = find_layout(num_files, num_images, name=name)
     labels = [name_class(layout.class_of(folder) or "") for folder in folders]
     classes = sorted(set(labels) - {""})
     positions = {label: position for position, label in enumerate(classes)}

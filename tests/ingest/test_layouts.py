@@ -136,6 +136,15 @@ LAYOUTS: dict[str, tuple[list[str], Read | str]] = {
         [*below("train/"), "test1/1.png", "test1/2.png"],
         Read("cat|dog", 2, "train", {"outside_classes": 2}),
     ),
+    "a folder within each split": (
+        below("train/images/", "test/test_images/"),
+        Read("cat|dog", 4, "test train"),
+    ),
+    "annotations beside classes": ([*below(""), "boxes/1.xml"], Read("cat|dog", 2, "", {"not_an_image": 1})),
+    "annotations beside a folder around": (
+        [*below("101_objects/"), "boxes/cat/1.mat"],
+        Read("cat|dog", 2, "", {"not_an_image": 1}),
+    ),
     "only a folder around": (below("PetImages/"), TWO),
     "splits that hold images": (
         ["seg_train/1.png", "seg_test/1.png"],

@@ -284,8 +284,10 @@ def test_notes_say_what_is_not_plain() -> None:
     train, test = ([f"{folder}/{path}" for path in CATS_AND_DOGS] for folder in ("a_train", "a_test"))
     odd = listing_of(*train, *test, "a_pred/1.png")
     assert odd.notes[0] == "took a_test/ as test, a_train/ as train"
-    assert odd.notes[1].startswith("left out a_pred/: its 1 images have no labels")
+    assert odd.notes[1].startswith("left out a_pred/ (images without labels: 1); after training")
     assert {row.split for row in unused_of(odd)} == {None}
+    (note,) = listing_of(*CATS_AND_DOGS, "boxes/1.xml").notes
+    assert note == "no class, because there are files and no images in it: boxes/"
     nested = listing_of("insects/ants/1.png", "insects/bees/1.png", "mammals/cats/1.png")
     assert nested.classes == ("insects", "mammals")
     assert nested.notes == (
