@@ -250,7 +250,11 @@ def _find_split_folders(tree: _Tree, wrapper: str, *, place: str) -> dict[str, S
         )
         raise InputError(f"{place}: found {printable(others[0])} beside {shown}; {advice}")
     if len(set(splits)) < len(splits):
-        raise InputError(f"{place}: found {shown}; keep one folder for each split")
+        twice = next(split for split in SPLIT_NAMES if splits.count(split) > 1)
+        same = _join(top for top, split in found.items() if split == twice)
+        raise InputError(
+            f"{place}: found {shown}; keep one folder for each split, where {same} are all {twice}"
+        )
     if "train" not in splits:
         source = f"{place.partition(': ')[2]}/{printable(wrapper)}"
         raise InputError(

@@ -154,7 +154,7 @@ def list_by_folders(entries: Iterable[str], *, name: str, source: Source | None 
     given = tuple(split for split in SPLIT_NAMES if split in layout.splits.values())
     notes = layout.notes
     if found.num_found:
-        notes += (f"{found.num_found:,} files without an image suffix are images by their first bytes",)
+        notes += (f"files that are images by their first bytes, not by their suffix: {found.num_found:,}",)
     return Listing(table, tuple(classes), given, layout.wrapper, num_clutter, notes)
 
 

@@ -136,6 +136,10 @@ LAYOUTS: dict[str, tuple[list[str], Read | str]] = {
         [*below("train/"), "test1/1.png", "test1/2.png"],
         Read("cat|dog", 2, "train", {"outside_classes": 2}),
     ),
+    "eval beside test": (
+        below("train/", "eval/", "test/"),
+        "found eval, test, train; keep one folder for each split, where eval, test are all test",
+    ),
     "a folder within each split": (
         below("train/images/", "test/test_images/"),
         Read("cat|dog", 4, "test train"),
