@@ -97,16 +97,13 @@ def find_layout(num_files: Mapping[str, int], num_images: Mapping[str, int], *, 
     wrapper = _find_wrapper(tree)
     place = f"dataset.source: {name}"
     split_folders = _find_split_folders(tree, wrapper, place=place)
-    notes = []
-    if wrapper:
-        kind = "splits" if split_folders else "classes"
-        notes = [f"everything is in {printable(wrapper)}, so the {kind} are the folders in it"]
     if not split_folders:
         _check_no_splits_in_classes(tree, wrapper, name=name)
         without = tree.without_images([wrapper])
-        return Layout(wrapper, {}, without, (*notes, *_note_without(without), *_note_nested(tree, [wrapper])))
+        return Layout(wrapper, {}, without, (*_note_without(without), *_note_nested(tree, [wrapper])))
     splits: dict[str, SplitName] = {}
     unlabelled: list[str] = []
+    notes: list[str] = []
     for top, split in split_folders.items():
         folder = _look_through(tree, f"{wrapper}{top}/")
         is_flat = 0 < tree.images[folder] == tree.all_images[folder]

@@ -66,6 +66,9 @@ def list_images(source: Source, dataset: Dataset) -> Listing:
             listing = list_by_folders(entries, name=name, source=source)
         except InputError as error:
             raise InputError("; ".join((str(error), *links))) from None
+        if listing.wrapper and not is_in_archive:  # as archives often are
+            kind = "splits" if listing.given_splits else "classes"
+            links = (f"the {kind} are the folders in {printable(listing.wrapper)}, which holds all", *links)
         return replace(listing, notes=(*listing.notes, *links))
     from stages.ingest.labels_table import find_table, list_by_table
 

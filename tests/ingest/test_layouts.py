@@ -296,6 +296,17 @@ def test_classes_that_are_links(tmp_path: Path) -> None:
     assert listing.notes[0].startswith("cat/ and 1 more are links to folders, not followed")
 
 
+def test_a_folder_around_everything_is_said(tmp_path: Path) -> None:
+    """Of a folder; archives are made so."""
+    files = dict.fromkeys(below("pets/"), b"x")
+    for path, notes in (
+        (write_folder(tmp_path / "raw", files), ("the classes are the folders in pets/, which holds all",)),
+        (write_zip(tmp_path / "raw.zip", files), ()),
+    ):
+        listing = list_images(open_source(path), DATASET.model_copy(update={"source": str(path)}))
+        assert (listing.wrapper, listing.notes) == ("pets/", notes)
+
+
 # What only archives can hold.
 
 
