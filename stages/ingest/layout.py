@@ -36,6 +36,8 @@ _FILLED = "set sets data dataset datasets image images img imgs split folder"
 _FILLERS = frozenset(_FILLED.split())
 _WORD_ENDS = re.compile(r"[\W\d_]+")
 
+_MAX_NAMES = 3
+
 _CLASS_AND_NUMBER = re.compile(r"([^\W\d_]+)[\W_]*\d")
 """Of a file called as cat.0.jpg."""
 
@@ -50,6 +52,9 @@ class Layout:
     splits: Mapping[str, SplitName]
     """The split of each folder that class folders are in; empty if they are in the wrapper."""
 
+    without_images: frozenset[str]
+    """Folders in those that hold files, none of them an image: no classes."""
+
     notes: tuple[str, ...]
     """How folders were read, where that is not plain to see."""
 
@@ -58,7 +63,8 @@ class Layout:
         root = self._root_of(folder)
         if root is None or root == folder:
             return None
-        return folder[len(root) :].partition("/")[0]
+        name = folder[len(root) :].partition("/")[0]
+        return None if f"{root}{name}/" in self.without_images else name
 
     def split_of(self, folder: str) -> SplitName | None:
         """Return the split that a folder is in."""
@@ -76,65 +82,77 @@ def read_split_name(text: str) -> SplitName | None:
     return word.split if word is not None and not word.rest else None
 
 
-def find_layout(num_images: Mapping[str, int], *, name: str) -> Layout:
+def find_layout(num_files: Mapping[str, int], num_images: Mapping[str, int], *, name: str) -> Layout:
     """Return what the folders of a source mean.
 
     Args:
-        num_images: How many images each folder holds directly; every folder that holds a file is there.
+        num_files: How many files each folder holds directly; empty folders are there, too.
+        num_images: How many of these are images.
         name: The source, for messages.
 
     Raises:
         InputError: The folders are neither all classes nor all splits, or classes look like splits.
     """
-    tree = _Tree(num_images)
+    tree = _Tree(num_files, num_images)
     wrapper = _find_wrapper(tree)
     place = f"dataset.source: {name}"
     split_folders = _find_split_folders(tree, wrapper, place=place)
-    notes = []
-    if wrapper:
-        kind = "splits" if split_folders else "classes"
-        notes = [f"everything is in {printable(wrapper)}, so the {kind} are the folders in it"]
     if not split_folders:
         _check_no_splits_in_classes(tree, wrapper, name=name)
-        return Layout(wrapper, {}, (*notes, *_note_nested(tree, [wrapper])))
+        without = tree.without_images([wrapper])
+        return Layout(wrapper, {}, without, (*_note_without(without), *_note_nested(tree, [wrapper])))
     splits: dict[str, SplitName] = {}
     unlabelled: list[str] = []
+    notes: list[str] = []
     for top, split in split_folders.items():
         folder = _look_through(tree, f"{wrapper}{top}/")
-        is_flat = tree.images[folder] > 0 and not tree.count_below(folder)
+        is_flat = 0 < tree.images[folder] == tree.all_images[folder]
         if split is None or (is_flat and split != "train"):
             unlabelled.append(folder)
         else:
             splits[folder] = split
-    if any(folder.rstrip("/").lower() not in _SPLITS for folder in splits):
+    if any(folder[len(wrapper) : -1].lower() not in _SPLITS for folder in splits):
         taken = (f"{printable(folder)} as {split}" for folder, split in splits.items())
         notes.append(f"took {', '.join(taken)}")
     notes += (
-        f"left out {printable(folder)}: its {tree.images[folder] + tree.count_below(folder):,} images have "
-        "no labels; after training, `python -m tools.predict` classifies them"
+        f"left out {printable(folder)} (images without labels: {tree.all_images[folder]:,}); after training, "
+        "`python -m tools.predict` classifies them"
         for folder in unlabelled
     )
-    return Layout(wrapper, splits, (*notes, *_note_nested(tree, splits)))
+    without = tree.without_images([wrapper, *splits])
+    return Layout(wrapper, splits, without, (*notes, *_note_without(without), *_note_nested(tree, splits)))
 
 
 class _Tree:
     """The folders of a source, those included that hold only folders."""
 
-    def __init__(self, num_images: Mapping[str, int]) -> None:
+    def __init__(self, num_files: Mapping[str, int], num_images: Mapping[str, int]) -> None:
         self.images = Counter(num_images)
+        """Directly in each folder."""
+
+        self.all_images: Counter[str] = Counter()
+        """In each folder and all below it."""
+
+        self._all_files: Counter[str] = Counter()
         self._children: dict[str, set[str]] = {}
-        for folder in num_images:
+        for folder in num_files:
             for parent, child in _steps(folder):
                 self._children.setdefault(parent, set()).add(child)
+                self.all_images[f"{parent}{child}/"] += num_images[folder]
+                self._all_files[f"{parent}{child}/"] += num_files[folder]
 
     def children(self, folder: str) -> list[str]:
-        """Return the names of the folders in a folder, sorted."""
-        return sorted(self._children.get(folder, ()))
+        """Return the names of the folders in a folder, sorted, but for those of other files than images."""
+        names = sorted(self._children.get(folder, ()))
+        return [name for name in names if not self._is_without_images(f"{folder}{name}/")]
 
-    def count_below(self, folder: str) -> int:
-        """Return how many images stand in the folders of a folder."""
-        num_images = (self.images[other] for other in self.images if other.startswith(folder))
-        return sum(num_images) - self.images[folder]
+    def without_images(self, folders: Iterable[str]) -> frozenset[str]:
+        """Return the folders in some folders that hold files, none of them an image."""
+        inner = (f"{folder}{name}/" for folder in folders for name in self._children.get(folder, ()))
+        return frozenset(filter(self._is_without_images, inner))
+
+    def _is_without_images(self, folder: str) -> bool:
+        return self._all_files[folder] > 0 and not self.all_images[folder]
 
 
 def _steps(folder: str) -> Iterable[tuple[str, str]]:
@@ -181,11 +199,20 @@ def _find_wrapper(tree: _Tree) -> str:
 
 
 def _look_through(tree: _Tree, folder: str) -> str:
-    """Return the folder of the same name in a folder, if there is nothing else: archives are unpacked so."""
+    """Return the folder that all of a split is in: archives are unpacked to `seg_train/seg_train`.
+
+    Its name is that of the split, perhaps with words such as "images", or only such words if class folders
+    are in it.
+    """
+    split = _read_name(folder.split("/")[-2])
     while not tree.images[folder] and len(children := tree.children(folder)) == 1:
-        if children[0].lower() != folder.split("/")[-2].lower():
+        inner = f"{folder}{children[0]}/"
+        is_split = (word := _read_name(children[0])) is not None and split is not None and word == split
+        has_classes = not tree.images[inner] and tree.children(inner)
+        is_filler = _FILLERS.issuperset(filter(None, _WORD_ENDS.split(children[0].lower())))
+        if not is_split and not (is_filler and has_classes):
             break
-        folder += f"{children[0]}/"
+        folder = inner
     return folder
 
 
@@ -220,7 +247,11 @@ def _find_split_folders(tree: _Tree, wrapper: str, *, place: str) -> dict[str, S
         )
         raise InputError(f"{place}: found {printable(others[0])} beside {shown}; {advice}")
     if len(set(splits)) < len(splits):
-        raise InputError(f"{place}: found {shown}; keep one folder for each split")
+        twice = next(split for split in SPLIT_NAMES if splits.count(split) > 1)
+        same = _join(top for top, split in found.items() if split == twice)
+        raise InputError(
+            f"{place}: found {shown}; keep one folder for each split, where {same} are all {twice}"
+        )
     if "train" not in splits:
         source = f"{place.partition(': ')[2]}/{printable(wrapper)}"
         raise InputError(
@@ -269,6 +300,12 @@ def _check_no_splits_in_classes(tree: _Tree, wrapper: str, *, name: str) -> None
             f"dataset.source: {name}: found {found} inside {first}; put the splits above the classes, as in "
             f"{name}/train/cat/1.jpg, or set dataset.source: {name}/{first} if that is the data set"
         )
+
+
+def _note_without(folders: Iterable[str]) -> list[str]:
+    """Return a note on the folders that hold no image, if there are any."""
+    shown = ", ".join(printable(folder) for folder in sorted(folders)[:_MAX_NAMES])
+    return [f"no class, because there are files and no images in it: {shown}"] if shown else []
 
 
 def _note_nested(tree: _Tree, roots: Iterable[str]) -> list[str]:

@@ -66,6 +66,9 @@ def list_images(source: Source, dataset: Dataset) -> Listing:
             listing = list_by_folders(entries, name=name, source=source)
         except InputError as error:
             raise InputError("; ".join((str(error), *links))) from None
+        if listing.wrapper and not is_in_archive:  # as archives often are
+            kind = "splits" if listing.given_splits else "classes"
+            links = (f"the {kind} are the folders in {printable(listing.wrapper)}, which holds all", *links)
         return replace(listing, notes=(*listing.notes, *links))
     from stages.ingest.labels_table import find_table, list_by_table
 
@@ -123,8 +126,11 @@ def list_by_folders(entries: Iterable[str], *, name: str, source: Source | None 
     codes = np.fromiter(
         (folders.setdefault(_folder_of(path), len(folders)) for path in paths), np.int64, len(paths)
     )
-    num_images = np.bincount(codes[found.is_image], minlength=len(folders)).tolist()
-    layout = find_layout(dict(zip(folders, num_images, strict=True)), name=name)
+    num_files, num_images = (
+        dict(zip(folders, np.bincount(chosen, minlength=len(folders)).tolist(), strict=True))
+        for chosen in (codes, codes[found.is_image])
+    )
+    layout = find_layout(num_files, num_images, name=name)
     labels = [name_class(layout.class_of(folder) or "") for folder in folders]
     classes = sorted(set(labels) - {""})
     positions = {label: position for position, label in enumerate(classes)}
@@ -151,7 +157,7 @@ def list_by_folders(entries: Iterable[str], *, name: str, source: Source | None 
     given = tuple(split for split in SPLIT_NAMES if split in layout.splits.values())
     notes = layout.notes
     if found.num_found:
-        notes += (f"{found.num_found:,} files without an image suffix are images by their first bytes",)
+        notes += (f"files that are images by their first bytes, not by their suffix: {found.num_found:,}",)
     return Listing(table, tuple(classes), given, layout.wrapper, num_clutter, notes)
 
 

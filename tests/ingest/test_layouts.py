@@ -136,6 +136,19 @@ LAYOUTS: dict[str, tuple[list[str], Read | str]] = {
         [*below("train/"), "test1/1.png", "test1/2.png"],
         Read("cat|dog", 2, "train", {"outside_classes": 2}),
     ),
+    "eval beside test": (
+        below("train/", "eval/", "test/"),
+        "found eval, test, train; keep one folder for each split, where eval, test are all test",
+    ),
+    "a folder within each split": (
+        below("train/images/", "test/test_images/"),
+        Read("cat|dog", 4, "test train"),
+    ),
+    "annotations beside classes": ([*below(""), "boxes/1.xml"], Read("cat|dog", 2, "", {"not_an_image": 1})),
+    "annotations beside a folder around": (
+        [*below("101_objects/"), "boxes/cat/1.mat"],
+        Read("cat|dog", 2, "", {"not_an_image": 1}),
+    ),
     "only a folder around": (below("PetImages/"), TWO),
     "splits that hold images": (
         ["seg_train/1.png", "seg_test/1.png"],
@@ -281,6 +294,17 @@ def test_classes_that_are_links(tmp_path: Path) -> None:
     write_folder(root, {"bird/1.png": b"x"})
     listing = list_images(open_source(root), DATASET.model_copy(update={"source": str(root)}))
     assert listing.notes[0].startswith("cat/ and 1 more are links to folders, not followed")
+
+
+def test_a_folder_around_everything_is_said(tmp_path: Path) -> None:
+    """Of a folder; archives are made so."""
+    files = dict.fromkeys(below("pets/"), b"x")
+    for path, notes in (
+        (write_folder(tmp_path / "raw", files), ("the classes are the folders in pets/, which holds all",)),
+        (write_zip(tmp_path / "raw.zip", files), ()),
+    ):
+        listing = list_images(open_source(path), DATASET.model_copy(update={"source": str(path)}))
+        assert (listing.wrapper, listing.notes) == ("pets/", notes)
 
 
 # What only archives can hold.

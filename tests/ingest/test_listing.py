@@ -278,14 +278,13 @@ def test_one_class_in_an_archive() -> None:
 def test_notes_say_what_is_not_plain() -> None:
     """Odd split folders, unlabelled images, a folder around everything and nested class folders are named."""
     assert listing_of(*CATS_AND_DOGS, "logo.png").notes == ()
-    assert listing_of("pets/cat/1.png", "pets/dog/1.png").notes == (
-        "everything is in pets/, so the classes are the folders in it",
-    )
     train, test = ([f"{folder}/{path}" for path in CATS_AND_DOGS] for folder in ("a_train", "a_test"))
     odd = listing_of(*train, *test, "a_pred/1.png")
     assert odd.notes[0] == "took a_test/ as test, a_train/ as train"
-    assert odd.notes[1].startswith("left out a_pred/: its 1 images have no labels")
+    assert odd.notes[1].startswith("left out a_pred/ (images without labels: 1); after training")
     assert {row.split for row in unused_of(odd)} == {None}
+    (note,) = listing_of(*CATS_AND_DOGS, "boxes/1.xml").notes
+    assert note == "no class, because there are files and no images in it: boxes/"
     nested = listing_of("insects/ants/1.png", "insects/bees/1.png", "mammals/cats/1.png")
     assert nested.classes == ("insects", "mammals")
     assert nested.notes == (

@@ -56,6 +56,14 @@ def test_a_folder_and_its_archives_hold_the_same(kind: str) -> None:
     assert inputs.num_files == 3
 
 
+def test_files_without_a_suffix_are_looked_into() -> None:
+    """What begins like an image is one, as for ingest."""
+    write_folder(Path("top"), {"1": b"GIF89a", "2.part": b"GIF89a", "3": b"text", "4.jfif": b""})
+    inputs = Inputs(["top"], stdin=io.BytesIO())
+    assert contents(inputs) == [("top/1", "GIF89a"), ("top/4.jfif", "")]
+    assert inputs.num_skipped == 2
+
+
 def test_a_slash_at_the_end_changes_nothing() -> None:
     """A folder's files are called the same with and without it."""
     write_folder(Path("top"), FILES)
