@@ -117,7 +117,9 @@ def measure_losses(params: "Params", rates: Sequence[float], *, max_rise: float)
     training, state, phases, *_ = build_run(params, read_manifest(PREPARED), keep_features=False)
     num_epochs, num_more = divmod(len(rates), len(state.losses))
     num_images = num_epochs * len(training.train_images) + num_more * training.batch_size
-    training = replace(training, progress=TrainingProgress(num_epochs=1, images_per_epoch=num_images))
+    progress = TrainingProgress(num_epochs=1, images_per_epoch=num_images)
+    progress.title = "lr_range_test"
+    training = replace(training, progress=progress)
     multiples = [rate / params.optimizer.lr for rate in rates]
     # Groups with rates of their own, such as backbone and head, rise together.
     for group in state.optimizer.param_groups:
@@ -141,7 +143,7 @@ def measure_losses(params: "Params", rates: Sequence[float], *, max_rise: float)
 
     phase = phases.at(0)  # of the first epoch, whose backbone may be frozen
     try:
-        with training.progress, explain_lost_workers():
+        with progress, explain_lost_workers():
             while True:
                 train_steps(training, state, phase, save_point=read_loss)
                 state.start_next_epoch()
