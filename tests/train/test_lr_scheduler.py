@@ -15,7 +15,7 @@ from schemas.train.lr_scheduler import LrScheduler
 from schemas.train.lr_scheduler import Plateau as PlateauParams
 from schemas.vision.checkpoint import Scores
 from stages.train.lr_scheduler import Plateau, build_factor, build_lr_scheduler, refresh_rates
-from tests.vision.completeness import names_of, read_test
+from tests.vision.completeness import names_of, read_section, read_test
 
 BLOCKS: dict[str, Any] = {
     "step": {"every_epochs": 2, "gamma": 0.5},
@@ -28,7 +28,14 @@ BLOCKS: dict[str, Any] = {
 
 def make_section(name: str, *, warmup_epochs: float = 0.0, **changes: Any) -> LrScheduler:
     """Return an `lr_scheduler` section."""
-    return LrScheduler.model_validate({"name": name, "warmup_epochs": warmup_epochs, **BLOCKS, **changes})
+    section = {
+        **read_section("lr_scheduler"),
+        **BLOCKS,
+        "name": name,
+        "warmup_epochs": warmup_epochs,
+        **changes,
+    }
+    return LrScheduler.model_validate(section)
 
 
 def make_plateau(section: LrScheduler) -> Plateau:

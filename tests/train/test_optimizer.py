@@ -13,7 +13,7 @@ from schemas.train.optimizer import Optimizer
 from stages.train.optimizer import Group, build_optimizer, without_compiler_hooks
 from stages.train.state_file import read_state, write_state
 from tests.pipeline.project import ROOT
-from tests.vision.completeness import names_of, read_test
+from tests.vision.completeness import names_of, read_section, read_test
 
 # Every block has numbers of its own, so that one read from the wrong block shows.
 BLOCKS: dict[str, Any] = {
@@ -34,7 +34,9 @@ SHARED: dict[str, Any] = {"lr": 0.1, "weight_decay": 0.2, "decay_norm_and_bias":
 
 def make_section(name: str, **changes: Any) -> Optimizer:
     """Return an `optimizer` section."""
-    return Optimizer.model_validate({**SHARED, "name": name, **BLOCKS, **changes})
+    return Optimizer.model_validate(
+        {**read_section("optimizer"), **SHARED, "name": name, **BLOCKS, **changes}
+    )
 
 
 def descend(optimizer: optim.Optimizer, weights: nn.Parameter, *, num_steps: int = 4) -> list[Tensor]:
