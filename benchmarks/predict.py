@@ -78,7 +78,7 @@ def compare_predictions(folder: Path) -> None:
 def read_labels(path: Path) -> list[str]:
     """Return the most probable class of each file."""
     rows = [line.split(",") for line in path.read_text().splitlines()]
-    column = rows[0].index("label:1" if "label:1" in rows[0] else "label")
+    column = rows[0].index("predicted" if "predicted" in rows[0] else "label")
     return [row[column] for row in rows[1:]]
 
 

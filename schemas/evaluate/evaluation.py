@@ -44,8 +44,8 @@ class Evaluation(Schema):
     to reach this accuracy."""
 
     confidence: Annotated[float, Field(gt=0, lt=1)]
-    """How sure the validation split must be that the kept predictions reach target_accuracy: 0.9 means that
-    nine of ten trained networks keep the promise on new images."""
+    """How sure the validation split must be that the kept predictions reach target_accuracy: at 0.9, one
+    trained network in ten may break the promise on new images."""
 
     slices: Items[SliceName]
     """Subgroups to report the accuracy of: by image_size, brightness, or a column of data/prepared/index.csv.

@@ -67,7 +67,7 @@ def write_confusion(path: Path, predictions: Predictions, *, classes: Sequence[s
     """Write the two columns that DVC draws its confusion matrix from, a line for each test image."""
     names = [name_for_dvc(name) for name in classes]
     pairs = zip(predictions.labels.tolist(), predictions.predicted.tolist(), strict=True)
-    _write(path, ["actual", "predicted"], ((names[label], names[predicted]) for label, predicted in pairs))
+    _write(path, ["label", "predicted"], ((names[label], names[predicted]) for label, predicted in pairs))
 
 
 def write_metrics(path: Path, estimates: Sequence[Estimate]) -> None:

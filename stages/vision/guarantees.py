@@ -25,6 +25,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 _STEPS_OF_TARGET = 1000
+_START_FACTOR = 3  # by simulation, docs/decisions/029
 
 
 def count_effective(groups: Ints) -> float:
@@ -44,10 +45,13 @@ def find_threshold(calibration: Calibration, *, target_accuracy: float, confiden
     Returns:
         The threshold; None if the validation split proves none.
     """
+    # Levels of too few images could not pass whatever they show, and one wrong label among the first few
+    # would end the sequence. Where it starts depends on numbers of images alone, so the tests stay valid.
+    fewest, total = _min_images(target_accuracy, confidence), calibration.levels[-1].num_effective
+    start = max(fewest, min(_START_FACTOR * fewest, total / 2))
     found = None
     for level in calibration.levels:
-        # Levels of too few images could not pass whatever they show; testing them would end the sequence.
-        if math.floor(level.num_effective) < _min_images(target_accuracy, confidence):
+        if math.floor(level.num_effective) < start:
             continue
         if _p_value(level, target_accuracy) > 1 - confidence:
             break

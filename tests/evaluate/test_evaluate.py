@@ -117,7 +117,7 @@ def test_metrics_are_those_of_the_predictions(folder: Path) -> None:
     expected_top = reference.top_k_accuracy_score(labels, probabilities, k=2, labels=classes)
     assert metrics.top_k_accuracy == pytest.approx(expected_top)
     with (REPORT / "confusion.csv").open(encoding="utf-8", newline="") as file:
-        pairs = [(row["actual"], row["predicted"]) for row in csv.DictReader(file)]
+        pairs = [(row["label"], row["predicted"]) for row in csv.DictReader(file)]
     assert pairs == list(zip(labels, predicted, strict=True))
 
 

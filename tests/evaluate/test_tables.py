@@ -98,7 +98,7 @@ def write_and_compare(folder: Path, names: list[str]) -> None:
     assert [row[:3] for row in rows] == [list(row) for row in zip(names, names, predicted, strict=True)]
     tables.write_confusion(path, found, classes=names)
     header, rows = read_lines(path)
-    assert header == ["actual", "predicted"]
+    assert header == ["label", "predicted"]
     drawn = [[tables.name_for_dvc(name) for name in row] for row in zip(names, predicted, strict=True)]
     assert rows == drawn
     assert "<" not in path.read_text(encoding="utf-8")

@@ -58,12 +58,25 @@ def test_test_is_the_binomial_one(num_images: int, target: float) -> None:
 
 def test_sequence_ends_at_the_first_failure() -> None:
     """A lower level that would pass is not looked at; levels too small to pass do not count."""
-    start, good = make_level(10, 9, 0.9), make_level(100, 100, 0.8)
-    bad, late = make_level(200, 150, 0.7), make_level(10_000, 9_900, 0.6)
+    start, good = make_level(10, 9, 0.9), make_level(200, 200, 0.8)
+    bad, late = make_level(300, 250, 0.7), make_level(10_000, 9_900, 0.6)
     found = find_threshold(make_calibration(start, good, bad, late), target_accuracy=0.95, confidence=0.9)
     assert found == 0.8
     found = find_threshold(make_calibration(start, good, late), target_accuracy=0.95, confidence=0.9)
     assert found == 0.6
+
+
+def test_one_wrong_label_among_the_first_does_no_harm() -> None:
+    """The sequence starts at three times the images that would do without a mistake, but at half at most."""
+    wrong, more, all_of_them = (
+        make_level(230, 229, 0.9),
+        make_level(690, 689, 0.8),
+        make_level(2000, 1998, 0.7),
+    )
+    calibration = make_calibration(wrong, more, all_of_them)
+    assert find_threshold(calibration, target_accuracy=0.99, confidence=0.9) == 0.7
+    few = make_calibration(make_level(230, 230, 0.9), make_level(300, 270, 0.8))
+    assert find_threshold(few, target_accuracy=0.99, confidence=0.9) == 0.9
 
 
 def test_groups_count_as_fewer_images() -> None:
@@ -131,7 +144,7 @@ def test_promise_is_kept(grouping: str) -> None:
         if threshold is not None:
             num_promised += 1
             num_kept += bool(accuracy[(everyone >= threshold).sum() - 1] >= 0.95)
-    assert num_promised >= (10 if grouping == "heavy" else 90)
+    assert num_promised >= (10 if grouping == "heavy" else 80)
     assert num_kept >= 0.9 * num_promised
 
 

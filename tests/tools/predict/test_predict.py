@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -393,6 +394,21 @@ def test_as_a_person_runs_it(alone: Path) -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_example_in_python(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines of docs/predicting.md run, and find what the command finds."""
+    page = (ROOT / "docs" / "predicting.md").read_text(encoding="utf-8")
+    (example,) = re.findall("```python\n(.*?)```", page, flags=re.DOTALL)
+    shutil.copytree("raw/ant", "photos")
+    (alone / MODEL).mkdir(parents=True)
+    shutil.copy("net.safetensors", MODEL / "best.safetensors")
+    names: dict[str, Any] = {}
+    with keep_torch_settings():
+        exec(example, names)
+    _, printed = predict(monkeypatch, *map(str, Path("photos").glob("*.png")))
+    assert names["predicted"] == [row["predicted"] for row in read_csv(printed)]
+    assert names["probabilities"].shape == (len(names["images"]), len(CLASSES))
 
 
 def test_decoding_is_that_of_ingest(project: Path) -> None:
