@@ -154,6 +154,18 @@ def test_reader_software_finds_its_way(html: str) -> None:
     assert all(drawing["role"] == "img" and drawing["aria-labelledby"] for drawing in drawings)
 
 
+def test_landmarks_have_names_of_their_own(html: str) -> None:
+    """No two sections or regions are named alike, or by the same heading."""
+    page = Page(html)
+    landmarks = [
+        attributes.get("aria-labelledby") or attributes.get("aria-label")
+        for tag, attributes in page.elements
+        if tag in ("section", "nav") or attributes.get("role") == "region"
+    ]
+    assert None not in landmarks
+    assert len(landmarks) == len(set(landmarks)) == 14
+
+
 def test_hostile_names_are_only_text() -> None:
     """Names of classes and files become neither elements nor attributes nor template code."""
     page = Page(render_kind("hostile"))
@@ -446,6 +458,13 @@ def test_most_confused_pairs_come_first() -> None:
         ["cat", "dog", "2", "20.0\xa0%"],
         ["dog", "eel", "2", "6.2\xa0%"],
     ]
+
+
+def test_names_that_stand_upright_are_not_turned() -> None:
+    """Above the matrix, names in Chinese, Japanese or Korean run from top to bottom; others are turned."""
+    html = render_report(make_content(classes=("金毛寻回犬", "golden retriever", "חתול")))
+    headings = re.findall(r'<th scope="col"( class="upright")?><span><bdi class="name">(.*?)</bdi>', html)
+    assert headings == [(' class="upright"', "金毛寻回犬"), ("", "golden retriever"), ("", "חתול")]
 
 
 def test_classes_are_sorted_by_recall() -> None:
