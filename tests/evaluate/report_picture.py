@@ -1,6 +1,6 @@
 """Make docs/report.png: one screen of a real report, the confusion matrix with the images behind a number.
 
-Run by `make picture`. The picture records a hash of the templates and styles that it shows, and a test compares.
+Run by `make picture`. The picture records a hash of the templates and styles that it shows, for a test.
 """
 
 import argparse

@@ -12,7 +12,7 @@ from tests.evaluate.report_picture import LOOK, PICTURE, hash_look, write_pictur
 
 
 def test_the_picture_is_not_stale() -> None:
-    """It shows the templates and styles as they are; after a change of theirs `make picture` takes it again."""
+    """It shows the templates and styles as they are; `make picture` takes it again."""
     with Image.open(PICTURE) as picture:
         assert picture.info[LOOK] == hash_look(), "docs/report.png is stale: make picture"
 
