@@ -66,7 +66,8 @@ test: env ## environment, then lint, types and all tests
 faults: env ## kill, damage and edit runs in hundreds of ways, and count what goes wrong (hours; ARGS='--kills 20': fewer)
 	@$(IN_ENV) python -m tests.faults $(ARGS)
 
-# The one that is there shows photographs: ARGS='--source cifar10.zip --recipe recipes/cifar10_fast.yaml'
+# The one that is there shows photographs, of CIFAR-10 (Krizhevsky 2009), in folders in an archive:
+# ARGS='--source cifar10.zip -S dataset.color=rgb -S dataset.height_px=32 -S dataset.width_px=32'
 picture: env ## take docs/report.png again, of a report on the digits (ARGS=... on other images; needs chromium)
 	@$(IN_ENV) python -m tests.evaluate.report_picture $(ARGS)
 

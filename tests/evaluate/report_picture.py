@@ -10,13 +10,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from stages.params.document import read_document
 from tests.evaluate.chromium import Chromium
 
 ROOT = Path(__file__).parents[2]
@@ -40,29 +40,26 @@ window.scrollTo(0, document.getElementById("confusion").getBoundingClientRect().
 def main() -> None:
     """Run the pipeline on a source, or take a report that there is, and write the picture."""
     parser = argparse.ArgumentParser(prog="python -m tests.evaluate.report_picture", description=__doc__)
-    parser.add_argument(
-        "--source", type=Path, help="an archive as dataset.source may be; default: the digits"
-    )
-    parser.add_argument("--recipe", type=Path, default=ROOT / "params.yaml", help="a file of parameters")
+    parser.add_argument("--source", type=Path, help="an archive as dataset.source may be; default: digits")
+    parser.add_argument("-S", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--report", type=Path, help="a report.html, instead of a run of the pipeline")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        report = arguments.report or make_report(folder / "clone", arguments.source, recipe=arguments.recipe)
+        report = arguments.report or make_report(folder / "clone", arguments.source, arguments.changes)
         write_picture(report, PICTURE, profile=folder / "profile")
     print(f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size:,} bytes")
 
 
-def make_report(clone: Path, source: Path | None, *, recipe: Path) -> Path:
-    """Run the pipeline in a clone of the last commit, by the parameters of a recipe."""
+def make_report(clone: Path, source: Path | None, changes: Sequence[str]) -> Path:
+    """Run the pipeline in a clone of the last commit, with changes to params.yaml."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-    text = recipe.read_text(encoding="utf-8")
     if source:
-        shutil.copy(source, clone / "data" / source.name)
-        text = text.replace(read_document(recipe).data["dataset"]["source"], f"data/{source.name}")
-    (clone / "params.yaml").write_text(text, encoding="utf-8")
+        shutil.copy(source, clone / "data")
+        changes = [f"dataset.source=data/{source.name}", *changes]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    subprocess.run(["dvc", "repro"], cwd=clone, env={**os.environ, "PATH": path}, check=True)
+    command = ["dvc", "exp", "run", *(word for change in changes for word in ("-S", change))]
+    subprocess.run(command, cwd=clone, env={**os.environ, "PATH": path}, check=True)
     return clone / "data/report/report.html"
 
 
