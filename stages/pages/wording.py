@@ -108,9 +108,18 @@ def _isolated(text: str, *, limit: int, css_class: str, titled: bool = True) -> 
     title = Markup("")
     if titled and shown != text:
         title = Markup(' title="{}"').format(plain(text))
-    # A path reads from left to right, whatever letters its first folder has.
-    direction = Markup(' dir="ltr"') if css_class == "path" else Markup("")
-    return Markup('<bdi class="{}"{}{}>{}</bdi>').format(css_class, direction, title, _marked(shown))
+    if css_class == "name":
+        return Markup('<bdi class="name"{}>{}</bdi>').format(title, _marked(shown))
+    # A path reads from left to right, whatever letters its folders have.
+    parts = Markup("/").join(_isolate_turned(part) for part in shown.split("/"))
+    return Markup('<bdi class="path" dir="ltr"{}>{}</bdi>').format(title, parts)
+
+
+def _isolate_turned(part: str) -> Markup:
+    """Return a part of a path; one that reads from right to left would turn the number behind it."""
+    if any(unicodedata.bidirectional(character) in ("R", "AL") for character in part):
+        return Markup("<bdi>{}</bdi>").format(_marked(part))
+    return _marked(part) if part else Markup("")
 
 
 def _shortened(text: str, *, limit: int) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.pages.wording import certainty, percent, plain
+from stages.pages.wording import Sentence, certainty, path, percent, plain, plural
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,22 @@ def test_plain_names_hide_nothing() -> None:
     """In an attribute, too, control characters are visible, and nothing is empty."""
     assert plain("a\u202eb\n") == "a\\u202eb\\n"
     assert plain("") == "(empty)"
+
+
+def test_a_path_reads_from_left_to_right() -> None:
+    """A folder in Hebrew keeps the number behind it from moving before it; others stay as they are."""
+    assert path("raw/שלום/4.jpg") == '<bdi class="path" dir="ltr">raw/<bdi>שלום</bdi>/4.jpg</bdi>'
+    assert path("/raw//cat/4.jpg") == '<bdi class="path" dir="ltr">/raw//cat/4.jpg</bdi>'
+
+
+def test_a_sentence_writes_names_as_its_page_does() -> None:
+    """As HTML they are escaped, by a writer of one's own as that says; the text is escaped, too."""
+    sentence = Sentence("{} < {}", ("<b>", "{}"))
+    assert sentence.__html__() == '<bdi class="name">&lt;b&gt;</bdi> &lt; <bdi class="name">{}</bdi>'
+    assert sentence.write(repr) == "'<b>' < '{}'"
+
+
+@pytest.mark.parametrize(("number", "written"), [(1, "1 class"), (2, "2 classes"), (1234, "1,234 classes")])
+def test_plural(number: int, written: str) -> None:
+    """The noun follows the number."""
+    assert plural(number, "class", "classes") == written
