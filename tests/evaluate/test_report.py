@@ -548,6 +548,7 @@ def make_largest() -> ReportContent:
         worst=examples,
         uncertain=examples,
         suspected=examples,
+        sample=examples,
         path=path,
         cell_image=noise,
         num_epochs=10_000,

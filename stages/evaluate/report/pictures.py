@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from stages.evaluate.examples import Cell, CellExample, Example, Examples
 from stages.pages.embedding import Sheet, build_sheet, embed_image, encode, to_data_uri
 
-_EXAMPLES_BYTES = 1_200_000
+_EXAMPLES_BYTES = 1_000_000
 _MAX_PIXELATED_SIDE_PX = 128
 
-OUTLINE_SIDE = 200
+OUTLINE_SIDE = 100
 """The outlines' own unit: the picture is that many wide and high, whatever its shape."""
 
 _OUTLINED_HEAT = 0.5
@@ -99,7 +99,7 @@ class CellTiles:
 
 
 def draw_examples(examples: Examples) -> ExamplePictures:
-    """Embed the pictures of all examples; all together stay within 1.2 MB."""
+    """Embed the pictures of all examples; all together stay within 1 MB."""
     sorts = (examples.worst, examples.suspected, examples.uncertain, examples.sample)
     num_examples = sum(len(some) for some in sorts)
 
@@ -124,12 +124,10 @@ def outline_heatmap(heatmap: NDArray[np.float32]) -> str:
     contours, _ = cv2.findContours(
         (large >= _OUTLINED_HEAT).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
     )
-    simplified = (cv2.approxPolyDP(contour, 1.0, closed=True).reshape(-1, 2) for contour in contours)
-    return "".join(
-        "M" + " ".join(f"{x} {y}" for x, y in points.tolist()) + "z"
-        for points in simplified
-        if len(points) > 2
-    )
+    lines = (cv2.approxPolyDP(each, 0.8, closed=True).reshape(-1, 2) for each in contours)
+    # The steps from point to point are shorter to write than the points.
+    steps = (np.diff(line, axis=0, prepend=0).tolist() for line in lines if len(line) > 2)
+    return "".join("M{} {}l{}z".format(*line[0], " ".join(f"{x} {y}" for x, y in line[1:])) for line in steps)
 
 
 def lay_out_cells(cells: Mapping[Cell, Sequence[CellExample]]) -> tuple[Sheet | None, list[CellTiles]]:
