@@ -56,5 +56,5 @@ class Evaluation(Schema):
     at three severities each, which takes 18 more passes over the test split. null skips this."""
 
     num_worst: Annotated[int, Field(ge=0, le=100)]
-    """Number of pictures in the report, of each: worst mistakes, least confident predictions, suspected label
-    errors."""
+    """Number of pictures in the report, of each: worst mistakes, suspected label errors, least confident
+    predictions, random predictions."""

@@ -1,11 +1,12 @@
-"""The test images that the report shows: worst mistakes, least confident predictions, label errors, cells.
+"""The test images that the report shows: worst mistakes, label errors, least confident, at random, cells.
 
 Label errors are found by confident learning: Northcutt, Jiang and Chuang 2021, arXiv:1911.00068, equations 1
 and 2. The network never saw the test split, so its probabilities there are out-of-sample, as the paper asks.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from stages.evaluate.predictions import Ints, Predictions, split_rows
 from stages.vision.dataset import PreparedImages
 
 _NUM_CLASSES_SHOWN = 3
+_SAMPLE_SEED = 0
 _MAX_PER_CELL = 12
 _MAX_IN_CELLS = 900
 
@@ -42,7 +44,7 @@ class Example:
     """From 0 to 1, (h, w): contribution of each position to the predicted class; None if not computed."""
 
     suggestion: str = ""
-    """The class that the image seems to belong to, if its label is suspected."""
+    """The class that the image seems to belong to; empty unless its label is suspected."""
 
     @property
     def predicted(self) -> str:
@@ -66,16 +68,19 @@ class CellExample:
 
 @dataclass(frozen=True)
 class Examples:
-    """All images of the report."""
+    """All images of the report; but for those of the cells, none is in it twice."""
 
     worst: Sequence[Example]
     """Mistakes, the least probable true class first."""
 
-    uncertain: Sequence[Example]
-    """The least confident predictions first, correct or wrong."""
-
     suspected: Sequence[Example]
-    """Images whose label is probably wrong, the most suspicious first."""
+    """Images whose label is probably wrong, the most suspicious first, without those among the worst."""
+
+    uncertain: Sequence[Example]
+    """The least confident predictions first, correct or wrong, without those above."""
+
+    sample: Sequence[Example]
+    """Drawn at random from all images that are not above."""
 
     num_suspected: int
     """In the whole test split."""
@@ -116,16 +121,13 @@ def collect_examples(
         shown: The same as uint8, with the transforms of geometry alone, so that heatmaps fit over them.
         paths: Of its images, (N,).
         classes: Names, (C,).
-        num_each: How many of the worst, the least confident and the suspected.
+        num_each: How many of each sort.
         network: The tested one; moved to the CPU.
     """
     label_errors = find_label_errors(predictions)
-    chosen = {
-        "worst": rank_mistakes(predictions)[:num_each],
-        "uncertain": np.argsort(predictions.confidence, kind="stable")[:num_each].tolist(),
-        "suspected": label_errors.images[:num_each].tolist(),
-    }
-    positions = sorted({position for some in chosen.values() for position in some})
+    suggestions = dict(zip(label_errors.images.tolist(), label_errors.suggestions.tolist(), strict=True))
+    chosen = choose_examples(predictions, suspected=list(suggestions), num_each=num_each)
+    positions = sorted(position for some in chosen.values() for position in some)
     heatmaps, why_none = _explain(network, images, predictions, positions)
 
     def example(position: int) -> Example:
@@ -138,18 +140,16 @@ def collect_examples(
             label_probability=float(predictions.label_probability[position]),
             top_classes=[(classes[at], float(row[at])) for at in top],
             heatmap=heatmaps.get(position),
+            suggestion=classes[suggestions[position]] if position in suggestions else "",
         )
 
+    examples = {sort: [example(position) for position in some] for sort, some in chosen.items()}
     cells = choose_cell_images(predictions, cells=list_shown_cells(predictions.confusion))
     return Examples(
-        worst=[example(position) for position in chosen["worst"]],
-        uncertain=[example(position) for position in chosen["uncertain"]],
-        suspected=[
-            replace(example(position), suggestion=classes[suggestion])
-            for position, suggestion in zip(
-                chosen["suspected"], label_errors.suggestions.tolist(), strict=False
-            )
-        ],
+        worst=examples["worst"],
+        suspected=examples["suspected"],
+        uncertain=examples["uncertain"],
+        sample=examples["sample"],
         num_suspected=len(label_errors.images),
         why_no_heatmaps=why_none,
         cells={
@@ -159,6 +159,25 @@ def collect_examples(
             for cell, some in cells.items()
         },
     )
+
+
+def choose_examples(
+    predictions: Predictions, *, suspected: Sequence[int], num_each: int
+) -> dict[str, list[int]]:
+    """Return images of each sort of example, at most `num_each`, none of them twice."""
+    rng = np.random.default_rng(_SAMPLE_SEED)
+    ranked: dict[str, Sequence[int]] = {
+        "worst": rank_mistakes(predictions),
+        "suspected": suspected,
+        "uncertain": np.argsort(predictions.confidence, kind="stable").tolist(),
+        "sample": rng.permutation(predictions.num_images).tolist(),
+    }
+    chosen: dict[str, list[int]] = {}
+    taken: set[int] = set()
+    for sort, images in ranked.items():
+        chosen[sort] = list(islice((image for image in images if image not in taken), num_each))
+        taken |= set(chosen[sort])
+    return chosen
 
 
 def rank_mistakes(predictions: Predictions) -> list[int]:

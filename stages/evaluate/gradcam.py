@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 _BATCH_SIZE = 8
+_MIN_SIDE = 4  # coarser, one position is a ninth of the image or more: an outline of it says nothing
 
 Heatmap = NDArray[np.float32]
 
@@ -49,7 +50,8 @@ def compute_heatmaps(network: nn.Module, images: Tensor, predicted: Tensor) -> l
         contributes.
 
     Raises:
-        GradCamUnavailable: The network does not end in convolutions.
+        GradCamUnavailable: The network does not end in convolutions, or its last feature map is smaller than
+            4 x 4.
     """
     network.to("cpu").eval().requires_grad_(False)
     target = _find_last_feature_map(network, images[:1])
@@ -94,10 +96,10 @@ def _find_last_feature_map(network: nn.Module, image: Tensor) -> _Call:
     calls: Counter[nn.Module] = Counter()
     found: _Call | None = None
     pooled: Tensor | None = None
-    num_convolutions, obstacle = 0, ""
+    num_convolutions, obstacle, sides = 0, "", (0, 0)
 
     def inspect(module: nn.Module, _: Any, output: Any) -> None:
-        nonlocal found, pooled, num_convolutions, obstacle
+        nonlocal found, pooled, num_convolutions, obstacle, sides
         call = _Call(module, calls[module])
         calls[module] += 1
         if isinstance(module, nn.Conv2d):
@@ -112,7 +114,7 @@ def _find_last_feature_map(network: nn.Module, image: Tensor) -> _Call:
             pooled = output
         # A container that ends in a pooling layer returns the very same tensor.
         elif output.ndim == 4 and output is not pooled and max(output.shape[2:]) > 1:
-            found = call
+            found, sides = call, (output.shape[2], output.shape[3])
 
     with torch.no_grad(), _hooked(network.modules(), inspect):
         network(image)
@@ -120,6 +122,9 @@ def _find_last_feature_map(network: nn.Module, image: Tensor) -> _Call:
         raise GradCamUnavailable("it has no feature map made by convolutions")
     if obstacle:
         raise GradCamUnavailable(obstacle)
+    if min(sides) < _MIN_SIDE:
+        height, width = sides
+        raise GradCamUnavailable(f"its last feature map has only {height} × {width} positions")
     return found
 
 

@@ -1,5 +1,9 @@
 """Numbers and names as the report writes them."""
 
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from markupsafe import Markup, escape
 
 from stages.shared.errors import printable
@@ -10,14 +14,36 @@ _MAX_PATH = 120
 _MAX_TITLE = 160
 
 
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence about classes, whose names are written in different ways in a page and in Markdown."""
+
+    text: str
+    """`{}` stands for each name."""
+
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return it as plain text."""
+        return self.write(brief)
+
+    def __html__(self) -> str:
+        """Return it as HTML, which templates do by themselves."""
+        return escape(self.text).format(*map(name, self.names))
+
+    def write(self, write_name: Callable[[str], str]) -> str:
+        """Return the text with its names, each written in some way."""
+        return self.text.format(*map(write_name, self.names))
+
+
 def count(number: int) -> str:
     """Write 12345 as 12,345."""
     return f"{number:,}"
 
 
-def plural(number: int, noun: str) -> str:
-    """Write `1 image`, `2 images`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def plural(number: int, noun: str, nouns: str = "") -> str:
+    """Write `1 image`, `2 images`, or `2 classes` where the plural is given."""
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def percent(fraction: float, *, decimals: int = 1) -> str:
@@ -89,15 +115,29 @@ def brief(text: str) -> str:
     return plain(_shortened(text, limit=_MAX_NAME))
 
 
+def is_upright(text: str) -> bool:
+    """Tell names in Chinese, Japanese or Korean, which stand upright in a vertical line."""
+    return any(unicodedata.east_asian_width(character) in "WF" for character in text)
+
+
 def _isolated(text: str, *, limit: int, css_class: str, titled: bool = True) -> Markup:
     """Return text in an element with a reading direction of its own; shortened, the title says more of it."""
     shown = _shortened(text, limit=limit)
     title = Markup("")
     if titled and shown != text:
         title = Markup(' title="{}"').format(plain(text))
-    # A path reads from left to right, whatever letters its first folder has.
-    direction = Markup(' dir="ltr"') if css_class == "path" else Markup("")
-    return Markup('<bdi class="{}"{}{}>{}</bdi>').format(css_class, direction, title, _marked(shown))
+    if css_class == "name":
+        return Markup('<bdi class="name"{}>{}</bdi>').format(title, _marked(shown))
+    # A path reads from left to right, whatever letters its folders have.
+    parts = Markup("/").join(_isolate_turned(part) for part in shown.split("/"))
+    return Markup('<bdi class="path" dir="ltr"{}>{}</bdi>').format(title, parts)
+
+
+def _isolate_turned(part: str) -> Markup:
+    """Return a part of a path; one that reads from right to left would turn the number behind it."""
+    if any(unicodedata.bidirectional(character) in ("R", "AL") for character in part):
+        return Markup("<bdi>{}</bdi>").format(_marked(part))
+    return _marked(part) if part else Markup("")
 
 
 def _shortened(text: str, *, limit: int) -> str:

@@ -144,6 +144,10 @@ class Chromium:
         shot = self.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
         return base64.b64decode(shot["data"])
 
+    def photograph(self) -> bytes:
+        """Return what the window shows as a PNG."""
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+
     def _receive(self) -> dict[str, Any]:
         """Return the next message, and note it where it is an event."""
         deadline = time.monotonic() + _TIMEOUT_SECONDS

@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from stages.evaluate.report import charts
-from stages.evaluate.report.charts import EpochSeries, build_epoch_chart
+from stages.evaluate.report.charts import EpochSeries, build_class_curves, build_epoch_chart
 from stages.evaluate.report.render import render_report
 from tests.evaluate.report_content import make_content
 
@@ -70,7 +71,23 @@ def test_epoch_labels_do_not_crowd(num_epochs: int) -> None:
     page = render_report(make_content(num_epochs=num_epochs))
     labels = re.findall(rf'y="{charts.BOTTOM + 20}"[^>]*>(\d+)<', page)
     assert labels[0] == "1"
-    assert len(labels) // 2 <= 12
+    assert len(labels) // 3 <= 12
+
+
+def test_class_curves_are_named() -> None:
+    """The four classes of the lowest average precision have lines of their own; the others share a name."""
+    names = [f"class {at}" for at in range(7)]
+    content = make_content(classes=names, confusion=np.eye(7, dtype=np.int64))
+    curves = [replace(content.curves[0], label=at) for at in range(7)]
+    per_class = [
+        scores.model_copy(update={"average_precision": at / 10})
+        for at, scores in enumerate(content.per_class)
+    ]
+    for chart, num_guesses in zip(build_class_curves(curves, per_class=per_class), (0, 1), strict=True):
+        lines = chart.lines[num_guesses:]
+        assert [line.title for line in lines] == [names[at] for at in (4, 5, 6, 0, 1, 2, 3)]
+        assert [line.css_class for line in lines[3:]] == ["class-1", "class-2", "class-3", "class-4"]
+        assert [line.name for line in lines[:3]] == ["3 other classes", "", ""]
 
 
 def test_resumed_history_may_begin_late() -> None:

@@ -7,9 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stages.evaluate.examples import choose_cell_images, find_label_errors, list_shown_cells, rank_mistakes
+from stages.evaluate.examples import (
+    choose_cell_images,
+    choose_examples,
+    find_label_errors,
+    list_shown_cells,
+    rank_mistakes,
+)
 from stages.evaluate.predictions import Predictions
-from tests.evaluate.drawn_predictions import predict
+from tests.evaluate.drawn_predictions import draw_predictions, predict
 
 
 def make_predictions_of(
@@ -27,6 +33,27 @@ def test_worst_mistakes_come_first() -> None:
     labels = torch.tensor([0, 0, 0, 0, 1])
     assert rank_mistakes(predict(probabilities.log(), labels)) == [2, 1, 3, 4]
     assert rank_mistakes(predict(probabilities[:1].log(), labels[:1])) == []
+
+
+@pytest.mark.parametrize("num_images", [1, 7, 300])
+def test_no_image_is_an_example_twice(num_images: int) -> None:
+    """Each sort takes the first of its images that no sort before it took; all are taken if there are few."""
+    drawn = draw_predictions(num_images, skill=1.0)
+    suspected = find_label_errors(drawn).images.tolist()
+    chosen = choose_examples(drawn, suspected=suspected, num_each=5)
+    images = [image for some in chosen.values() for image in some]
+    assert len(images) == len(set(images)) == min(num_images, 20)
+    assert chosen["worst"] == rank_mistakes(drawn)[:5]
+    assert chosen["suspected"] == [image for image in suspected if image not in chosen["worst"]][:5]
+
+
+def test_the_random_sample_is_the_same_every_time() -> None:
+    """It is drawn from correct and wrong predictions alike, whatever their confidence."""
+    drawn = draw_predictions(2000, skill=2.0)
+    samples = [choose_examples(drawn, suspected=[], num_each=200)["sample"] for _ in range(2)]
+    assert samples[0] == samples[1]
+    # The worst 200 mistakes and the least confident 200 are out; the rest is drawn evenly.
+    assert abs(np.mean(samples[0]) - 1000) < 150
 
 
 def test_the_most_telling_images_come_first() -> None:

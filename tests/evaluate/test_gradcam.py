@@ -92,10 +92,10 @@ def test_pooling_at_the_end_is_skipped(end: tuple[nn.Module, ...], shape: tuple[
 
 def test_the_projects_network_is_explained() -> None:
     """Cnn needs no hint about its layers."""
-    form = ImageForm(color="grayscale", height_px=12, width_px=20, resize="squish")
+    form = ImageForm(color="grayscale", height_px=16, width_px=20, resize="squish")
     network = build_network(TINY_CNN, image=form, num_classes=3)
-    (heatmap,) = compute_heatmaps(network, torch.randn(1, 1, 12, 20), torch.tensor([1]))
-    assert heatmap.shape[0] >= 3
+    (heatmap,) = compute_heatmaps(network, torch.randn(1, 1, 16, 20), torch.tensor([1]))
+    assert heatmap.shape[0] >= 4
     assert heatmap.shape[1] >= 5
 
 
@@ -104,7 +104,7 @@ class Shared(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, stride=3)
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, stride=2)
         self.relu, self.head = nn.ReLU(inplace=True), nn.Linear(4, 4)
         self.pool = nn.AdaptiveAvgPool2d(1)
 
@@ -130,8 +130,8 @@ def test_torchvisions_residual_network_is_explained() -> None:
     from torchvision.models import resnet18
 
     network = resnet18(num_classes=4)
-    (heatmap,) = compute_heatmaps(network, torch.randn(1, 3, 96, 64), torch.tensor([2]))
-    assert heatmap.shape == (3, 2)
+    (heatmap,) = compute_heatmaps(network, torch.randn(1, 3, 160, 128), torch.tensor([2]))
+    assert heatmap.shape == (5, 4)
 
 
 class Patches(nn.Module):
@@ -154,6 +154,10 @@ class Patches(nn.Module):
     [
         (nn.Sequential(nn.Flatten(), nn.Linear(351, 4)), "no feature map made by convolutions"),
         (Patches(), "attention|sequence of patches"),
+        (
+            nn.Sequential(nn.Conv2d(3, 8, 3, stride=3), nn.Flatten(), nn.Linear(96, 4)),
+            "only 3 × 4 positions",
+        ),
         (
             nn.Sequential(nn.Conv2d(3, 8, (9, 13)), nn.Flatten(), nn.Linear(8, 4)),
             "no feature map made by convolutions",

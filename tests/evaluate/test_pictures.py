@@ -1,11 +1,12 @@
 """Pictures in the report: exact where they are small, bounded where they are not."""
 
-import base64
+import re
 
 import cv2
 import numpy as np
 import pytest
 
+from stages.evaluate.report.pictures import OUTLINE_SIDE, outline_heatmap
 from stages.evaluate.report.render import render_report
 from stages.pages.embedding import build_sheet
 from tests.evaluate.report_content import make_content, make_example
@@ -31,16 +32,29 @@ def test_large_pictures_are_shrunk() -> None:
     assert width == 2 * height
 
 
-def test_heatmap_is_more_opaque_where_it_is_hotter() -> None:
-    """The overlay keeps the map's shape, transparent where it is cold, most opaque where it is hottest."""
-    heatmap = np.array([[0.0, 0.25, 1.0], [0.5, 0.0, 0.75]], dtype=np.float32)
-    page = read(make_content(worst=[make_example(heatmap=heatmap)]))
-    (uri,) = [image["src"] for image in page.all("img") if image.get("class") == "heatmap"]
-    assert uri is not None
-    encoded = np.frombuffer(base64.b64decode(uri.split(",", 1)[1]), dtype=np.uint8)
-    alpha = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED))[:, :, 3].astype(float)
-    np.testing.assert_allclose(alpha / alpha.max(), heatmap, atol=0.01)
-    assert 100 < alpha.max() < 230
+def test_outline_encloses_what_is_hot() -> None:
+    """What lies inside the outline is where the interpolated heatmap reaches half, to a unit of 100."""
+    heatmap = np.zeros((5, 7), dtype=np.float32)
+    heatmap[1:3, 2:5], heatmap[4, 0] = 1.0, 0.75
+    inside = np.zeros((OUTLINE_SIDE, OUTLINE_SIDE), dtype=np.uint8)
+    for part in outline_heatmap(heatmap).split("z")[:-1]:
+        steps = np.array(re.findall(r"-?\d+", part), dtype=np.int32).reshape(-1, 2)
+        points = np.cumsum(steps, axis=0, dtype=np.int32)
+        cv2.fillPoly(inside, [points], 1)
+    expected = cv2.resize(heatmap, inside.shape, interpolation=cv2.INTER_LINEAR) >= 0.5
+    assert (cv2.erode(inside, np.ones((3, 3))) <= expected).all()
+    assert (expected <= cv2.dilate(inside, np.ones((3, 3)))).all()
+    assert inside.sum() > 1000
+
+
+def test_outline_is_drawn_over_the_picture() -> None:
+    """A heatmap is one line, which colors nothing; an empty one is none, and said to be empty."""
+    hot, empty = np.eye(4, dtype=np.float32), np.zeros((4, 4), dtype=np.float32)
+    page = read(make_content(worst=[make_example(heatmap=hot), make_example(heatmap=empty)]))
+    assert [drawing["class"] for drawing in page.all("svg") if "class" in drawing] == ["heatmap"]
+    assert page.all("path")[0]["d"] == outline_heatmap(hot)
+    assert "Empty heatmap" in page.text
+    assert outline_heatmap(empty) == ""
 
 
 def test_tiles_of_photographs_stay_small() -> None:

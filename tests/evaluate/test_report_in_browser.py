@@ -139,9 +139,9 @@ def test_undefined_scores_stay_last(chromium: Chromium, tmp_path: Path) -> None:
 def test_matrix_switches_between_counts_and_percentages(chromium: Chromium, tmp_path: Path) -> None:
     """The cells show either numbers of images or percentages of the row, never both."""
     chromium.open(write(CONTENT["plain"], tmp_path))
-    assert chromium.evaluate("document.querySelector('.matrix td').innerText") == "7"
+    assert chromium.evaluate("document.querySelector('.matrix tbody td').innerText") == "7"
     chromium.click("#show-percent")
-    assert chromium.evaluate("document.querySelector('.matrix td').innerText") == "70.0\xa0%"
+    assert chromium.evaluate("document.querySelector('.matrix tbody td').innerText") == "70.0\xa0%"
 
 
 PANEL = "document.getElementById('cell-images')"
@@ -217,22 +217,60 @@ def test_every_cell_and_pair_has_its_images(chromium: Chromium, tmp_path: Path) 
         assert chromium.evaluate("document.title").startswith("Test report")
 
 
-def test_heatmaps_are_switched_off(chromium: Chromium, tmp_path: Path) -> None:
-    """The heatmap lies exactly over the image, and is switched off by mouse or keyboard."""
+def test_heatmaps_are_switched_on(chromium: Chromium, tmp_path: Path) -> None:
+    """The image is alone at first; the outline lies exactly over it when it is switched on."""
     heatmap = np.eye(4, dtype=np.float32)
     chromium.open(write(make_content(worst=[make_example(heatmap=heatmap)]), tmp_path))
+    visible = "document.querySelector('#worst .heatmap').checkVisibility()"
+    assert not chromium.evaluate(visible)
+    chromium.click("#worst .switch label:last-child input")
+    assert chromium.evaluate(visible)
     boxes = chromium.evaluate(
-        "[...document.querySelectorAll('#worst .stack img')]"
+        "[...document.querySelectorAll('#worst .picture > *')]"
         ".map(image => JSON.stringify(image.getBoundingClientRect()))"
     )
     assert len(boxes) == 2
     assert boxes[0] == boxes[1]
-    visible = "document.querySelector('#worst .heatmap').checkVisibility()"
-    assert chromium.evaluate(visible)
-    chromium.click("#worst .switch label:last-child input")
-    assert not chromium.evaluate(visible)
     chromium.press("ArrowLeft", code=37)
-    assert chromium.evaluate(visible)
+    assert not chromium.evaluate(visible)
+
+
+def test_pictures_are_enlarged(chromium: Chromium, tmp_path: Path) -> None:
+    """A click opens a picture in a dialog, arrows go on to the next of its section, Escape closes it."""
+    chromium.open(write(CONTENT["plain"], tmp_path))
+    is_open = "document.getElementById('enlarged').open"
+    caption = "document.querySelector('#enlarged figcaption p').innerText"
+    width = "document.querySelector('#enlarged img').getBoundingClientRect().width"
+    chromium.click("#uncertain .picture")
+    assert chromium.evaluate(is_open)
+    assert chromium.evaluate(width) > 400
+    assert chromium.evaluate(caption) == "cat, classified correctly"
+    chromium.press("ArrowRight", code=39)
+    assert chromium.evaluate(caption) == "cat predicted as dog"
+    chromium.press("Escape", code=27)
+    assert not chromium.evaluate(is_open)
+
+
+def test_the_pointer_names_the_dots_of_the_overview(chromium: Chromium, tmp_path: Path) -> None:
+    """Over the picture of many classes the page says which two classes a dot is, and how many images."""
+    confusion = 3 * np.eye(40, dtype=np.int64)
+    confusion[3, 5] = 1
+    names = [f"class {at}" for at in range(40)]
+    chromium.open(write(make_content(classes=names, confusion=confusion), tmp_path))
+    said = []
+    for label, predicted in ((3, 5), (3, 3), (0, 39)):
+        x, y = chromium.evaluate(
+            "(() => { const p = document.querySelector('.overview img'); "
+            "p.scrollIntoView({behavior: 'instant'}); const r = p.getBoundingClientRect(); "
+            f"return [r.x + r.width * {(predicted + 0.5) / 40}, r.y + r.height * {(label + 0.5) / 40}]; }})()"
+        )
+        chromium.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        said.append(chromium.evaluate("document.querySelector('.pointed').textContent"))
+    assert said == [
+        "class 3 predicted as class 5: 1 image",
+        "class 3, classified correctly: 3 images",
+        "class 0 predicted as class 39: 0 images",
+    ]
 
 
 def test_follows_dark_mode(chromium: Chromium, tmp_path: Path) -> None:

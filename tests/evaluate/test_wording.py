@@ -2,7 +2,16 @@
 
 import pytest
 
-from stages.pages.wording import certainty, percent, percent_beside, plain, score
+from stages.pages.wording import (
+    Sentence,
+    certainty,
+    path,
+    percent,
+    percent_beside,
+    plain,
+    plural,
+    score,
+)
 
 
 @pytest.mark.parametrize(
@@ -66,3 +75,22 @@ def test_a_score_is_never_rounded_to_perfection(value: float, text: str) -> None
 def test_a_miss_is_not_rounded_to_its_target(fraction: float, text: str) -> None:
     """98.97 % beside a target of 99 % is shown as what it is."""
     assert percent_beside(fraction, 0.99).replace("\xa0", " ") == text
+
+
+def test_a_path_reads_from_left_to_right() -> None:
+    """A folder in Hebrew keeps the number behind it from moving before it; others stay as they are."""
+    assert path("raw/שלום/4.jpg") == '<bdi class="path" dir="ltr">raw/<bdi>שלום</bdi>/4.jpg</bdi>'
+    assert path("/raw//cat/4.jpg") == '<bdi class="path" dir="ltr">/raw//cat/4.jpg</bdi>'
+
+
+def test_a_sentence_writes_names_as_its_page_does() -> None:
+    """As HTML they are escaped, by a writer of one's own as that says; the text is escaped, too."""
+    sentence = Sentence("{} < {}", ("<b>", "{}"))
+    assert sentence.__html__() == '<bdi class="name">&lt;b&gt;</bdi> &lt; <bdi class="name">{}</bdi>'
+    assert sentence.write(repr) == "'<b>' < '{}'"
+
+
+@pytest.mark.parametrize(("number", "written"), [(1, "1 class"), (2, "2 classes"), (1234, "1,234 classes")])
+def test_plural(number: int, written: str) -> None:
+    """The noun follows the number."""
+    assert plural(number, "class", "classes") == written

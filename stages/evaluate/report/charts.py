@@ -1,21 +1,25 @@
 """Line charts, laid out here as text with fixed decimals and drawn as SVG by the template.
 
-Learning curves over the epochs, the reliability diagram, the risk-coverage curve.
+Learning curves over the epochs, ROC and precision-recall curves, the reliability diagram, the risk-coverage
+curve.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from schemas.evaluate.test_metrics import ClassScores
 from schemas.vision.checkpoint import EpochRecord, History
 from stages.evaluate.calibration import CalibrationReport, Reliability, SelectivePrediction
+from stages.evaluate.curves import ClassCurves, Point
 from stages.pages import wording
 
-WIDTH, HEIGHT = 480, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 466, 16, 256
+WIDTH, HEIGHT = 480, 318
+LEFT, RIGHT, TOP, BOTTOM = 58, 466, 34, 274
 _INSET = 8
 _MAX_DOTS = 40
 _MAX_EPOCHS = 200
+_NUM_NAMED_CURVES = 4
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,11 @@ class Line:
     """A curve in drawing coordinates."""
 
     name: str
+    """In the legend, as text or safe HTML; empty for a line that shares the name of another."""
+
+    title: str
+    """What a pointer that rests on the line is told."""
+
     css_class: str
     points: str
     dots: list[tuple[str, str, str]]
@@ -52,6 +61,7 @@ class LineChart:
     """The title for screen readers, which do not see the axes."""
 
     x_label: str
+    y_label: str
     marked_label: str
     """What the vertical line marks."""
 
@@ -86,6 +96,8 @@ class FractionCurve:
     points: Sequence[tuple[float, float]]
     weights: Sequence[float] = ()
     """One per point, from 0 to 1: the larger, the larger its dot. No dots without weights."""
+
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,24 +141,26 @@ def build_learning_curves(history: History) -> list[LineChart]:
     """Return the charts of loss and accuracy over the epochs."""
     epochs = choose_epochs(history)
 
+    numbers = [each.epoch for each in epochs]
+
+    def describe(values: list[float], *, percent: bool) -> str:
+        first, last = (wording.percent(v) if percent else f"{v:.3g}" for v in (values[0], values[-1]))
+        return f"{first} in epoch {numbers[0]}, {last} in epoch {numbers[-1]}"
+
     def build(title: str, train: list[float], val: list[float], *, meaning: str, percent: bool) -> LineChart:
-        numbers = [each.epoch for each in epochs]
-
-        def describe(values: list[float]) -> str:
-            first, last = (wording.percent(v) if percent else f"{v:.3f}" for v in (values[0], values[-1]))
-            return f"{first} in epoch {numbers[0]}, {last} in epoch {numbers[-1]}"
-
         return build_epoch_chart(
             [EpochSeries("training", "train", train), EpochSeries("validation", "val", val)],
             key=title.lower(),
             title=title,
-            description=f"Training: {describe(train)}. Validation: {describe(val)}.",
+            description=f"Training: {describe(train, percent=percent)}. "
+            f"Validation: {describe(val, percent=percent)}.",
             meaning=meaning,
             epochs=numbers,
             marked_epoch=history.best_epoch,
             percent=percent,
         )
 
+    rates = [each.lr for each in epochs]
     return [
         build(
             "Loss",
@@ -162,6 +176,67 @@ def build_learning_curves(history: History) -> list[LineChart]:
             [each.val.accuracy for each in epochs],
             meaning="Higher is better.",
             percent=True,
+        ),
+        build_epoch_chart(
+            [EpochSeries("learning rate", "val", rates)],
+            key="lr",
+            title="Learning rate",
+            description=f"{describe(rates, percent=False)}.",
+            meaning="At the end of each epoch, as lr_scheduler sets it.",
+            epochs=numbers,
+            marked_epoch=history.best_epoch,
+            percent=False,
+        ),
+    ]
+
+
+def build_class_curves(curves: Sequence[ClassCurves], *, per_class: Sequence[ClassScores]) -> list[LineChart]:
+    """Return the precision-recall and the ROC chart, a line for each class.
+
+    The four classes of the lowest average precision have colors and names; a pointer names the others.
+
+    Args:
+        curves: Of the classes that are drawn.
+        per_class: The scores of all classes, in class order.
+    """
+    hardest = sorted(curves, key=lambda curve: per_class[curve.label].average_precision or 0.0)
+    named = hardest[:_NUM_NAMED_CURVES]
+    ordered = [*hardest[_NUM_NAMED_CURVES:], *named]  # the last is drawn on top
+
+    def draw(points: Callable[[ClassCurves], Sequence[Point]]) -> list[FractionCurve]:
+        lines: list[FractionCurve] = []
+        num_others = len(ordered) - len(named)
+        for curve in ordered:
+            scores = per_class[curve.label]
+            name: str = wording.brief_name(scores.label)
+            css_class = f"class-{named.index(curve) + 1}" if curve in named else "others"
+            if curve not in named:
+                name = wording.plural(num_others, "other class", "other classes") if not lines else ""
+            if points(curve):
+                lines.append(FractionCurve(name, css_class, points(curve), title=wording.brief(scores.label)))
+        return lines
+
+    return [
+        build_fraction_chart(
+            draw(lambda curve: curve.precision_recall),
+            key="precision-recall",
+            title="Precision-recall curves",
+            description="The areas under the curves are the average precisions in the table of the classes.",
+            meaning="Each class against all others as its threshold falls; the nearer to the top right, the "
+            "better.",
+            x_label="recall",
+            y_label="precision",
+            top=1.0,
+        ),
+        build_fraction_chart(
+            [FractionCurve("guessing", "ideal", [(0.0, 0.0), (1.0, 1.0)]), *draw(lambda curve: curve.roc)],
+            key="roc",
+            title="ROC curves",
+            description="The mean of the areas under the curves of all classes is the metric ROC AUC.",
+            meaning="The nearer to the top left, the better; guessing gives the diagonal.",
+            x_label="false positive rate",
+            y_label="true positive rate",
+            top=1.0,
         ),
     ]
 
@@ -195,6 +270,7 @@ def build_reliability_diagram(calibration: CalibrationReport) -> LineChart:
             "network is underconfident, below it overconfident."
         ),
         x_label="confidence (larger dots: more images)",
+        y_label="accuracy",
         top=1.0,
     )
 
@@ -215,6 +291,7 @@ def build_risk_coverage_chart(selective: SelectivePrediction) -> LineChart:
             "the rest should fall."
         ),
         x_label="coverage: fraction of the images kept",
+        y_label="error rate",
         top=max(risk for _, risk in points),
         marked_x=selective.coverage if selective.threshold else None,
         marked_label=f"threshold for {wording.percent(selective.target_accuracy)} accuracy",
@@ -255,6 +332,7 @@ def build_epoch_chart(
         ]
         return Line(
             name=each.name,
+            title=each.name,
             css_class=each.css_class,
             points=_join_points(places),
             dots=[(*place, "2.5") for place in places] if len(places) <= _MAX_DOTS else [],
@@ -266,6 +344,7 @@ def build_epoch_chart(
         title=title,
         long_title=f"{title} after each epoch",
         x_label="epoch",
+        y_label=title.lower(),
         marked_label=f"best epoch: {marked_epoch}",
         description=description,
         meaning=meaning,
@@ -284,6 +363,7 @@ def build_fraction_chart(
     description: str,
     meaning: str,
     x_label: str,
+    y_label: str,
     top: float,
     marked_x: float | None = None,
     marked_label: str = "",
@@ -297,6 +377,7 @@ def build_fraction_chart(
         description: The same for screen readers.
         meaning: How to read it.
         x_label: What the horizontal axis shows.
+        y_label: What the vertical axis shows.
         top: The largest fraction on the vertical axis.
         marked_x: Where the vertical line is.
         marked_label: What it marks.
@@ -309,6 +390,7 @@ def build_fraction_chart(
         radii = [f"{2 + 6 * math.sqrt(weight):.1f}" for weight in curve.weights]
         return Line(
             name=curve.name,
+            title=curve.title or curve.name,
             css_class=curve.css_class,
             points=_join_points(places),
             dots=[(*place, radius) for place, radius in zip(places, radii, strict=False)],
@@ -320,6 +402,7 @@ def build_fraction_chart(
         title=title,
         long_title=title,
         x_label=x_label,
+        y_label=y_label,
         marked_label=marked_label,
         description=description,
         meaning=meaning,

@@ -25,6 +25,7 @@ from stages.evaluate.metrics import Estimate
 from stages.evaluate.predictions import Ints
 from stages.evaluate.subgroups import Subgroup
 from stages.pages import wording
+from stages.pages.wording import Sentence
 
 FINDING_MEANINGS: Mapping[ImageKind | ClassKind, str] = {
     "conflicting_labels": "Copies or near-duplicates with different labels: one label must be wrong",
@@ -50,6 +51,7 @@ _METRIC_MEANINGS = {
     "log_loss": "Mean negative log-probability of the true class; 0 is best",
 }
 _CARDS = ("accuracy", "balanced_accuracy", "macro_f1", "top_k_accuracy", "log_loss")
+_CARDS_OF_FEW_CLASSES = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "log_loss")
 
 _MIN_SUBGROUP_IMAGES = 10
 _ATTRIBUTE_UNITS = {"brightness": "of 255", "image_size": "px", "height_px": "px", "width_px": "px"}
@@ -107,6 +109,13 @@ class ReportContent:
     findings: Sequence[AuditFindings]
 
     @property
+    def accuracy(self) -> Interval:
+        """Return the confidence interval of the accuracy."""
+        (interval,) = (each.interval for each in self.estimates if each.name == "accuracy")
+        assert interval is not None, "a share of images always has one"
+        return interval
+
+    @property
     def num_mistakes(self) -> int:
         """Return how many test images were classified wrongly."""
         return int(self.confusion.sum() - np.trace(self.confusion))
@@ -162,9 +171,9 @@ class SubgroupTable:
     """Subgroups of too few images, which are not among the rows."""
 
 
-def build_verdict(content: ReportContent) -> str:
+def build_verdict(content: ReportContent) -> Sentence:
     """Say how many test images are classified correctly, and compare with the largest class."""
-    metrics = content.metrics
+    metrics, accuracy = content.metrics, content.accuracy
     num_correct = metrics.num_images - content.num_mistakes
     if num_correct == metrics.num_images:
         correct = f"All {wording.plural(num_correct, 'test image')} are classified correctly."
@@ -172,10 +181,39 @@ def build_verdict(content: ReportContent) -> str:
         are = "is" if num_correct == 1 else "are"
         images = wording.plural(metrics.num_images, "test image")
         correct = f"{wording.count(num_correct)} of {images} {are} classified correctly."
+    largest, names = _name_largest_class(content)
     baseline = wording.percent(metrics.majority_accuracy)
-    if metrics.accuracy > metrics.majority_accuracy:
-        return f"{correct} Always predicting the largest class would give {baseline}."
-    return f"{correct} That is no better than always predicting the largest class, which gives {baseline}."
+    if accuracy.low > metrics.majority_accuracy:
+        return Sentence(f"{correct} Always predicting {largest} would give {baseline}.", names)
+    if accuracy.high < metrics.majority_accuracy:
+        compared = f"That is worse than always predicting {largest}, which gives {baseline}."
+    else:
+        interval = f"{wording.percent(accuracy.low)} to {wording.percent(accuracy.high)}"
+        compared = (
+            f"That is not distinguishable from always predicting {largest}, which gives {baseline}: the "
+            f"95 % confidence interval of the accuracy is {interval}."
+        )
+    return Sentence(f"{correct} {compared}", names)
+
+
+def describe_run(content: ReportContent) -> str:
+    """Say in a line what was trained on what: images, network, epochs."""
+    checkpoint = content.checkpoint
+    num_images = sum(map(sum, (content.counts.train, content.counts.val, content.counts.test)))
+    epoch = f"epoch {checkpoint.epoch.epoch} of {checkpoint.num_epochs}"
+    return (
+        f"{wording.plural(num_images, 'image')} of {wording.count(len(checkpoint.classes))} classes "
+        f"(data set {wording.short_hash(checkpoint.dataset_sha256)}) · {checkpoint.network.name} · {epoch}"
+    )
+
+
+def _name_largest_class(content: ReportContent) -> tuple[str, tuple[str, ...]]:
+    """Return how the class with the most test images is called, and its name if no other has as many."""
+    support = content.confusion.sum(axis=1)
+    largest = np.flatnonzero(support == support.max())
+    if len(largest) > 1:
+        return "one class", ()
+    return "{}", (content.checkpoint.classes[largest[0]],)
 
 
 def describe_intervals(content: ReportContent) -> str:
@@ -195,9 +233,10 @@ def describe_intervals(content: ReportContent) -> str:
 
 
 def build_cards(content: ReportContent) -> list[MetricRow]:
-    """Return the few metrics that a reader wants first."""
+    """Return the few metrics that a reader wants first; of top_k classes or fewer, ROC AUC says more."""
     estimates = {estimate.name: estimate for estimate in content.estimates}
-    return [_describe_metric(estimates[name], content, is_card=True) for name in _CARDS]
+    names = _CARDS if content.top_k < len(content.per_class) else _CARDS_OF_FEW_CLASSES
+    return [_describe_metric(estimates[name], content, is_card=True) for name in names]
 
 
 def build_metric_rows(content: ReportContent) -> list[MetricRow]:

@@ -1,7 +1,7 @@
 """The pictures of the report as data: URIs, each sort of them bounded in size.
 
-Examples with their heatmaps, a sprite sheet with the images of all cells of the confusion matrix, and the
-matrix itself if there are many classes.
+Examples with the outlines of their heatmaps, a sprite sheet with the images of all cells of the confusion
+matrix, and the matrix itself if there are many classes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from stages.evaluate.examples import Cell, CellExample, Example, Examples
 from stages.pages.embedding import Sheet, build_sheet, embed_image, encode, to_data_uri
 
-_EXAMPLES_BYTES = 1_200_000
+_EXAMPLES_BYTES = 1_000_000
 _MAX_PIXELATED_SIDE_PX = 128
 
-_MAX_HEATMAP_SIDE_PX = 16
-_HEAT_LEVELS = 16  # the browser interpolates between them
-_HEAT_RGB = ((255, 70, 0), (255, 225, 60))  # low, high
-_HEAT_ALPHA = 0.65
+OUTLINE_SIDE = 100
+"""The outlines' own unit: the picture is that many wide and high, whatever its shape."""
+
+_OUTLINED_HEAT = 0.5
+_MAX_HEATMAP_SIDE = 16
 
 _MAX_MATRIX_SIDE_PX = 500
 _CORRECT_RGB = (43, 111, 158)
@@ -43,7 +44,9 @@ class ExamplePicture:
 
     example: Example
     address: str
-    heatmap: str | None
+    outline: str
+    """SVG path around where the heatmap reaches half of its maximum; empty without a heatmap."""
+
     bars: Sequence[ProbabilityBar]
 
     @property
@@ -72,8 +75,9 @@ class ExamplePictures:
     """The pictures of each sort of example."""
 
     worst: Sequence[ExamplePicture]
-    uncertain: Sequence[ExamplePicture]
     suspected: Sequence[ExamplePicture]
+    uncertain: Sequence[ExamplePicture]
+    sample: Sequence[ExamplePicture]
 
 
 @dataclass(frozen=True)
@@ -95,18 +99,35 @@ class CellTiles:
 
 
 def draw_examples(examples: Examples) -> ExamplePictures:
-    """Embed the pictures of all examples; all together stay within 1.2 MB."""
-    sorts = (examples.worst, examples.uncertain, examples.suspected)
+    """Embed the pictures of all examples; all together stay within 1 MB."""
+    sorts = (examples.worst, examples.suspected, examples.uncertain, examples.sample)
     num_examples = sum(len(some) for some in sorts)
 
     def draw(example: Example) -> ExamplePicture:
-        heatmap = None
-        if example.heatmap is not None and example.heatmap.any():
-            heatmap = _draw_heatmap(example.heatmap)
+        outline = "" if example.heatmap is None else outline_heatmap(example.heatmap)
         address = embed_image(example.image, max_bytes=_EXAMPLES_BYTES // num_examples)
-        return ExamplePicture(example, address, heatmap, _list_bars(example))
+        return ExamplePicture(example, address, outline, _list_bars(example))
 
     return ExamplePictures(*([draw(example) for example in some] for some in sorts))
+
+
+def outline_heatmap(heatmap: NDArray[np.float32]) -> str:
+    """Return a path around the regions of a heatmap (h, w) that reach half of its maximum, 1.
+
+    A line leaves the colors of the picture as they are. Between its positions the heatmap is interpolated.
+    Empty for one in which nothing is hot.
+    """
+    scale = min(1.0, _MAX_HEATMAP_SIDE / max(heatmap.shape))
+    height, width = (max(1, round(side * scale)) for side in heatmap.shape)
+    small = cv2.resize(heatmap, (width, height), interpolation=cv2.INTER_AREA)
+    large = cv2.resize(small, (OUTLINE_SIDE, OUTLINE_SIDE), interpolation=cv2.INTER_LINEAR)
+    contours, _ = cv2.findContours(
+        (large >= _OUTLINED_HEAT).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
+    )
+    lines = (cv2.approxPolyDP(each, 0.8, closed=True).reshape(-1, 2) for each in contours)
+    # The steps from point to point are shorter to write than the points.
+    steps = (np.diff(line, axis=0, prepend=0).tolist() for line in lines if len(line) > 2)
+    return "".join("M{} {}l{}z".format(*line[0], " ".join(f"{x} {y}" for x, y in line[1:])) for line in steps)
 
 
 def lay_out_cells(cells: Mapping[Cell, Sequence[CellExample]]) -> tuple[Sheet | None, list[CellTiles]]:
@@ -153,18 +174,6 @@ def _list_bars(example: Example) -> list[ProbabilityBar]:
     if all(name != example.label for name, _ in example.top_classes):
         bars.append(ProbabilityBar(example.label, example.label_probability, "label"))
     return bars
-
-
-def _draw_heatmap(heatmap: NDArray[np.float32]) -> str:
-    """Return a heatmap (h, w) from 0 to 1 as a small overlay, more opaque where hotter."""
-    scale = min(1.0, _MAX_HEATMAP_SIDE_PX / max(heatmap.shape))
-    height, width = (max(1, round(side * scale)) for side in heatmap.shape)
-    small = cv2.resize(heatmap, (width, height), interpolation=cv2.INTER_AREA)[:, :, None]
-    small = np.rint(small * _HEAT_LEVELS) / _HEAT_LEVELS
-    low, high = (np.array(color, dtype=np.float32) for color in _HEAT_RGB)
-    rgba = np.concatenate([low + small * (high - low), 255 * _HEAT_ALPHA * small], axis=2)
-    bgra = np.rint(rgba[:, :, [2, 1, 0, 3]]).astype(np.uint8)
-    return to_data_uri(encode(bgra, ".png"), "image/png")
 
 
 def _pool(fractions: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from stages.evaluate.report.content import (
     build_verdict,
     describe_selective,
 )
+from stages.evaluate.report.next_steps import list_next_steps
 from stages.evaluate.report.run_details import describe_image
 from stages.pages import wording
 
@@ -25,14 +26,15 @@ _NUM_LISTED = 5
 def render_summary(content: ReportContent) -> str:
     """Return the summary, to be stored as UTF-8."""
     parts = (
-        ["# Test report", "", f"**{build_verdict(content)}**"],
+        ["# Test report", "", f"**{build_verdict(content).write(_code)}**"],
+        _list_steps(content),
         _tabulate_metrics(content),
         _list_pairs(content),
         _list_classes(content),
         ["## Selective prediction", "", describe_selective(content.calibration.selective)],
         _list_run_details(content),
     )
-    text = "\n\n".join("\n".join(lines) for lines in parts) + "\n"
+    text = "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
@@ -49,6 +51,14 @@ def render_closing(content: ReportContent, *, page: Path) -> str:
         lines.append(f"most often confused: {label}, {pair.count:,} of {images} taken for {predicted}")
     text = "\n".join(f"evaluate: {line}" for line in (*lines, f"open {page}"))
     return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _list_steps(content: ReportContent) -> list[str]:
+    """Return what to do next, in order; nothing if there is nothing."""
+    steps = [
+        f"{number}. {step.write(_code)}" for number, step in enumerate(list_next_steps(content), start=1)
+    ]
+    return ["## Next steps", "", *steps] if steps else []
 
 
 def _tabulate_metrics(content: ReportContent) -> list[str]:
