@@ -424,8 +424,8 @@ EDITS = {
     "rare classes counted twice": (
         [("  sampling: uniform", "  sampling: balanced"), ("class_weights: null", "class_weights: balanced")],
         [
-            ("loss.class_weights: found balanced, beside loader.sampling: balanced, so that rare classes would "
-            "count twice; allowed: one of them; write null here, or sampling: uniform there"),
+            ("loss.class_weights: found balanced, beside loader.sampling: balanced, so that rare classes "
+            "would count twice; allowed: one of them; write null here, or sampling: uniform there"),
         ],
     ),
     "mixed labels for a loss that takes one": (
