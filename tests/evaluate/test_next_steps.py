@@ -82,7 +82,7 @@ def test_a_class_that_is_harder() -> None:
     confusion = GOOD.copy()
     confusion[2] = (10, 640, 350)
     content = make_content(confusion=confusion, hardest=2)
-    assert write_steps(content)[0].startswith("eel: recall 35.0\xa0%, 640 of 1000 taken for dog: look at")
+    assert write_steps(content)[1].startswith("eel: recall 35.0\xa0%, 640 of 1000 taken for dog: look at")
     assert write_steps(make_good()) == []
 
 
