@@ -14,6 +14,7 @@ from schemas.shared.manifest import ImageForm
 from stages.images.decode import DecodeLimits, Undecodable, decode_image
 from stages.images.resize import resize_image
 from stages.images.sources import FileRef, UnreadableFile
+from stages.ingest.appearance import measure_appearance
 from stages.ingest.decoded_cache import connect, find_image
 from stages.ingest.measure import FEATURES, Features, measure_images, shrink
 
@@ -89,7 +90,7 @@ class Decoding:
         digests = [b""] * len(items)
         reasons = dict(failed)
         new: list[int] = []
-        packed, small, sides_px = [], [], []
+        packed, small, sides_px, appearances = [], [], [], []
         for item, file in enumerate(items):
             if item in failed:
                 continue
@@ -100,6 +101,7 @@ class Decoding:
                     decoded = decode_image(data, self.form, self.limits)
                     packed.append(resize_image(decoded.pixels, self.form))
                     small.append(shrink(decoded.pixels))
+                    appearances.append(measure_appearance(decoded.pixels))
                     sides_px.append((decoded.height_px, decoded.width_px))
                     new.append(item)
                 digests[item] = digest
@@ -110,7 +112,7 @@ class Decoding:
         if not new:
             return Chunk(digests, reasons, new, None, np.empty(0, FEATURES))
         pixels = np.stack(packed)
-        features = measure_images(np.stack(small), sides_px, pixels)
+        features = measure_images(np.stack(small), sides_px, pixels, appearances)
         self._num_chunks += 1
         path = self.folder / f"pixels-{os.getpid()}-{self._num_chunks}.partial"
         pixels.tofile(path)

@@ -1,13 +1,27 @@
-"""Numbers and names as the report writes them."""
+"""Numbers, names and kinds of findings as every page writes them."""
+
+from collections.abc import Mapping
 
 from markupsafe import Markup, escape
 
+from schemas.audit.finding import ClassKind, ImageKind
 from stages.shared.errors import printable
 
 _GAP = "\N{NO-BREAK SPACE}"
 _MAX_NAME = 48
 _MAX_PATH = 120
 _MAX_TITLE = 160
+
+FINDING_MEANINGS: Mapping[ImageKind | ClassKind, str] = {
+    "conflicting_labels": "Copies or near-duplicates with different labels: one label must be wrong",
+    "blank": "Images of a single color, or nearly so",
+    "extreme_size": "Images with a very short or very long side",
+    "extreme_shape": "Images with an extreme aspect ratio",
+    "copies": "Byte-for-byte copies of another file",
+    "near_duplicates": "Images that look like another image",
+    "tiny_class": "Classes with very few images",
+    "imbalance": "The largest class is many times the size of the smallest",
+}
 
 
 def count(number: int) -> str:

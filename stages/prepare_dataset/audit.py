@@ -5,7 +5,7 @@ Kinds are looked for in the order of `IMAGE_KINDS`; an image that one kind exclu
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -56,6 +56,9 @@ class Findings:
 
     imbalance: float
     """Images in the largest class divided by images in the smallest."""
+
+    leaks: list[Finding] = field(default_factory=list)
+    """Images that belong with one in a split folder closer to the test; empty with split.leaks: ignore."""
 
 
 def audit_images(

@@ -10,7 +10,7 @@ import pytest
 from schemas.audit.finding import ClassKind, FindingRow, ImageKind
 from schemas.shared.manifest import IndexRow
 from stages.evaluate.loading import MAX_EXAMPLES, read_findings, read_index_columns
-from stages.evaluate.report.content import FINDING_MEANINGS
+from stages.pages.wording import FINDING_MEANINGS
 from stages.prepare_dataset.prepared import write_index
 from stages.shared.errors import InputError
 from stages.shared.files import write_checksum

@@ -12,11 +12,11 @@ from schemas.audit.finding import FindingRow
 from stages.evaluate.corruptions import CorruptedAccuracy, list_corruptions
 from stages.evaluate.loading import MAX_EXAMPLES, AuditFindings
 from stages.evaluate.metrics import Estimate
-from stages.evaluate.report.content import FINDING_MEANINGS, ReportContent
+from stages.evaluate.report.content import ReportContent
 from stages.evaluate.report.render import render_report
 from stages.evaluate.report.summary import render_summary
 from stages.evaluate.subgroups import Subgroup
-from stages.pages.wording import percent
+from stages.pages.wording import FINDING_MEANINGS, percent
 from tests.evaluate.report_content import (
     DATASET_SHA256,
     WEIGHTS_SHA256,

@@ -88,6 +88,11 @@ def table_of(paths: Sequence[str], *, classes: Sequence[str] = (), **columns: An
         "phash": np.ascontiguousarray(digests[:, :8]).view("<u8").ravel(),
         "frequencies": np.tile((digests.astype(np.int64) - 128) // 5, 2).astype(np.int8),
         "std": np.full(len(paths), 50, dtype=np.float32),
+        "brightness": np.full(len(paths), 110, dtype=np.float32),
+        "dark_end": np.full(len(paths), 10, dtype=np.uint8),
+        "bright_end": np.full(len(paths), 240, dtype=np.uint8),
+        "entropy": np.full(len(paths), 7, dtype=np.float32),
+        "sharpness": np.full(len(paths), 0.6, dtype=np.float32),
         "height_px": np.full(len(paths), 100, dtype=np.uint32),
         "width_px": np.full(len(paths), 90, dtype=np.uint32),
     }

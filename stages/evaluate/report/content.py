@@ -4,14 +4,13 @@ The HTML page and the Markdown summary both draw on this, so that they never dis
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 from markupsafe import Markup
 
-from schemas.audit.finding import ClassKind, ImageKind
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from schemas.shared.manifest import SplitCounts
 from schemas.vision.checkpoint import Checkpoint, History
@@ -24,17 +23,6 @@ from stages.evaluate.metrics import Estimate
 from stages.evaluate.predictions import Ints
 from stages.evaluate.subgroups import Subgroup
 from stages.pages import wording
-
-FINDING_MEANINGS: Mapping[ImageKind | ClassKind, str] = {
-    "conflicting_labels": "Copies or near-duplicates with different labels: one label must be wrong",
-    "blank": "Images of a single color, or nearly so",
-    "extreme_size": "Images with a very short or very long side",
-    "extreme_shape": "Images with an extreme aspect ratio",
-    "copies": "Byte-for-byte copies of another file",
-    "near_duplicates": "Images that look like another image",
-    "tiny_class": "Classes with very few images",
-    "imbalance": "The largest class is many times the size of the smallest",
-}
 
 _METRIC_MEANINGS = {
     "accuracy": "Fraction of the test images classified correctly",

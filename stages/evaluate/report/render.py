@@ -19,6 +19,7 @@ from stages.evaluate.report.content import ReportContent
 from stages.evaluate.report.pictures import draw_confusion, draw_examples, lay_out_cells
 from stages.evaluate.report.run_details import list_parameters, list_run_details
 from stages.pages.page import render_page
+from stages.pages.wording import FINDING_MEANINGS
 
 _MAX_CLASS_ROWS = 300
 
@@ -72,7 +73,7 @@ def render_report(content: ReportContent) -> str:
         epochs=charts.choose_epochs(content.history),
         run_details=list_run_details(content.checkpoint, counts=content.counts, history=content.history),
         parameters=list_parameters(content.checkpoint),
-        finding_meanings=texts.FINDING_MEANINGS,
+        finding_meanings=FINDING_MEANINGS,
     )
 
 
