@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from schemas.audit.finding import ClassKind, ImageKind
 from schemas.ingest.ingested import Ingested
 from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.split import Split
@@ -39,11 +40,11 @@ def split_params(**changed: object) -> Split:
 
 def audit_params(**changed: object) -> Audit:
     """Return parameters of an audit that warns of everything, with these changes."""
-    kinds = ("copies", "near_duplicates", "conflicting_labels", "blank", "extreme_size", "extreme_shape")
     return Audit.model_validate(
         {
-            **dict.fromkeys((*kinds, "tiny_class", "imbalance"), "warn"),
+            **dict.fromkeys((*get_args(ImageKind), *get_args(ClassKind)), "warn"),
             "blank_std": 3.0,
+            "max_deviations": 5.0,
             "min_side_px": 8,
             "max_side_px": 1000,
             "max_aspect_ratio": 4.0,

@@ -37,8 +37,12 @@ _MAX_FILES = 100
 
 _THRESHOLDS: Mapping[str, Sequence[str]] = {
     "blank": ("audit.blank_std",),
-    "extreme_size": ("audit.min_side_px", "audit.max_side_px"),
-    "extreme_shape": ("audit.max_aspect_ratio",),
+    "dark": ("audit.max_deviations",),
+    "bright": ("audit.max_deviations",),
+    "low_information": ("audit.max_deviations",),
+    "blurred": ("audit.max_deviations",),
+    "extreme_size": ("audit.min_side_px", "audit.max_side_px", "audit.max_deviations"),
+    "extreme_shape": ("audit.max_aspect_ratio", "audit.max_deviations"),
     "near_duplicates": ("split.near_duplicate_bits",),
     "conflicting_labels": ("split.near_duplicate_bits",),
     "tiny_class": ("audit.min_class_images",),
