@@ -194,6 +194,7 @@ def render_data_page(
         ignored=[each for each in sections if each.policy == "ignore"],
         left_out=list(_list_left_out(table)),
         meanings=FINDING_MEANINGS,
+        max_findings=_MAX_FINDINGS,
     )
 
 
