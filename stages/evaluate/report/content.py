@@ -18,6 +18,7 @@ from stages.evaluate.calibration import CalibrationReport, SelectivePrediction
 from stages.evaluate.corruptions import CorruptedAccuracy
 from stages.evaluate.curves import ClassCurves
 from stages.evaluate.examples import Examples
+from stages.evaluate.label_errors import LabelErrors
 from stages.evaluate.loading import AuditFindings
 from stages.evaluate.metrics import Estimate
 from stages.evaluate.predictions import Ints
@@ -241,6 +242,16 @@ def describe_calibration(calibration: CalibrationReport) -> str:
         f"{text}. Before temperature scaling it was {before} "
         f"(temperature {calibration.temperature:.3g}, fitted to the validation split)."
     )
+
+
+def describe_label_errors(suspected: LabelErrors) -> str:
+    """Say how many labels are suspected, and how many of them are expected to be wrong."""
+    if suspected.is_withheld:
+        return "unknown: the network makes too many mistakes to tell a wrong label from one of them"
+    if not len(suspected.images):
+        return "none: mistakes of the network explain all labels that it does not predict"
+    share = wording.certainty(suspected.expected_precision)
+    return f"{wording.count(len(suspected.images))}; about {share} of such labels are wrong"
 
 
 def describe_selective(selective: SelectivePrediction) -> str:

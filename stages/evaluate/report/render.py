@@ -61,6 +61,7 @@ def render_report(content: ReportContent) -> str:
         pictures=draw_examples(content.examples),
         calibration=content.calibration,
         about_calibration=texts.describe_calibration(content.calibration),
+        about_label_errors=texts.describe_label_errors(content.examples.label_errors),
         about_selective=texts.describe_selective(content.calibration.selective),
         calibration_charts=[
             charts.build_reliability_diagram(content.calibration),
