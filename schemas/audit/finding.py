@@ -5,7 +5,16 @@ from typing import Literal
 from schemas.shared.fields import Schema
 
 ImageKind = Literal[
-    "conflicting_labels", "blank", "extreme_size", "extreme_shape", "copies", "near_duplicates"
+    "conflicting_labels",
+    "blank",
+    "dark",
+    "bright",
+    "low_information",
+    "blurred",
+    "extreme_size",
+    "extreme_shape",
+    "copies",
+    "near_duplicates",
 ]
 ClassKind = Literal["tiny_class", "imbalance"]
 

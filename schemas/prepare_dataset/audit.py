@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.shared.fields import Count, NonNegative, PositiveCount, Schema
+from schemas.shared.fields import Count, NonNegative, Positive, PositiveCount, Schema
 
 Policy = Literal["ignore", "warn", "exclude", "error"]
 AtLeastOne = Annotated[float, Field(ge=1)]
@@ -32,8 +32,25 @@ class Audit(Schema):
     blank_std: NonNegative
     """Blank is what deviates less than this from its mean, in grey levels of 255, at 32 x 32."""
 
+    dark: Policy
+    """Images whose brightest parts are far darker than those of the rest, by max_deviations."""
+
+    bright: Policy
+    """Images whose darkest parts are far brighter than those of the rest, by max_deviations."""
+
+    low_information: Policy
+    """Images with far fewer different grey levels than the rest, by max_deviations."""
+
+    blurred: Policy
+    """Images whose sharpest edges are far wider than those of the rest, by max_deviations."""
+
+    max_deviations: Positive
+    """Standard deviations, robustly estimated, from the median of all images and from that of the class. An
+    image beyond both is dark, bright, blurred, of low information or of extreme size or shape."""
+
     extreme_size: Policy
-    """Images with a side below min_side_px or above max_side_px."""
+    """Images with a side below min_side_px or above max_side_px, or of another size than the rest by
+    max_deviations."""
 
     min_side_px: PositiveCount
     """A shorter side is an extreme size."""
@@ -42,7 +59,8 @@ class Audit(Schema):
     """A longer side is an extreme size."""
 
     extreme_shape: Policy
-    """Images whose longer side is more than max_aspect_ratio times the shorter one."""
+    """Images whose longer side is more than max_aspect_ratio times the shorter one, or of another shape than
+    the rest by max_deviations."""
 
     max_aspect_ratio: AtLeastOne
     """Longer side divided by shorter side; more is an extreme shape."""

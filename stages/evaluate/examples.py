@@ -1,8 +1,4 @@
-"""The test images that the report shows: worst mistakes, label errors, least confident, at random, cells.
-
-Label errors are found by confident learning: Northcutt, Jiang and Chuang 2021, arXiv:1911.00068, equations 1
-and 2. The network never saw the test split, so its probabilities there are out-of-sample, as the paper asks.
-"""
+"""The test images that the report shows: worst mistakes, label errors, least confident, at random, cells."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +10,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from stages.evaluate.gradcam import GradCamUnavailable, Heatmap, compute_heatmaps
+from stages.evaluate.label_errors import LabelErrors, find_label_errors
 from stages.evaluate.metrics import choose_matrix_classes, rank_confused_pairs
-from stages.evaluate.predictions import Ints, Predictions, split_rows
+from stages.evaluate.predictions import Ints, Predictions
 from stages.vision.dataset import PreparedImages
 
 _NUM_CLASSES_SHOWN = 3
@@ -82,25 +79,14 @@ class Examples:
     sample: Sequence[Example]
     """Drawn at random from all images that are not above."""
 
-    num_suspected: int
-    """In the whole test split."""
+    label_errors: LabelErrors
+    """All of them, in the whole test split."""
 
     why_no_heatmaps: str
     """Why Grad-CAM does not apply; empty if it does."""
 
     cells: Mapping[Cell, Sequence[CellExample]]
     """A few images of each cell of the confusion matrix that is not empty."""
-
-
-@dataclass(frozen=True)
-class LabelErrors:
-    """Images whose label is probably wrong, the most suspicious first."""
-
-    images: Ints
-    """Positions in the split."""
-
-    suggestions: Ints
-    """The class that each seems to belong to."""
 
 
 def collect_examples(
@@ -150,7 +136,7 @@ def collect_examples(
         suspected=examples["suspected"],
         uncertain=examples["uncertain"],
         sample=examples["sample"],
-        num_suspected=len(label_errors.images),
+        label_errors=label_errors,
         why_no_heatmaps=why_none,
         cells={
             cell: [
@@ -185,28 +171,6 @@ def rank_mistakes(predictions: Predictions) -> list[int]:
     wrong = np.flatnonzero(~predictions.is_correct)
     order = np.argsort(predictions.label_probability[wrong], kind="stable")
     return [int(image) for image in wrong[order]]
-
-
-def find_label_errors(predictions: Predictions) -> LabelErrors:
-    """Return the images off the diagonal of the confident joint.
-
-    An image seems to belong to the most probable of those classes whose probability reaches the average that
-    the class has on its own images. The larger the margin over its label, the more suspicious the image.
-    """
-    labels, num_classes = predictions.labels, predictions.num_classes
-    sums = np.bincount(labels, weights=predictions.label_probability, minlength=num_classes)
-    counts = np.bincount(labels, minlength=num_classes)
-    # A class without images has no average: nothing can seem to belong to it.
-    averages = torch.from_numpy(np.divide(sums, counts, out=np.full(num_classes, np.inf), where=counts > 0))
-    seeming, confidence = np.empty(len(labels), dtype=np.int64), np.empty(len(labels))
-    for rows in split_rows(len(labels), num_columns=num_classes):
-        some = predictions.probabilities(rows)
-        highest, at = torch.where(some >= averages, some, -1.0).max(dim=1)
-        confidence[rows], seeming[rows] = highest.numpy(), at.numpy()
-    images = np.flatnonzero((confidence >= 0) & (seeming != labels))
-    margins = predictions.label_probability[images] - confidence[images]
-    images = images[np.argsort(margins, kind="stable")]
-    return LabelErrors(images, seeming[images])
 
 
 def list_shown_cells(confusion: Ints) -> list[Cell]:

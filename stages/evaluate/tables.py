@@ -9,6 +9,7 @@ from schemas.evaluate.test_metrics import ClassScores
 from stages.evaluate.calibration import Reliability
 from stages.evaluate.corruptions import CorruptedAccuracy
 from stages.evaluate.curves import ClassCurves
+from stages.evaluate.label_errors import LabelErrors
 from stages.evaluate.metrics import Estimate
 from stages.evaluate.predictions import Predictions, split_rows
 from stages.evaluate.report.content import ReportContent
@@ -31,6 +32,10 @@ def write_tables(
     write_curves(folder, content.curves, classes=classes)
     write_subgroups(folder / "subgroups.csv", content.subgroups)
     write_corruptions(folder / "corruptions.csv", content.corrupted)
+    suspected = content.examples.label_errors
+    write_suspected_labels(
+        folder / "suspected_labels.csv", suspected, predictions, paths=paths, classes=classes
+    )
 
 
 def write_predictions(
@@ -139,6 +144,41 @@ def write_corruptions(path: Path, accuracies: Sequence[CorruptedAccuracy]) -> No
         for each in accuracies
     )
     _write(path, ["corruption", "severity", "amount", "accuracy", "ci_low", "ci_high"], rows)
+
+
+def write_suspected_labels(
+    path: Path,
+    suspected: LabelErrors,
+    predictions: Predictions,
+    *,
+    paths: Sequence[str],
+    classes: Sequence[str],
+) -> None:
+    """Write a line for each test image whose label is probably wrong, the most probably wrong first.
+
+    Args:
+        path: The file to write.
+        suspected: The images.
+        predictions: For N images.
+        paths: Path of each image in the source, (N,).
+        classes: Class names, (C,).
+    """
+    rows = (
+        (
+            paths[image],
+            classes[predictions.labels[image]],
+            classes[suggestion],
+            *map(_format, (wrong, predictions.label_probability[image], predictions.confidence[image])),
+        )
+        for image, suggestion, wrong in zip(
+            suspected.images.tolist(),
+            suspected.suggestions.tolist(),
+            suspected.probabilities.tolist(),
+            strict=True,
+        )
+    )
+    header = ["path", "label", "suggested", "wrong_probability", "label_probability", "suggested_probability"]
+    _write(path, header, rows)
 
 
 def name_for_dvc(name: str) -> str:

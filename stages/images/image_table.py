@@ -81,6 +81,21 @@ class ImageTable:
     std: npt.NDArray[np.float32]
     """Standard deviation at 32 x 32 px, in grey levels."""
 
+    brightness: npt.NDArray[np.float32]
+    """Mean grey level, from 0 to 255."""
+
+    dark_end: npt.NDArray[np.uint8]
+    """Grey level that 1 % of the pixels do not exceed."""
+
+    bright_end: npt.NDArray[np.uint8]
+    """Grey level that 99 % of the pixels do not exceed."""
+
+    entropy: npt.NDArray[np.float32]
+    """Of the grey levels, in bits, from 0 to 8."""
+
+    sharpness: npt.NDArray[np.float32]
+    """How steep the steepest edges are, from 0 to 1: the part of one's height between two pixels."""
+
     height_px: npt.NDArray[np.uint32]
     """Of the image in its file, upright."""
 
@@ -129,6 +144,11 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "phash": ("<u8", ()),
     "is_flat": ("?", ()),
     "std": ("<f4", ()),
+    "brightness": ("<f4", ()),
+    "dark_end": ("<u1", ()),
+    "bright_end": ("<u1", ()),
+    "entropy": ("<f4", ()),
+    "sharpness": ("<f4", ()),
     "height_px": ("<u4", ()),
     "width_px": ("<u4", ()),
     "frequencies": ("<i1", (64,)),

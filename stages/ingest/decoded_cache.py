@@ -47,6 +47,7 @@ DECODING_CODE = (
     "images/to_rgb.py",
     "images/resize.py",
     "ingest/measure.py",
+    "ingest/appearance.py",
 )
 """The code that pixels and features depend on. A change in it, and in no other code, empties the cache."""
 

@@ -11,12 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.images.resize import Pixels, halve
+from stages.ingest.appearance import Appearance
 
 FEATURES = np.dtype(
     [
         ("phash", "<u8"),
         ("is_flat", "?"),
         ("std", "<f4"),
+        ("brightness", "<f4"),
+        ("dark_end", "<u1"),
+        ("bright_end", "<u1"),
+        ("entropy", "<f4"),
+        ("sharpness", "<f4"),
         ("height_px", "<u4"),
         ("width_px", "<u4"),
         ("frequencies", "<i1", (64,)),
@@ -24,7 +30,7 @@ FEATURES = np.dtype(
         ("squares", "<i8", (3,)),
     ]
 )
-"""The measured columns of `stages.images.image_table`, which explains each of them: 133 bytes an image."""
+"""The measured columns of `stages.images.image_table`, which explains each of them: 147 bytes an image."""
 
 Features = npt.NDArray[np.void]
 """Array (num_images,) of FEATURES."""
@@ -66,7 +72,9 @@ def shrink(pixels: Pixels) -> Pixels:
     return np.asarray(cv2.resize(pixels, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def measure_images(small: Pixels, sides_px: Sequence[tuple[int, int]], packed: Pixels) -> Features:
+def measure_images(
+    small: Pixels, sides_px: Sequence[tuple[int, int]], packed: Pixels, appearances: Sequence[Appearance]
+) -> Features:
     """Return the features of some images; those of one do not depend on the others.
 
     The perceptual hash is the usual one (Zauner 2010, "Implementation and Benchmarking of Perceptual Image
@@ -78,6 +86,7 @@ def measure_images(small: Pixels, sides_px: Sequence[tuple[int, int]], packed: P
         small: What `shrink` returns for each image, uint8 (N, 32, 32).
         sides_px: Height and width of each image before resizing.
         packed: What is stored of each image, uint8 (N, height, width, channels).
+        appearances: What `measure_appearance` returns for each image.
     """
     num_images = len(small)
     along_rows = small.astype(np.float32) @ _ALONG_ROWS
@@ -91,6 +100,8 @@ def measure_images(small: Pixels, sides_px: Sequence[tuple[int, int]], packed: P
     features["is_flat"] = lengths < _FLAT_STD * SIDE_PX
     features["std"] = _standard_deviations(small.reshape(num_images, -1))
     features["height_px"], features["width_px"] = np.array(sides_px).T
+    for name, values in zip(Appearance._fields, zip(*appearances, strict=True), strict=True):
+        features[name] = values
     sums, squares = sum_channels(packed)
     features["sums"][:, : sums.shape[1]] = sums
     features["squares"][:, : sums.shape[1]] = squares

@@ -1,17 +1,33 @@
-"""Numbers and names as the report writes them."""
+"""Numbers, names and kinds of findings as every page writes them."""
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from schemas.audit.finding import ClassKind, ImageKind
 from stages.shared.errors import printable
 
 _GAP = "\N{NO-BREAK SPACE}"
 _MAX_NAME = 48
 _MAX_PATH = 120
 _MAX_TITLE = 160
+
+FINDING_MEANINGS: Mapping[ImageKind | ClassKind, str] = {
+    "conflicting_labels": "Copies or near-duplicates with different labels: one label must be wrong",
+    "blank": "Images of a single color, or nearly so",
+    "dark": "Images much darker than the rest",
+    "bright": "Images much brighter than the rest",
+    "low_information": "Images with far fewer grey levels than the rest",
+    "blurred": "Images much less sharp than the rest",
+    "extreme_size": "Images with a very short or very long side, or of a very different size than the rest",
+    "extreme_shape": "Images with an extreme aspect ratio, or a very different one than the rest",
+    "copies": "Byte-for-byte copies of another file",
+    "near_duplicates": "Images that look like another image",
+    "tiny_class": "Classes with very few images",
+    "imbalance": "The largest class is many times the size of the smallest",
+}
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ Kinds are looked for in the order of `IMAGE_KINDS`; an image that one kind exclu
 """
 
 import csv
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -17,6 +18,7 @@ from schemas.prepare_dataset.audit import Audit
 from stages.images.image_table import ImageTable
 from stages.prepare_dataset.groups import Groups
 from stages.prepare_dataset.leaks import closeness_to_test
+from stages.prepare_dataset.outliers import LOOKS, SHAPE, SIZE, LookKind, compare, describe_look
 from stages.shared.errors import InputError, printable
 
 IMAGE_KINDS: tuple[ImageKind, ...] = get_args(ImageKind)
@@ -57,6 +59,9 @@ class Findings:
     imbalance: float
     """Images in the largest class divided by images in the smallest."""
 
+    leaks: list[Finding] = field(default_factory=list)
+    """Images that belong with one in a split folder closer to the test; empty with split.leaks: ignore."""
+
 
 def audit_images(
     table: ImageTable, groups: Groups, audit: Audit, *, classes: Sequence[str]
@@ -69,6 +74,10 @@ def audit_images(
     finders: dict[ImageKind, Callable[[Mask], Iterator[Finding]]] = {
         "conflicting_labels": lambda is_used: find_conflicts(table, groups, is_used, classes),
         "blank": lambda is_used: find_blank(table, is_used, audit),
+        "dark": lambda is_used: find_odd_looks("dark", table, is_used, audit),
+        "bright": lambda is_used: find_odd_looks("bright", table, is_used, audit),
+        "low_information": lambda is_used: find_odd_looks("low_information", table, is_used, audit),
+        "blurred": lambda is_used: find_odd_looks("blurred", table, is_used, audit),
         "extreme_size": lambda is_used: find_extreme_sizes(table, is_used, audit),
         "extreme_shape": lambda is_used: find_extreme_shapes(table, is_used, audit),
         "copies": lambda is_used: find_spare_copies(table, groups, is_used),
@@ -134,21 +143,47 @@ def find_blank(table: ImageTable, is_used: Mask, audit: Audit) -> Iterator[Findi
         yield Finding(row, f"deviates by {std:.2f} grey levels", -std)
 
 
+def find_odd_looks(kind: LookKind, table: ImageTable, is_used: Mask, audit: Audit) -> Iterator[Finding]:
+    """Yield images that look unlike the rest in one way; blank ones are left aside."""
+    is_compared = is_used & (table.std >= audit.blank_std)
+    if kind == "blurred":
+        is_compared &= table.sharpness > 0  # without edges there is nothing to be blurred
+    comparison = compare(LOOKS[kind], table, is_compared)
+    for row in np.flatnonzero(-comparison.deviations > audit.max_deviations).tolist():
+        yield Finding(row, describe_look(kind, table, row, comparison), -comparison.deviations.item(row))
+
+
 def find_extreme_sizes(table: ImageTable, is_used: Mask, audit: Audit) -> Iterator[Finding]:
-    """Yield images with a side that is too short or too long."""
+    """Yield images with a side that is too short or too long, or of another size than the rest."""
     low, high = np.minimum(table.height_px, table.width_px), np.maximum(table.height_px, table.width_px)
-    for row in np.flatnonzero(is_used & ((low < audit.min_side_px) | (high > audit.max_side_px))).tolist():
-        badness = max(audit.min_side_px / low.item(row), high.item(row) / audit.max_side_px)
-        yield Finding(row, f"{table.width_px[row]} x {table.height_px[row]} px", badness)
+    comparison = compare(SIZE, table, is_used)
+    distances = np.abs(comparison.deviations)
+    is_outside = (low < audit.min_side_px) | (high > audit.max_side_px)
+    for row in np.flatnonzero(is_used & (is_outside | (distances > audit.max_deviations))).tolist():
+        detail = f"{table.width_px[row]} x {table.height_px[row]} px"
+        badness = max(
+            audit.min_side_px / low.item(row),
+            high.item(row) / audit.max_side_px,
+            distances.item(row) / audit.max_deviations,
+        )
+        if not is_outside[row]:
+            detail += f", where a square of {math.exp(comparison.median):,.0f} px is usual"
+        yield Finding(row, detail, badness)
 
 
 def find_extreme_shapes(table: ImageTable, is_used: Mask, audit: Audit) -> Iterator[Finding]:
-    """Yield images that are strips."""
+    """Yield images that are strips, or of another shape than the rest."""
     low, high = np.minimum(table.height_px, table.width_px), np.maximum(table.height_px, table.width_px)
     ratios = high / np.maximum(low, 1)  # zero for files that were not decoded
-    for row in np.flatnonzero(is_used & (ratios > audit.max_aspect_ratio)).tolist():
+    comparison = compare(SHAPE, table, is_used)
+    distances = np.abs(comparison.deviations)
+    is_strip = ratios > audit.max_aspect_ratio
+    for row in np.flatnonzero(is_used & (is_strip | (distances > audit.max_deviations))).tolist():
         detail = f"{table.width_px[row]} x {table.height_px[row]} px, {ratios[row]:.1f} : 1"
-        yield Finding(row, detail, ratios.item(row))
+        badness = max(ratios.item(row) / audit.max_aspect_ratio, distances.item(row) / audit.max_deviations)
+        if not is_strip[row]:
+            detail += f", where {math.exp(comparison.median):.1f} : 1 is usual"
+        yield Finding(row, detail, badness)
 
 
 def find_spare_copies(table: ImageTable, groups: Groups, is_used: Mask) -> Iterator[Finding]:

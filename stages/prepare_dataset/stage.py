@@ -1,17 +1,22 @@
 """The prepare-dataset stage, top to bottom: from the table of images to labels, splits and findings."""
 
-from functools import partial
-
 from schemas.params import Params
 from stages.images.image_table import read_ingested
 from stages.prepare_dataset.audit import audit_images, print_findings, write_findings
-from stages.prepare_dataset.contact_sheet import write_contact_sheet
 from stages.prepare_dataset.counts import count_images, print_summary
+from stages.prepare_dataset.data_page.sections import PAGE_BYTES, render_data_page
 from stages.prepare_dataset.groups import join_groups
 from stages.prepare_dataset.leaks import find_leaks, handle_leaks
 from stages.prepare_dataset.prepared import BYTES_PER_FILE, write_prepared
 from stages.prepare_dataset.split import split_images
-from stages.shared.files import check_free_space, publish_folder, sha256_of, write_checksum, write_json
+from stages.shared.files import (
+    check_free_space,
+    publish_folder,
+    sha256_of,
+    write_checksum,
+    write_json,
+    write_text,
+)
 from stages.shared.inputs import StageInputs
 from stages.shared.packed_images import PackedImages
 from stages.shared.paths import AUDIT, COUNTS, IMAGES, PREPARED
@@ -21,11 +26,11 @@ from stages.shared.progress import show_step
 def prepare(params: Params, inputs: StageInputs) -> None:
     """Audit and split the images that ingest decoded.
 
-    No pixel is read but those of the contact sheet: another seed or policy takes seconds.
+    No pixels are read but those of the images that the page shows: another seed or policy takes seconds.
     """
     ingested, table = read_ingested(IMAGES)
     classes = ingested.classes
-    check_free_space(PREPARED, num_bytes=BYTES_PER_FILE * len(table))
+    check_free_space(PREPARED, num_bytes=BYTES_PER_FILE * len(table) + PAGE_BYTES)
 
     with show_step("prepare-dataset: looking for copies and near duplicates"):
         groups = join_groups(table, params.split, wrapper=ingested.wrapper)
@@ -44,14 +49,16 @@ def prepare(params: Params, inputs: StageInputs) -> None:
     ):
         write_findings(audit_folder / "findings.csv", findings, table, params.audit, classes=classes)
         write_checksum(audit_folder / "findings.csv")
-        write_contact_sheet(
-            audit_folder / "worst.png",
-            findings,
+        page = render_data_page(
             table,
-            params.audit,
-            classes=classes,
-            open_images=partial(PackedImages, IMAGES, ingested.shards),
+            findings,
+            assignment.splits,
+            ingested=ingested,
+            images=PackedImages(IMAGES, ingested.shards),
+            audit=params.audit,
+            split=params.split,
         )
+        write_text(audit_folder / "data.html", page)
         manifest = write_prepared(
             folder, table, groups, assignment.splits, ingested=ingested, kept=findings.kept
         )
@@ -67,3 +74,4 @@ def prepare(params: Params, inputs: StageInputs) -> None:
     )
     write_json(COUNTS / "prepare.json", metrics)
     print_summary(metrics, num_in_largest_group=int(groups.sizes.max()))
+    print(f"prepare-dataset: look at the data: {AUDIT / 'data.html'}")

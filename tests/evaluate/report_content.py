@@ -24,6 +24,7 @@ from stages.evaluate.calibration import (
 from stages.evaluate.corruptions import CorruptedAccuracy
 from stages.evaluate.curves import ClassCurves, measure_areas
 from stages.evaluate.examples import Cell, CellExample, Example, Examples, list_shown_cells
+from stages.evaluate.label_errors import LabelErrors
 from stages.evaluate.loading import AuditFindings
 from stages.evaluate.metrics import Estimate, estimate_metrics
 from stages.evaluate.predictions import Predictions, make_predictions
@@ -33,6 +34,12 @@ from tests.vision.documents import CALIBRATION
 
 DATASET_SHA256 = "d" * 64
 WEIGHTS_SHA256 = "e" * 64
+
+
+def make_label_errors(number: int) -> LabelErrors:
+    """Return the first so many images of a test split as suspects of two to one."""
+    images = np.arange(number)
+    return LabelErrors(images, np.ones_like(images), np.full(number, 2 / 3), is_withheld=False)
 
 
 def make_content(
@@ -144,7 +151,7 @@ def make_content(
             uncertain=uncertain,
             suspected=suspected,
             sample=sample,
-            num_suspected=len(suspected),
+            label_errors=make_label_errors(len(suspected)),
             why_no_heatmaps=why_no_heatmaps,
             cells=make_cells(matrix, path=path, channels=channels, image=cell_image),
         ),

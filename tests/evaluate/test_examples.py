@@ -1,19 +1,11 @@
-"""Which test images the report shows; label errors as the paper defines them."""
+"""Which test images the report shows."""
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from stages.evaluate.examples import (
-    choose_cell_images,
-    choose_examples,
-    find_label_errors,
-    list_shown_cells,
-    rank_mistakes,
-)
+from stages.evaluate.examples import choose_cell_images, choose_examples, list_shown_cells, rank_mistakes
+from stages.evaluate.label_errors import find_label_errors
 from stages.evaluate.predictions import Predictions
 from tests.evaluate.drawn_predictions import draw_predictions, predict
 
@@ -80,51 +72,3 @@ def test_cell_images_are_bounded(num_classes: int, num_images: int) -> None:
     assert sum(len(images) for images in chosen.values()) <= 900
     for (label, prediction), images in chosen.items():
         assert {(labels[at], predicted[at]) for at in images} == {(label, prediction)}
-
-
-def read_the_paper(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[int, int]:
-    """Return the class of each image off the diagonal of the confident joint, image by image."""
-    suspects = {}
-    for image, (row, label) in enumerate(zip(probabilities, labels, strict=True)):
-        confident = [
-            (row[other], -other)
-            for other in range(len(row))
-            if (labels == other).any() and row[other] >= probabilities[labels == other, other].mean()
-        ]
-        if confident and -max(confident)[1] != label:
-            suspects[image] = -max(confident)[1]
-    return suspects
-
-
-@given(seed=st.integers(0, 10_000), num_images=st.integers(1, 40), num_classes=st.integers(2, 6))
-def test_suspects_are_those_of_the_paper(seed: int, num_images: int, num_classes: int) -> None:
-    """Images and classes are those that equations 1 and 2 give, also if a class has no image."""
-    generator = torch.Generator().manual_seed(seed)
-    logits = 2 * torch.randn(num_images, num_classes, generator=generator)
-    labels = torch.randint(num_classes, (num_images,), generator=generator)
-    drawn = predict(logits, labels)
-    suspects = find_label_errors(drawn)
-    found = dict(zip(suspects.images.tolist(), suspects.suggestions.tolist(), strict=True))
-    assert found == read_the_paper(drawn.probabilities(slice(None)).numpy(), labels.numpy())
-
-
-def test_planted_errors_are_found_the_most_confident_first() -> None:
-    """Of 300 images that are easy to tell apart, exactly the three with a wrong label are found."""
-    generator = torch.Generator().manual_seed(0)
-    truth = torch.arange(300) % 3
-    logits = torch.randn(300, 3, generator=generator) * 0.3
-    logits[range(300), truth] += 4
-    for image, more in ((5, 2), (17, 6), (101, 2)):
-        logits[image, truth[image]] += more
-    labels = truth.clone()
-    labels[[5, 17, 101]] = (truth[[5, 17, 101]] + 1) % 3
-    suspects = find_label_errors(predict(logits, labels))
-    assert suspects.images[0] == 17
-    assert sorted(suspects.images.tolist()) == [5, 17, 101]
-    assert (suspects.suggestions == truth.numpy()[suspects.images]).all()
-
-
-def test_confident_and_correct_means_no_suspects() -> None:
-    """If each image gets its own class, none is suspected."""
-    labels = torch.arange(20) % 2
-    assert len(find_label_errors(predict(10.0 * torch.eye(2)[labels], labels)).images) == 0

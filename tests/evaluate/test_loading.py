@@ -8,7 +8,7 @@ import pytest
 
 from schemas.audit.finding import ClassKind, FindingRow, ImageKind
 from stages.evaluate.loading import MAX_EXAMPLES, read_findings
-from stages.evaluate.report.content import FINDING_MEANINGS
+from stages.pages.wording import FINDING_MEANINGS
 from stages.shared.errors import InputError
 from stages.shared.files import write_checksum
 

@@ -40,7 +40,7 @@ def test_lists_pairs_classes_threshold_and_run_details() -> None:
         "- Network `cnn`, epoch 1 of 3, seed 7",
         "- Dataset hash `dddddddddddd`, weights hash `eeeeeeeeeeee`",
         "- Data audit: blank 3 (1 left out)",
-        "- Suspected label errors in the test split: 1",
+        "- Test images whose label may be wrong: 1; about 67 % of such labels are wrong",
     ):
         assert words in text
     assert len(text.splitlines()) < 60

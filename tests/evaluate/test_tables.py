@@ -17,6 +17,7 @@ from stages.evaluate.calibration import Reliability, bin_predictions
 from stages.evaluate.corruptions import CorruptedAccuracy, Corruption
 from stages.evaluate.curves import ClassCurves
 from stages.evaluate.intervals import Interval
+from stages.evaluate.label_errors import LabelErrors
 from stages.evaluate.metrics import Estimate
 from stages.evaluate.subgroups import Subgroup
 from stages.shared.errors import printable
@@ -201,3 +202,19 @@ def test_corruptions_may_be_none(tmp_path: Path, num_scores: int) -> None:
     header = (tmp_path / "corruptions.csv").read_text().splitlines()[0]
     assert header == "corruption,severity,amount,accuracy,ci_low,ci_high"
     assert len(read_rows(tmp_path / "corruptions.csv")) == num_scores
+
+
+def test_suspected_labels_are_listed(tmp_path: Path) -> None:
+    """A line for each, in their order: path, label, what is suggested, and three probabilities."""
+    found = predict(torch.tensor([[8.0, 0.0], [0.0, 1.0], [0.0, 9.0]]), torch.tensor([1, 1, 0]))
+    suspected = LabelErrors(np.array([2, 0]), np.array([1, 0]), np.array([0.9, 0.75]), is_withheld=False)
+    path = tmp_path / "suspected_labels.csv"
+    tables.write_suspected_labels(path, suspected, found, paths=["a", "b", "c"], classes=("cat", "dog"))
+    rows = read_rows(path)
+    assert [list(row.values())[:4] for row in rows] == [
+        ["c", "cat", "dog", "0.9"],
+        ["a", "dog", "cat", "0.75"],
+    ]
+    for row, image in zip(rows, (2, 0), strict=True):
+        assert float(row["label_probability"]) == pytest.approx(found.label_probability[image])
+        assert float(row["suggested_probability"]) == pytest.approx(found.confidence[image])

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.images.resize import Pixels
+from stages.ingest.appearance import measure_appearance
 from stages.ingest.measure import FEATURES, Features, measure_images, shrink, sum_channels
 from tests.images.trees import decode_whole, encode, flat, photograph
 
@@ -16,7 +17,8 @@ def measure(*images: Pixels) -> Features:
     """Return the features of images that are all in colour, or all gray."""
     sides = [(image.shape[0], image.shape[1]) for image in images]
     small = np.stack([shrink(image) for image in images])
-    return measure_images(small, sides, small.reshape(len(images), 32, 32, -1))
+    appearances = [measure_appearance(image) for image in images]
+    return measure_images(small, sides, small.reshape(len(images), 32, 32, -1), appearances)
 
 
 def bits_between(left: Features, right: Features) -> int:
@@ -78,7 +80,7 @@ def test_noise_of_one_level_is_flat() -> None:
 
 def test_no_padding() -> None:
     """What is joined from bytes has no gaps."""
-    assert FEATURES.itemsize == 8 + 1 + 3 * 4 + 64 + 6 * 8
+    assert FEATURES.itemsize == 8 + 1 + 6 * 4 + 2 * 1 + 64 + 6 * 8
     assert measure(flat(1, 2, 3)).nbytes == FEATURES.itemsize
 
 

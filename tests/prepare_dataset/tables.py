@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from schemas.audit.finding import ClassKind, ImageKind
 from schemas.ingest.ingested import Ingested
 from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.split import Split
@@ -39,11 +40,11 @@ def split_params(**changed: object) -> Split:
 
 def audit_params(**changed: object) -> Audit:
     """Return parameters of an audit that warns of everything, with these changes."""
-    kinds = ("copies", "near_duplicates", "conflicting_labels", "blank", "extreme_size", "extreme_shape")
     return Audit.model_validate(
         {
-            **dict.fromkeys((*kinds, "tiny_class", "imbalance"), "warn"),
+            **dict.fromkeys((*get_args(ImageKind), *get_args(ClassKind)), "warn"),
             "blank_std": 3.0,
+            "max_deviations": 5.0,
             "min_side_px": 8,
             "max_side_px": 1000,
             "max_aspect_ratio": 4.0,
@@ -88,6 +89,11 @@ def table_of(paths: Sequence[str], *, classes: Sequence[str] = (), **columns: An
         "phash": np.ascontiguousarray(digests[:, :8]).view("<u8").ravel(),
         "frequencies": np.tile((digests.astype(np.int64) - 128) // 5, 2).astype(np.int8),
         "std": np.full(len(paths), 50, dtype=np.float32),
+        "brightness": np.full(len(paths), 110, dtype=np.float32),
+        "dark_end": np.full(len(paths), 10, dtype=np.uint8),
+        "bright_end": np.full(len(paths), 240, dtype=np.uint8),
+        "entropy": np.full(len(paths), 7, dtype=np.float32),
+        "sharpness": np.full(len(paths), 0.6, dtype=np.float32),
         "height_px": np.full(len(paths), 100, dtype=np.uint32),
         "width_px": np.full(len(paths), 90, dtype=np.uint32),
     }

@@ -4,14 +4,13 @@ The HTML page and the Markdown summary both draw on this, so that they never dis
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 from markupsafe import Markup
 
-from schemas.audit.finding import ClassKind, ImageKind
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from schemas.shared.manifest import SplitCounts
 from schemas.vision.checkpoint import Checkpoint, History
@@ -20,23 +19,13 @@ from stages.evaluate.corruptions import CorruptedAccuracy
 from stages.evaluate.curves import ClassCurves
 from stages.evaluate.examples import Examples
 from stages.evaluate.intervals import Interval
+from stages.evaluate.label_errors import LabelErrors
 from stages.evaluate.loading import AuditFindings
 from stages.evaluate.metrics import Estimate
 from stages.evaluate.predictions import Ints
 from stages.evaluate.subgroups import Subgroup
 from stages.pages import wording
 from stages.pages.wording import Sentence
-
-FINDING_MEANINGS: Mapping[ImageKind | ClassKind, str] = {
-    "conflicting_labels": "Copies or near-duplicates with different labels: one label must be wrong",
-    "blank": "Images of a single color, or nearly so",
-    "extreme_size": "Images with a very short or very long side",
-    "extreme_shape": "Images with an extreme aspect ratio",
-    "copies": "Byte-for-byte copies of another file",
-    "near_duplicates": "Images that look like another image",
-    "tiny_class": "Classes with very few images",
-    "imbalance": "The largest class is many times the size of the smallest",
-}
 
 _METRIC_MEANINGS = {
     "accuracy": "Fraction of the test images classified correctly",
@@ -320,6 +309,16 @@ def describe_calibration(calibration: CalibrationReport) -> str:
         f"{text} Before temperature scaling it was {wording.percent(before)}: {verdict} "
         f"(temperature {calibration.temperature:.3g}, fitted to the validation split)."
     )
+
+
+def describe_label_errors(suspected: LabelErrors) -> str:
+    """Say how many labels are suspected, and how many of them are expected to be wrong."""
+    if suspected.is_withheld:
+        return "unknown: the network makes too many mistakes to tell a wrong label from one of them"
+    if not len(suspected.images):
+        return "none: mistakes of the network explain all labels that it does not predict"
+    share = wording.certainty(suspected.expected_precision)
+    return f"{wording.count(len(suspected.images))}; about {share} of such labels are wrong"
 
 
 def describe_selective(selective: SelectivePrediction) -> str:

@@ -110,5 +110,5 @@ def _test_more(content: ReportContent) -> Iterator[Sentence]:
 
 
 def _check_labels(content: ReportContent) -> Iterator[Sentence]:
-    if num_suspected := content.examples.num_suspected:
+    if num_suspected := len(content.examples.label_errors.images):
         yield Sentence(f"{plural(num_suspected, 'test image')} may be mislabeled: check the labels.")

@@ -24,6 +24,7 @@ from stages.evaluate.report.pictures import OUTLINE_SIDE, draw_confusion, draw_e
 from stages.evaluate.report.run_details import list_parameters, list_run_details
 from stages.pages import wording
 from stages.pages.page import render_page
+from stages.pages.wording import FINDING_MEANINGS
 
 _MAX_CLASS_ROWS = 300
 _RAMP = (0.01, 0.1, 0.25, 0.5, 1.0)
@@ -86,6 +87,7 @@ def render_report(content: ReportContent) -> str:
         outline_side=OUTLINE_SIDE,
         calibration=content.calibration,
         about_calibration=texts.describe_calibration(content.calibration),
+        about_label_errors=texts.describe_label_errors(content.examples.label_errors),
         about_selective=texts.describe_selective(content.calibration.selective),
         about_sets=texts.describe_sets(content.calibration.sets),
         set_rows=[each for each in content.calibration.sets if each.coverage],
@@ -101,7 +103,7 @@ def render_report(content: ReportContent) -> str:
         epochs=charts.choose_epochs(content.history),
         run_details=list_run_details(content.checkpoint, counts=content.counts, history=content.history),
         parameters=list_parameters(content.checkpoint),
-        finding_meanings=texts.FINDING_MEANINGS,
+        finding_meanings=FINDING_MEANINGS,
     )
 
 

@@ -14,6 +14,7 @@ from stages.evaluate.report.content import (
     build_class_rows,
     build_metric_rows,
     build_verdict,
+    describe_label_errors,
     describe_selective,
 )
 from stages.evaluate.report.next_steps import list_next_steps
@@ -113,7 +114,7 @@ def _list_run_details(content: ReportContent) -> list[str]:
         f"- Network {_code(checkpoint.network.name)}, {epoch}, seed {checkpoint.seed}",
         f"- Dataset hash `{data}`, weights hash `{weights}`",
         f"- Data audit: {', '.join(_describe_findings(content)) or 'no findings'}",
-        f"- Suspected label errors in the test split: {wording.count(content.examples.num_suspected)}",
+        f"- Test images whose label may be wrong: {describe_label_errors(content.examples.label_errors)}",
     ]
 
 
