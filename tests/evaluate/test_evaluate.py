@@ -46,6 +46,7 @@ OUTPUTS = {
     "report/summary.md",
     "report/roc.csv",
     "report/subgroups.csv",
+    "report/suspected_labels.csv",
 }
 
 

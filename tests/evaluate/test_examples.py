@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from stages.evaluate.examples import choose_cell_images, choose_examples, list_shown_cells, rank_mistakes
-from stages.evaluate.label_errors import find_label_errors
 from stages.evaluate.predictions import Predictions
 from tests.evaluate.drawn_predictions import draw_predictions, predict
 
@@ -31,7 +30,7 @@ def test_worst_mistakes_come_first() -> None:
 def test_no_image_is_an_example_twice(num_images: int) -> None:
     """Each sort takes the first of its images that no sort before it took; all are taken if there are few."""
     drawn = draw_predictions(num_images, skill=1.0)
-    suspected = find_label_errors(drawn).images.tolist()
+    suspected = list(range(min(num_images, 30)))
     chosen = choose_examples(drawn, suspected=suspected, num_each=5)
     images = [image for some in chosen.values() for image in some]
     assert len(images) == len(set(images)) == min(num_images, 20)

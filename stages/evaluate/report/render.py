@@ -26,7 +26,7 @@ from stages.pages import wording
 from stages.pages.page import render_page
 from stages.pages.wording import FINDING_MEANINGS
 
-_MAX_CLASS_ROWS = 300
+_MAX_CLASS_ROWS = 250
 _RAMP = (0.01, 0.1, 0.25, 0.5, 1.0)
 _NUM_OVERVIEW_TICKS = 20
 _MAX_OVERVIEW_CELLS = 40_000
