@@ -1,6 +1,7 @@
 """The rules of docs/architecture.md about dvc.yaml and params.yaml."""
 
 import ast
+from pathlib import Path
 
 import pytest
 import yaml
