@@ -264,7 +264,8 @@ def explain_errors(format_name: str) -> Iterator[None]:
         ):
             raise cut_off(text) from None
         if format_name == "TIFF" and (text == "unknown pixel mode" or "not available" in text):
-            raise Undecodable(f"is an unsupported kind of TIFF: {text}; save it as PNG") from None
+            kind = "bits and channels that Pillow does not read" if text == "unknown pixel mode" else text
+            raise Undecodable(f"is an unsupported kind of TIFF: {kind}; save it as PNG") from None
         raise damaged(f"Pillow cannot read this {format_name}: {text}") from None
 
 

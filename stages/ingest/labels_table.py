@@ -335,8 +335,8 @@ class _Finder:
     def find(self, text: str) -> str:
         """Return the entry at a path relative to the table's folder.
 
-        Spaces around it do not count. Where there is no such file, one that the path can only mean is taken:
-        whose path has more folders at its start, or another suffix of images or another case. Of a path of
+        Spaces around it do not count. Where there is no such file, the one is taken that the path can only
+        mean: in another case, in a folder that the path lacks, or with a suffix that it lacks. Of a path of
         another machine the folders at the start are dropped.
 
         Raises:
@@ -384,15 +384,16 @@ class _Finder:
         """Return the entries that a path may mean, those alone that fit best."""
         wanted = _loose_parts(path)
         is_absolute = _ABSOLUTE.match(path)
-        suffix = suffix_of(path)
-        ranked: dict[tuple[bool, bool], list[str]] = {}
+        suffix = _loose_suffix(path)
+        found: dict[bool, list[str]] = {}
         for entry in self._by_name.get(wanted[-1], ()):
             parts = _loose_parts(entry.removeprefix(f"{self._folder}/" if self._folder else ""))
             length = min(len(parts), len(wanted))
-            if parts[-length:] == wanted[-length:] and (is_absolute or length == len(wanted)):
-                rank = (len(parts) == len(wanted), suffix_of(entry) == suffix)
-                ranked.setdefault(rank, []).append(entry)
-        return ranked[max(ranked)] if ranked else []
+            is_suffix_meant = suffix in ("", _loose_suffix(entry))
+            is_path_meant = parts[-length:] == wanted[-length:] and (is_absolute or length == len(wanted))
+            if is_suffix_meant and is_path_meant:
+                found.setdefault(len(parts) == len(wanted), []).append(entry)
+        return found[max(found)] if found else []
 
     @cached_property
     def _by_name(self) -> Mapping[str, list[str]]:
@@ -420,6 +421,12 @@ def _loose_parts(path: str) -> list[str]:
     stem = path[: -len(suffix_of(path))] if has_image_suffix(path) else path
     parts = unicodedata.normalize("NFC", stem).casefold().split("/")
     return parts[1:] if _ABSOLUTE.match(path) else parts
+
+
+def _loose_suffix(path: str) -> str:
+    """Return a suffix of images, in one spelling; empty where there is none."""
+    suffix = suffix_of(path) if has_image_suffix(path) else ""
+    return {".jpeg": ".jpg", ".tiff": ".tif"}.get(suffix, suffix)
 
 
 def _check_gaps(classes: Sequence[str], splits: set[int], *, place: str) -> None:

@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from schemas.ingest.dataset import Dataset
 from schemas.shared.manifest import SPLIT_NAMES, SplitName
-from stages.images.image_files import find_images
-from stages.images.image_names import Clutter, find_clutter
+from stages.images.image_names import Clutter, find_clutter, find_images
 from stages.images.image_table import STATUSES, FileStatus, ImageTable, make_table
 from stages.images.sources import Source, UnreadableFile
 from stages.ingest.layout import Layout, explain_missing_classes, find_layout

@@ -72,7 +72,7 @@ def test_ways_to_write_it(text: str) -> None:
         ("path\tlabel\na.png\tcat\nb.png\tdog\n", ""),
         ("path, label\n a.png , cat\nb.png,dog \n", ""),
         ("image_id,label\na,cat\nb,dog\n", "took image_id for path"),
-        ("path,label\nA.PNG,cat\nB.jpg,dog\n", "2 paths were completed or shortened, such as A.PNG to a.png"),
+        ("path,label\nA.PNG,cat\nb,dog\n", "2 paths were completed or shortened, such as A.PNG to a.png"),
         ("path,label\nraw/a.png,cat\nraw/b.png,dog\n", ""),
         ("path,label\nC:\\x\\a.png,cat\n/home/me/b.png,dog\n", "2 paths were completed or shortened"),
     ],
@@ -95,10 +95,11 @@ def test_ids_of_files_in_folders() -> None:
 
 
 def test_another_folder_is_no_match() -> None:
-    """A file of the same name elsewhere is not the one that is missing."""
+    """A file of the same name in another folder, or with another suffix, is not the one that is missing."""
     entries = ["test/1.png", "test/2.png", "labels.csv"]
-    with pytest.raises(InputError, match=r":2: train/1.png is no file of the source"):
-        read("path,label\ntrain/1.png,cat\ntest/2.png,dog\n", entries=entries)
+    for path in ("train/1.png", "1.jpg"):
+        with pytest.raises(InputError, match=f":2: {path} is no file of the source"):
+            read(f"path,label\n{path},cat\ntest/2.png,dog\n", entries=entries)
 
 
 def test_other_files_are_left_out() -> None:

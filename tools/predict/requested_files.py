@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from stages.images.decode import DEFAULT_LIMITS
-from stages.images.image_files import find_images
-from stages.images.image_names import find_clutter
+from stages.images.image_names import find_clutter, find_images
 from stages.images.sources import FileRef, Source, UnreadableFile, is_archive, open_archive, reason_of
 from stages.images.sources.folder import FolderSource, read_regular_file
 from stages.images.sources.source import check_size

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.images.image_files import find_images
+from stages.images.image_names import find_images
 from stages.images.sources import open_source
 from tests.images.trees import encode, picture, write_folder, write_tar, write_zip
 
