@@ -1,4 +1,4 @@
-"""docs/code.md tells how to add a network, a loss and so on: its blocks, added to a copy of the code, work."""
+"""docs/code.md tells how to add a network, a loss ...: its blocks, added to a copy of the code, work."""
 
 import json
 import re
