@@ -17,11 +17,15 @@ from stages.shared.errors import InputError, printable
 from stages.shared.paths import walk_seen_by_dvc
 from tools.doctor.killed_runs import ask_git
 from tools.doctor.obstacle import Obstacle
+from tools.dvc_lock import parse_yaml
 
 _ADVICE = {
     "dataset.source": "put class folders there, or set dataset.source to where yours are",
     "network.weights_file": "put the file there, or set network.weights_file: data/weights/none",
 }
+
+_STAGES = {"dataset.source": "ingest", "network.weights_file": "train"}
+"""That depend on it."""
 
 
 def check_prerequisites(dvc_folder: Path) -> Iterator[Obstacle]:
@@ -93,13 +97,21 @@ def _check_locale() -> Iterator[Obstacle]:
 def _check_missing(params: Params) -> Iterator[Obstacle]:
     """Yield the parameters that name a file or folder which does not exist."""
     for key, found in _list_named(params).items():
-        if not Path(found).exists():
+        if not Path(found).exists() and not _is_frozen(_STAGES[key]):
             tracked = Path(f"{found.rstrip('/')}.dvc").exists()
             advice = "bring it back with: dvc checkout, or dvc pull" if tracked else _ADVICE[key]
             yield Obstacle(
                 f"{key}: {printable(found)}: there is no such file or folder, and DVC starts nothing "
                 f"without it; {advice}"
             )
+
+
+def _is_frozen(stage: str) -> bool:
+    """Return whether DVC leaves a stage as it is, whatever became of what it depends on."""
+    try:
+        return bool(parse_yaml(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"][stage].get("frozen"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _check_names(source: Path) -> Iterator[Obstacle]:

@@ -54,6 +54,13 @@ def test_what_is_missing_is_named_with_what_to_do(project: Path) -> None:
     assert weights.endswith("or set network.weights_file: data/weights/none")
 
 
+def test_a_frozen_stage_needs_nothing(project: Path) -> None:
+    """DVC takes its outputs as they are, so its images may be elsewhere."""
+    (project / "data/digits.zip").unlink()
+    (project / "dvc.yaml").write_text("stages: {ingest: {cmd: x, frozen: true}}")
+    assert found() == []
+
+
 def test_what_dvc_tracks_comes_back(project: Path) -> None:
     """Beside its .dvc file the way back is DVC's."""
     (project / "data/digits.zip").rename(project / "data/digits.zip.dvc")
