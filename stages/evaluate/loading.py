@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from schemas.audit.finding import ClassKind, FindingRow, ImageKind
+from schemas.audit.finding import ClassKind, FindingRow, ImageKind, LeakKind
 from schemas.evaluate.evaluation import Evaluation
 from schemas.shared.manifest import IndexRow, Manifest
 from schemas.vision.checkpoint import Checkpoint, History
@@ -37,7 +37,7 @@ _ADVICE = f"re-create it with: {MAKE_PREPARED}"
 class AuditFindings:
     """The audit's findings of one kind."""
 
-    kind: ImageKind | ClassKind
+    kind: ImageKind | LeakKind | ClassKind
     num_found: int = 0
     num_left_out: int = 0
     num_tested: int = 0
@@ -74,7 +74,7 @@ class TestRun:
     """uint8 as packed."""
 
     columns: dict[str, list[str]]
-    """Columns of index.csv, (N,) each: path, group, and those that evaluation.slices needs."""
+    """Columns of index.csv, (N,) each: path, group, leak, and those that evaluation.slices needs."""
 
     findings: list[AuditFindings]
 
@@ -99,7 +99,7 @@ def load_test_run(evaluation: Evaluation) -> TestRun:
     transform = build_transforms(checkpoint.preprocessing)
     geometry = build_transforms(only_form(checkpoint.preprocessing))
     pixels = PreparedImages(PREPARED, manifest, "test")
-    names = ["path", "group", *list_columns(evaluation.slices)]
+    names = ["path", "group", "leak", *list_columns(evaluation.slices)]
     columns = read_index_columns(PREPARED / "index.csv", rows=pixels.rows, names=names)
     return TestRun(
         checkpoint=checkpoint,

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
+from schemas.shared.manifest import LeakRelation
 from stages.evaluate.calibration import CalibrationReport
 from stages.evaluate.curves import CurveAreas
 from stages.evaluate.intervals import resample_groups, take_percentiles
-from stages.evaluate.predictions import Floats, Ints, Predictions
+from stages.evaluate.predictions import Bools, Floats, Ints, Predictions
 from stages.vision import scores
 from stages.vision.scores import Tally, divide, tally_confusion
 
@@ -27,6 +29,22 @@ class Estimate:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class LeakReport:
+    """Test images that have a copy, a near duplicate or an image of their group in training or validation."""
+
+    counts: Mapping[LeakRelation, int]
+    """How many, by the closest relation of each; empty without leaks."""
+
+    accuracy_without: float | None
+    """On all other test images; None without leaks, and if no others are left."""
+
+    @property
+    def num_images(self) -> int:
+        """Return how many they are."""
+        return sum(self.counts.values())
 
 
 @dataclass(frozen=True)
@@ -117,8 +135,26 @@ def _estimate(name: str, value: float, resampled: Floats) -> Estimate:
     return Estimate(name, value, *take_percentiles(resampled))
 
 
+def measure_leaks(relations: Sequence[str], is_correct: Bools) -> LeakReport:
+    """Return what the leaks do to the accuracy.
+
+    Args:
+        relations: The column leak of the index (N,): empty for an image that shares nothing with training.
+        is_correct: bool (N,), whether each prediction is correct.
+    """
+    counts = {relation: relations.count(relation) for relation in get_args(LeakRelation)}
+    counts = {relation: count for relation, count in counts.items() if count}
+    is_clean = np.array([relation == "" for relation in relations])
+    measurable = bool(counts) and bool(is_clean.any())
+    return LeakReport(counts, float(is_correct[is_clean].mean()) if measurable else None)
+
+
 def collect_metrics(
-    predictions: Predictions, *, estimates: Sequence[Estimate], calibration: CalibrationReport
+    predictions: Predictions,
+    *,
+    estimates: Sequence[Estimate],
+    calibration: CalibrationReport,
+    leaks: LeakReport,
 ) -> TestMetrics:
     """Return what goes into data/metrics/test.json, from what was measured on these predictions."""
     value = {estimate.name: estimate.value for estimate in estimates}
@@ -136,6 +172,7 @@ def collect_metrics(
         answered_fraction=calibration.selective.coverage,
         answered_accuracy=calibration.selective.accuracy,
         majority_accuracy=float(np.bincount(predictions.labels).max() / predictions.num_images),
+        accuracy_without_leaks=leaks.accuracy_without,
     )
 
 

@@ -10,7 +10,7 @@ from stages.evaluate.curves import measure_areas, trace_curves
 from stages.evaluate.examples import collect_examples
 from stages.evaluate.intervals import number_groups
 from stages.evaluate.loading import TestRun, load_test_run
-from stages.evaluate.metrics import collect_metrics, estimate_metrics, score_classes
+from stages.evaluate.metrics import collect_metrics, estimate_metrics, measure_leaks, score_classes
 from stages.evaluate.predictions import Predictions, make_predictions
 from stages.evaluate.report.content import ReportContent
 from stages.evaluate.report.render import render_report
@@ -50,6 +50,7 @@ def measure(run: TestRun, predictions: Predictions, *, evaluation: Evaluation) -
     subgroups = measure_subgroups(
         evaluation.slices, images=run.pixels, columns=run.columns, is_correct=is_correct, groups=groups
     )
+    leaks = measure_leaks(run.columns["leak"], is_correct)
     corrupted = []
     if evaluation.corruptions is not None:
         corrupted = measure_corruptions(
@@ -73,7 +74,8 @@ def measure(run: TestRun, predictions: Predictions, *, evaluation: Evaluation) -
         checkpoint=checkpoint,
         history=run.history,
         counts=run.manifest.counts,
-        metrics=collect_metrics(predictions, estimates=estimates, calibration=calibration),
+        metrics=collect_metrics(predictions, estimates=estimates, calibration=calibration, leaks=leaks),
+        leaks=leaks,
         estimates=estimates,
         per_class=score_classes(
             predictions.confusion,

@@ -5,18 +5,18 @@ Kinds are looked for in the order of `IMAGE_KINDS`; an image that one kind exclu
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from schemas.audit.finding import ClassKind, FindingRow, ImageKind
+from schemas.audit.finding import ClassKind, FindingRow, ImageKind, LeakKind
 from schemas.prepare_dataset.audit import Audit
 from stages.images.image_table import ImageTable
 from stages.prepare_dataset.groups import Groups
-from stages.prepare_dataset.leaks import closeness_to_test
+from stages.prepare_dataset.leaks import Mates, closeness_to_test
 from stages.shared.errors import InputError, printable
 
 IMAGE_KINDS: tuple[ImageKind, ...] = get_args(ImageKind)
@@ -56,6 +56,9 @@ class Findings:
 
     imbalance: float
     """Images in the largest class divided by images in the smallest."""
+
+    leaks: list[Finding] = field(default_factory=list)
+    """Images that belong with one in a split folder closer to the test; empty with split.leaks: ignore."""
 
 
 def audit_images(
@@ -102,6 +105,15 @@ def audit_images(
     )
     check_findings(findings, table, audit)
     return table.leave_out(reasons, "audit"), findings
+
+
+def list_leaks(table: ImageTable, leaks: Mates) -> list[Finding]:
+    """Return the leaks as findings: copies first, images that only share a group last."""
+    badness = -leaks.relations.astype(np.float64)
+    return [
+        Finding(leaks.rows.item(at), leaks.describe(table, at), badness.item(at), leaks.mates.item(at))
+        for at in np.argsort(-badness, kind="stable").tolist()
+    ]
 
 
 def find_conflicts(
@@ -245,6 +257,13 @@ def check_findings(findings: Findings, table: ImageTable, audit: Audit, *, at_mo
 
 def print_findings(findings: Findings, table: ImageTable, audit: Audit) -> None:
     """Print a line for each kind that is not ignored and was found, with the worst of it."""
+    if findings.leaks:
+        worst_leak = findings.leaks[0]
+        verb = "left out" if table.has_status("leak").any() else "found"
+        print(
+            f"prepare-dataset: audit: {verb} {len(findings.leaks):,} leaks, the worst: "
+            f"{_path(table, worst_leak.row)} ({worst_leak.detail}); see data/audit"
+        )
     kinds: list[tuple[str, int, str]] = [
         (kind, len(found), f"{_path(table, found[0].row)} ({found[0].detail}); see data/audit")
         for kind, found in findings.images.items()
@@ -291,10 +310,12 @@ def _list_rows(
     is_used: Mask,
     kept: set[str],
 ) -> Iterator[FindingRow]:
-    for kind, found in findings.images.items():
-        for finding in found if getattr(audit, kind) != "ignore" else []:
+    told: list[tuple[ImageKind | LeakKind, list[Finding]]] = [("leaks", findings.leaks)]
+    told += [(kind, some) for kind, some in findings.images.items() if getattr(audit, kind) != "ignore"]
+    for told_kind, found in told:
+        for finding in found:
             yield FindingRow(
-                kind=kind,
+                kind=told_kind,
                 path=_path(table, finding.row),
                 label=classes[table.label[finding.row]],
                 detail=finding.detail,

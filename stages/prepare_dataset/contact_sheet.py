@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from schemas.audit.finding import ImageKind
+from schemas.audit.finding import ImageKind, LeakKind
 from schemas.prepare_dataset.audit import Audit
+from schemas.shared.manifest import SPLIT_NAMES
 from stages.images.image_table import ImageTable
 from stages.prepare_dataset.audit import IMAGE_KINDS, Finding, Findings
 from stages.shared.packed_images import PackedImages
@@ -24,7 +25,10 @@ _PER_ROW = 8
 _MAX_ROWS = 2
 """Of tiles for each kind; data/audit/findings.csv has all."""
 
-_PAIRED: dict[ImageKind, str] = {"copies": "same file as the next", "near_duplicates": "looks like the next"}
+_PAIRED: dict[ImageKind | LeakKind, str] = {
+    "copies": "same file as the next",
+    "near_duplicates": "looks like the next",
+}
 _PAPER, _INK, _FAINT = (255, 255, 255), (30, 30, 30), (120, 120, 120)
 
 
@@ -56,6 +60,9 @@ def write_contact_sheet(
         open_images: Opens the shards, called only if there is something to show.
     """
     sections = []
+    if findings.leaks:
+        heading = f"leaks, in two splits: {len(findings.leaks):,}"
+        sections.append((heading, _pick_tiles("leaks", findings.leaks, table, classes)))
     for kind in IMAGE_KINDS:
         found = [] if getattr(audit, kind) == "ignore" else findings.images[kind]
         if found:
@@ -82,7 +89,7 @@ def write_contact_sheet(
 
 
 def _pick_tiles(
-    kind: ImageKind, found: Sequence[Finding], table: ImageTable, classes: Sequence[str]
+    kind: ImageKind | LeakKind, found: Sequence[Finding], table: ImageTable, classes: Sequence[str]
 ) -> list[_Tile]:
     """Return the worst images of a kind, each followed by the one it is compared with, each pair once."""
     tiles: list[_Tile] = []
@@ -96,6 +103,8 @@ def _pick_tiles(
         details = [_PAIRED.get(kind, finding.detail), ""]
         if kind == "conflicting_labels":
             details = [f"{labels[0]} or {labels[1]}?", ""]
+        elif kind == "leaks":
+            details = [f"in {SPLIT_NAMES[max(0, table.split.item(row))]}" for row in rows]
         tiles += [
             _Tile(row, f"{label}/{table.path[row].rpartition('/')[2]}", detail)
             for row, label, detail in zip(rows, labels, details, strict=False)

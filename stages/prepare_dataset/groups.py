@@ -5,6 +5,7 @@ the key by which the group is assigned to a split.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,41 @@ class Groups:
         """Return the number of images in the group of each row (N,); one for a file that is no image."""
         return np.asarray(np.bincount(self.first)[self.first])
 
+    def describe_ties(self, rows: Sequence[int]) -> str:
+        """Name what joins some images: "split.group and near duplicates"."""
+        chosen = np.zeros(len(self.first), dtype=np.bool_)
+        chosen[rows] = True
+        names = [name for name in self.names[chosen].tolist() if name is not None]
+        ties = {
+            "split.group": len(set(names)) < len(names),
+            "copies of a file": bool(chosen[self.copies].all(axis=1).any()),
+            "near duplicates": bool(chosen[self.near].all(axis=1).any()),
+        }
+        found = [tie for tie, is_there in ties.items() if is_there] or ["chains through other images"]
+        return " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
+
+    def describe(self, table: ImageTable, rows: Sequence[int]) -> str:
+        """Say how large a group is, what joins it, and what to change to divide it."""
+        within = np.zeros(len(self.first), dtype=np.bool_)
+        within[rows] = True
+        near, copies = (pairs[within[pairs].all(axis=1)] for pairs in (self.near, self.copies))
+        named = pair_by_name(self.names, within)
+        largest_without = {
+            "split.near_duplicate_bits": _largest(within, copies, named),
+            "split.group": _largest(within, copies, near),
+        }
+        advice = {
+            "split.near_duplicate_bits": "set split.near_duplicate_bits lower or to null, or remove images",
+            "split.group": "write another split.group, or set it to null",
+        }
+        key = min(largest_without, key=lambda name: largest_without[name])
+        what_to_do = advice[key] if largest_without[key] < len(rows) else "remove copies"
+        return (
+            f"{len(rows):,} images, such as {printable(table.path[rows[0]])} and "
+            f"{printable(table.path[rows[-1]])}, stand together as one group, joined by "
+            f"{self.describe_ties(rows)}, and a group is never divided; {what_to_do}"
+        )
+
     def key(self, table: ImageTable, row: int) -> str:
         """Return what an image's split is a function of: its named group, or else its file's bytes.
 
@@ -66,7 +102,7 @@ def join_groups(table: ImageTable, split: Split, *, wrapper: str) -> Groups:
     near = np.empty((0, 2), dtype=np.int64)
     if split.near_duplicate_bits is not None:
         near = find_near_duplicates(table, copies, max_bits=split.near_duplicate_bits)
-    named = _pair_by_name(names, table.has_status("decoded"))
+    named = pair_by_name(names, table.has_status("decoded"))
     return Groups(join_pairs(len(table), copies, near, named), names, copies, near)
 
 
@@ -112,7 +148,7 @@ def _find_names(table: ImageTable, split: Split, *, wrapper: str) -> Names:
     return names
 
 
-def _pair_by_name(names: Names, is_used: npt.NDArray[np.bool_]) -> Pairs:
+def pair_by_name(names: Names, is_used: npt.NDArray[np.bool_]) -> Pairs:
     """Return each image of a named group with the first one of it."""
     first: dict[str, int] = {}
     pairs = [
@@ -121,3 +157,8 @@ def _pair_by_name(names: Names, is_used: npt.NDArray[np.bool_]) -> Pairs:
         if names[row] is not None and (earliest := first.setdefault(names[row], row)) != row
     ]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def _largest(within: npt.NDArray[np.bool_], *pairs: Pairs) -> int:
+    """Return the size of the largest group of some rows (N,) that these pairs alone make."""
+    return int(np.bincount(join_pairs(len(within), *pairs)[within]).max())

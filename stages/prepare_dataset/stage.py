@@ -1,14 +1,15 @@
 """The prepare-dataset stage, top to bottom: from the table of images to labels, splits and findings."""
 
+from dataclasses import replace
 from functools import partial
 
 from schemas.params import Params
 from stages.images.image_table import read_ingested
-from stages.prepare_dataset.audit import audit_images, print_findings, write_findings
+from stages.prepare_dataset.audit import audit_images, list_leaks, print_findings, write_findings
 from stages.prepare_dataset.contact_sheet import write_contact_sheet
 from stages.prepare_dataset.counts import count_images, print_summary
 from stages.prepare_dataset.groups import join_groups
-from stages.prepare_dataset.leaks import find_leaks, handle_leaks
+from stages.prepare_dataset.leaks import find_leaked, find_leaks, handle_leaks
 from stages.prepare_dataset.prepared import BYTES_PER_FILE, write_prepared
 from stages.prepare_dataset.split import split_images
 from stages.shared.files import check_free_space, publish_folder, sha256_of, write_checksum, write_json
@@ -30,10 +31,14 @@ def prepare(params: Params, inputs: StageInputs) -> None:
     leaks = find_leaks(table, groups)
     table = handle_leaks(table, leaks, params.split)
     table, findings = audit_images(table, groups, params.audit, classes=classes)
+    is_told = params.split.leaks != "ignore"
+    findings = replace(findings, leaks=list_leaks(table, leaks) if is_told else [])
     print_findings(findings, table, params.audit)
     assignment = split_images(
         table, groups, params.split, classes=classes, kept=findings.kept, given=ingested.given_splits
     )
+
+    leaked = find_leaked(groups, assignment.splits) if is_told else None
 
     with publish_folder(PREPARED) as folder, publish_folder(AUDIT) as audit_folder:
         write_findings(audit_folder / "findings.csv", findings, table, params.audit, classes=classes)
@@ -47,7 +52,13 @@ def prepare(params: Params, inputs: StageInputs) -> None:
             open_images=partial(PackedImages, IMAGES, ingested.shards),
         )
         manifest = write_prepared(
-            folder, table, groups, assignment.splits, ingested=ingested, kept=findings.kept
+            folder,
+            table,
+            groups,
+            assignment.splits,
+            ingested=ingested,
+            kept=findings.kept,
+            leaked=leaked,
         )
         inputs.check_unchanged()
     metrics = count_images(
@@ -56,8 +67,8 @@ def prepare(params: Params, inputs: StageInputs) -> None:
         groups,
         leaks,
         findings,
-        num_moved=assignment.num_moved,
+        assignment,
         fingerprint=inputs.describe(data_sha256=sha256_of(IMAGES / "manifest.json")).fingerprint,
     )
     write_json(METRICS / "prepare.json", metrics)
-    print_summary(metrics, num_in_largest_group=int(groups.sizes.max()))
+    print_summary(metrics, manifest, groups, assignment, leaked)

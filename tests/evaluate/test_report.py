@@ -11,7 +11,7 @@ import pytest
 from schemas.audit.finding import FindingRow
 from stages.evaluate.corruptions import CorruptedAccuracy, list_corruptions
 from stages.evaluate.loading import MAX_EXAMPLES, AuditFindings
-from stages.evaluate.metrics import Estimate
+from stages.evaluate.metrics import Estimate, LeakReport
 from stages.evaluate.report.content import FINDING_MEANINGS, ReportContent
 from stages.evaluate.report.render import render_report
 from stages.evaluate.report.summary import render_summary
@@ -210,6 +210,25 @@ def test_verdict_does_not_flatter() -> None:
     """A network no better than a constant prediction is called that."""
     page = read(make_content(confusion=((0, 5, 0), (0, 20, 0), (0, 5, 0))))
     assert "That is no better than always predicting the largest class, which gives 66.7 %." in page.text
+
+
+@pytest.mark.parametrize(
+    ("leaks", "told"),
+    [
+        (LeakReport({"copy": 15}, 0.5), "15 of 35 test images have a copy in training or validation; "),
+        (LeakReport({"copy": 15}, 0.5), "accuracy without them is 50.0 %."),
+        (
+            LeakReport({"copy": 1, "group": 2}, 0.25),
+            "3 of 35 test images have a copy (1), an image of their ",
+        ),
+        (LeakReport({"group": 35}, None), "or validation, so nothing is known of new images."),
+    ],
+)
+def test_verdict_tells_of_leaks(leaks: LeakReport, told: str) -> None:
+    """Page and summary say how many test images training knew, and what the accuracy is without them."""
+    content = make_content(leaks=leaks)
+    assert told in read(content).text
+    assert told in render_summary(content)
 
 
 def test_headline_metrics() -> None:

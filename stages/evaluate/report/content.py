@@ -11,21 +11,22 @@ from itertools import groupby
 import numpy as np
 from markupsafe import Markup
 
-from schemas.audit.finding import ClassKind, ImageKind
+from schemas.audit.finding import ClassKind, ImageKind, LeakKind
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
-from schemas.shared.manifest import SplitCounts
+from schemas.shared.manifest import LeakRelation, SplitCounts
 from schemas.vision.checkpoint import Checkpoint, History
 from stages.evaluate.calibration import CalibrationReport, SelectivePrediction
 from stages.evaluate.corruptions import CorruptedAccuracy
 from stages.evaluate.curves import ClassCurves
 from stages.evaluate.examples import Examples
 from stages.evaluate.loading import AuditFindings
-from stages.evaluate.metrics import Estimate
+from stages.evaluate.metrics import Estimate, LeakReport
 from stages.evaluate.predictions import Ints
 from stages.evaluate.report import wording
 from stages.evaluate.subgroups import Subgroup
 
-FINDING_MEANINGS: Mapping[ImageKind | ClassKind, str] = {
+FINDING_MEANINGS: Mapping[ImageKind | LeakKind | ClassKind, str] = {
+    "leaks": "Images that belong with one in a split closer to the test: copies, near duplicates, one group",
     "conflicting_labels": "Copies or near-duplicates with different labels: one label must be wrong",
     "blank": "Images of a single color, or nearly so",
     "extreme_size": "Images with a very short or very long side",
@@ -78,6 +79,7 @@ class ReportContent:
     """Images of each class in each split."""
 
     metrics: TestMetrics
+    leaks: LeakReport
     estimates: Sequence[Estimate]
     """Metrics with their confidence intervals."""
 
@@ -157,8 +159,38 @@ class SubgroupTable:
     """Subgroups of too few images, which are not among the rows."""
 
 
+_RELATIONS: Mapping[LeakRelation, str] = {
+    "copy": "a copy",
+    "near_duplicate": "a near duplicate",
+    "group": "an image of their group",
+}
+
+
 def build_verdict(content: ReportContent) -> str:
-    """Say how many test images are classified correctly, and compare with the largest class."""
+    """Say how many test images are classified correctly, what guessing would give, and what leaks do."""
+    return f"{_compare_with_guessing(content)} {describe_leaks(content)}".strip()
+
+
+def describe_leaks(content: ReportContent) -> str:
+    """Say how many test images training knew, and what accuracy the others have; empty if it knew none."""
+    leaks, accuracy = content.leaks, content.metrics.accuracy_without_leaks
+    if not leaks.num_images:
+        return ""
+    kinds = [
+        _RELATIONS[relation] + (f" ({wording.count(number)})" if len(leaks.counts) > 1 else "")
+        for relation, number in leaks.counts.items()
+    ]
+    images = wording.plural(content.metrics.num_images, "test image")
+    have = "has" if leaks.num_images == 1 else "have"
+    known = (
+        f"{wording.count(leaks.num_images)} of {images} {have} {', '.join(kinds)} in training or validation"
+    )
+    if accuracy is None:
+        return f"{known}, so nothing is known of new images."
+    return f"{known}; accuracy without them is {wording.percent(accuracy)}."
+
+
+def _compare_with_guessing(content: ReportContent) -> str:
     metrics = content.metrics
     num_correct = metrics.num_images - content.num_mistakes
     if num_correct == metrics.num_images:
