@@ -36,8 +36,10 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 _BYTES_PER_PIXEL = 6
 """What `max_pixels` counts on: a photograph, and once more while it is turned upright."""
 
-_MIN_SIDE_PX = 32
-"""What images are compared at, to find those that look alike."""
+_MEASURED_PX = 256
+"""Images are measured as decoded for this side: of form and colour neither the perceptual hash, nor so what
+stays together in a split, may depend. Most forms are smaller, and are decoded for this side as well: decoding
+a JPEG twice takes nearly twice as long, at a reduced size too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,18 @@ class Decoded(NamedTuple):
     pixels: Pixels
     """(height, width, 3) in RGB order, or (height, width) for grayscale; upright, perhaps at reduced size."""
 
+    measured: Pixels
+    """What the image is measured by, (height, width, 3) or (height, width): the same gray levels for every
+    form. Where nobody asks for it, the pixels themselves."""
+
     height_px: int
     width_px: int
     """Of the whole image, upright."""
 
 
-def decode_image(data: bytes, form: ImageForm, limits: DecodeLimits = DEFAULT_LIMITS) -> Decoded:
+def decode_image(
+    data: bytes, form: ImageForm, limits: DecodeLimits = DEFAULT_LIMITS, *, is_measured: bool = False
+) -> Decoded:
     """Return an image file's pixels, before they are brought to the form.
 
     A JPEG is decoded at a half, a quarter or an eighth of its size where both sides are then still twice the
@@ -83,6 +91,7 @@ def decode_image(data: bytes, form: ImageForm, limits: DecodeLimits = DEFAULT_LI
         data: The whole file.
         form: What the pixels will be brought to.
         limits: What is too large.
+        is_measured: Whether the pixels to measure are wanted as well.
 
     Raises:
         Undecodable: The file is no image, damaged, or too large.
@@ -93,21 +102,24 @@ def decode_image(data: bytes, form: ImageForm, limits: DecodeLimits = DEFAULT_LI
             f"has {len(data):,} bytes, more than the {limits.max_file_bytes:,} allowed (max_file_bytes)"
         )
     gray = form.color == "grayscale"
-    if data.startswith(JPEG):
-        header = read_jpeg_header(data)
-        _check_size(header, limits)
-        reduction = choose_reduction(header, form)
-        pixels = decode_jpeg(data, header, gray=gray, reduction=reduction)
-    else:
+    if not data.startswith(JPEG):
         header = read_header(data)
         _check_size(header, limits)
-        pixels = _decode_other(data, header, gray=gray)
-        reduction = 1
-    pixels = turn_upright(pixels, header.orientation)
-    if reduction == 1:
-        return Decoded(pixels, *pixels.shape[:2])
+        pixels = turn_upright(_decode_other(data, header, gray=gray), header.orientation)
+        return Decoded(pixels, pixels, *pixels.shape[:2])
+    header = read_jpeg_header(data)
+    _check_size(header, limits)
+
+    def decode(reduction: int) -> Pixels:
+        # In colour also where gray is wanted: libjpeg's own gray differs from it by a level.
+        decoded = decode_jpeg(data, header, gray=False, reduction=reduction)
+        return turn_upright(render_array(decoded, gray=gray), header.orientation)
+
+    reduction, of_measured = choose_reduction(header, form), _choose_reduction(header, _MEASURED_PX)
+    pixels = decode(reduction)
+    measured = pixels if reduction == of_measured or not is_measured else decode(of_measured)
     sides_px = (header.height_px, header.width_px)
-    return Decoded(pixels, *(sides_px if header.orientation < 5 else sides_px[::-1]))
+    return Decoded(pixels, measured, *(sides_px if header.orientation < 5 else sides_px[::-1]))
 
 
 def _check_size(header: Header, limits: DecodeLimits) -> None:
@@ -127,9 +139,13 @@ def _check_size(header: Header, limits: DecodeLimits) -> None:
 
 def choose_reduction(header: Header, form: ImageForm) -> int:
     """Return 8, 4, 2 or 1: by how much smaller a JPEG is decoded."""
-    wanted = 2 * max(form.height_px, form.width_px, _MIN_SIDE_PX)  # it may have to be turned
+    return _choose_reduction(header, max(form.height_px, form.width_px, _MEASURED_PX))
+
+
+def _choose_reduction(header: Header, side_px: int) -> int:
+    """Return by how much smaller a JPEG is decoded that both sides are still twice the wanted ones."""
     shorter = min(header.height_px, header.width_px)
-    return next((reduction for reduction in (8, 4, 2) if -(-shorter // reduction) >= wanted), 1)
+    return next((reduction for reduction in (8, 4, 2) if -(-shorter // reduction) >= 2 * side_px), 1)
 
 
 def _decode_other(data: bytes, header: Header, *, gray: bool) -> Pixels:

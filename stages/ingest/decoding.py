@@ -97,9 +97,9 @@ class Decoding:
                 data = file.read(max_bytes=self.limits.max_file_bytes)
                 digest = hashlib.sha256(data).digest()
                 if self._connection is None or find_image(self._connection, digest) is None:
-                    decoded = decode_image(data, self.form, self.limits)
+                    decoded = decode_image(data, self.form, self.limits, is_measured=True)
                     packed.append(resize_image(decoded.pixels, self.form))
-                    small.append(shrink(decoded.pixels))
+                    small.append(shrink(decoded.measured))
                     sides_px.append((decoded.height_px, decoded.width_px))
                     new.append(item)
                 digests[item] = digest
