@@ -149,7 +149,7 @@ def _warn_of_leaks(metrics: PrepareMetrics, assignment: Assignment, leaked: Mate
             f"{len(leaked):,} val images have a copy, a near duplicate or an image of their group in training"
         )
     )
-    yield f"warning: {what}; the report tells the accuracy without them, split.leaks: exclude trains without"
+    yield f"warning: {what}; the report tells the accuracy without them; to train without, set split.leaks: exclude"
 
 
 def _warn_of_few_tested(groups: Groups, assignment: Assignment) -> Iterator[str]:

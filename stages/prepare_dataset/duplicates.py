@@ -74,6 +74,15 @@ def find_near_duplicates(
     return np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0)
 
 
+def look_alike(
+    table: ImageTable, left: npt.NDArray[np.int64], right: npt.NDArray[np.int64], *, max_bits: int
+) -> npt.NDArray[np.bool_]:
+    """Return whether each row of `left` (N,) is a near duplicate of that of `right` (N,)."""
+    is_near = np.bitwise_count(table.phash[left] ^ table.phash[right]) <= max_bits
+    likeness = _likeness(table.frequencies[left], table.frequencies[right])
+    return np.asarray(is_near & (likeness >= MIN_LIKENESS))
+
+
 def _compare(hashes: npt.NDArray[np.uint64], own: Frequencies, other: Frequencies, *, max_bits: int) -> Pairs:
     """Return the pairs of places that look the same.
 
