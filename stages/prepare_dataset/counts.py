@@ -20,6 +20,9 @@ _NUM_SHOWN = 20
 _FEW_TESTED = 100
 """Test images that stand alone; with fewer, even a perfect result leaves more than 3.6 % of doubt."""
 
+_MIN_LACKING = 5
+"""Images of one class."""
+
 _TOLERANCE = 0.5
 """Of a split's share: further from it is worth a line."""
 
@@ -90,6 +93,7 @@ def print_summary(
         _list_classes(manifest),
         *_describe_together(metrics),
         *_warn_of_shares(assignment),
+        *_warn_of_classes(manifest, assignment),
         *_warn_of_leaks(metrics, assignment, leaked),
         *_warn_of_few_tested(groups, assignment),
     ]
@@ -138,6 +142,28 @@ def _warn_of_shares(assignment: Assignment) -> Iterator[str]:
         )
 
 
+def _warn_of_classes(manifest: Manifest, assignment: Assignment) -> Iterator[str]:
+    """Name a class that lacks most of a held-out share, since most of its images are one group."""
+    if len(assignment.shares) < len(SPLIT_NAMES):  # the source gives the others, of any size
+        return
+    num_images = sum(found for found, _ in assignment.shares.values())
+    counts = np.array([getattr(manifest.counts, name) for name in SPLIT_NAMES])
+    wanted = np.array([assignment.shares[name][1] / num_images for name in SPLIT_NAMES])[:, None]
+    lacking = wanted * counts.sum(axis=0) - counts
+    is_short = (lacking > _TOLERANCE * (counts + lacking)) & (lacking >= _MIN_LACKING)
+    labels = np.flatnonzero(is_short.any(axis=0))
+    if len(labels):
+        label = labels[np.argmax(lacking.max(axis=0)[labels])]
+        found = ", ".join(
+            f"{number:,} {name}" for name, number in zip(SPLIT_NAMES, counts[:, label], strict=True)
+        )
+        others = f", and {len(labels) - 1:,} more classes like it" if len(labels) > 1 else ""
+        yield (
+            f"warning: class {printable(manifest.classes[label])} has {found}{others}: most of its images belong "
+            "together in one group and train; see column group of data/prepared/index.csv"
+        )
+
+
 def _warn_of_leaks(metrics: PrepareMetrics, assignment: Assignment, leaked: Mates | None) -> Iterator[str]:
     if leaked is None or not len(leaked):
         return
@@ -149,7 +175,7 @@ def _warn_of_leaks(metrics: PrepareMetrics, assignment: Assignment, leaked: Mate
             f"{len(leaked):,} val images have a copy, a near duplicate or an image of their group in training"
         )
     )
-    yield f"warning: {what}; the report tells the accuracy without them; to train without, set split.leaks: exclude"
+    yield f"warning: {what}; the report has the accuracy without them; split.leaks: exclude trains without"
 
 
 def _warn_of_few_tested(groups: Groups, assignment: Assignment) -> Iterator[str]:

@@ -24,7 +24,7 @@ _MIN_CHAIN = 20
 """Images: a smaller chain is more than half of a class only where the class is small."""
 
 _DENSE = 0.5
-"""Of the pairs of a chain: if more of them look alike, it is no chain but one picture. Of the digits 5 % do."""
+"""Of the pairs of a chain: if more of them look alike, it is one picture, no chain. Of the digits 5 % do."""
 
 Names = npt.NDArray[np.object_]
 """Array of str or None."""
@@ -70,16 +70,12 @@ class Groups:
         within[rows] = True
         near, copies = (pairs[within[pairs].all(axis=1)] for pairs in (self.near, self.copies))
         named = pair_by_name(self.names, within)
-        largest_without = {
-            "split.near_duplicate_bits": _largest(within, copies, named),
-            "split.group": _largest(within, copies, near),
+        ways = {
+            "set split.near_duplicate_bits lower or to null": _largest(within, copies, named),
+            "write another split.group": _largest(within, copies, near),
         }
-        advice = {
-            "split.near_duplicate_bits": "set split.near_duplicate_bits lower or to null, or remove images",
-            "split.group": "write another split.group, or set it to null",
-        }
-        key = min(largest_without, key=lambda name: largest_without[name])
-        what_to_do = advice[key] if largest_without[key] < len(rows) else "remove copies"
+        helpful = [way for way, num_left in ways.items() if 2 * num_left <= len(rows)]
+        what_to_do = ", or ".join(helpful or ["remove images that belong together"])
         return (
             f"{len(rows):,} images, such as {printable(table.path[rows[0]])} and "
             f"{printable(table.path[rows[-1]])}, stand together as one group, joined by "

@@ -88,6 +88,13 @@ def test_shares_far_from_those_asked_for(
     assert (told in out) is is_told
 
 
+def test_a_class_most_of_which_is_one_group(capsys: pytest.CaptureFixture[str]) -> None:
+    """All shares are met, but not those of one class: it is named."""
+    out = summarize({"a": (480, 2, 18), "b": (350, 50, 100), "c": (350, 50, 100)}, capsys)
+    assert "warning: class a has 480 train, 2 val, 18 test: most of its images belong together" in out
+    assert "shares are far" not in out
+
+
 @pytest.mark.parametrize(
     ("num_test", "copies", "told"),
     [

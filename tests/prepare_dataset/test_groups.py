@@ -117,9 +117,8 @@ def test_near_duplicates_can_be_left_alone() -> None:
             "near duplicates",
             "set split.near_duplicate_bits lower or to null",
         ),
-        ({"copies": [(0, 1), (0, 2)]}, None, "copies of a file", "remove copies"),
+        ({"copies": [(0, 1), (0, 2)]}, None, "copies of a file", "remove images that belong together"),
         ({}, "^cat|^dog", "split.group", "write another split.group"),
-        ({"near": [(0, 2)]}, "(ann)", "split.group and near duplicates", "write another split.group"),
     ],
 )
 def test_a_group_is_described(

@@ -232,7 +232,7 @@ def test_a_group_that_starves_the_splits_is_refused() -> None:
     assert str(caught.value) == (
         "split: val would have 2 images where about 20 of 100 are asked for: 92 images, such as a/0.png and "
         "b/45.png, stand together as one group, joined by near duplicates, and a group is never divided; "
-        "set split.near_duplicate_bits lower or to null, or remove images"
+        "set split.near_duplicate_bits lower or to null"
     )
 
 
