@@ -159,8 +159,8 @@ def _warn_of_classes(manifest: Manifest, assignment: Assignment) -> Iterator[str
         )
         others = f", and {len(labels) - 1:,} more classes like it" if len(labels) > 1 else ""
         yield (
-            f"warning: class {printable(manifest.classes[label])} has {found}{others}: most of its images belong "
-            "together in one group and train; see column group of data/prepared/index.csv"
+            f"warning: class {printable(manifest.classes[label])} has {found}{others}: most of its "
+            "images belong together in one group and train; see column group of data/prepared/index.csv"
         )
 
 
