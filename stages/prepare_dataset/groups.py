@@ -144,9 +144,10 @@ def _find_sparse_chain(table: ImageTable, first: npt.NDArray[np.int64]) -> tuple
     rows = rows[np.lexsort((first[rows], table.label[rows]))]
     labels = table.label[rows].astype(np.int64)
     totals = np.bincount(labels)
-    for chain in np.split(rows, np.flatnonzero(np.diff(first[rows]) | np.diff(labels)) + 1):
-        if len(chain) < _MIN_CHAIN or 2 * len(chain) <= totals[table.label[chain[0]]]:
-            continue
+    starts = np.flatnonzero((np.diff(first[rows], prepend=-1) != 0) | (np.diff(labels, prepend=-1) != 0))
+    sizes = np.diff(starts, append=len(rows))
+    for at in np.flatnonzero((sizes >= _MIN_CHAIN) & (2 * sizes > totals[labels[starts]])).tolist():
+        chain = rows[starts[at] : starts[at] + sizes[at]]
         others = np.concatenate([np.roll(chain, len(chain) // parts) for parts in (2, 3, 5)])
         if look_alike(table, np.tile(chain, 3), others, max_bits=_MANY_BITS).mean() < _DENSE:
             return len(chain), int(totals[table.label[chain[0]]])
