@@ -16,13 +16,16 @@ ImageKind = Literal[
     "copies",
     "near_duplicates",
 ]
+LeakKind = Literal["leaks"]
+"""Decided by split.leaks, where all others have a policy in `audit`."""
+
 ClassKind = Literal["tiny_class", "imbalance"]
 
 
 class FindingRow(Schema):
     """A finding; of each kind the worst come first."""
 
-    kind: ImageKind | ClassKind
+    kind: ImageKind | LeakKind | ClassKind
 
     path: str
     """Path inside the source; empty for a class."""

@@ -20,6 +20,7 @@ SliceName = Literal[
     "reason",
     "sha256",
     "phash",
+    "leak",
 ]
 """What the test images can be divided by: two properties of the image, or a column of index.csv."""
 

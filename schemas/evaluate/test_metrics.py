@@ -51,6 +51,10 @@ class TestMetrics(Schema):
     majority_accuracy: Fraction
     """Accuracy of always predicting the largest class of the test split."""
 
+    accuracy_without_leaks: Fraction | None = None
+    """Accuracy on the test images that share nothing with training or validation.
+    Left out without leaks, and if all test images are some."""
+
 
 class TestRecord(TestMetrics):
     """The metrics, and what they were measured on: data/report/metrics.json."""

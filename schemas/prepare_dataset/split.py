@@ -44,8 +44,14 @@ class Split(Schema):
     (that of its parentheses, if it has some) stay together, whatever their class. column: those that have the
     same in the column group of dataset.labels do."""
 
-    near_duplicate_bits: Annotated[int, Field(ge=0, le=8)] | None
-    """Images that look alike stay together: those whose perceptual hashes differ in at most so many bits."""
+    near_duplicate_bits: Literal["auto"] | Annotated[int, Field(ge=0, le=8)] | None
+    """Images that look alike stay together: those whose perceptual hashes differ in at most so many bits.
+    auto: 8, which suits photographs, but 2 where that would chain more than half of a class together, as it
+    does with digits and other drawings."""
+
+    near_duplicates_turned: bool
+    """Whether an image also looks like one that is mirrored or turned by 90, 180 or 270 degrees: not where
+    that makes another class of it, as of a 6."""
 
     leaks: Literal["ignore", "warn", "exclude", "error"]
     """What to do with images that belong together but are in different split folders of the source; exclude

@@ -104,6 +104,9 @@ class Manifest(Schema):
         return self
 
 
+LeakRelation = Literal["copy", "near_duplicate", "group"]
+"""What two images on different sides of the split share: their bytes, their looks, or only their group."""
+
 Status = Literal["used", "undecodable", "not_an_image", "outside_classes", "not_in_table", "leak", "audit"]
 
 
@@ -139,3 +142,7 @@ class IndexRow(NamedTuple):
     height_px: Annotated[str, Field(pattern="^[0-9]*$")]
     width_px: Annotated[str, Field(pattern="^[0-9]*$")]
     """Of the image in its file, upright. Empty as above."""
+
+    leak: LeakRelation | Literal[""] = ""
+    """For an image of val or test in a source with split folders: what it shares with one in a split further
+    from the test. Empty for one that shares nothing, and with split.leaks: ignore."""

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from schemas.audit.finding import ClassKind, FindingRow, ImageKind
+from schemas.audit.finding import ClassKind, FindingRow, ImageKind, LeakKind
 from schemas.evaluate.evaluation import Evaluation
 from schemas.shared.manifest import Manifest
 from schemas.vision.checkpoint import Checkpoint, History
@@ -42,7 +42,7 @@ MAX_EXAMPLES = 5
 class AuditFindings:
     """The audit's findings of one kind."""
 
-    kind: ImageKind | ClassKind
+    kind: ImageKind | LeakKind | ClassKind
     num_found: int = 0
     num_left_out: int = 0
     num_tested: int = 0
@@ -79,7 +79,7 @@ class TestRun:
     """uint8 as packed."""
 
     columns: dict[str, list[str]]
-    """Columns of index.csv, (N,) each: path, group, and those that evaluation.slices needs."""
+    """Columns of index.csv, (N,) each: path, group, leak, and those that evaluation.slices needs."""
 
     findings: list[AuditFindings]
 
@@ -117,7 +117,7 @@ def load_test_run(evaluation: Evaluation) -> TestRun:
     transform = build_transforms(checkpoint.preprocessing)
     geometry = build_transforms(only_form(checkpoint.preprocessing))
     pixels = PreparedImages(PREPARED, manifest, "test")
-    names = ["path", "group", *list_columns(evaluation.slices)]
+    names = ["path", "group", "leak", *list_columns(evaluation.slices)]
     columns = read_index_columns(PREPARED / "index.csv", rows=pixels.rows, names=names)
     return TestRun(
         checkpoint=checkpoint,

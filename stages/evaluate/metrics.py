@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
+from schemas.shared.manifest import LeakRelation
 from stages.evaluate.calibration import CalibrationReport
 from stages.evaluate.curves import CurveAreas
 from stages.evaluate.intervals import (
@@ -15,7 +17,7 @@ from stages.evaluate.intervals import (
     estimate_share,
     estimate_smooth,
 )
-from stages.evaluate.predictions import Floats, Ints, Predictions
+from stages.evaluate.predictions import Bools, Floats, Ints, Predictions
 from stages.vision import scores
 from stages.vision.scores import Tally, divide, tally_confusion
 
@@ -49,6 +51,22 @@ class Estimate:
     value: float
     interval: Interval | None
     """None where the test images are too few for one that could be believed."""
+
+
+@dataclass(frozen=True)
+class LeakReport:
+    """Test images that have a copy, a near duplicate or an image of their group in training or validation."""
+
+    counts: Mapping[LeakRelation, int]
+    """How many, by the closest relation of each; empty without leaks."""
+
+    accuracy_without: float | None
+    """On all other test images; None without leaks, and if no others are left."""
+
+    @property
+    def num_images(self) -> int:
+        """Return how many they are."""
+        return sum(self.counts.values())
 
 
 @dataclass(frozen=True)
@@ -156,8 +174,26 @@ def differentiate(metric: Callable[[Tally], Floats], predictions: Predictions) -
     return float(metric(tally)), influence + by_correct[predictions.labels] * predictions.is_correct
 
 
+def measure_leaks(relations: Sequence[str], is_correct: Bools) -> LeakReport:
+    """Return what the leaks do to the accuracy.
+
+    Args:
+        relations: The column leak of the index (N,): empty for an image that shares nothing with training.
+        is_correct: bool (N,), whether each prediction is correct.
+    """
+    counts = {relation: relations.count(relation) for relation in get_args(LeakRelation)}
+    counts = {relation: count for relation, count in counts.items() if count}
+    is_clean = np.array([relation == "" for relation in relations])
+    measurable = bool(counts) and bool(is_clean.any())
+    return LeakReport(counts, float(is_correct[is_clean].mean()) if measurable else None)
+
+
 def collect_metrics(
-    predictions: Predictions, *, estimates: Sequence[Estimate], calibration: CalibrationReport
+    predictions: Predictions,
+    *,
+    estimates: Sequence[Estimate],
+    calibration: CalibrationReport,
+    leaks: LeakReport,
 ) -> TestMetrics:
     """Return what goes into data/metrics/test.json, from what was measured on these predictions."""
     value = {estimate.name: estimate.value for estimate in estimates}
@@ -176,6 +212,7 @@ def collect_metrics(
         coverage=calibration.selective.coverage,
         answered_accuracy=accepted.value if accepted else None,
         majority_accuracy=float(np.bincount(predictions.labels).max() / predictions.num_images),
+        accuracy_without_leaks=leaks.accuracy_without,
     )
 
 

@@ -9,7 +9,13 @@ from stages.evaluate.corruptions import measure_corruptions
 from stages.evaluate.curves import measure_areas, trace_curves
 from stages.evaluate.examples import collect_examples
 from stages.evaluate.loading import TestRun, load_test_run
-from stages.evaluate.metrics import collect_metrics, estimate_metrics, find_hardest_class, score_classes
+from stages.evaluate.metrics import (
+    collect_metrics,
+    estimate_metrics,
+    find_hardest_class,
+    measure_leaks,
+    score_classes,
+)
 from stages.evaluate.predictions import Predictions, make_predictions
 from stages.evaluate.report.content import ReportContent
 from stages.evaluate.report.render import render_report
@@ -56,6 +62,7 @@ def measure(run: TestRun, predictions: Predictions, *, evaluation: Evaluation) -
     subgroups = measure_subgroups(
         evaluation.slices, images=run.pixels, columns=run.columns, is_correct=is_correct, groups=groups
     )
+    leaks = measure_leaks(run.columns["leak"], is_correct)
     corrupted = []
     if evaluation.corruptions is not None:
         corrupted = measure_corruptions(
@@ -80,7 +87,8 @@ def measure(run: TestRun, predictions: Predictions, *, evaluation: Evaluation) -
         checkpoint=checkpoint,
         history=run.history,
         counts=run.manifest.counts,
-        metrics=collect_metrics(predictions, estimates=estimates, calibration=calibration),
+        metrics=collect_metrics(predictions, estimates=estimates, calibration=calibration, leaks=leaks),
+        leaks=leaks,
         estimates=estimates,
         per_class=score_classes(
             predictions,

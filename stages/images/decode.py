@@ -41,8 +41,10 @@ _BYTES_PER_PIXEL = 6
 _PIXELS_IN_TIME = 10_000_000
 """Pixels up to which an image has `max_seconds`."""
 
-_MIN_SIDE_PX = 32
-"""What images are compared at, to find those that look alike."""
+_MEASURED_PX = 256
+"""Images are measured as decoded for this side: of form and colour neither the perceptual hash, nor so what
+stays together in a split, may depend. Most forms are smaller, and are decoded for this side as well: decoding
+a JPEG twice takes nearly twice as long, at a reduced size too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,10 @@ class Decoded(NamedTuple):
     pixels: Pixels
     """(height, width, 3) in RGB order, or (height, width) for grayscale; upright, perhaps at reduced size."""
 
+    measured: Pixels
+    """What the image is measured by, (height, width, 3) or (height, width): the same gray levels for every
+    form. Where nobody asks for it, the pixels themselves."""
+
     height_px: int
     width_px: int
     """Of the whole image, upright."""
@@ -92,6 +98,7 @@ def decode_image(
     form: ImageForm,
     limits: DecodeLimits = DEFAULT_LIMITS,
     *,
+    is_measured: bool = False,
     allow_seconds: Callable[[float], None] | None = None,
 ) -> Decoded:
     """Return an image file's pixels, before they are brought to the form.
@@ -103,6 +110,7 @@ def decode_image(
         data: The whole file.
         form: What the pixels will be brought to.
         limits: What is too large.
+        is_measured: Whether the pixels to measure are wanted as well.
         allow_seconds: Called with the CPU time that the rest may take, once the header was read.
 
     Raises:
@@ -114,21 +122,24 @@ def decode_image(
             f"has {len(data):,} bytes, more than the {limits.max_file_bytes:,} allowed (max_file_bytes)"
         )
     gray = form.color == "grayscale"
-    if data.startswith(JPEG):
-        header = read_jpeg_header(data)
-        _check_limits(header, limits, allow_seconds)
-        reduction = choose_reduction(header, form)
-        pixels = decode_jpeg(data, header, gray=gray, reduction=reduction)
-    else:
+    if not data.startswith(JPEG):
         header = read_header(data)
         _check_limits(header, limits, allow_seconds)
-        pixels = _decode_other(data, header, gray=gray)
-        reduction = 1
-    pixels = turn_upright(pixels, header.orientation)
-    if reduction == 1:
-        return Decoded(pixels, *pixels.shape[:2])
+        pixels = turn_upright(_decode_other(data, header, gray=gray), header.orientation)
+        return Decoded(pixels, pixels, *pixels.shape[:2])
+    header = read_jpeg_header(data)
+    _check_limits(header, limits, allow_seconds)
+
+    def decode(reduction: int) -> Pixels:
+        # In colour also where gray is wanted: libjpeg's own gray differs from it by a level.
+        decoded = decode_jpeg(data, header, gray=False, reduction=reduction)
+        return turn_upright(render_array(decoded, gray=gray), header.orientation)
+
+    reduction, of_measured = choose_reduction(header, form), _choose_reduction(header, _MEASURED_PX)
+    pixels = decode(reduction)
+    measured = pixels if reduction == of_measured or not is_measured else decode(of_measured)
     sides_px = (header.height_px, header.width_px)
-    return Decoded(pixels, *(sides_px if header.orientation < 5 else sides_px[::-1]))
+    return Decoded(pixels, measured, *(sides_px if header.orientation < 5 else sides_px[::-1]))
 
 
 def _check_limits(
@@ -157,9 +168,13 @@ def _check_size(header: Header, limits: DecodeLimits) -> None:
 
 def choose_reduction(header: Header, form: ImageForm) -> int:
     """Return 8, 4, 2 or 1: by how much smaller a JPEG is decoded."""
-    wanted = 2 * max(form.height_px, form.width_px, _MIN_SIDE_PX)  # it may have to be turned
+    return _choose_reduction(header, max(form.height_px, form.width_px, _MEASURED_PX))
+
+
+def _choose_reduction(header: Header, side_px: int) -> int:
+    """Return by how much smaller a JPEG is decoded that both sides are still twice the wanted ones."""
     shorter = min(header.height_px, header.width_px)
-    return next((reduction for reduction in (8, 4, 2) if -(-shorter // reduction) >= wanted), 1)
+    return next((reduction for reduction in (8, 4, 2) if -(-shorter // reduction) >= 2 * side_px), 1)
 
 
 def _decode_other(data: bytes, header: Header, *, gray: bool) -> Pixels:

@@ -99,10 +99,12 @@ class Decoding:
                 data = file.read(max_bytes=self.limits.max_file_bytes)
                 digest = hashlib.sha256(data).digest()
                 if self._connection is None or find_image(self._connection, digest) is None:
-                    decoded = decode_image(data, self.form, self.limits, allow_seconds=allow_seconds)
+                    decoded = decode_image(
+                        data, self.form, self.limits, is_measured=True, allow_seconds=allow_seconds
+                    )
                     packed.append(resize_image(decoded.pixels, self.form))
-                    small.append(shrink(decoded.pixels))
-                    appearances.append(measure_appearance(decoded.pixels))
+                    small.append(shrink(decoded.measured))
+                    appearances.append(measure_appearance(decoded.measured))
                     sides_px.append((decoded.height_px, decoded.width_px))
                     new.append(item)
                 digests[item] = digest

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from schemas.audit.finding import ClassKind, ImageKind
+from schemas.audit.finding import ClassKind, ImageKind, LeakKind
 from stages.shared.errors import printable
 
 _GAP = "\N{NO-BREAK SPACE}"
@@ -14,7 +14,8 @@ _MAX_NAME = 48
 _MAX_PATH = 120
 _MAX_TITLE = 160
 
-FINDING_MEANINGS: Mapping[ImageKind | ClassKind, str] = {
+FINDING_MEANINGS: Mapping[ImageKind | LeakKind | ClassKind, str] = {
+    "leaks": "Images that belong with one in a split closer to the test: copies, near duplicates, one group",
     "conflicting_labels": "Copies or near-duplicates with different labels: one label must be wrong",
     "blank": "Images of a single color, or nearly so",
     "dark": "Images much darker than the rest",

@@ -13,11 +13,11 @@ from typing import NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from schemas.audit.finding import ClassKind, FindingRow, ImageKind
+from schemas.audit.finding import ClassKind, FindingRow, ImageKind, LeakKind
 from schemas.prepare_dataset.audit import Audit
 from stages.images.image_table import ImageTable
 from stages.prepare_dataset.groups import Groups
-from stages.prepare_dataset.leaks import closeness_to_test
+from stages.prepare_dataset.leaks import Mates, closeness_to_test
 from stages.prepare_dataset.outliers import LOOKS, SHAPE, SIZE, LookKind, compare, describe_look
 from stages.shared.errors import InputError, printable
 
@@ -111,6 +111,15 @@ def audit_images(
     )
     check_findings(findings, table, audit)
     return table.leave_out(reasons, "audit"), findings
+
+
+def list_leaks(table: ImageTable, leaks: Mates) -> list[Finding]:
+    """Return the leaks as findings: copies first, images that only share a group last."""
+    badness = -leaks.relations.astype(np.float64)
+    return [
+        Finding(leaks.rows.item(at), leaks.describe(table, at), badness.item(at), leaks.mates.item(at))
+        for at in np.argsort(-badness, kind="stable").tolist()
+    ]
 
 
 def find_conflicts(
@@ -280,6 +289,13 @@ def check_findings(findings: Findings, table: ImageTable, audit: Audit, *, at_mo
 
 def print_findings(findings: Findings, table: ImageTable, audit: Audit) -> None:
     """Print a line for each kind that is not ignored and was found, with the worst of it."""
+    if findings.leaks:
+        worst_leak = findings.leaks[0]
+        verb = "left out" if table.has_status("leak").any() else "found"
+        print(
+            f"prepare-dataset: audit: {verb} {len(findings.leaks):,} leaks, the worst: "
+            f"{_path(table, worst_leak.row)} ({worst_leak.detail}); see data/audit"
+        )
     kinds: list[tuple[str, int, str]] = [
         (kind, len(found), f"{_path(table, found[0].row)} ({found[0].detail}); see data/audit")
         for kind, found in findings.images.items()
@@ -326,10 +342,12 @@ def _list_rows(
     is_used: Mask,
     kept: set[str],
 ) -> Iterator[FindingRow]:
-    for kind, found in findings.images.items():
-        for finding in found if getattr(audit, kind) != "ignore" else []:
+    told: list[tuple[ImageKind | LeakKind, list[Finding]]] = [("leaks", findings.leaks)]
+    told += [(kind, some) for kind, some in findings.images.items() if getattr(audit, kind) != "ignore"]
+    for told_kind, found in told:
+        for finding in found:
             yield FindingRow(
-                kind=kind,
+                kind=told_kind,
                 path=_path(table, finding.row),
                 label=classes[table.label[finding.row]],
                 detail=finding.detail,

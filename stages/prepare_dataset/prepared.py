@@ -19,6 +19,7 @@ from schemas.shared.manifest import (
 )
 from stages.images.image_table import STATUSES, ImageTable
 from stages.prepare_dataset.groups import Groups
+from stages.prepare_dataset.leaks import RELATIONS, Mates
 from stages.prepare_dataset.split import UNUSED
 from stages.shared.errors import printable
 from stages.shared.files import describe_file, write_sealed_json
@@ -37,6 +38,7 @@ def write_prepared(
     *,
     ingested: Ingested,
     kept: npt.NDArray[np.int64],
+    leaked: Mates | None,
 ) -> Manifest:
     """Write everything, the manifest last, and return it.
 
@@ -47,6 +49,7 @@ def write_prepared(
         splits: (N,), the split of each file that is used.
         ingested: The source, with all its classes.
         kept: Labels of the classes that stay, sorted.
+        leaked: Images of val and test with a mate in training; None if nobody is to be told.
     """
     is_used = splits != UNUSED
     labels = np.searchsorted(kept, table.label[is_used]).astype(np.int64)
@@ -67,7 +70,9 @@ def write_prepared(
         rows=_write_array(folder / "rows.npy", table.row[is_used]),
         labels=_write_array(folder / "labels.npy", labels),
         splits=_write_array(folder / "splits.npy", splits[is_used].astype(np.uint8)),
-        index=write_index(folder / "index.csv", list_rows(table, groups, splits, classes=ingested.classes)),
+        index=write_index(
+            folder / "index.csv", list_rows(table, groups, splits, classes=ingested.classes, leaked=leaked)
+        ),
     )
     write_sealed_json(folder / "manifest.json", manifest)
     return manifest
@@ -83,12 +88,21 @@ def write_index(path: Path, rows: Iterable[IndexRow]) -> FileRecord:
 
 
 def list_rows(
-    table: ImageTable, groups: Groups, splits: npt.NDArray[np.int8], *, classes: Sequence[str]
+    table: ImageTable,
+    groups: Groups,
+    splits: npt.NDArray[np.int8],
+    *,
+    classes: Sequence[str],
+    leaked: Mates | None,
 ) -> Iterator[IndexRow]:
     """Yield the line of each file of the table, in its order."""
     statuses: list[Status] = ["used" if name == "decoded" else name for name in STATUSES]
     label_names, split_names = (*classes, ""), (*SPLIT_NAMES, "")  # the last is at -1
     is_together = groups.sizes > 1
+    relation = np.full(len(table), -1, dtype=np.int8)
+    if leaked is not None:
+        relation[leaked.rows] = leaked.relations
+    relation_names = (*RELATIONS, "")
     for start in range(0, len(table), _ROWS_PER_BLOCK):
         block = slice(start, start + _ROWS_PER_BLOCK)
         hashes = table.sha256[block].tobytes().hex()
@@ -104,11 +118,12 @@ def list_rows(
             table.phash[block].tolist(),
             table.height_px[block].tolist(),
             table.width_px[block].tolist(),
+            relation[block].tolist(),
             strict=True,
         )
-        for number, (path, label, split, status, reason, first, together, row, phash, *sides) in enumerate(
-            columns
-        ):
+        for number, columns_of_row in enumerate(columns):
+            path, label, split, status, reason, first, together, row, phash, *rest = columns_of_row
+            height_px, width_px, shared = rest
             is_decoded = row >= 0
             yield IndexRow(
                 path=printable(path),
@@ -119,8 +134,9 @@ def list_rows(
                 group=printable(table.path[first]) if together else "",
                 sha256=hashes[64 * number : 64 * number + 64] if is_decoded else "",
                 phash=f"{phash:016x}" if is_decoded else "",
-                height_px=str(sides[0]) if is_decoded else "",
-                width_px=str(sides[1]) if is_decoded else "",
+                height_px=str(height_px) if is_decoded else "",
+                width_px=str(width_px) if is_decoded else "",
+                leak=relation_names[shared],
             )
 
 

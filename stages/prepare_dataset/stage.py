@@ -1,12 +1,14 @@
 """The prepare-dataset stage, top to bottom: from the table of images to labels, splits and findings."""
 
+from dataclasses import replace
+
 from schemas.params import Params
 from stages.images.image_table import read_ingested
-from stages.prepare_dataset.audit import audit_images, print_findings, write_findings
+from stages.prepare_dataset.audit import audit_images, list_leaks, print_findings, write_findings
 from stages.prepare_dataset.counts import count_images, print_summary
 from stages.prepare_dataset.data_page.sections import PAGE_BYTES, render_data_page
 from stages.prepare_dataset.groups import join_groups
-from stages.prepare_dataset.leaks import find_leaks, handle_leaks
+from stages.prepare_dataset.leaks import find_leaked, find_leaks, handle_leaks
 from stages.prepare_dataset.prepared import BYTES_PER_FILE, write_prepared
 from stages.prepare_dataset.split import split_images
 from stages.shared.files import (
@@ -37,10 +39,14 @@ def prepare(params: Params, inputs: StageInputs) -> None:
     leaks = find_leaks(table, groups)
     table = handle_leaks(table, leaks, params.split)
     table, findings = audit_images(table, groups, params.audit, classes=classes)
+    is_told = params.split.leaks != "ignore"
+    findings = replace(findings, leaks=list_leaks(table, leaks) if is_told else [])
     print_findings(findings, table, params.audit)
     assignment = split_images(
         table, groups, params.split, classes=classes, kept=findings.kept, given=ingested.given_splits
     )
+
+    leaked = find_leaked(groups, assignment.splits) if is_told else None
 
     with (
         show_step(f"prepare-dataset: writing {PREPARED} and {AUDIT}"),
@@ -60,7 +66,13 @@ def prepare(params: Params, inputs: StageInputs) -> None:
         )
         write_text(audit_folder / "data.html", page)
         manifest = write_prepared(
-            folder, table, groups, assignment.splits, ingested=ingested, kept=findings.kept
+            folder,
+            table,
+            groups,
+            assignment.splits,
+            ingested=ingested,
+            kept=findings.kept,
+            leaked=leaked,
         )
         inputs.check_unchanged()
     metrics = count_images(
@@ -69,9 +81,9 @@ def prepare(params: Params, inputs: StageInputs) -> None:
         groups,
         leaks,
         findings,
-        num_moved=assignment.num_moved,
+        assignment,
         fingerprint=inputs.describe(data_sha256=sha256_of(IMAGES / "manifest.json")).fingerprint,
     )
     write_json(COUNTS / "prepare.json", metrics)
-    print_summary(metrics, num_in_largest_group=int(groups.sizes.max()))
+    print_summary(metrics, manifest, groups, assignment, leaked)
     print(f"prepare-dataset: look at the data: {AUDIT / 'data.html'}")

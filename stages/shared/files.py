@@ -82,8 +82,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, record: Schema) -> None:
-    """Write a schema's record as indented JSON, keys in the order of the schema."""
-    write_text(path, record.model_dump_json(indent=2) + "\n")
+    """Write a schema's record as indented JSON, keys in the order of the schema, without those that are None.
+
+    DVC compares metrics, which are numbers.
+    """
+    write_text(path, record.model_dump_json(indent=2, exclude_none=True) + "\n")
 
 
 def write_sealed_json(path: Path, record: Schema) -> None:

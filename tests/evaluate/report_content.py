@@ -26,7 +26,7 @@ from stages.evaluate.curves import ClassCurves, measure_areas
 from stages.evaluate.examples import Cell, CellExample, Example, Examples, list_shown_cells
 from stages.evaluate.label_errors import LabelErrors
 from stages.evaluate.loading import AuditFindings
-from stages.evaluate.metrics import Estimate, estimate_metrics
+from stages.evaluate.metrics import Estimate, LeakReport, estimate_metrics
 from stages.evaluate.predictions import Predictions, make_predictions
 from stages.evaluate.report.content import ReportContent
 from stages.evaluate.subgroups import Subgroup
@@ -34,6 +34,7 @@ from tests.vision.documents import CALIBRATION
 
 DATASET_SHA256 = "d" * 64
 WEIGHTS_SHA256 = "e" * 64
+NO_LEAKS = LeakReport({}, None)
 
 
 def make_label_errors(number: int) -> LabelErrors:
@@ -64,6 +65,7 @@ def make_content(
     subgroups: Sequence[Subgroup] = (),
     corrupted: Sequence[CorruptedAccuracy] = (),
     hardest: int | None = None,
+    leaks: LeakReport = NO_LEAKS,
 ) -> ReportContent:
     """Return content whose metrics follow from the confusion matrix."""
     matrix = np.asarray(confusion, dtype=np.int64)
@@ -127,7 +129,9 @@ def make_content(
             coverage=0.8,
             answered_accuracy=0.95,
             majority_accuracy=float(support.max() / num_images),
+            accuracy_without_leaks=leaks.accuracy_without,
         ),
+        leaks=leaks,
         estimates=make_estimates(matrix) if estimates is None else estimates,
         per_class=[
             ClassScores(

@@ -110,6 +110,7 @@ def test_metrics_are_those_of_the_predictions(folder: Path) -> None:
     with (PREPARED / "index.csv").open(encoding="utf-8", newline="") as file:
         expected = [(row["path"], row["label"]) for row in csv.DictReader(file) if row["split"] == "test"]
     assert [(row["path"], row["label"]) for row in rows] == expected
+    assert "accuracy_without_leaks" not in json.loads((METRICS / "test.json").read_bytes())
     assert metrics.num_images == len(rows) == 9
     assert metrics.accuracy == pytest.approx(reference.accuracy_score(labels, predicted))
     assert metrics.balanced_accuracy == pytest.approx(reference.balanced_accuracy_score(labels, predicted))

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from schemas.audit.finding import ClassKind, FindingRow, ImageKind
+from schemas.audit.finding import ClassKind, FindingRow, ImageKind, LeakKind
 from stages.evaluate.loading import MAX_EXAMPLES, read_findings
 from stages.pages.wording import FINDING_MEANINGS
 from stages.shared.errors import InputError
@@ -71,4 +71,4 @@ def test_other_findings_are_refused(tmp_path: Path, content: bytes | None, messa
 
 def test_every_kind_has_a_meaning() -> None:
     """A kind added to the audit is explained in the report."""
-    assert set(FINDING_MEANINGS) == {*get_args(ImageKind), *get_args(ClassKind)}
+    assert set(FINDING_MEANINGS) == {*get_args(ImageKind), *get_args(LeakKind), *get_args(ClassKind)}

@@ -17,6 +17,7 @@ from stages.evaluate.metrics import (
     choose_matrix_classes,
     collect_metrics,
     estimate_metrics,
+    measure_leaks,
     rank_confused_pairs,
     score_classes,
 )
@@ -41,6 +42,7 @@ def measure(found: Predictions, *, top_k: int = 2) -> TestMetrics:
         found,
         estimates=estimate_metrics(found, areas=measure_areas(found), groups=groups, top_k=top_k),
         calibration=measure_calibration(found, groups, target_accuracy=0.5, confidence=0.9),
+        leaks=measure_leaks([""] * found.num_images, found.is_correct),
     )
 
 
@@ -64,6 +66,16 @@ def test_metrics_are_those_of_scikit_learn(seed: int) -> None:
     )
     assert found.top_k_accuracy == pytest.approx(reference.top_k_accuracy_score(labels, probabilities, k=3))
     assert found.majority_accuracy == pytest.approx(np.bincount(labels).max() / 60)
+
+
+def test_accuracy_without_leaks() -> None:
+    """Images that training knew are counted by what they share with it, and left out of a second accuracy."""
+    is_correct = np.array([True, True, True, False, True, False])
+    leaks = measure_leaks(["copy", "copy", "group", "", "", ""], is_correct)
+    assert (dict(leaks.counts), leaks.num_images) == ({"copy": 2, "group": 1}, 3)
+    assert leaks.accuracy_without == pytest.approx(1 / 3)
+    for relations in ([""] * 6, ["copy"] * 6):
+        assert measure_leaks(relations, is_correct).accuracy_without is None
 
 
 def test_one_image_is_enough() -> None:

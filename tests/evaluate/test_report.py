@@ -13,7 +13,7 @@ from stages.evaluate.calibration import Share
 from stages.evaluate.corruptions import CorruptedAccuracy, list_corruptions
 from stages.evaluate.intervals import Interval
 from stages.evaluate.loading import MAX_EXAMPLES, AuditFindings
-from stages.evaluate.metrics import Estimate
+from stages.evaluate.metrics import Estimate, LeakReport
 from stages.evaluate.report.content import ReportContent, describe_calibration, describe_selective
 from stages.evaluate.report.render import render_report
 from stages.evaluate.report.summary import render_summary
@@ -300,6 +300,25 @@ def test_one_of_a_kind_is_a_sentence() -> None:
     assert "cat predicted as eel: 1 image, 20.0 % of the class. It is the only pair." in text
     assert "3 to 90 of 255: 50.0 % of 20 images (30.0 % to 70.0 %)." in text
     assert "Blank: 1,234 found, 3 left out, 5 in the test split." in text
+
+
+@pytest.mark.parametrize(
+    ("leaks", "told"),
+    [
+        (LeakReport({"copy": 15}, 0.5), "15 of 35 test images have a copy in training or validation; "),
+        (LeakReport({"copy": 15}, 0.5), "accuracy without them is 50.0 %."),
+        (
+            LeakReport({"copy": 1, "group": 2}, 0.25),
+            "3 of 35 test images have a copy (1), an image of their ",
+        ),
+        (LeakReport({"group": 35}, None), "or validation, so nothing is known of new images."),
+    ],
+)
+def test_verdict_tells_of_leaks(leaks: LeakReport, told: str) -> None:
+    """Page and summary say how many test images training knew, and what the accuracy is without them."""
+    content = make_content(leaks=leaks)
+    assert told in read(content).text
+    assert told in render_summary(content)
 
 
 def test_headline_metrics() -> None:

@@ -202,7 +202,9 @@ OVERRIDES = {
         'found "(a"; allowed: null, column, or a regular expression; this one is invalid: '
         "missing ), unterminated subpattern at position 0"
     ),
-    "split.near_duplicate_bits=9": "found 9; allowed: null or a whole number of at least 0 and at most 8",
+    "split.near_duplicate_bits=9": (
+        "found 9; allowed: null, auto or a whole number of at least 0 and at most 8"
+    ),
     "split.val_fraction=1": "found 1; allowed: a number above 0 and below 1",
     "split.seed=4294967296": "found 4294967296; allowed: a whole number of at least 0 and below 4294967296",
     "dataset.source=1_000": "found 1000; allowed: text; put it in quotes",

@@ -18,6 +18,7 @@ FIXED: dict[KeyPath, Any] = {
     ("dataset", "width_px"): 28,
     ("split", "val_fraction"): 0.1,
     ("split", "test_fraction"): 0.2,
+    ("split", "near_duplicate_bits"): 2,
     ("transforms",): [
         {"RandomCrop": {"padding": 2}},
         "ToTensor",

@@ -30,6 +30,7 @@ def split_params(**changed: object) -> Split:
             "seed": 0,
             "group": None,
             "near_duplicate_bits": None,
+            "near_duplicates_turned": False,
             "leaks": "warn",
             "folds": 1,
             "fold": 0,

@@ -11,6 +11,7 @@ from stages.ingest.__main__ import main as ingest
 from stages.prepare_dataset.__main__ import main as prepare
 from stages.shared.errors import InputError
 from stages.shared.files import read_sealed_json
+from tests.images.samples import save
 from tests.images.trees import class_folders, encode, photograph, picture, write_folder, write_zip
 from tests.ingest.test_ingest import params_with
 from tests.prepare_dataset.index_rows import read_used_rows
@@ -55,16 +56,36 @@ def test_copies_and_near_duplicates_stay_together(run: Run) -> None:
             assert rows[first].group == rows[second].group == first
 
 
-def test_adding_and_renaming_moves_no_image(run: Run) -> None:
-    """A file keeps its split when others come, when it is renamed, and in another form and colour."""
-    write_folder(Path("raw"), class_folders(num_images=40))
+def test_renaming_moves_no_image(run: Run) -> None:
+    """A file keeps its split when it is renamed, also in another form and colour."""
+    files = class_folders(num_images=40)
+    write_folder(Path("raw"), files)
     before = {row.sha256: row.split for row in run()[1].values()}
-    write_folder(Path("more"), class_folders(num_images=40, top="x-"))
-    write_folder(Path("more"), class_folders(("x-cat", "x-dog"), num_images=60, seed=500))
-    write_folder(Path("more"), {f"x-dog/new-{i}.png": picture(i) for i in range(40)})
-    after = {row.sha256: row.split for row in run("more", height_px=9, color="grayscale")[1].values()}
-    assert len(before.keys() & after.keys()) >= 40
-    assert all(after[digest] == split for digest, split in before.items() if digest in after)
+    write_folder(Path("more"), {path.replace("/", "/x-"): data for path, data in files.items()})
+    rows = run("more", height_px=9, color="grayscale")[1].values()
+    assert {row.sha256: row.split for row in rows} == before
+
+
+def test_form_and_colour_move_no_image(run: Run) -> None:
+    """Near duplicates, and so the splits, are those of the files: at 28 px, at 300, in gray, cropped."""
+    files = {
+        f"{label}/{i}-{quality}.jpg": save(
+            photograph(i + 50 * (label == "b"), height=620, width=1030), "JPEG", quality=quality
+        )
+        for label in "ab"
+        for i in range(6)
+        for quality in (20, 90)
+    }
+    write_folder(Path("raw"), files)
+    forms: list[dict[str, object]] = [
+        {"height_px": 28, "width_px": 28},
+        {"height_px": 300, "width_px": 40},
+        {"height_px": 28, "width_px": 28, "color": "grayscale"},
+        {"height_px": 64, "width_px": 64, "resize": "crop"},
+    ]
+    first, *others = [run(split={"near_duplicate_bits": 8}, **form)[1] for form in forms]
+    assert {row.phash for row in first.values()} != {""}
+    assert all(rows == first for rows in others)
 
 
 def test_a_folder_and_an_archive_of_it_are_split_alike(run: Run) -> None:

@@ -1,11 +1,15 @@
 """Copies and near duplicates, against comparing all with all; and what they join."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.images.image_table import ImageTable
+from stages.ingest.appearance import measure_appearance
+from stages.ingest.measure import measure_images, shrink
 from stages.prepare_dataset.duplicates import (
     MIN_LIKENESS,
     Pairs,
@@ -13,6 +17,7 @@ from stages.prepare_dataset.duplicates import (
     find_near_duplicates,
     join_pairs,
 )
+from tests.images.trees import decode_whole, encode, photograph
 from tests.prepare_dataset.tables import concatenate, other_files, table_of
 
 
@@ -109,6 +114,26 @@ def test_no_images_and_one(max_bits: int) -> None:
     """There is nothing to pair."""
     for hashes in ([], [5]):
         assert near_pairs(table_with(hashes), max_bits=max_bits).shape == (0, 2)
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_turned_images_are_found_if_asked_for(number: int) -> None:
+    """All eight ways to turn and mirror an image, also after JPEG; without asking, only as it is."""
+    pixels = [photograph(seed) for seed in range(3)]
+    turned = np.rot90(pixels[0], number % 4)
+    turned = np.ascontiguousarray(turned[:, ::-1] if number > 3 else turned)
+    pixels.append(decode_whole(encode(turned, ".jpg")))
+    features = measure_images(
+        np.stack([shrink(each) for each in pixels]),
+        [(120, 100)] * 4,
+        np.zeros((4, 1, 1, 3), np.uint8),
+        [measure_appearance(each) for each in pixels],
+    )
+    columns: dict[str, Any] = {name: features[name] for name in ("phash", "is_flat", "std", "frequencies")}
+    table = table_of([f"a/{i}.png" for i in range(4)], **columns)
+    for is_turned in (False, True):
+        pairs = find_near_duplicates(table, find_copies(table), max_bits=8, is_turned=is_turned)
+        assert pairs.tolist() == ([[0, 3]] if is_turned or number == 0 else [])
 
 
 def test_a_film_that_stands_still() -> None:

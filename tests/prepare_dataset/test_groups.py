@@ -1,14 +1,16 @@
 """What stays together: groups by name, copies, near duplicates, and all of them joined."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from schemas.prepare_dataset.split import Split
 from stages.images.image_table import ImageTable
 from stages.prepare_dataset.groups import Groups, join_groups
-from stages.prepare_dataset.split import choose_split, split_images
+from stages.prepare_dataset.split import split_images
 from stages.shared.errors import InputError
-from tests.prepare_dataset.tables import concatenate, other_files, split_params, table_of, texts
+from tests.prepare_dataset.tables import concatenate, groups_of, other_files, split_params, table_of, texts
 
 PATHS = ["cat/ann-1.png", "cat/ann-2.png", "dog/ann-3.png", "dog/bob-1.png", "dog/9.png"]
 
@@ -106,6 +108,54 @@ def test_near_duplicates_can_be_left_alone() -> None:
     assert join(table, split_params(near_duplicate_bits=0)).first.tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("pairs", "pattern", "ties", "advice"),
+    [
+        (
+            {"near": [(0, 1), (1, 2)]},
+            None,
+            "near duplicates",
+            "set split.near_duplicate_bits lower or to null",
+        ),
+        ({"copies": [(0, 1), (0, 2)]}, None, "copies of a file", "remove images that belong together"),
+        ({}, "^cat|^dog", "split.group", "write another split.group"),
+    ],
+)
+def test_a_group_is_described(
+    pairs: dict[str, list[tuple[int, int]]], pattern: str | None, ties: str, advice: str
+) -> None:
+    """By size, example, what joins it, and what would divide it."""
+    table = table_of(PATHS)
+    names = join(table, split_params(group=pattern)).names
+    rows = [row for row in range(5) if names[row] == names[0] and pattern] or [0, 1, 2]
+    text = replace(groups_of(table, **pairs), names=names).describe(table, rows)
+    assert (
+        f"{len(rows)} images, such as cat/ann-1.png and {PATHS[rows[-1]]}, stand together as one group"
+        in text
+    )
+    assert f"joined by {ties}, and" in text
+    assert text.partition("; ")[2].startswith(advice)
+
+
+@pytest.mark.parametrize(
+    ("num_alike", "step", "joined", "is_told"), [(30, 2, 30, False), (31, 2, 1, True), (31, 0, 31, False)]
+)
+def test_auto_takes_fewer_bits_where_a_class_is_one_chain(
+    num_alike: int, step: int, joined: int, is_told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """8 bits, but 2 where more than half of a class would be a chain of images most of which differ.
+
+    Each is 4 bits from the next one, and 12 from those further on; a film that stands still is no chain.
+    """
+    table = table_of([f"{label}/{i}.png" for label in "ab" for i in range(60)])
+    for row in range(1, num_alike):
+        turned = 0b111111 << step * row
+        make_alike(table, row, 0, bits=(turned | turned >> 64) & (1 << 64) - 1)
+    groups = join(table, split_params(near_duplicate_bits="auto"))
+    assert groups.sizes.max() == joined
+    assert ("31 of the 60 images of one class would be one chain" in capsys.readouterr().out) is is_told
+
+
 def test_renaming_moves_no_image() -> None:
     """The split is a function of the file's bytes: other names, in another order, change nothing."""
     table = table_of([f"{'ab'[i % 2]}/{i}.png" for i in range(60)])
@@ -128,4 +178,3 @@ def test_the_split_of_a_named_group_is_a_function_of_its_name() -> None:
     keys = [groups.key(table, row) for row in range(5)]
     assert keys[:4] == ["group ann", "group ann", "group ann", "group bob"]
     assert keys[4] == f"file {table.sha256[4].tobytes().hex()}"
-    assert choose_split("group ann", split_params(), given=()) in ("train", "val", "test")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.shared.manifest import ImageForm, IndexRow, Status
 from stages.images.image_table import ImageTable
+from stages.prepare_dataset.leaks import find_leaked
 from stages.prepare_dataset.prepared import list_rows, mean_and_std, write_index
 from stages.prepare_dataset.split import UNUSED
 from stages.shared.errors import printable
@@ -18,7 +19,7 @@ from stages.shared.files import check_file
 from tests.prepare_dataset.index_rows import read_used_rows
 from tests.prepare_dataset.tables import concatenate, groups_of, other_files, table_of
 
-HEADER = "path,label,split,status,reason,group,sha256,phash,height_px,width_px\n"
+HEADER = "path,label,split,status,reason,group,sha256,phash,height_px,width_px,leak\n"
 
 name = st.text(st.characters(codec=None)).map(printable)
 hostile = name | st.sampled_from(['"', ",", '",\n"', "'", "=1+1", " ", "\\", "", "caf\udce9"]).map(printable)
@@ -35,6 +36,7 @@ rows = st.lists(
         phash=st.sampled_from(["", "0123456789abcdef"]),
         height_px=st.sampled_from(["", "375"]),
         width_px=st.sampled_from(["", "500"]),
+        leak=st.sampled_from(["", "copy"]),
     )
 )
 
@@ -79,7 +81,7 @@ def test_other_programs_read_it(tmp_path: Path) -> None:
     """It is ordinary CSV."""
     write_index(tmp_path / "index.csv", [used('a "b", c.png', "é")])
     with (tmp_path / "index.csv").open(encoding="utf-8", newline="") as file:
-        assert list(csv.reader(file))[1] == ['a "b", c.png', "é", "train", "used", "", "", "", "", "", ""]
+        assert list(csv.reader(file))[1] == ['a "b", c.png', "é", "train", "used", "", "", "", "", "", "", ""]
 
 
 def table_of_everything() -> ImageTable:
@@ -98,7 +100,8 @@ def test_a_line_for_every_file() -> None:
     table = table_of_everything()
     splits = np.full(len(table), UNUSED, dtype=np.int8)
     splits[[0, 5]] = 2, 0
-    rows = list(list_rows(table, groups_of(table, [(0, 5)]), splits, classes=("a", "b")))
+    groups = groups_of(table, [(0, 5)])
+    rows = list(list_rows(table, groups, splits, classes=("a", "b"), leaked=find_leaked(groups, splits)))
     assert [(row.path, row.label, row.split, row.status, row.reason, row.group) for row in rows] == [
         ("a/0.png", "a", "test", "used", "", "a/0.png"),
         ("a/1.png", "a", "", "leak", "belongs with b/3.png", ""),
@@ -108,6 +111,7 @@ def test_a_line_for_every_file() -> None:
         ("b/3.png", "b", "train", "used", "", "a/0.png"),
         ("top\\n.png", "", "", "outside_classes", "stands outside the class folders", ""),
     ]
+    assert [row.leak for row in rows] == ["group", *[""] * 6]
     measured = [(row.sha256, row.phash, row.height_px, row.width_px) for row in rows]
     hexadecimal = table.sha256[5].tobytes().hex()
     assert measured[5] == (hexadecimal, f"{int(table.phash[5]):016x}", "100", "90")
@@ -119,7 +123,7 @@ def test_lines_are_the_same_in_blocks() -> None:
     paths = [f"{'ab'[i % 2]}/{i}.png" for i in range(4100)]
     table = table_of(paths)
     splits = np.zeros(len(table), dtype=np.int8)
-    rows = list(list_rows(table, groups_of(table), splits, classes=("a", "b")))
+    rows = list(list_rows(table, groups_of(table), splits, classes=("a", "b"), leaked=None))
     assert [row.path for row in rows] == paths
     assert [row.sha256 for row in rows] == [digest.tobytes().hex() for digest in table.sha256]
 

@@ -150,10 +150,10 @@ def test_index_tells_what_became_of_every_file(run: Run) -> None:
     write(images_with_rest())
     run()
     lines = (PREPARED / "index.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "path,label,split,status,reason,group,sha256,phash,height_px,width_px"
-    assert "cat/x.txt,cat,,not_an_image,.txt is no image suffix,,,,," in lines
-    assert "cat/00b.png,cat,,undecodable,is text,,,,," in lines
-    assert "top.png,,,outside_classes,stands outside the class folders,,,,," in lines
+    assert lines[0] == "path,label,split,status,reason,group,sha256,phash,height_px,width_px,leak"
+    assert "cat/x.txt,cat,,not_an_image,.txt is no image suffix,,,,,," in lines
+    assert "cat/00b.png,cat,,undecodable,is text,,,,,," in lines
+    assert "top.png,,,outside_classes,stands outside the class folders,,,,,," in lines
     assert len(lines) == 1 + 24 + 3
 
 
@@ -195,13 +195,24 @@ def test_leaks_are_left_out_of_training(run: Run) -> None:
     table = table_of([*(f"test/{path}" for path in PATHS[:14]), *(f"train/{path}" for path in PATHS)])
     table.sha256[20] = table.sha256[3]
     write(table)
-    assert run().num_images == 38
+    assert run(audit=audit_params(copies="ignore")).num_images == 38
     assert read_metrics().num_leaks == 1
+    assert read_metrics().num_together == 0
+    assert [tuple(row.values()) for row in read_findings()] == [
+        ("leaks", "train/cat/06.png", "cat", "is the same file as test/cat/03.png", "used")
+    ]
+    assert (AUDIT / "worst.png").is_file()
+    assert {path: row.leak for path, row in index_rows().items() if row.leak} == {"test/cat/03.png": "copy"}
     manifest = run(split_params(leaks="exclude"))
     assert manifest.num_images == len(index_rows()) == len(np.load(PREPARED / "rows.npy")) == 37
     assert 20 not in np.load(PREPARED / "rows.npy")
     index = (PREPARED / "index.csv").read_text(encoding="utf-8")
-    assert f"{table.path[20]},cat,,leak,belongs with test/cat/03.png," in index
+    assert f"{table.path[20]},cat,,leak,is the same file as test/cat/03.png," in index
+    assert [row["became"] for row in read_findings()] == ["left_out"]
+    assert not any(row.leak for row in index_rows().values())
+    run(split_params(leaks="ignore"), audit_params(copies="ignore"))
+    assert read_findings() == []
+    assert not any(row.leak for row in index_rows().values())
 
 
 def test_leaks_can_stop_the_run(run: Run) -> None:
@@ -209,7 +220,9 @@ def test_leaks_can_stop_the_run(run: Run) -> None:
     table = table_of([f"{split}/{path}" for split in ("test", "train") for path in PATHS])
     table.sha256[24:] = table.sha256[:24]
     write(table)
-    with pytest.raises(InputError, match=r"^train/cat/00.png: belongs with test/cat/00.png, which is in"):
+    with pytest.raises(
+        InputError, match=r"^train/cat/00.png: is the same file as test/cat/00.png, which is in"
+    ):
         run(split_params(leaks="error"))
     assert not PREPARED.exists()
 

@@ -4,7 +4,7 @@ The HTML page and the Markdown summary both draw on this, so that they never dis
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
-from schemas.shared.manifest import SplitCounts
+from schemas.shared.manifest import LeakRelation, SplitCounts
 from schemas.vision.checkpoint import Checkpoint, History
 from stages.evaluate.calibration import CalibrationReport, PredictionSets, SelectivePrediction, Share
 from stages.evaluate.corruptions import CorruptedAccuracy
@@ -21,7 +21,7 @@ from stages.evaluate.examples import Examples
 from stages.evaluate.intervals import Interval
 from stages.evaluate.label_errors import LabelErrors
 from stages.evaluate.loading import AuditFindings
-from stages.evaluate.metrics import Estimate
+from stages.evaluate.metrics import Estimate, LeakReport
 from stages.evaluate.predictions import Ints
 from stages.evaluate.subgroups import Subgroup
 from stages.pages import wording
@@ -70,6 +70,7 @@ class ReportContent:
     """Images of each class in each split."""
 
     metrics: TestMetrics
+    leaks: LeakReport
     estimates: Sequence[Estimate]
     """Metrics with their confidence intervals."""
 
@@ -160,8 +161,40 @@ class SubgroupTable:
     """Subgroups of too few images, which are not among the rows."""
 
 
+_RELATIONS: Mapping[LeakRelation, str] = {
+    "copy": "a copy",
+    "near_duplicate": "a near duplicate",
+    "group": "an image of their group",
+}
+
+
 def build_verdict(content: ReportContent) -> Sentence:
-    """Say how many test images are classified correctly, and compare with the largest class."""
+    """Say how many test images are classified correctly, what guessing would give, and what leaks do."""
+    compared = _compare_with_guessing(content)
+    leaks = describe_leaks(content)
+    return Sentence(f"{compared.text} {leaks}".strip(), compared.names)
+
+
+def describe_leaks(content: ReportContent) -> str:
+    """Say how many test images training knew, and what accuracy the others have; empty if it knew none."""
+    leaks, accuracy = content.leaks, content.metrics.accuracy_without_leaks
+    if not leaks.num_images:
+        return ""
+    kinds = [
+        _RELATIONS[relation] + (f" ({wording.count(number)})" if len(leaks.counts) > 1 else "")
+        for relation, number in leaks.counts.items()
+    ]
+    images = wording.plural(content.metrics.num_images, "test image")
+    have = "has" if leaks.num_images == 1 else "have"
+    known = (
+        f"{wording.count(leaks.num_images)} of {images} {have} {', '.join(kinds)} in training or validation"
+    )
+    if accuracy is None:
+        return f"{known}, so nothing is known of new images."
+    return f"{known}; accuracy without them is {wording.percent(accuracy)}."
+
+
+def _compare_with_guessing(content: ReportContent) -> Sentence:
     metrics, accuracy = content.metrics, content.accuracy
     num_correct = metrics.num_images - content.num_mistakes
     if num_correct == metrics.num_images:
