@@ -54,6 +54,7 @@ def test_ycck() -> None:
 def test_jpegs_are_opencvs(name: str, color: Color) -> None:
     """A JPEG's pixels are those of OpenCV, bit for bit: no fast transform, no fast upsampling."""
     expected = cv2.imdecode(np.frombuffer(WHOLE[name], np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert expected is not None
     if color == "grayscale":  # as in PNG, from the colours: what is measured must not depend on `color`
         expected = cv2.cvtColor(expected, cv2.COLOR_RGB2GRAY)
     np.testing.assert_array_equal(decode_whole(WHOLE[name], color), expected)
