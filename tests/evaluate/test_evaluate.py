@@ -37,6 +37,7 @@ OUTPUTS = {
     "report/classes.csv",
     "report/confusion.csv",
     "report/corruptions.csv",
+    "report/suspected_labels.csv",
     "report/metrics.csv",
     "report/metrics.json",
     "report/precision_recall.csv",

@@ -303,7 +303,7 @@ def test_outside_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_only_decoding_code_empties_the_cache() -> None:
     """The files named are all that decoding imports, so that a changed message elsewhere decodes nothing."""
-    seen = walk_imports(ROOT / "stages/images/decode.py") | {ROOT / "stages/ingest/measure.py"}
+    seen = walk_imports(ROOT / "stages/images/decode.py") | walk_imports(ROOT / "stages/ingest/measure.py")
     code = {
         path.relative_to(ROOT / "stages").as_posix() for path in seen if (ROOT / "stages") in path.parents
     }
