@@ -76,8 +76,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--score",
         action="store_true",
-        help="take the folder named after a class as a file's true class: add the column `label`, and print the "
-        "accuracy",
+        help="take the folder named after a class as a file's true class: add the column `label`, and print "
+        "the accuracy",
     )
     parser.add_argument("-0", "--null", action="store_true", help="paths on standard input end in null bytes")
     parser.add_argument(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.evaluate.intervals import compute_accuracy_interval
 from stages.shared.errors import InputError, printable
@@ -40,10 +41,10 @@ class Score:
             names = ", ".join(list(self._classes)[:_MAX_NAMED])
             raise InputError(f"--score: no readable file is in a folder named after a class, such as {names}")
         is_correct, is_accepted = np.array(self._is_correct), np.array(self._is_accepted)
-        text = f"accuracy {_describe_share(is_correct)}"
-        if is_accepted.any():
-            text += f"; of those accepted {_describe_share(is_correct[is_accepted])}"
-        return text
+        text = f"of files in class folders {_describe_share(is_correct)}"
+        return text + (
+            f"; if accepted, {_describe_share(is_correct[is_accepted])}" if is_accepted.any() else ""
+        )
 
     def _label_of(self, path: str) -> str:
         """Return the class whose name the nearest folder has; empty if none has one."""
@@ -51,11 +52,11 @@ class Score:
         return next((self._classes[name] for name in folders if name in self._classes), "")
 
 
-def _describe_share(is_correct: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> str:
-    """Write a share with its interval, every file counting by itself."""
-    # Without groups: folders do not say which files belong together.
+def _describe_share(is_correct: NDArray[np.bool_]) -> str:
+    """Write how many are correct, with the interval of their share if every file counts by itself."""
+    # Folders do not say which files belong together.
     share, low, high = compute_accuracy_interval(is_correct, np.arange(len(is_correct)))
     return (
-        f"{share:.2%} of {len(is_correct):,} files in class folders (95 % interval, if they are independent: "
+        f"{is_correct.sum():,} of {len(is_correct):,} are correct, {share:.2%} (95 % confidence interval: "
         f"{low:.2%} to {high:.2%})"
     )

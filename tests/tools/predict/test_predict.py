@@ -408,7 +408,10 @@ def test_score_of_class_folders(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert rows[-1]["label"] == ""
     counted = [row for row in rows if row["label"] and not row["error"]]
     num_correct = sum(row["label"] == row["predicted"] for row in counted)
-    assert f"accuracy {num_correct / len(counted):.2%} of {len(counted)} files" in capsys.readouterr().err
+    assert (
+        f"{num_correct} of {len(counted)} are correct, {num_correct / len(counted):.2%} ("
+        in capsys.readouterr().err
+    )
     _, lines = predict(monkeypatch, "raw", "alone.png", "--score", "--format", "jsonl")
     assert [json.loads(line)["label"] for line in lines.splitlines()] == [
         row["label"] or None for row in rows
