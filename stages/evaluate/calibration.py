@@ -141,6 +141,11 @@ def measure_calibration(
     )
 
 
+def measure_share(is_counted: Bools, groups: Ints) -> Share:
+    """Return the fraction of images (N,) that are counted; N is at least 1."""
+    return Share(*compute_accuracy_interval(is_counted, groups))
+
+
 def assign_bins(confidence: Floats) -> Ints:
     """Return int64 (N,): the bin, of 15 with equally many images, of each; equal confidences share one."""
     edges = np.percentile(confidence, np.linspace(0, 1, NUM_BINS + 1) * 100)
@@ -209,9 +214,7 @@ def _reject(
         threshold=threshold,
         why_none="" if threshold is not None else explain_no_threshold(calibration, **target),
         coverage=float(is_kept.mean()),
-        accuracy=Share(*compute_accuracy_interval(is_correct[is_kept], groups[is_kept]))
-        if is_kept.any()
-        else None,
+        accuracy=measure_share(is_correct[is_kept], groups[is_kept]) if is_kept.any() else None,
         risk_coverage=trace_risk_coverage(predictions.confidence, is_correct),
     )
 
@@ -230,7 +233,7 @@ def _measure_sets(predictions: Predictions, groups: Ints, *, coverage: float) ->
     return PredictionSets(
         target=coverage,
         why_none="",
-        coverage=Share(*compute_accuracy_interval(is_in_set, groups)),
+        coverage=measure_share(is_in_set, groups),
         mean_size=float(np.concatenate(sizes).mean()),
     )
 

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.evaluate.intervals import compute_accuracy_interval
+from stages.evaluate.calibration import measure_share
 from stages.shared.errors import InputError, printable
 from tools.predict.prediction_table import Prediction
 
@@ -55,8 +55,8 @@ class Score:
 def _describe_share(is_correct: NDArray[np.bool_]) -> str:
     """Write how many are correct, with the interval of their share if every file counts by itself."""
     # Folders do not say which files belong together.
-    share, low, high = compute_accuracy_interval(is_correct, np.arange(len(is_correct)))
+    share = measure_share(is_correct, np.arange(len(is_correct)))
     return (
-        f"{is_correct.sum():,} of {len(is_correct):,} are correct, {share:.2%} (95 % confidence interval: "
-        f"{low:.2%} to {high:.2%})"
+        f"{is_correct.sum():,} of {len(is_correct):,} are correct, {share.value:.2%} (95 % confidence interval: "
+        f"{share.low:.2%} to {share.high:.2%})"
     )
