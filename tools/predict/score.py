@@ -57,6 +57,6 @@ def _describe_share(is_correct: NDArray[np.bool_]) -> str:
     # Folders do not say which files belong together.
     share = measure_share(is_correct, np.arange(len(is_correct)))
     return (
-        f"{is_correct.sum():,} of {len(is_correct):,} are correct, {share.value:.2%} (95 % confidence interval: "
-        f"{share.low:.2%} to {share.high:.2%})"
+        f"{is_correct.sum():,} of {len(is_correct):,} are correct, {share.value:.2%} (95 % confidence "
+        f"interval: {share.low:.2%} to {share.high:.2%})"
     )
