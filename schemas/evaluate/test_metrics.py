@@ -45,7 +45,7 @@ class TestMetrics(Schema):
     """Fraction of the images predicted with enough confidence for evaluation.target_accuracy; 0 where the
     validation split is too small to promise it."""
 
-    answered_accuracy: Fraction | None
+    answered_accuracy: Fraction | None = None
     """Accuracy on those; None if there are none."""
 
     majority_accuracy: Fraction

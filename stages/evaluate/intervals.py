@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import betaincinv, expit, logit, stdtrit
 
 from stages.evaluate.predictions import Bools, Floats, Ints
+from stages.vision.guarantees import count_effective
 
 MIN_GROUPS = 2.0
 """A standard error that rests on fewer groups, effectively, is no estimate at all."""
@@ -23,16 +24,6 @@ class Interval(NamedTuple):
 
     low: float
     high: float
-
-
-def count_effective(groups: Ints) -> float:
-    """Return how many independent images tell as much as these (N,), if a group's images are always alike.
-
-    Groups of m images each count fully if they are equal in size; a few large ones count for less.
-    Source: Kish 1965, Survey Sampling, section 8.2, with a correlation of 1 within groups.
-    """
-    sizes = np.bincount(groups).astype(np.float64)  # groups without images among these have size 0
-    return float(sizes.sum() ** 2 / np.square(sizes).sum())
 
 
 def estimate_share(is_counted: Bools, groups: Ints, *, num_comparisons: int = 1) -> Interval:

@@ -12,13 +12,13 @@ from stages.evaluate.calibration import CalibrationReport
 from stages.evaluate.curves import CurveAreas
 from stages.evaluate.intervals import (
     Interval,
-    count_effective,
     estimate_mean_share,
     estimate_share,
     estimate_smooth,
 )
 from stages.evaluate.predictions import Bools, Floats, Ints, Predictions
 from stages.vision import scores
+from stages.vision.guarantees import count_effective
 from stages.vision.scores import Tally, divide, tally_confusion
 
 _MAX_PAIRS = 10

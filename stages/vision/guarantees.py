@@ -29,7 +29,11 @@ _START_FACTOR = 3  # by simulation, docs/decisions/029
 
 
 def count_effective(groups: Ints) -> float:
-    """Return how many independent images say as much as images of these groups (N,), numbered from 0."""
+    """Return how many independent images tell as much as these (N,), if a group's images are always alike.
+
+    Groups of m images each count fully if they are equal in size; a few large ones count for less.
+    Source: Kish 1965, Survey Sampling, section 8.2, with a correlation of 1 within groups.
+    """
     sizes = np.bincount(groups)
     return float(len(groups) ** 2 / (sizes**2).sum())
 

@@ -47,7 +47,6 @@ OUTPUTS = {
     "report/summary.md",
     "report/roc.csv",
     "report/subgroups.csv",
-    "report/suspected_labels.csv",
 }
 
 

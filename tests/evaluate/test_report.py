@@ -196,7 +196,7 @@ def test_calibration_is_described() -> None:
         "the mean gap between confidence and accuracy, is 2.0 % (95 % confidence interval: 0.0 % to 5.0 %)"
         in text
     )
-    assert "On so few images a calibrated network shows up to 4.0 % by chance." in text
+    assert "On as many images, a calibrated network shows up to 4.0 % by chance." in text
     assert "Before temperature scaling it was 9.5 %: better here (temperature 1.25" in text
     assert (
         "The validation split promises 90.0 % accuracy (confidence 80 %) for predictions with a probability "

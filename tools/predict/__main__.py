@@ -62,18 +62,24 @@ def predict_files(
     from stages.vision.runtime import choose_device
     from tools.predict.prediction_table import open_table, silence_stdout
     from tools.predict.predictor import Predictor, predict_batch
+    from tools.predict.score import Score
 
     weights = parse_weights(data, checkpoint, path=arguments.checkpoint)
     device = choose_device(arguments.device, place="--device")
     predictor = Predictor(checkpoint, weights, device=device)
     top_k = min(arguments.top_k, len(checkpoint.classes))
     rule = choose_rule(checkpoint.calibration, arguments)
+    score = Score(checkpoint.classes) if arguments.score else None
     shares_terminal = arguments.output is None and sys.stdout.isatty()
     num_failed = num_accepted = 0
     try:
         with (
             open_table(
-                arguments.output, arguments.format, top_k=top_k, with_sets=arguments.coverage is not None
+                arguments.output,
+                arguments.format,
+                top_k=top_k,
+                with_sets=arguments.coverage is not None,
+                with_labels=arguments.score,
             ) as write,
             Progress(
                 "predict",
@@ -85,6 +91,8 @@ def predict_files(
         ):
             for batch in cut_batches(files, arguments.batch_size):
                 predictions = list(predict_batch(predictor, batch, top_k=top_k, rule=rule))
+                if score:
+                    predictions = score.add(predictions)
                 num_failed += sum(bool(prediction.error) for prediction in predictions)
                 num_accepted += sum(bool(prediction.accepted) for prediction in predictions)
                 write(predictions)
@@ -99,6 +107,8 @@ def predict_files(
         num_skipped=inputs.num_skipped,
         output=arguments.output,
     )
+    if score:
+        print(f"predict: {score.describe()}", file=sys.stderr)
     return SOME_FILES_FAILED if num_failed else 0
 
 

@@ -74,6 +74,12 @@ def parse_arguments() -> argparse.Namespace:
         metavar="SHARE",
         help="add the column `prediction_set`: classes of which one is the true one so often, such as 0.95",
     )
+    parser.add_argument(
+        "--score",
+        action="store_true",
+        help="take the folder named after a class as a file's true class: add the column `label`, and print "
+        "the accuracy",
+    )
     parser.add_argument("-0", "--null", action="store_true", help="paths on standard input end in null bytes")
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: %(default)s"

@@ -31,6 +31,9 @@ class Prediction:
     """What the network says of one file."""
 
     path: str
+    label: str | None = None
+    """The true class, empty if it is not known; None if it was not asked for."""
+
     top: Sequence[ClassProbability] = ()
     """The most probable classes, the most probable first; none for a file that cannot be read."""
 
@@ -58,7 +61,9 @@ class Prediction:
 
 
 @contextmanager
-def open_table(path: Path | None, form: Form, *, top_k: int, with_sets: bool) -> Iterator[Write]:
+def open_table(
+    path: Path | None, form: Form, *, top_k: int, with_sets: bool, with_labels: bool = False
+) -> Iterator[Write]:
     """Yield what writes predictions to stdout, or to a file that appears when the block ends without error.
 
     Raises:
@@ -67,15 +72,15 @@ def open_table(path: Path | None, form: Form, *, top_k: int, with_sets: bool) ->
     if path is None:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(encoding="utf-8")
-        yield _build_writer(sys.stdout, form, top_k=top_k, with_sets=with_sets)
+        yield _build_writer(sys.stdout, form, top_k=top_k, with_sets=with_sets, with_labels=with_labels)
         return
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         raise InputError(f"--output: {path}: is a folder or a device; allowed: the name of a file")
     with publish_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        yield _build_writer(file, form, top_k=top_k, with_sets=with_sets)
+        yield _build_writer(file, form, top_k=top_k, with_sets=with_sets, with_labels=with_labels)
 
 
-def _build_writer(file: TextIO, form: Form, *, top_k: int, with_sets: bool) -> Write:
+def _build_writer(file: TextIO, form: Form, *, top_k: int, with_sets: bool, with_labels: bool) -> Write:
     rows = csv.writer(file, lineterminator="\n")
 
     def write_csv(predictions: Iterable[Prediction]) -> None:
@@ -94,14 +99,16 @@ def _build_writer(file: TextIO, form: Form, *, top_k: int, with_sets: bool) -> W
     ranks = range(1, top_k + 1)
     top = [name for rank in ranks for name in (f"predicted:{rank}", f"probability:{rank}")]
     sets = ["prediction_set"] if with_sets else []
-    rows.writerow(["path", "predicted", "probability", "accepted", "reason", "error", *sets, *top])
+    labels = ["label"] if with_labels else []
+    rows.writerow(["path", *labels, "predicted", "probability", "accepted", "reason", "error", *sets, *top])
     return write_csv
 
 
 def _to_row(prediction: Prediction, *, top_k: int, with_sets: bool) -> list[str]:
     probability = "" if prediction.probability is None else _digits(prediction.probability)
     accepted = "" if prediction.accepted is None else str(prediction.accepted).lower()
-    row = [prediction.path, prediction.predicted, probability, accepted, prediction.reason, prediction.error]
+    row = [prediction.path, *([] if prediction.label is None else [prediction.label])]
+    row += [prediction.predicted, probability, accepted, prediction.reason, prediction.error]
     if with_sets:
         # As JSON, for a class may have any name.
         classes = prediction.prediction_set
@@ -117,8 +124,10 @@ def _to_row(prediction: Prediction, *, top_k: int, with_sets: bool) -> list[str]
 
 def _to_record(prediction: Prediction, *, with_sets: bool) -> dict[str, object]:
     sets = {"prediction_set": prediction.prediction_set} if with_sets else {}
+    label = {} if prediction.label is None else {"label": prediction.label or None}
     return {
         "path": prediction.path,
+        **label,
         "predicted": prediction.predicted or None,
         "probability": None if prediction.probability is None else float(_digits(prediction.probability)),
         "accepted": prediction.accepted,

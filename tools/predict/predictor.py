@@ -93,7 +93,7 @@ def predict_batch(
             accepted = None if rule.threshold is None else top[0].probability >= rule.threshold
             yield Prediction(
                 file.name,
-                top,
+                top=top,
                 accepted=accepted,
                 reason="" if accepted else rule.why_not,
                 prediction_set=prediction_set,

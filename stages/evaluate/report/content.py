@@ -328,7 +328,7 @@ def describe_calibration(calibration: CalibrationReport) -> str:
     ece = calibration.ece
     text = (
         f"The expected calibration error, the mean gap between confidence and accuracy, is "
-        f"{wording.percent(ece.value)} (95 % confidence interval: {_span(ece)}). On so few images a "
+        f"{wording.percent(ece.value)} (95 % confidence interval: {_span(ece)}). On as many images, a "
         f"calibrated network shows up to {wording.percent(calibration.ece_by_chance)} by chance."
     )
     if calibration.temperature == 1.0:

@@ -396,6 +396,37 @@ def test_as_a_person_runs_it(alone: Path) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.usefixtures("alone")
+def test_score_of_class_folders(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The nearest folder with the name of a class is the true class; other files do not count."""
+    shutil.copy("raw/ant/00.png", "alone.png")
+    write_folder(Path("raw/ant/more"), {"a.png": b"junk"})
+    status, printed = predict(monkeypatch, "raw", "alone.png", "--score")
+    rows = read_csv(printed)
+    assert status == 3
+    assert {row["path"]: row["label"] for row in rows}["raw/ant/more/a.png"] == "ant"
+    assert rows[-1]["label"] == ""
+    counted = [row for row in rows if row["label"] and not row["error"]]
+    num_correct = sum(row["label"] == row["predicted"] for row in counted)
+    assert (
+        f"{num_correct} of {len(counted)} are correct, {num_correct / len(counted):.2%} ("
+        in capsys.readouterr().err
+    )
+    _, lines = predict(monkeypatch, "raw", "alone.png", "--score", "--format", "jsonl")
+    assert [json.loads(line)["label"] for line in lines.splitlines()] == [
+        row["label"] or None for row in rows
+    ]
+
+
+@pytest.mark.usefixtures("alone")
+def test_score_needs_class_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any, a line says what is looked for."""
+    shutil.copy("raw/ant/00.png", "alone.png")
+    monkeypatch.setattr(sys, "argv", ["predict", "alone.png", "--score", "--checkpoint", "net.safetensors"])
+    with keep_torch_settings(), pytest.raises(InputError, match=r"^--score: no readable file .* such as ant"):
+        main()
+
+
 def test_example_in_python(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lines of docs/predicting.md run, and find what the command finds."""
     page = (ROOT / "docs" / "predicting.md").read_text(encoding="utf-8")
