@@ -1,5 +1,6 @@
 """Checking params.yaml: every mistake is refused, in one line that names its key and helps."""
 
+import json
 import random
 import re
 import subprocess
@@ -584,3 +585,13 @@ def test_stages_say_it_in_plain_words(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (result.returncode, result.stdout) == (1, "")
     assert re.fullmatch(r'.*params\.yaml:\d+: optimizer\.lr: found "abc"; .*\n', result.stderr)
+
+
+def test_a_block_without_keys_is_written_as_braces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An own variant may have no parameters; left empty in the file, its block is null."""
+    monkeypatch.setattr("stages.params.messages._list_siblings", lambda path: [])
+    data = good_params()
+    data["network"]["cnn"] = None
+    (tmp_path / "params.yaml").write_text(json.dumps(data))
+    with pytest.raises(InputError, match=r"network\.cnn: found null; allowed: {}, a section without keys$"):
+        read_params(tmp_path / "params.yaml")
