@@ -228,8 +228,10 @@ def build_cards(content: ReportContent) -> list[MetricRow]:
 
 
 def build_metric_rows(content: ReportContent) -> list[MetricRow]:
-    """Return every metric."""
-    return [_describe_metric(estimate, content) for estimate in content.estimates]
+    """Return every metric but a top-k accuracy of k or fewer classes, which is always 100 %."""
+    is_trivial = content.top_k >= len(content.per_class)
+    estimates = (each for each in content.estimates if not (is_trivial and each.name == "top_k_accuracy"))
+    return [_describe_metric(estimate, content) for estimate in estimates]
 
 
 def _describe_metric(estimate: Estimate, content: ReportContent, *, is_card: bool = False) -> MetricRow:
@@ -237,8 +239,6 @@ def _describe_metric(estimate: Estimate, content: ReportContent, *, is_card: boo
     meaning = _METRIC_MEANINGS.get(name, "")
     if name == "top_k_accuracy":
         meaning = f"The true class is among the {content.top_k} most probable"
-        if content.top_k >= num_classes:
-            meaning = f"Not informative: there are only {num_classes} classes"
     elif name == "loss" and is_card:
         meaning = f"0 is best; uniform guessing gives {math.log(num_classes):.3f}"
 
