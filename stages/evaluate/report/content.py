@@ -105,9 +105,10 @@ class ReportContent:
     findings: Sequence[AuditFindings]
 
     @property
-    def accuracy(self) -> Estimate:
-        """Return the accuracy with its confidence interval."""
-        return next(estimate for estimate in self.estimates if estimate.name == "accuracy")
+    def accuracy_interval(self) -> tuple[float, float]:
+        """Return the 95 % confidence interval of the accuracy."""
+        accuracy = next(estimate for estimate in self.estimates if estimate.name == "accuracy")
+        return accuracy.low, accuracy.high
 
     @property
     def num_mistakes(self) -> int:
@@ -165,8 +166,12 @@ class SubgroupTable:
 
 
 def build_verdict(content: ReportContent) -> Sentence:
-    """Say how many test images are classified correctly, and compare with the largest class."""
-    metrics, accuracy = content.metrics, content.accuracy
+    """Say how many test images are classified correctly, and what guessing would give."""
+    return _compare_with_guessing(content)
+
+
+def _compare_with_guessing(content: ReportContent) -> Sentence:
+    metrics, (low, high) = content.metrics, content.accuracy_interval
     num_correct = metrics.num_images - content.num_mistakes
     if num_correct == metrics.num_images:
         correct = f"All {wording.plural(num_correct, 'test image')} are classified correctly."
@@ -176,12 +181,12 @@ def build_verdict(content: ReportContent) -> Sentence:
         correct = f"{wording.count(num_correct)} of {images} {are} classified correctly."
     largest, names = _name_largest_class(content)
     baseline = wording.percent(metrics.majority_accuracy)
-    if accuracy.low > metrics.majority_accuracy:
+    if low > metrics.majority_accuracy:
         return Sentence(f"{correct} Always predicting {largest} would give {baseline}.", names)
-    if accuracy.high < metrics.majority_accuracy:
+    if high < metrics.majority_accuracy:
         compared = f"That is worse than always predicting {largest}, which gives {baseline}."
     else:
-        interval = f"{wording.percent(accuracy.low)} to {wording.percent(accuracy.high)}"
+        interval = f"{wording.percent(low)} to {wording.percent(high)}"
         compared = (
             f"That is not distinguishable from always predicting {largest}, which gives {baseline}: the "
             f"95 % confidence interval of the accuracy is {interval}."

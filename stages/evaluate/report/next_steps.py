@@ -57,7 +57,8 @@ def _mend_data(content: ReportContent) -> Iterator[Sentence]:
 
 
 def _beat_baseline(content: ReportContent) -> Iterator[Sentence]:
-    if content.accuracy.low <= content.metrics.majority_accuracy:
+    low, _ = content.accuracy_interval
+    if low <= content.metrics.majority_accuracy:
         yield Sentence(
             "No better than always predicting one class: train for more epochs, try other values of "
             "optimizer.lr, start from pretrained weights, or add images."
@@ -89,7 +90,22 @@ def _overfit_less(content: ReportContent) -> Iterator[Sentence]:
 
 
 def _help_class(content: ReportContent) -> Iterator[Sentence]:
-    """Name the class of the lowest recall, if it is lower than the accuracy by more than chance explains."""
+    label = _find_hardest(content)
+    if label is not None:
+        counts = content.confusion[label]
+        recall = percent(float(counts[label] / counts.sum()))
+        others = counts.copy()
+        others[label] = 0
+        predicted = int(others.argmax())
+        yield Sentence(
+            f"{{}}: recall {recall}, {others[predicted]} of {counts.sum()} taken for {{}}: look at these "
+            "images, and add more of both.",
+            (content.checkpoint.classes[label], content.checkpoint.classes[predicted]),
+        )
+
+
+def _find_hardest(content: ReportContent) -> int | None:
+    """Return the class of the lowest recall, if chance does not explain that it is below the accuracy."""
     confusion, accuracy = content.confusion, content.metrics.accuracy
     support = confusion.sum(axis=1)
     recall = np.where(support > 0, np.diag(divide_rows(confusion)), 1.0)
@@ -97,16 +113,7 @@ def _help_class(content: ReportContent) -> Iterator[Sentence]:
     deviation = math.sqrt(accuracy * (1 - accuracy) / max(1, int(support[label])))
     # As many classes are looked at as there are: with 100 of them, some are low by chance.
     bound = NormalDist().inv_cdf(1 - _SIGNIFICANCE / len(confusion)) * deviation
-    if accuracy - recall[label] > bound:
-        others = confusion[label].copy()
-        others[label] = 0
-        predicted = int(others.argmax())
-        taken = f"{others[predicted]} of {support[label]} taken for"
-        yield Sentence(
-            f"{{}}: recall {percent(float(recall[label]))}, {taken} {{}}: look at these images, and add more "
-            "of both.",
-            (content.checkpoint.classes[label], content.checkpoint.classes[predicted]),
-        )
+    return label if accuracy - recall[label] > bound else None
 
 
 def _balance(content: ReportContent) -> Iterator[Sentence]:
@@ -119,7 +126,7 @@ def _balance(content: ReportContent) -> Iterator[Sentence]:
 
 
 def _test_more(content: ReportContent) -> Iterator[Sentence]:
-    low, high = content.accuracy.low, content.accuracy.high
+    low, high = content.accuracy_interval
     if high - low > _MAX_INTERVAL:
         yield Sentence(
             f"The accuracy may be anything from {percent(low)} to {percent(high)}: test more images, by "
