@@ -99,7 +99,7 @@ class ReportContent:
     findings: Sequence[AuditFindings]
 
     @property
-    def accuracy(self) -> Interval:
+    def accuracy_interval(self) -> Interval:
         """Return the confidence interval of the accuracy."""
         (interval,) = (each.interval for each in self.estimates if each.name == "accuracy")
         assert interval is not None, "a share of images always has one"
@@ -195,7 +195,7 @@ def describe_leaks(content: ReportContent) -> str:
 
 
 def _compare_with_guessing(content: ReportContent) -> Sentence:
-    metrics, accuracy = content.metrics, content.accuracy
+    metrics, (low, high) = content.metrics, content.accuracy_interval
     num_correct = metrics.num_images - content.num_mistakes
     if num_correct == metrics.num_images:
         correct = f"All {wording.plural(num_correct, 'test image')} are classified correctly."
@@ -205,12 +205,12 @@ def _compare_with_guessing(content: ReportContent) -> Sentence:
         correct = f"{wording.count(num_correct)} of {images} {are} classified correctly."
     largest, names = _name_largest_class(content)
     baseline = wording.percent(metrics.majority_accuracy)
-    if accuracy.low > metrics.majority_accuracy:
+    if low > metrics.majority_accuracy:
         return Sentence(f"{correct} Always predicting {largest} would give {baseline}.", names)
-    if accuracy.high < metrics.majority_accuracy:
+    if high < metrics.majority_accuracy:
         compared = f"That is worse than always predicting {largest}, which gives {baseline}."
     else:
-        interval = f"{wording.percent(accuracy.low)} to {wording.percent(accuracy.high)}"
+        interval = f"{wording.percent(low)} to {wording.percent(high)}"
         compared = (
             f"That is not distinguishable from always predicting {largest}, which gives {baseline}: the "
             f"95 % confidence interval of the accuracy is {interval}."
@@ -262,8 +262,10 @@ def build_cards(content: ReportContent) -> list[MetricRow]:
 
 
 def build_metric_rows(content: ReportContent) -> list[MetricRow]:
-    """Return every metric."""
-    return [_describe_metric(estimate, content) for estimate in content.estimates]
+    """Return every metric but a top-k accuracy of k or fewer classes, which is always 100 %."""
+    is_trivial = content.top_k >= len(content.per_class)
+    estimates = (each for each in content.estimates if not (is_trivial and each.name == "top_k_accuracy"))
+    return [_describe_metric(estimate, content) for estimate in estimates]
 
 
 def _describe_metric(estimate: Estimate, content: ReportContent, *, is_card: bool = False) -> MetricRow:
@@ -271,8 +273,6 @@ def _describe_metric(estimate: Estimate, content: ReportContent, *, is_card: boo
     meaning = _METRIC_MEANINGS.get(name, "")
     if name == "top_k_accuracy":
         meaning = f"The true class is among the {content.top_k} most probable"
-        if content.top_k >= num_classes:
-            meaning = f"Not informative: there are only {num_classes} classes"
     elif name == "log_loss" and is_card:
         meaning = f"0 is best; uniform guessing gives {math.log(num_classes):.3f}"
 

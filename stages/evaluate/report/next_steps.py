@@ -18,10 +18,12 @@ _REMEDIES: Mapping[str, tuple[str, str, str]] = {
 }
 """Of findings that make the metrics wrong: one, many, what to do."""
 
-_FALL = 0.02
-"""Part by which validation loss fell in the last quarter of the epochs, if more epochs are worth a try."""
+_FALL = 0.01
+"""Of the loss of guessing: by so much validation loss falls in the last quarter if more epochs may help."""
 
-_RISE = 0.1
+_RISE = 0.05
+"""Of the same: by so much it has risen since its best where the network overfits."""
+
 _MAX_INTERVAL = 0.1
 _MAX_IMBALANCE_COST = 0.1
 
@@ -50,7 +52,8 @@ def _mend_data(content: ReportContent) -> Iterator[Sentence]:
 
 
 def _beat_baseline(content: ReportContent) -> Iterator[Sentence]:
-    if content.accuracy.low <= content.metrics.majority_accuracy:
+    low, _ = content.accuracy_interval
+    if low <= content.metrics.majority_accuracy:
         yield Sentence(
             "No better than always predicting one class: train for more epochs, try other values of "
             "optimizer.lr, start from pretrained weights, or add images."
@@ -60,15 +63,20 @@ def _beat_baseline(content: ReportContent) -> Iterator[Sentence]:
 def _train_longer(content: ReportContent) -> Iterator[Sentence]:
     losses = [each.val.loss for each in content.history.epochs]
     earlier = losses[math.floor(0.75 * (len(losses) - 1))]
-    falls = losses[-1] == min(losses) and losses[-1] < earlier - _FALL * abs(earlier)
-    if falls and content.history.ended_by == "num_epochs":
+    is_falling = losses[-1] == min(losses) and losses[-1] < earlier - _FALL * _guess(content)
+    if is_falling and content.history.ended_by == "num_epochs":
         yield Sentence(f"Validation loss still falls: raise training.num_epochs above {len(losses)}.")
+
+
+def _guess(content: ReportContent) -> float:
+    """Return the loss of uniform guessing, the scale of all differences of losses."""
+    return math.log(len(content.per_class))
 
 
 def _overfit_less(content: ReportContent) -> Iterator[Sentence]:
     epochs = content.history.epochs
     best = min(epochs, key=lambda each: each.val.loss)
-    is_rising = epochs[-1].val.loss > best.val.loss + _RISE * abs(best.val.loss)
+    is_rising = epochs[-1].val.loss > best.val.loss + _RISE * _guess(content)
     if is_rising and epochs[-1].train_loss < best.train_loss:
         yield Sentence(
             f"After epoch {best.epoch} validation loss rises while training loss falls: add random "
@@ -101,7 +109,7 @@ def _balance(content: ReportContent) -> Iterator[Sentence]:
 
 
 def _test_more(content: ReportContent) -> Iterator[Sentence]:
-    low, high = content.accuracy.low, content.accuracy.high
+    low, high = content.accuracy_interval
     if high - low > _MAX_INTERVAL:
         yield Sentence(
             f"The accuracy may be anything from {percent(low)} to {percent(high)}: test more images, by "
