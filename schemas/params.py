@@ -20,7 +20,8 @@ from schemas.vision.network import NO_WEIGHTS_FILE, Network
 from schemas.vision.transforms import Form, Transforms, change_form, find_transform_problems
 
 OUTPUTS = tuple(
-    f"data/{name}" for name in ("images", "prepared", "audit", "model", "dvclive", "report", "metrics")
+    f"data/{name}"
+    for name in ("images", "prepared", "audit", "model", "dvclive", "report", "counts", "metrics")
 )
 """What the pipeline writes."""
 
