@@ -72,6 +72,8 @@ class HeadlineMetrics(Schema):
     log_loss: float
     ece: Fraction
     coverage: Fraction
+    accuracy_without_leaks: Fraction | None = None
+    """Left out where training knew none of the test images."""
 
 
 class ClassScores(Schema):

@@ -3,7 +3,6 @@
 from schemas.evaluate.evaluation import Evaluation
 from schemas.evaluate.test_metrics import HeadlineMetrics, TestRecord
 from schemas.params import Params
-from schemas.shared.manifest import Manifest
 from stages.evaluate.calibration import measure_calibration
 from stages.evaluate.corruptions import measure_corruptions
 from stages.evaluate.curves import measure_areas, trace_curves
@@ -21,7 +20,7 @@ from stages.evaluate.report.content import ReportContent
 from stages.evaluate.report.render import render_report
 from stages.evaluate.report.summary import render_closing, render_summary
 from stages.evaluate.subgroups import measure_subgroups
-from stages.evaluate.tables import write_tables
+from stages.evaluate.tables import estimate_report_bytes, write_tables
 from stages.shared.files import check_free_space, publish_folder, sha256_of, write_json, write_text
 from stages.shared.inputs import StageInputs, hash_json
 from stages.shared.paths import METRICS, REPORT, list_tested
@@ -107,9 +106,3 @@ def measure(run: TestRun, predictions: Predictions, *, evaluation: Evaluation) -
         examples=examples,
         findings=run.findings,
     )
-
-
-def estimate_report_bytes(manifest: Manifest) -> int:
-    """Return about how much is written: predictions.csv at 24 bytes a field, 8 MiB for all else."""
-    num_fields = sum(manifest.counts.test) * (len(manifest.classes) + 2)
-    return 8 * 2**20 + 24 * num_fields

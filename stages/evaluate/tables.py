@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from schemas.evaluate.test_metrics import ClassScores
+from schemas.shared.manifest import Manifest
 from stages.evaluate.calibration import Reliability
 from stages.evaluate.corruptions import CorruptedAccuracy
 from stages.evaluate.curves import ClassCurves
@@ -36,6 +37,12 @@ def write_tables(
     write_suspected_labels(
         folder / "suspected_labels.csv", suspected, predictions, paths=paths, classes=classes
     )
+
+
+def estimate_report_bytes(manifest: Manifest) -> int:
+    """Return about how much is written: predictions.csv at 24 bytes a field, 8 MiB for all else."""
+    num_fields = sum(manifest.counts.test) * (len(manifest.classes) + 2)
+    return 8 * 2**20 + 24 * num_fields
 
 
 def write_predictions(

@@ -629,10 +629,10 @@ def test_the_largest_report_is_bounded() -> None:
 
 
 def test_thousands_of_classes_are_bounded() -> None:
-    """Two thousand classes give a matrix of at most 500 pixels a side and the 300 hardest classes."""
+    """Two thousand classes give a matrix of at most 500 pixels a side and the 250 hardest classes."""
     content = make_content(
         classes=[f"class {at}" for at in range(2000)], confusion=np.eye(2000, dtype=np.int64)
     )
     page = read(content)
     assert decode(page.all("img")[0]["src"]).shape == (500, 500, 3)
-    assert "Showing the 300 classes with the lowest recall, of 2,000;" in page.text
+    assert "Showing the 250 classes with the lowest recall, of 2,000;" in page.text

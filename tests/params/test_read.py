@@ -564,6 +564,8 @@ def test_any_value_anywhere_is_accepted_or_refused(path: KeyPath, value: Any) ->
     as_written, document = parse_yaml(text), parse_yaml(text)
     for problem in check_params(document)[1]:  # which puts misspelt keys right in its document
         assert problem.message.isprintable()
+        if problem.message.startswith("is not valid YAML"):
+            continue  # PyYAML, which wrote it, allows more; the line is where reading stopped
         assert problem.line in (as_written.line_of(problem.path), document.line_of(problem.path))
 
 

@@ -70,10 +70,10 @@ def test_what_dvc_tracks_comes_back(project: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("''", 'params.yaml:5: dataset.source: found ""; allowed: text; it must not be empty'),
-        ("'data/raw '", 'params.yaml:5: dataset.source: found "data/raw "; allowed: a path without spaces'),
-        ("data", "params.yaml:5: dataset.source: found data, which holds data/images, an output of the"),
-        ("[", "params.yaml:5: is not valid YAML"),
+        ("''", 'params.yaml:6: dataset.source: found ""; allowed: text; it must not be empty'),
+        ("'data/raw '", 'params.yaml:6: dataset.source: found "data/raw "; allowed: a path without spaces'),
+        ("data", "params.yaml:6: dataset.source: found data, which holds data/images, an output of the"),
+        ("[", "params.yaml:6: is not valid YAML"),
     ],
 )
 def test_a_wrong_file_is_explained(source: str, expected: str) -> None:
