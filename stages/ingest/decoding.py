@@ -15,7 +15,7 @@ from stages.images.decode import DecodeLimits, Undecodable, decode_image
 from stages.images.resize import resize_image
 from stages.images.sources import FileRef, UnreadableFile
 from stages.images.workers import allow_seconds
-from stages.ingest.appearance import measure_appearance
+from stages.ingest.appearance import count_levels
 from stages.ingest.decoded_cache import connect, find_image
 from stages.ingest.measure import FEATURES, Features, measure_images, shrink
 
@@ -91,7 +91,7 @@ class Decoding:
         digests = [b""] * len(items)
         reasons = dict(failed)
         new: list[int] = []
-        packed, small, sides_px, appearances = [], [], [], []
+        packed, small, sides_px, histograms = [], [], [], []
         for item, file in enumerate(items):
             if item in failed:
                 continue
@@ -104,7 +104,7 @@ class Decoding:
                     )
                     packed.append(resize_image(decoded.pixels, self.form))
                     small.append(shrink(decoded.measured))
-                    appearances.append(measure_appearance(decoded.measured))
+                    histograms.append(count_levels(decoded.measured))
                     sides_px.append((decoded.height_px, decoded.width_px))
                     new.append(item)
                 digests[item] = digest
@@ -115,7 +115,7 @@ class Decoding:
         if not new:
             return Chunk(digests, reasons, new, None, np.empty(0, FEATURES))
         pixels = np.stack(packed)
-        features = measure_images(np.stack(small), sides_px, pixels, appearances)
+        features = measure_images(np.stack(small), sides_px, pixels, np.stack(histograms))
         self._num_chunks += 1
         path = self.folder / f"pixels-{os.getpid()}-{self._num_chunks}.partial"
         pixels.tofile(path)

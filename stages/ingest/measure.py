@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.images.resize import Pixels, halve
-from stages.ingest.appearance import Appearance
+from stages.ingest.appearance import Histograms, measure_appearance
 
 FEATURES = np.dtype(
     [
@@ -73,7 +73,7 @@ def shrink(pixels: Pixels) -> Pixels:
 
 
 def measure_images(
-    small: Pixels, sides_px: Sequence[tuple[int, int]], packed: Pixels, appearances: Sequence[Appearance]
+    small: Pixels, sides_px: Sequence[tuple[int, int]], packed: Pixels, histograms: Histograms
 ) -> Features:
     """Return the features of some images; those of one do not depend on the others.
 
@@ -86,7 +86,7 @@ def measure_images(
         small: What `shrink` returns for each image, uint8 (N, 32, 32).
         sides_px: Height and width of each image before resizing.
         packed: What is stored of each image, uint8 (N, height, width, channels).
-        appearances: What `measure_appearance` returns for each image.
+        histograms: What `count_levels` returns for each image, float32 (N, 2, 256).
     """
     num_images = len(small)
     along_rows = small.astype(np.float32) @ _ALONG_ROWS
@@ -100,7 +100,7 @@ def measure_images(
     features["is_flat"] = lengths < _FLAT_STD * SIDE_PX
     features["std"] = _standard_deviations(small.reshape(num_images, -1))
     features["height_px"], features["width_px"] = np.array(sides_px).T
-    for name, values in zip(Appearance._fields, zip(*appearances, strict=True), strict=True):
+    for name, values in measure_appearance(histograms)._asdict().items():
         features[name] = values
     sums, squares = sum_channels(packed)
     features["sums"][:, : sums.shape[1]] = sums

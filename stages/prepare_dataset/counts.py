@@ -123,8 +123,8 @@ def _list_classes(manifest: Manifest) -> str:
 def _describe_together(metrics: PrepareMetrics) -> Iterator[str]:
     if metrics.num_together:
         yield (
-            f"{metrics.num_together:,} stay in one split with another image: as copies, near duplicates or by "
-            "split.group"
+            f"{metrics.num_together:,} stay in one split with another image, as copies, near duplicates or "
+            "by split.group"
         )
 
 

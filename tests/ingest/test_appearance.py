@@ -1,12 +1,29 @@
 """What is measured of how an image looks, against NumPy and against images made to look so."""
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 import pytest
 
 from stages.images.resize import Pixels
-from stages.ingest.appearance import measure_appearance
+from stages.ingest.appearance import count_levels, measure_appearance
 from tests.images.trees import photograph
+
+
+class Numbers(NamedTuple):
+    """What is measured of one image."""
+
+    brightness: float
+    dark_end: float
+    bright_end: float
+    entropy: float
+    sharpness: float
+
+
+def measure(pixels: Pixels) -> Numbers:
+    """Return what is measured of one image."""
+    return Numbers(*(values.item() for values in measure_appearance(count_levels(pixels)[None])))
 
 
 def step(*, blur_px: float, side: int = 128) -> Pixels:
@@ -20,7 +37,7 @@ def step(*, blur_px: float, side: int = 128) -> Pixels:
 def test_levels_are_those_of_numpy(seed: int) -> None:
     """Mean, ends and entropy of the grey levels of a small image."""
     gray = photograph(seed, height=60, width=50)[..., 1]
-    found = measure_appearance(gray)
+    found = measure(gray)
     shares = np.unique(gray, return_counts=True)[1] / gray.size
     assert found.brightness == pytest.approx(gray.mean())
     assert found.dark_end == np.quantile(gray, 0.01, method="inverted_cdf")
@@ -31,15 +48,15 @@ def test_levels_are_those_of_numpy(seed: int) -> None:
 @pytest.mark.parametrize(("blur_px", "expected"), [(0, 1.0), (1, 0.38), (2, 0.2)])
 def test_sharpness_is_the_rise_of_an_edge(blur_px: float, expected: float) -> None:
     """It is what a Gaussian leaves of a step between two pixels: erf(0.5 / (blur * sqrt(2)))."""
-    assert measure_appearance(step(blur_px=blur_px)).sharpness == pytest.approx(expected, abs=0.03)
+    assert measure(step(blur_px=blur_px)).sharpness == pytest.approx(expected, abs=0.03)
 
 
 def test_sharpness_hardly_depends_on_brightness_and_contrast() -> None:
     """A dim and faint photograph is as sharp as before."""
     pixels = photograph(0, height=200, width=200)
     faint = (pixels * 0.4 + 20).astype(np.uint8)
-    expected = measure_appearance(pixels).sharpness
-    assert measure_appearance(faint).sharpness == pytest.approx(expected, abs=0.05)
+    expected = measure(pixels).sharpness
+    assert measure(faint).sharpness == pytest.approx(expected, abs=0.05)
 
 
 def test_a_blurred_background_is_not_blur() -> None:
@@ -47,24 +64,22 @@ def test_a_blurred_background_is_not_blur() -> None:
     tiles = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
     pixels = np.kron(tiles, np.ones((8, 8), dtype=np.uint8))
     background = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 8), dtype=np.uint8)
-    blurred = measure_appearance(background).sharpness
+    blurred = measure(background).sharpness
     background[64:192, 64:192] = pixels[64:192, 64:192]
-    sharp = measure_appearance(pixels).sharpness
-    assert measure_appearance(background).sharpness > 0.8 * sharp > 1.6 * blurred
+    sharp = measure(pixels).sharpness
+    assert measure(background).sharpness > 0.8 * sharp > 1.6 * blurred
 
 
 def test_the_size_of_a_large_image_hardly_matters() -> None:
     """All are measured at 128 px, so that a reduced decode of a JPEG gives nearly the same."""
     pixels = photograph(0, height=1024, width=1024)
-    whole = measure_appearance(pixels)
-    half = measure_appearance(
-        np.asarray(cv2.resize(pixels, (512, 512), interpolation=cv2.INTER_AREA), np.uint8)
-    )
+    whole = measure(pixels)
+    half = measure(np.asarray(cv2.resize(pixels, (512, 512), interpolation=cv2.INTER_AREA), np.uint8))
     np.testing.assert_allclose(half, whole, rtol=0.05, atol=2)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (3, 2), (2000, 1)])
 def test_tiny_images_and_strips(shape: tuple[int, int]) -> None:
     """Nothing is too small or too thin to be measured."""
-    found = measure_appearance(np.full(shape, 7, dtype=np.uint8))
+    found = measure(np.full(shape, 7, dtype=np.uint8))
     assert found == (7, 7, 7, 0, 0)

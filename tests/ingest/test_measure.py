@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.images.resize import Pixels
-from stages.ingest.appearance import measure_appearance
+from stages.ingest.appearance import count_levels
 from stages.ingest.measure import FEATURES, Features, measure_images, shrink, sum_channels
 from tests.images.trees import decode_whole, encode, flat, photograph
 
@@ -17,8 +17,8 @@ def measure(*images: Pixels) -> Features:
     """Return the features of images that are all in colour, or all gray."""
     sides = [(image.shape[0], image.shape[1]) for image in images]
     small = np.stack([shrink(image) for image in images])
-    appearances = [measure_appearance(image) for image in images]
-    return measure_images(small, sides, small.reshape(len(images), 32, 32, -1), appearances)
+    histograms = np.stack([count_levels(image) for image in images])
+    return measure_images(small, sides, small.reshape(len(images), 32, 32, -1), histograms)
 
 
 def bits_between(left: Features, right: Features) -> int:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.images.image_table import ImageTable
-from stages.ingest.appearance import measure_appearance
+from stages.ingest.appearance import count_levels
 from stages.ingest.measure import measure_images, shrink
 from stages.prepare_dataset.duplicates import (
     MIN_LIKENESS,
@@ -127,7 +127,7 @@ def test_turned_images_are_found_if_asked_for(number: int) -> None:
         np.stack([shrink(each) for each in pixels]),
         [(120, 100)] * 4,
         np.zeros((4, 1, 1, 3), np.uint8),
-        [measure_appearance(each) for each in pixels],
+        np.stack([count_levels(each) for each in pixels]),
     )
     columns: dict[str, Any] = {name: features[name] for name in ("phash", "is_flat", "std", "frequencies")}
     table = table_of([f"a/{i}.png" for i in range(4)], **columns)
