@@ -12,8 +12,11 @@ from scipy.special import betaincinv, expit, logit, stdtrit
 from stages.evaluate.predictions import Bools, Floats, Ints
 from stages.vision.guarantees import count_effective
 
-MIN_GROUPS = 2.0
-"""A standard error that rests on fewer groups, effectively, is no estimate at all."""
+MIN_GROUPS = 30.0
+"""Fewer groups, effectively, are too few for a standard error: with ten, as few as .54 of the intervals
+contained the truth."""
+
+_MIN_DECIDING_GROUPS = 2.0
 
 _TAIL = 0.025
 _ROUNDING = 1e-24  # of a variance that is 0
@@ -87,14 +90,15 @@ def estimate_smooth(
         bounds: The lowest and the highest possible value.
 
     Returns:
-        None where fewer than MIN_GROUPS groups, effectively, make up the standard error.
+        None where there are fewer than MIN_GROUPS groups, effectively, or hardly more than one of them makes
+        up the standard error.
     """
     squares = np.square(np.bincount(groups, weights=influence))
     variance = squares.sum()
     if variance < _ROUNDING:
         return None
     num_effective = variance**2 / np.square(squares).sum()
-    if num_effective < MIN_GROUPS:
+    if num_effective < _MIN_DECIDING_GROUPS or count_effective(groups) < MIN_GROUPS:
         return None
     low, high = bounds
     reach = stdtrit(num_effective - 1, 1 - _TAIL) * np.sqrt(variance)

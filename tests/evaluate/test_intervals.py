@@ -15,7 +15,7 @@ from stages.evaluate.intervals import (
     estimate_smooth,
 )
 from stages.evaluate.metrics import Estimate, estimate_metrics, find_hardest_class
-from stages.evaluate.predictions import Bools, Ints, Predictions
+from stages.evaluate.predictions import Bools, Floats, Ints, Predictions
 from stages.vision.guarantees import count_effective
 from tests.evaluate.drawn_predictions import draw_predictions, predict
 
@@ -158,11 +158,20 @@ def test_the_mean_of_the_recalls_has_an_interval_of_its_own() -> None:
     assert rare.high - rare.low > 0.3
 
 
-def test_a_metric_at_its_bound_has_no_interval() -> None:
-    """An error of 0 and a logit of infinity are no interval."""
-    assert estimate_smooth(1.0, np.array([0.1, -0.1]), np.arange(2), bounds=(0.0, 1.0)) is None
-    assert estimate_smooth(0.5, np.zeros(2), np.arange(2), bounds=(0.0, 1.0)) is None
-    assert estimate_smooth(0.5, np.array([0.1, -0.1]), np.zeros(2, dtype=np.int64), bounds=(0.0, 1.0)) is None
+def test_where_a_smooth_metric_has_no_interval() -> None:
+    """At a bound, without any variance, where one group decides, and with fewer than thirty groups."""
+    influence, groups = np.tile([0.01, -0.01], 20), np.arange(40)
+    of_one = np.zeros(40)
+    of_one[0] = 0.1
+
+    def estimate(value: float, influence: Floats, groups: Ints) -> Interval | None:
+        return estimate_smooth(value, influence, groups, bounds=(0.0, 1.0))
+
+    assert estimate(0.5, influence, groups) is not None
+    assert estimate(1.0, influence, groups) is None
+    assert estimate(0.5, np.zeros(40), groups) is None
+    assert estimate(0.5, of_one, groups) is None
+    assert estimate(0.5, influence[:29], groups[:29]) is None
 
 
 @pytest.mark.parametrize("grouping", ["single", "five"])

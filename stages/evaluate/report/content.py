@@ -248,8 +248,8 @@ def describe_intervals(content: ReportContent) -> str:
         )
     if any(estimate.interval is None for estimate in content.estimates):
         text += (
-            ". Some metrics have none: too few mistakes were seen, or too few images of some class, to tell "
-            "how much they vary"
+            ". Some metrics have none: there are too few mistakes, too few groups, or too few images of some "
+            "class to tell how much they vary"
         )
     return text + "."
 
