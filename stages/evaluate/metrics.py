@@ -10,13 +10,8 @@ from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from schemas.shared.manifest import LeakRelation
 from stages.evaluate.calibration import CalibrationReport
 from stages.evaluate.curves import CurveAreas
-from stages.evaluate.intervals import (
-    Interval,
-    estimate_mean_share,
-    estimate_share,
-    estimate_smooth,
-)
-from stages.evaluate.predictions import Bools, Floats, Ints, Predictions
+from stages.evaluate.intervals import Interval, estimate_mean_share, estimate_share, estimate_smooth
+from stages.evaluate.predictions import Bools, Floats, Ints, Predictions, split_rows
 from stages.vision import scores
 from stages.vision.guarantees import count_effective
 from stages.vision.scores import Tally, divide, tally_confusion
@@ -163,12 +158,16 @@ def differentiate(metric: Callable[[Tally], Floats], predictions: Predictions) -
     """
     tally = tally_confusion(predictions.confusion)
     counts = np.stack([tally.correct, tally.support, tally.predicted])
-    steps = _STEP * np.eye(counts.size).reshape(-1, *counts.shape)
+    slopes = np.empty(counts.size)
 
     def compute(some: Floats) -> Floats:
         return metric(Tally(correct=some[:, 0], support=some[:, 1], predicted=some[:, 2]))
 
-    slopes = (compute(counts + steps) - compute(counts - steps)) / (2 * _STEP)
+    for block in split_rows(counts.size, num_columns=counts.size):
+        steps = np.zeros((block.stop - block.start, counts.size))
+        steps[np.arange(len(steps)), np.arange(block.start, block.stop)] = _STEP
+        steps = steps.reshape(-1, *counts.shape)
+        slopes[block] = (compute(counts + steps) - compute(counts - steps)) / (2 * _STEP)
     by_correct, by_support, by_predicted = slopes.reshape(counts.shape)
     influence = by_support[predictions.labels] + by_predicted[predictions.predicted]
     return float(metric(tally)), influence + by_correct[predictions.labels] * predictions.is_correct
