@@ -194,7 +194,7 @@ def collect_metrics(
     calibration: CalibrationReport,
     leaks: LeakReport,
 ) -> TestMetrics:
-    """Return what goes into data/metrics/test.json, from what was measured on these predictions."""
+    """Return what goes into data/report/metrics.json, from what was measured on these predictions."""
     value = {estimate.name: estimate.value for estimate in estimates}
     accepted = calibration.selective.accuracy
     return TestMetrics(
