@@ -16,7 +16,7 @@ MIN_GROUPS = 2.0
 """A standard error that rests on fewer groups, effectively, is no estimate at all."""
 
 _TAIL = 0.025
-_ROUNDING = 1e-24  # of a variance that is 0
+_ROUNDING = 1e-18  # of a variance that is 0; one mistake in a million images makes 1e-12
 
 
 class Interval(NamedTuple):

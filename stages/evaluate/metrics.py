@@ -29,6 +29,8 @@ MIN_CLASS_GROUPS = 5.0
 to four groups, .70 of the intervals contained the truth."""
 
 _MEANS_OVER_CLASSES = ("macro_f1", "roc_auc", "average_precision")
+_CORRELATIONS = ("matthews_correlation", "cohens_kappa")
+"""Without variance among the labels or the predictions they are 0 by definition, and have no derivative."""
 
 _BOUNDS: Mapping[str, tuple[float, float | None]] = {
     "matthews_correlation": (-1.0, 1.0),
@@ -131,9 +133,11 @@ def estimate_metrics(
     balanced_accuracy, _ = smooth.pop("balanced_accuracy")
     labels = predictions.labels
     smallest = min(count_effective(groups[labels == label]) for label in np.unique(labels))
+    is_constant = any(np.ptp(classes) == 0 for classes in (labels, predictions.predicted))
 
     def estimate(name: str, value: float, influence: Floats) -> Estimate:
-        if name in _MEANS_OVER_CLASSES and smallest < MIN_CLASS_GROUPS:
+        is_rough = name in _MEANS_OVER_CLASSES and smallest < MIN_CLASS_GROUPS
+        if is_rough or (name in _CORRELATIONS and is_constant):
             return Estimate(name, value, None)
         bounds = _BOUNDS.get(name, (0.0, 1.0))
         return Estimate(name, value, estimate_smooth(value, influence, groups, bounds=bounds))

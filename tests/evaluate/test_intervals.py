@@ -158,6 +158,17 @@ def test_the_mean_of_the_recalls_has_an_interval_of_its_own() -> None:
     assert rare.high - rare.low > 0.3
 
 
+@pytest.mark.parametrize("constant", ["labels", "predicted"])
+def test_a_correlation_with_a_constant_has_no_interval(constant: str) -> None:
+    """It is 0 by definition: a network that always predicts one class printed -1.000 to 1.000."""
+    labels = torch.arange(60) % 3 if constant == "predicted" else torch.zeros(60, dtype=torch.int64)
+    logits = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    logits[:, 0] += 100 * (constant == "predicted")
+    found = measure(predict(logits, labels))
+    for name in ("matthews_correlation", "cohens_kappa"):
+        assert (found[name].value, found[name].interval) == (0.0, None)
+
+
 def test_a_metric_at_its_bound_has_no_interval() -> None:
     """An error of 0 and a logit of infinity are no interval."""
     assert estimate_smooth(1.0, np.array([0.1, -0.1]), np.arange(2), bounds=(0.0, 1.0)) is None

@@ -233,8 +233,8 @@ def describe_intervals(content: ReportContent) -> str:
         )
     if any(estimate.interval is None for estimate in content.estimates):
         text += (
-            ". Some metrics have none: too few mistakes were seen, or too few images of some class, to tell "
-            "how much they vary"
+            ". Some metrics have none: too few mistakes, images of some class or predicted classes were seen "
+            "to tell how much they vary"
         )
     return text + "."
 
