@@ -158,6 +158,16 @@ def test_the_mean_of_the_recalls_has_an_interval_of_its_own() -> None:
     assert rare.high - rare.low > 0.3
 
 
+def test_classes_with_common_groups_are_off_together() -> None:
+    """Patients with images of both classes: with one patient, the mean is as uncertain as each recall."""
+    labels, is_correct = np.arange(40) % 2, np.arange(40) >= 4
+    one_group = np.zeros(40, dtype=np.int64)
+    own = estimate_share(is_correct[labels == 0], one_group[labels == 0])
+    assert estimate_mean_share(is_correct, one_group, labels) == pytest.approx(own)
+    apart = estimate_mean_share(is_correct, labels, labels)
+    assert apart.low > own.low
+
+
 @pytest.mark.parametrize("constant", ["labels", "predicted"])
 def test_a_correlation_with_a_constant_has_no_interval(constant: str) -> None:
     """It is 0 by definition: a network that always predicts one class printed -1.000 to 1.000."""
