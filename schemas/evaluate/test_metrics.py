@@ -53,7 +53,7 @@ class TestMetrics(Schema):
 
     accuracy_without_leaks: Fraction | None = None
     """Accuracy on the test images that share nothing with training or validation.
-    Left out without leaks, and if all test images are some."""
+    Left out without leaks, and if there are no other test images."""
 
 
 class TestRecord(TestMetrics):

@@ -1,7 +1,7 @@
 """ROC and precision-recall curves of each class against all others: their areas, and points to draw.
 
 Besides ROC AUC and average precision, as scikit-learn defines them, each image's influence on their mean is
-computed. With it the bootstrap needs no ranking of the images of a resample, which would take minutes.
+computed. From it follows a standard error without ranking the images of many resamples, which takes minutes.
 """
 
 from collections.abc import Sequence

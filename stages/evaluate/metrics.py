@@ -10,13 +10,8 @@ from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from schemas.shared.manifest import LeakRelation
 from stages.evaluate.calibration import CalibrationReport
 from stages.evaluate.curves import CurveAreas
-from stages.evaluate.intervals import (
-    Interval,
-    estimate_mean_share,
-    estimate_share,
-    estimate_smooth,
-)
-from stages.evaluate.predictions import Bools, Floats, Ints, Predictions
+from stages.evaluate.intervals import Interval, estimate_mean_share, estimate_share, estimate_smooth
+from stages.evaluate.predictions import Bools, Floats, Ints, Predictions, split_rows
 from stages.vision import scores
 from stages.vision.guarantees import count_effective
 from stages.vision.scores import Tally, divide, tally_confusion
@@ -34,6 +29,8 @@ MIN_CLASS_GROUPS = 5.0
 to four groups, .70 of the intervals contained the truth."""
 
 _MEANS_OVER_CLASSES = ("macro_f1", "roc_auc", "average_precision")
+_CORRELATIONS = ("matthews_correlation", "cohens_kappa")
+"""Without variance among the labels or the predictions they are 0 by definition, and have no derivative."""
 
 _BOUNDS: Mapping[str, tuple[float, float | None]] = {
     "matthews_correlation": (-1.0, 1.0),
@@ -136,9 +133,11 @@ def estimate_metrics(
     balanced_accuracy, _ = smooth.pop("balanced_accuracy")
     labels = predictions.labels
     smallest = min(count_effective(groups[labels == label]) for label in np.unique(labels))
+    is_constant = any(np.ptp(classes) == 0 for classes in (labels, predictions.predicted))
 
     def estimate(name: str, value: float, influence: Floats) -> Estimate:
-        if name in _MEANS_OVER_CLASSES and smallest < MIN_CLASS_GROUPS:
+        is_rough = name in _MEANS_OVER_CLASSES and smallest < MIN_CLASS_GROUPS
+        if is_rough or (name in _CORRELATIONS and is_constant):
             return Estimate(name, value, None)
         bounds = _BOUNDS.get(name, (0.0, 1.0))
         return Estimate(name, value, estimate_smooth(value, influence, groups, bounds=bounds))
@@ -163,12 +162,16 @@ def differentiate(metric: Callable[[Tally], Floats], predictions: Predictions) -
     """
     tally = tally_confusion(predictions.confusion)
     counts = np.stack([tally.correct, tally.support, tally.predicted])
-    steps = _STEP * np.eye(counts.size).reshape(-1, *counts.shape)
+    slopes = np.empty(counts.size)
 
     def compute(some: Floats) -> Floats:
         return metric(Tally(correct=some[:, 0], support=some[:, 1], predicted=some[:, 2]))
 
-    slopes = (compute(counts + steps) - compute(counts - steps)) / (2 * _STEP)
+    for block in split_rows(counts.size, num_columns=counts.size):
+        steps = np.zeros((block.stop - block.start, counts.size))
+        steps[np.arange(len(steps)), np.arange(block.start, block.stop)] = _STEP
+        steps = steps.reshape(-1, *counts.shape)
+        slopes[block] = (compute(counts + steps) - compute(counts - steps)) / (2 * _STEP)
     by_correct, by_support, by_predicted = slopes.reshape(counts.shape)
     influence = by_support[predictions.labels] + by_predicted[predictions.predicted]
     return float(metric(tally)), influence + by_correct[predictions.labels] * predictions.is_correct
@@ -195,7 +198,7 @@ def collect_metrics(
     calibration: CalibrationReport,
     leaks: LeakReport,
 ) -> TestMetrics:
-    """Return what goes into data/metrics/test.json, from what was measured on these predictions."""
+    """Return what goes into data/report/metrics.json, from what was measured on these predictions."""
     value = {estimate.name: estimate.value for estimate in estimates}
     accepted = calibration.selective.accuracy
     return TestMetrics(

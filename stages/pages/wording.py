@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from schemas.audit.finding import ClassKind, ImageKind, LeakKind
+from schemas.shared.manifest import LeakRelation
 from stages.shared.errors import printable
 
 _GAP = "\N{NO-BREAK SPACE}"
@@ -28,6 +29,12 @@ FINDING_MEANINGS: Mapping[ImageKind | LeakKind | ClassKind, str] = {
     "near_duplicates": "Images that look like another image",
     "tiny_class": "Classes with very few images",
     "imbalance": "The largest class is many times the size of the smallest",
+}
+
+_LEAK_RELATIONS: Mapping[LeakRelation, str] = {
+    "copy": "a copy",
+    "near_duplicate": "a near duplicate",
+    "group": "an image of their group",
 }
 
 
@@ -95,6 +102,24 @@ def percent_beside(fraction: float, target: float) -> str:
 def certainty(probability: float) -> str:
     """Write a probability as a person says it: 87 %, but 99.6 % where whole numbers say too little."""
     return percent(probability, decimals=0 if 0.01 <= probability < 0.99 else 1)
+
+
+def describe_leaks(counts: Mapping[LeakRelation, int], num_images: int) -> str:
+    """Say how many of the test images training knew, without a full stop; there must be some.
+
+    Args:
+        counts: How many, by the closest relation of each.
+        num_images: All test images.
+    """
+    known = {relation: number for relation, number in counts.items() if number}
+    kinds = [
+        _LEAK_RELATIONS[relation] + (f" ({count(number)})" if len(known) > 1 else "")
+        for relation, number in known.items()
+    ]
+    total = sum(known.values())
+    have = "has" if total == 1 else "have"
+    images = plural(num_images, "test image")
+    return f"{count(total)} of {images} {have} {', '.join(kinds)} in training or validation"
 
 
 def short_hash(sha256: str) -> str:

@@ -128,10 +128,7 @@ def find_conflicts(
     """Yield the copies and near duplicates that are in different classes, all that are involved."""
     label = table.label
     of_copies = [
-        (row, twin)
-        for members in _list_copies(groups, is_used)
-        for row in members
-        for twin in [other for other in members if label[other] != label[row]][:1]
+        pair for members in _list_copies(groups, is_used) for pair in _pair_across_classes(members, label)
     ]
     near = [
         (left, right) for left, right in _pair_near(table, groups, is_used) if label[left] != label[right]
@@ -143,6 +140,15 @@ def find_conflicts(
                 seen.add(row)
                 detail = f"{_path(table, twin)}, in class {classes[label[twin]]}, is the same picture"
                 yield Finding(row, detail, badness, twin)
+
+
+def _pair_across_classes(members: Sequence[int], label: npt.NDArray[np.int32]) -> Iterator[tuple[int, int]]:
+    """Yield each copy of one file with the first copy that is in another class, if there are any."""
+    first = members[0]
+    other = next((row for row in members if label[row] != label[first]), None)
+    if other is not None:
+        for row in members:
+            yield row, other if label[row] == label[first] else first
 
 
 def find_blank(table: ImageTable, is_used: Mask, audit: Audit) -> Iterator[Finding]:

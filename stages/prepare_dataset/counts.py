@@ -8,9 +8,10 @@ from schemas.prepare_dataset.prepare_metrics import PrepareMetrics
 from schemas.shared.inputs import Fingerprint
 from schemas.shared.manifest import SPLIT_NAMES, Manifest
 from stages.images.image_table import ImageTable
+from stages.pages.wording import describe_leaks
 from stages.prepare_dataset.audit import Findings
 from stages.prepare_dataset.groups import Groups
-from stages.prepare_dataset.leaks import Mates, count_tested, describe_leaked
+from stages.prepare_dataset.leaks import Mates, count_tested
 from stages.prepare_dataset.split import UNUSED, Assignment
 from stages.shared.errors import printable
 
@@ -18,7 +19,7 @@ _NUM_SHOWN = 20
 """Classes printed with their counts; of more, the largest and the smallest few."""
 
 _FEW_TESTED = 100
-"""Test images that stand alone; with fewer, even a perfect result leaves more than 3.6 % of doubt."""
+"""Test images, or groups of equal size; with fewer, even a perfect result leaves more than 3.6 % of doubt."""
 
 _MIN_LACKING = 5
 """Images of one class."""
@@ -131,7 +132,7 @@ def _describe_together(metrics: PrepareMetrics) -> Iterator[str]:
 def _warn_of_shares(assignment: Assignment) -> Iterator[str]:
     num_images = sum(found for found, _ in assignment.shares.values())
     far = {
-        name: f"{found / num_images:.0%} {name} (asked for: {wanted / num_images:.0%})"
+        name: f"{100 * found / num_images:.0f} % {name} (asked for: {100 * wanted / num_images:.0f} %)"
         for name, (found, wanted) in assignment.shares.items()
         if abs(found - wanted) > _TOLERANCE * wanted
     }
@@ -169,7 +170,7 @@ def _warn_of_leaks(metrics: PrepareMetrics, assignment: Assignment, leaked: Mate
         return
     counts = count_tested(leaked, assignment.splits)
     what = (
-        describe_leaked(counts, metrics.num_test)
+        describe_leaks(counts, metrics.num_test)
         if sum(counts.values())
         else (
             f"{len(leaked):,} val images have a copy, a near duplicate or an image of their group in training"
@@ -181,12 +182,15 @@ def _warn_of_leaks(metrics: PrepareMetrics, assignment: Assignment, leaked: Mate
 def _warn_of_few_tested(groups: Groups, assignment: Assignment) -> Iterator[str]:
     """Say what a test split of few images, or of few that do not belong together, is worth."""
     is_tested = assignment.splits == SPLIT_NAMES.index("test")
-    number, num_images = len(np.unique(groups.first[is_tested])), int(is_tested.sum())
-    if number < _FEW_TESTED:
+    sizes = np.unique(groups.first[is_tested], return_counts=True)[1]
+    number, num_images = len(sizes), int(sizes.sum())
+    # Images of a group are alike: a few large groups count for less than their number, as in the report.
+    num_effective = num_images**2 / int((sizes**2).sum())
+    if num_effective < _FEW_TESTED:
         # Clopper and Pearson 1934: the lower end of the 95 % interval where all are correct.
-        low = 0.025 ** (1 / number)
+        low = 0.025 ** (1 / num_effective)
         together = "" if number == num_images else f" in {number} group{'' if number == 1 else 's'}"
         yield (
             f"warning: the test split has {num_images} image{'' if num_images == 1 else 's'}{together}: even "
-            f"if all are classified correctly, the accuracy may be as low as {low:.0%}"
+            f"if all are classified correctly, the accuracy may be as low as {100 * low:.0f} %"
         )

@@ -137,18 +137,3 @@ def handle_leaks(table: ImageTable, leaks: Mates, split: Split, *, at_most: int 
         )
     reasons = {row: leaks.describe(table, number) for number, row in enumerate(leaks.rows.tolist())}
     return table.leave_out(reasons, "leak")
-
-
-def describe_leaked(counts: dict[LeakRelation, int], num_images: int) -> str:
-    """Say how many of the test images are known from training."""
-    names: dict[LeakRelation, str] = {
-        "copy": "a copy",
-        "near_duplicate": "a near duplicate",
-        "group": "an image of their group",
-    }
-    kinds = [relation for relation in RELATIONS if counts[relation]]
-    if len(kinds) == 1:
-        what = names[kinds[0]]
-    else:
-        what = ", ".join(f"{names[relation]} ({counts[relation]:,})" for relation in kinds)
-    return f"{sum(counts.values()):,} of {num_images:,} test images have {what} in training or validation"

@@ -91,7 +91,7 @@ def fit_temperature(logits: Tensor, labels: Tensor, *, num_effective: float) -> 
 def list_levels(confidence: Floats, is_correct: Bools, groups: Ints) -> tuple[ConfidenceLevel, ...]:
     """Return how often the most confident predictions are correct: the first hundredth, two hundredths, all.
 
-    A hundred levels, for the more often a promise is tested the sooner it fails by chance. Images of equal
+    A hundred levels: the more often a promise is tested, the sooner it fails by chance. Images of equal
     confidence are in a level together.
 
     Args:

@@ -35,13 +35,13 @@ class TrainingProgress(Progress):
         if not self._has_header:
             self._has_header = True
             self.print(_HEADER)
-        epoch = f"{record.epoch}/{self._num_epochs}"
+        epoch, accuracy = f"{record.epoch}/{self._num_epochs}", write_accuracy(record.val.accuracy)
         self.print(
-            f"{epoch:>7} {record.train_loss:10.4f} {record.val.loss:9.4f} {_percent(record.val.accuracy):>8}"
+            f"{epoch:>7} {record.train_loss:10.4f} {record.val.loss:9.4f} {accuracy:>8}"
             f" {speed:8,.0f} {clock(self.seconds_left or 0.0):>6}{'  best' if is_best else ''}"
         )
 
 
-def _percent(accuracy: float) -> str:
-    """Return a share in percent, rounded, but to 100 only if it is that."""
+def write_accuracy(accuracy: float) -> str:
+    """Return a share in percent: 100.00% only if every image is correct."""
     return f"{min(accuracy, 0.9999) if accuracy < 1 else accuracy:.2%}"

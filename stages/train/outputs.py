@@ -22,6 +22,7 @@ from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED
 from stages.shared.stopping import exit_if_orphaned
 from stages.train.build import Run
 from stages.train.calibration import calibrate
+from stages.train.epoch_table import write_accuracy
 from stages.train.state import Snapshot, take_snapshot
 from stages.vision.checkpoint import hash_weights, write_checkpoint
 from stages.vision.inference import compute_logits
@@ -145,7 +146,7 @@ def publish(
     write_json(METRICS / "train.json", TrainMetrics(val=val))
     print(
         f"train: best epoch {best.epoch} of {len(history)}, "
-        f"validation accuracy {best.val.accuracy:.2%}{_ENDED[ended_by]}"
+        f"validation accuracy {write_accuracy(best.val.accuracy)}{_ENDED[ended_by]}"
     )
     if params.training.max_minutes is not None:
         print(

@@ -1,4 +1,4 @@
-"""Classification metrics from confusion matrices, for one matrix or for a whole stack of bootstrap samples.
+"""Classification metrics from confusion matrices, for one matrix or for a stack of them.
 
 All functions broadcast over leading dimensions, written (...) below. C is the number of classes.
 """

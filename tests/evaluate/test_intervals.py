@@ -174,6 +174,27 @@ def test_where_a_smooth_metric_has_no_interval() -> None:
     assert estimate(0.5, influence[:29], groups[:29]) is None
 
 
+def test_classes_with_common_groups_are_off_together() -> None:
+    """Patients with images of both classes: with one patient, the mean is as uncertain as each recall."""
+    labels, is_correct = np.arange(40) % 2, np.arange(40) >= 4
+    one_group = np.zeros(40, dtype=np.int64)
+    own = estimate_share(is_correct[labels == 0], one_group[labels == 0])
+    assert estimate_mean_share(is_correct, one_group, labels) == pytest.approx(own)
+    apart = estimate_mean_share(is_correct, labels, labels)
+    assert apart.low > own.low
+
+
+@pytest.mark.parametrize("constant", ["labels", "predicted"])
+def test_a_correlation_with_a_constant_has_no_interval(constant: str) -> None:
+    """It is 0 by definition: a network that always predicts one class printed -1.000 to 1.000."""
+    labels = torch.arange(60) % 3 if constant == "predicted" else torch.zeros(60, dtype=torch.int64)
+    logits = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    logits[:, 0] += 100 * (constant == "predicted")
+    found = measure(predict(logits, labels))
+    for name in ("matthews_correlation", "cohens_kappa"):
+        assert (found[name].value, found[name].interval) == (0.0, None)
+
+
 @pytest.mark.parametrize("grouping", ["single", "five"])
 def test_intervals_contain_the_truth_as_often_as_they_say(grouping: str) -> None:
     """A small form of `python -m benchmarks.coverage`: 200 test sets of 200 images, 90 % accuracy."""

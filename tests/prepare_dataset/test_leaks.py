@@ -10,7 +10,6 @@ from stages.prepare_dataset.leaks import (
     RELATIONS,
     Mates,
     count_tested,
-    describe_leaked,
     find_leaked,
     find_leaks,
     handle_leaks,
@@ -92,10 +91,6 @@ def test_test_images_with_a_mate_in_training() -> None:
     assert pairs_of(leaked) == [(3, 0), (4, 0), (5, 1), (6, 2)]
     counts = count_tested(leaked, splits)
     assert counts == {"copy": 1, "near_duplicate": 1, "group": 1}
-    assert describe_leaked(counts, 4) == (
-        "3 of 4 test images have a copy (1), a near duplicate (1), an image of their group (1) "
-        "in training or validation"
-    )
     splits[0] = UNUSED
     assert pairs_of(find_leaked(groups, splits)) == [(4, 3), (5, 1), (6, 2)]
 

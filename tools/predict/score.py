@@ -1,5 +1,6 @@
 """Accuracy on files whose class is known from their folder, as `cat` is that of photos/cat/1.jpg."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.evaluate.calibration import measure_share
+from stages.pages import wording
 from stages.shared.errors import InputError, printable
 from tools.predict.prediction_table import Prediction
 
@@ -48,7 +50,8 @@ class Score:
 
     def _label_of(self, path: str) -> str:
         """Return the class whose name the nearest folder has; empty if none has one."""
-        folders = (folder.name for folder in PurePosixPath(path).parents)
+        # As classes are stored: macOS writes accents decomposed.
+        folders = (unicodedata.normalize("NFC", folder.name) for folder in PurePosixPath(path).parents)
         return next((self._classes[name] for name in folders if name in self._classes), "")
 
 
@@ -57,6 +60,10 @@ def _describe_share(is_correct: NDArray[np.bool_]) -> str:
     # Folders do not say which files belong together.
     share = measure_share(is_correct, np.arange(len(is_correct)))
     return (
-        f"{is_correct.sum():,} of {len(is_correct):,} are correct, {share.value:.2%} (95 % confidence "
-        f"interval: {share.low:.2%} to {share.high:.2%})"
+        f"{is_correct.sum():,} of {len(is_correct):,} are correct, {_percent(share.value)} (95 % "
+        f"confidence interval: {_percent(share.low)} to {_percent(share.high)})"
     )
+
+
+def _percent(fraction: float) -> str:
+    return wording.percent(fraction, decimals=2).replace("\N{NO-BREAK SPACE}", " ")

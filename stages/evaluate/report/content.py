@@ -4,7 +4,7 @@ The HTML page and the Markdown summary both draw on this, so that they never dis
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
-from schemas.shared.manifest import LeakRelation, SplitCounts
+from schemas.shared.manifest import SplitCounts
 from schemas.vision.checkpoint import Checkpoint, History
 from stages.evaluate.calibration import CalibrationReport, PredictionSets, SelectivePrediction, Share
 from stages.evaluate.corruptions import CorruptedAccuracy
@@ -161,13 +161,6 @@ class SubgroupTable:
     """Subgroups of too few images, which are not among the rows."""
 
 
-_RELATIONS: Mapping[LeakRelation, str] = {
-    "copy": "a copy",
-    "near_duplicate": "a near duplicate",
-    "group": "an image of their group",
-}
-
-
 def build_verdict(content: ReportContent) -> Sentence:
     """Say how many test images are classified correctly, what guessing would give, and what leaks do."""
     compared = _compare_with_guessing(content)
@@ -180,15 +173,7 @@ def describe_leaks(content: ReportContent) -> str:
     leaks, accuracy = content.leaks, content.metrics.accuracy_without_leaks
     if not leaks.num_images:
         return ""
-    kinds = [
-        _RELATIONS[relation] + (f" ({wording.count(number)})" if len(leaks.counts) > 1 else "")
-        for relation, number in leaks.counts.items()
-    ]
-    images = wording.plural(content.metrics.num_images, "test image")
-    have = "has" if leaks.num_images == 1 else "have"
-    known = (
-        f"{wording.count(leaks.num_images)} of {images} {have} {', '.join(kinds)} in training or validation"
-    )
+    known = wording.describe_leaks(leaks.counts, content.metrics.num_images)
     if accuracy is None:
         return f"{known}, so nothing is known of new images."
     return f"{known}; accuracy without them is {wording.percent(accuracy)}."
@@ -349,7 +334,7 @@ def describe_label_errors(suspected: LabelErrors) -> str:
     if suspected.is_withheld:
         return "unknown: the network makes too many mistakes to tell a wrong label from one of them"
     if not len(suspected.images):
-        return "none: mistakes of the network explain all labels that it does not predict"
+        return "none: wherever prediction and label differ, a mistake of the network is the likelier reason"
     share = wording.certainty(suspected.expected_precision)
     return f"{wording.count(len(suspected.images))}; about {share} of such labels are wrong"
 

@@ -55,7 +55,7 @@ def _beat_baseline(content: ReportContent) -> Iterator[Sentence]:
     low, _ = content.accuracy_interval
     if low <= content.metrics.majority_accuracy:
         yield Sentence(
-            "No better than always predicting one class: train for more epochs, try other values of "
+            "Not clearly better than always predicting one class: train for more epochs, try other values of "
             "optimizer.lr, start from pretrained weights, or add images."
         )
 

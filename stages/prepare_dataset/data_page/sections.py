@@ -56,7 +56,7 @@ _STATUS_MEANINGS: Mapping[FileStatus, tuple[str, str]] = {
     "leak": ("Belong with an image in another split", "Left out by split.leaks: exclude."),
     "not_in_table": ("Not in the table of labels", "dataset.labels names it."),
     "outside_classes": ("Outside the class folders", "Only files in a class folder have a class."),
-    "not_an_image": ("Not images", "By their names."),
+    "not_an_image": ("Not images", "By their names or, where those do not tell, by their first bytes."),
 }
 """Heading and explanation."""
 

@@ -408,10 +408,8 @@ def test_score_of_class_folders(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert rows[-1]["label"] == ""
     counted = [row for row in rows if row["label"] and not row["error"]]
     num_correct = sum(row["label"] == row["predicted"] for row in counted)
-    assert (
-        f"{num_correct} of {len(counted)} are correct, {num_correct / len(counted):.2%} ("
-        in capsys.readouterr().err
-    )
+    share = f"{100 * num_correct / len(counted):.2f} %"
+    assert f"{num_correct} of {len(counted)} are correct, {share} (95 % conf" in capsys.readouterr().err
     _, lines = predict(monkeypatch, "raw", "alone.png", "--score", "--format", "jsonl")
     assert [json.loads(line)["label"] for line in lines.splitlines()] == [
         row["label"] or None for row in rows
