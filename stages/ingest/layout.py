@@ -323,7 +323,8 @@ def _note_nested(tree: _Tree, roots: Iterable[str]) -> list[str]:
     label = first[len(root) :].partition("/")[0]
     total = sum(tree.images[folder] for folder in nested)
     where = f"those in {printable(first)} are of the class {printable(label)}"
-    return [f"{total:,} images are in folders within class folders; {where}"]
+    images_are = "1 image is" if total == 1 else f"{total:,} images are"
+    return [f"{images_are} in folders within class folders; {where}"]
 
 
 def explain_missing_classes(files: Iterable[str], *, name: str, wrapper: str, others: str) -> str:

@@ -162,7 +162,7 @@ def list_by_folders(entries: Iterable[str], *, name: str, source: Source | None 
 
 def _describe_others(paths: Sequence[str], reasons: Sequence[str]) -> str:
     """Return how many files are no images, and what the first is that was looked into or else the first."""
-    if not len(paths):
+    if not paths:
         return ""
     first = next((row for row, reason in enumerate(reasons) if reason.startswith("is ")), 0)
     return f"{len(paths):,} files ({printable(paths[first])}: {reasons[first]})"
@@ -230,7 +230,7 @@ def _check_gaps(table: ImageTable, classes: Sequence[str], layout: Layout, *, na
         is_outside = table.has_status("outside_classes")
         to_train_on = is_outside & (table.split == SPLIT_NAMES.index("train"))
         unlabelled = table.path[to_train_on if to_train_on.any() else is_outside]
-        others = _describe_others(table.path[~is_outside], table.reason[~is_outside])
+        others = _describe_others(table.path[~is_outside].tolist(), table.reason[~is_outside].tolist())
         reason = explain_missing_classes(unlabelled, name=name, wrapper=layout.wrapper, others=others)
         raise InputError(f"{place}: {reason}")
     if len(classes) < 2:
