@@ -248,8 +248,6 @@ class _Lines:
         shown = printable(",".join(cells))
         names = [_plain(cell) for cell in cells]
         columns = {column: found for column in _COLUMNS if (found := _find_column(column, names))}
-        if not columns:
-            raise InputError(f"{place}: found {shown or 'nothing'}, which is no header; {_HEADER}")
         for column, found in columns.items():
             if len(found) > 1 and names[found[0]] == names[found[1]]:
                 raise InputError(f"{place}: found the column {names[found[0]]} twice; keep one of them")
@@ -260,12 +258,14 @@ class _Lines:
                 )
         used = {position for found in columns.values() for position in found}
         unused = [position for position in range(len(cells)) if position not in used]
-        for column in _COLUMNS.keys() - columns.keys():
+        for column in (column for column in _COLUMNS if column not in columns):
             known = " ".join(_COLUMNS[column]).split()
             for position in unused:
                 if near := get_close_matches(names[position], known, n=1, cutoff=_LIKENESS):
                     found_name = printable(cells[position].strip())
                     raise InputError(f"{place}: unknown column {found_name}; did you mean {near[0]}?")
+        if not columns:
+            raise InputError(f"{place}: found {shown or 'nothing'}, which is no header; {_HEADER}")
         for column in _REQUIRED:
             if column not in columns:
                 raise InputError(f"{place}: found {shown}, without the column {column}; {_HEADER}")

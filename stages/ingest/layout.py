@@ -323,24 +323,24 @@ def _note_nested(tree: _Tree, roots: Iterable[str]) -> list[str]:
     label = first[len(root) :].partition("/")[0]
     total = sum(tree.images[folder] for folder in nested)
     where = f"those in {printable(first)} are of the class {printable(label)}"
-    return [f"{total:,} images are in folders within class folders; {where}"]
+    images_are = "1 image is" if total == 1 else f"{total:,} images are"
+    return [f"{images_are} in folders within class folders; {where}"]
 
 
-def explain_missing_classes(files: Iterable[str], *, name: str, wrapper: str, num_other: int) -> str:
+def explain_missing_classes(files: Iterable[str], *, name: str, wrapper: str, others: str) -> str:
     """Return the rest of a sentence on a source whose images, if any, are in no class folder.
 
     Args:
         files: Paths of the images.
         name: The source.
         wrapper: The folder that everything is in.
-        num_other: How many other files there are.
+        others: The other files, counted, with an example of what they are; empty if there are none.
     """
     paths = list(files)
     folder = paths[0][: paths[0].rfind("/") + 1] if paths else wrapper
     advice = f"put them into one folder for each class, as in {name}/{printable(folder)}cat/1.jpg"
     if not paths:
-        others = f" among {num_other:,} files" if num_other else ""
-        return f"found no images{others}; {advice}"
+        return f"found no images{' among ' if others else ''}{others}; {advice}"
     where = f" in {printable(folder)}" if folder else ""
     words = Counter(word[1] for path in paths if (word := _CLASS_AND_NUMBER.match(path.rpartition("/")[2])))
     if 2 <= len(words) <= len(paths) / 2 and words.total() == len(paths):

@@ -99,7 +99,7 @@ def _note_linked_folders(root: Path, entries: Sequence[str]) -> tuple[str, ...]:
     if not links:
         return ()
     number = f" and {len(links) - 1:,} more are links to folders" if links[1:] else " is a link to a folder"
-    advice = "not followed, because DVC sees no changes behind it; put the files themselves there"
+    advice = "not followed, because DVC sees no changes behind links; put the files themselves there"
     return (f"{printable(links[0])}{number}, {advice}",)
 
 
@@ -158,6 +158,14 @@ def list_by_folders(entries: Iterable[str], *, name: str, source: Source | None 
     if found.num_found:
         notes += (f"files that are images by their first bytes, not by their suffix: {found.num_found:,}",)
     return Listing(table, tuple(classes), given, layout.wrapper, num_clutter, notes)
+
+
+def _describe_others(paths: Sequence[str], reasons: Sequence[str]) -> str:
+    """Return how many files are no images, and what the first is that was looked into or else the first."""
+    if not paths:
+        return ""
+    first = next((row for row, reason in enumerate(reasons) if reason.startswith("is ")), 0)
+    return f"{len(paths):,} files ({printable(paths[first])}: {reasons[first]})"
 
 
 def _folder_of(path: str) -> str:
@@ -222,8 +230,8 @@ def _check_gaps(table: ImageTable, classes: Sequence[str], layout: Layout, *, na
         is_outside = table.has_status("outside_classes")
         to_train_on = is_outside & (table.split == SPLIT_NAMES.index("train"))
         unlabelled = table.path[to_train_on if to_train_on.any() else is_outside]
-        num_other = len(table) - int(is_outside.sum())
-        reason = explain_missing_classes(unlabelled, name=name, wrapper=layout.wrapper, num_other=num_other)
+        others = _describe_others(table.path[~is_outside].tolist(), table.reason[~is_outside].tolist())
+        reason = explain_missing_classes(unlabelled, name=name, wrapper=layout.wrapper, others=others)
         raise InputError(f"{place}: {reason}")
     if len(classes) < 2:
         raise InputError(

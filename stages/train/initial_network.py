@@ -166,7 +166,8 @@ def check_backbone_is_loaded(network: nn.Module, found: PretrainedWeights) -> No
 def _describe(found: PretrainedWeights, *, prefix: str) -> list[str]:
     """Return in words what was loaded, and the name of every tensor that was not."""
     without = f", without {printable(prefix)} before their names" if prefix else ""
-    lines = [f"starting from {found.source}: {found.num_loaded} tensors fit{without}"]
+    fit = "1 tensor fits" if found.num_loaded == 1 else f"{found.num_loaded} tensors fit"
+    lines = [f"starting from {found.source}: {fit}{without}"]
     for names, what in (
         (found.resized, "resized for images of this size"),
         (found.summed, "summed over three channels"),

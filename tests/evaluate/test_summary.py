@@ -99,6 +99,21 @@ def test_closing_names_accuracy_pair_and_page() -> None:
     assert page == "evaluate: open data/report.html"
 
 
+@pytest.mark.parametrize(
+    ("confusion", "said"),
+    [
+        (((4, 1), (2, 3)), "that is not distinguishable from always predicting one class: 50.0 %"),
+        (((0, 40), (40, 0)), "that is worse than always predicting one class: 50.0 %"),
+        (((40, 0), (1, 39)), ""),
+    ],
+)
+def test_closing_compares_with_one_class(confusion: tuple[tuple[int, ...], ...], said: str) -> None:
+    """The terminal, too, says that a network has learned nothing."""
+    text = render_closing(make_content(confusion=confusion, classes=("a", "b")), page=Path("report.html"))
+    assert (said or "open") in text
+    assert ("one class" in text) == bool(said)
+
+
 def test_closing_without_mistakes() -> None:
     """No pair is named where no class was confused with another."""
     content = make_content(confusion=((4, 0), (0, 5)), classes=("a", "b"))

@@ -164,6 +164,7 @@ def test_paths_from_windows_and_macos() -> None:
             "1: found path,group, without the column label; the header that works is",
         ),
         ("path,lable\na.png,cat\n", "1: unknown column lable; did you mean label?"),
+        ("pth,lable\na.png,cat\n", "1: unknown column pth; did you mean path?"),
         ("path,label,spilt\na.png,cat,val\n", "1: unknown column spilt; did you mean split?"),
         ("path,label,path\na.png,cat,a.png\n", "1: found the column path twice; keep one of them"),
         (GOOD + "c.png\n", "4: found 1 cells, where the header has 2; give it as many, and put quotes"),

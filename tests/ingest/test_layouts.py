@@ -115,7 +115,10 @@ LAYOUTS: dict[str, tuple[list[str], Read | str]] = {
         ["cat/.1.png", "__MACOSX/1.png"],
         "found no images; put them into one folder for each class",
     ),
-    "only notes": (["cat/1.txt", "dog/1.txt"], "found no images among 2 files; put them into one folder"),
+    "only notes": (
+        ["cat/1.txt", "dog/1.txt"],
+        "found no images among 2 files (cat/1.txt: .txt is no image suffix); put them into one folder",
+    ),
     "train and test": (below("train/", "test/"), Read("cat|dog", 4, "test train")),
     "all three, spelt otherwise": (
         below("Training/", "VALID/", "testing/"),
@@ -279,6 +282,13 @@ def test_odd_things_in_a_folder(make: Callable[[Path], None], expected: Read, tm
     root = write_folder(tmp_path / "raw", dict.fromkeys(CATS_AND_DOGS, b"x"))
     make(root)
     assert look_at(root) == expected
+
+
+def test_only_files_of_another_kind(tmp_path: Path) -> None:
+    """The message says what they are: those looked into before those whose names tell."""
+    root = write_folder(tmp_path / "raw", {"cat/1.txt": b"x", "cat/2.psd": b"8BPS", "dog/1.psd": b"8BPS"})
+    refused = look_at(root)
+    assert "found no images among 3 files (cat/2.psd: is a Photoshop document); put" in str(refused)
 
 
 def test_classes_that_are_links(tmp_path: Path) -> None:

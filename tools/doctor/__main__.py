@@ -41,9 +41,9 @@ def main() -> None:
             left.append(f"{obstacle.text}\n  not fixed: {error}")
         else:
             print(f"fixed: {obstacle.text}")
+    notes = [] if arguments.inputs else list(describe_obstacles_of_experiments())
     if left:
-        raise InputError("\n".join(left))
-    notes = list(describe_obstacles_of_experiments())
+        raise InputError("\n".join((*left, *notes)))
     whose = " of dvc repro" if notes else ""
     print("doctor: everything is fixed" if num_found else f"doctor: nothing stands in the way{whose}")
     for note in notes:

@@ -12,7 +12,11 @@ from tools.dvc_lock import describe_folder, hash_path, list_objects, read_lock
 
 
 def check_cache(dvc_folder: Path) -> Iterator[Obstacle]:
-    """Yield the outputs, and files of outputs, that the cache lacks or holds damaged."""
+    """Yield the outputs, and files of outputs, that the cache lacks or holds damaged.
+
+    An output that is in neither the cache nor the working folder, as all are after a clone, is in nobody's
+    way: the next run makes it.
+    """
     if not Path("dvc.lock").exists():
         return
     try:
@@ -22,6 +26,9 @@ def check_cache(dvc_folder: Path) -> Iterator[Obstacle]:
         return
     for stage, recorded in stages.items():
         for entry in recorded.get("outs", []):
+            is_cached = find_object(entry["md5"], dvc_folder=dvc_folder).is_file()
+            if not is_cached and not Path(entry["path"]).exists():
+                continue
             # A folder's listing first: which files it names is known only once it has been fixed.
             yield from _check_object(stage, entry["md5"], entry["path"], dvc_folder=dvc_folder)
             for md5, file in list_objects(entry, dvc_folder=dvc_folder).items():

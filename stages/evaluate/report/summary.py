@@ -40,11 +40,18 @@ def render_summary(content: ReportContent) -> str:
 
 
 def render_closing(content: ReportContent, *, page: Path) -> str:
-    """Return what the stage prints at its end: accuracy, the pair most often confused, the page to open."""
+    """Return what the stage prints at its end: accuracy, the pair most often confused, the page to open.
+
+    An accuracy that always predicting one class may reach as well is called so.
+    """
     (accuracy,) = (row for row in build_metric_rows(content) if row.title == "Accuracy")
     interval = f" (95 % interval: {accuracy.interval})" if accuracy.interval else ""
     images = wording.plural(content.metrics.num_images, "test image")
     lines = [f"accuracy {accuracy.value}{interval} on {images}"]
+    low, high = content.accuracy_interval
+    if low <= (baseline := content.metrics.majority_accuracy):
+        compared = "worse than" if high < baseline else "not distinguishable from"
+        lines.append(f"that is {compared} always predicting one class: {wording.percent(baseline)}")
     if pairs := rank_confused_pairs(content.confusion):
         pair, classes = pairs[0], content.checkpoint.classes
         label, predicted = (wording.brief(classes[each]) for each in (pair.label, pair.predicted))

@@ -164,6 +164,20 @@ def test_missing_and_damaged_cache_objects(project: Project) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_clone_that_has_not_run_yet(project: Project) -> None:
+    """Outputs that were never here are no obstacles. What experiments lack is told beside one."""
+    (project.root / "images").mkdir()
+    (project.root / "images/1.png").touch()
+    project.set("source: data/small.zip", "source: images")
+    shutil.rmtree(project.root / ".dvc/cache")
+    for name in ("images", "counts", "prepared", "audit", "model", "dvclive", "metrics", "report"):
+        shutil.rmtree(project.root / "data" / name, ignore_errors=True)
+    (project.root / ".dvc/tmp/rwlock").write_text("garbage")
+    obstacle, note = project.run("python -m tools.doctor", status=1).splitlines()
+    assert "rwlock: is damaged" in obstacle
+    assert note.startswith("dataset.source: images: is in neither Git nor DVC")
+
+
 def test_what_is_lost_is_named(project: Project) -> None:
     """With the working file gone too, a damaged object is deleted, and the line says how to re-create it."""
     lock = json.loads((project.root / "data/model/history.json").read_bytes())
