@@ -123,8 +123,8 @@ def _list_classes(manifest: Manifest) -> str:
 def _describe_together(metrics: PrepareMetrics) -> Iterator[str]:
     if metrics.num_together:
         yield (
-            f"{metrics.num_together:,} stay in one split with another image, as copies "
-            f"({metrics.num_copies:,}), near duplicates ({metrics.num_near_duplicates:,}) or by split.group"
+            f"images that stay in one split with copies, near duplicates or others of their split.group: "
+            f"{metrics.num_together:,}"
         )
 
 

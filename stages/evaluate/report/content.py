@@ -349,7 +349,7 @@ def describe_label_errors(suspected: LabelErrors) -> str:
     if suspected.is_withheld:
         return "unknown: the network makes too many mistakes to tell a wrong label from one of them"
     if not len(suspected.images):
-        return "none: mistakes of the network explain all labels that it does not predict"
+        return "none; where the network and a label disagree, the network is more likely wrong"
     share = wording.certainty(suspected.expected_precision)
     return f"{wording.count(len(suspected.images))}; about {share} of such labels are wrong"
 
