@@ -164,6 +164,17 @@ def test_missing_and_damaged_cache_objects(project: Project) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_new_clone_is_healthy(project: Project) -> None:
+    """`dvc repro` makes what is missing, so nothing stands in its way."""
+    shutil.rmtree(project.root / ".dvc/cache")
+    for name in project.run("git ls-files --others --ignored --exclude-standard data").splitlines():
+        (project.root / name).unlink()
+    project.run("find data -type d -empty -delete")
+    first, last = project.run("python -m tools.doctor").splitlines()
+    assert first.startswith("doctor: nothing was made here yet; make it with: dvc repro")
+    assert last == WELL
+
+
 def test_what_is_lost_is_named(project: Project) -> None:
     """With the working file gone too, a damaged object is deleted, and the line says how to re-create it."""
     lock = json.loads((project.root / "data/model/history.json").read_bytes())
