@@ -67,6 +67,15 @@ def read_lock() -> Mapping[str, Entry]:
     return stages
 
 
+def has_outputs(stages: Mapping[str, Entry], *, dvc_folder: Path) -> bool:
+    """Return whether any output is here or in the cache, which none is in a new clone."""
+    return any(
+        Path(entry["path"]).exists() or find_object(entry["md5"], dvc_folder=dvc_folder).exists()
+        for recorded in stages.values()
+        for entry in recorded.get("outs", [])
+    )
+
+
 def list_objects(entry: Entry, *, dvc_folder: Path) -> dict[str, str]:
     """Return the paths of an output's cache objects by MD5; the listing of a folder comes first."""
     objects = {entry["md5"]: entry["path"]}

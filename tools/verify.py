@@ -33,7 +33,7 @@ from stages.shared.paths import (
     hash_for_dvc,
     list_tested,
 )
-from tools.dvc_lock import Entry, hash_path, list_files, list_objects, parse_yaml, read_lock
+from tools.dvc_lock import Entry, has_outputs, hash_path, list_files, list_objects, parse_yaml, read_lock
 
 _NUM_LAST_LINES = 3
 
@@ -69,12 +69,16 @@ def check_lock() -> tuple[list[str], int]:
         A line for each that does not agree, and how many files were compared.
 
     Raises:
-        InputError: There is no dvc.lock, or it cannot be read.
+        InputError: There is no dvc.lock, it cannot be read, or nothing that it names is here.
     """
     stages = read_lock()
     dvc_folder = find_dvc_folder()
     if dvc_folder is None:
         raise InputError(f"{Path.cwd()}: is in no DVC repository; run this at the top of the project")
+    if not has_outputs(stages, dvc_folder=dvc_folder):
+        raise InputError(
+            "verify: nothing was made here yet; make it with: dvc repro (or get it with: dvc pull)"
+        )
     values = parse_yaml(Path("params.yaml").read_text(encoding="utf-8"))
     problems: list[str] = []
     num_files = 0
@@ -176,6 +180,8 @@ def _lines_of(check: Callable[[Params], list[str]], params: Params) -> list[str]
         return check(params)
     except InputError as error:
         return str(error).splitlines()
+    except FileNotFoundError as error:
+        return [f"{error.filename}: there is no such file; re-create it with: dvc repro"]
 
 
 def _check_images(params: Params) -> list[str]:

@@ -177,7 +177,7 @@ def test_three_split_folders(run: Run) -> None:
 # What belongs together.
 
 
-def test_groups_stay_together(run: Run) -> None:
+def test_groups_stay_together(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """Images of one patient are in one split, those of several classes too; the index names the first."""
     write(table_of([f"{label}/p{i % 9}-{i:02}.png" for label in "ab" for i in range(40)]))
     run(split_params(group=r"/p(\d)-"))
@@ -188,6 +188,7 @@ def test_groups_stay_together(run: Run) -> None:
     assert {len(splits) for splits in of_group.values()} == {1}
     assert len(of_group) == 9
     assert read_metrics().num_together == 80
+    assert "copies, near duplicates or others of their split.group: 80\n" in capsys.readouterr().out
 
 
 def test_leaks_are_left_out_of_training(run: Run) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from stages.params.read import read_params
+from stages.shared.errors import InputError
 from tests.faults.small_project import make_small_project
 from tests.pipeline.project import Project
+from tools.dvc_lock import read_lock
 from tools.verify import check_artifacts, check_lock
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
@@ -115,6 +117,29 @@ def test_every_damaged_or_missing_cache_object_is_named() -> None:
     lines = set(check_lock()[0])
     assert any("is damaged in the cache" in line for line in lines)
     assert any("is missing from the cache" in line for line in lines)
+
+
+def remove(output: str) -> None:
+    shutil.rmtree(output) if Path(output).is_dir() else Path(output).unlink()
+
+
+@pytest.mark.usefixtures("project")
+def test_a_missing_output_is_named() -> None:
+    """Others, made from it, are checked all the same."""
+    remove("data/prepared")
+    problems = find_problems()
+    assert "prepare-dataset: data/prepared: is missing; bring it back with: dvc checkout" in problems
+    assert "data/prepared/manifest.json: there is no such file; re-create it with: dvc repro" in problems
+
+
+@pytest.mark.usefixtures("project")
+def test_a_new_clone_has_nothing_to_verify() -> None:
+    """One line says so, rather than one for each output."""
+    for entry in (entry for stage in read_lock().values() for entry in stage["outs"]):
+        remove(entry["path"])
+    shutil.rmtree(".dvc/cache")
+    with pytest.raises(InputError, match="nothing was made here yet; make it with: dvc repro"):
+        check_lock()
 
 
 def test_training_again_gives_the_same_bytes(project: Project) -> None:

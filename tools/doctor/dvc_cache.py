@@ -8,7 +8,7 @@ from pathlib import Path
 from stages.shared.errors import InputError, printable
 from stages.shared.paths import find_object, hash_for_dvc
 from tools.doctor.obstacle import Obstacle
-from tools.dvc_lock import describe_folder, hash_path, list_objects, read_lock
+from tools.dvc_lock import describe_folder, has_outputs, hash_path, list_objects, read_lock
 
 
 def check_cache(dvc_folder: Path) -> Iterator[Obstacle]:
@@ -23,6 +23,9 @@ def check_cache(dvc_folder: Path) -> Iterator[Obstacle]:
         stages = read_lock()
     except InputError as error:
         yield Obstacle(str(error))
+        return
+    if not has_outputs(stages, dvc_folder=dvc_folder):
+        print("doctor: nothing was made here yet; make it with: dvc repro (or get it with: dvc pull)")
         return
     for stage, recorded in stages.items():
         for entry in recorded.get("outs", []):

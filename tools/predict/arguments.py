@@ -7,6 +7,7 @@ classes and preprocessing come from the checkpoint; params.yaml and data/ are no
 """
 
 import argparse
+import math
 import os
 from pathlib import Path
 
@@ -110,20 +111,23 @@ def _positive(text: str) -> int:
 
 
 def _fraction(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
+    if not 0 <= (number := _number(text)) <= 1:
         raise argparse.ArgumentTypeError(f"found {text}; allowed: a number from 0 to 1")
     return number
 
 
 def _confidence(text: str) -> float:
-    number = _fraction(text)
-    if not 0 < number < 1:
+    if not 0 < (number := _number(text)) < 1:
         raise argparse.ArgumentTypeError(f"found {text}; allowed: a number between 0 and 1")
     return number
+
+
+def _number(text: str) -> float:
+    """Return the number, or NaN, which no range holds."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def count_cores() -> int:

@@ -52,10 +52,13 @@ def _mend_data(content: ReportContent) -> Iterator[Sentence]:
 
 
 def _beat_baseline(content: ReportContent) -> Iterator[Sentence]:
+    """Ask for another network, unless no test image is left that it could get right."""
     low, _ = content.accuracy_interval
-    if low <= content.metrics.majority_accuracy:
+    accuracy, baseline = content.metrics.accuracy, content.metrics.majority_accuracy
+    if low <= baseline and accuracy < 1:
+        found = "No" if accuracy <= baseline else "Not shown to be"
         yield Sentence(
-            "Not clearly better than always predicting one class: train for more epochs, try other values of "
+            f"{found} better than always predicting one class: train for more epochs, try other values of "
             "optimizer.lr, start from pretrained weights, or add images."
         )
 

@@ -178,6 +178,17 @@ def test_a_clone_that_has_not_run_yet(project: Project) -> None:
     assert note.startswith("dataset.source: images: is in neither Git nor DVC")
 
 
+def test_a_new_clone_is_healthy(project: Project) -> None:
+    """`dvc repro` makes what is missing, so nothing stands in its way."""
+    shutil.rmtree(project.root / ".dvc/cache")
+    for name in project.run("git ls-files --others --ignored --exclude-standard data").splitlines():
+        (project.root / name).unlink()
+    project.run("find data -type d -empty -delete")
+    first, last = project.run("python -m tools.doctor").splitlines()
+    assert first.startswith("doctor: nothing was made here yet; make it with: dvc repro")
+    assert last == WELL
+
+
 def test_what_is_lost_is_named(project: Project) -> None:
     """With the working file gone too, a damaged object is deleted, and the line says how to re-create it."""
     lock = json.loads((project.root / "data/model/history.json").read_bytes())

@@ -106,6 +106,16 @@ def expected_rows(project: Path) -> list[dict[str, str]]:
     return read_csv((project / REPORT / "predictions.csv").read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize("text", ["0", "1", "1.5", "most"])
+def test_a_coverage_that_is_none(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is wrong with it, the same range is named."""
+    status, _ = predict(monkeypatch, "raw", "--coverage", text)
+    assert status == 2
+    assert f"--coverage: found {text}; allowed: a number between 0 and 1\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 256])
 @pytest.mark.parametrize("workers", [1, 3])
 def test_predictions_are_those_of_evaluate(
