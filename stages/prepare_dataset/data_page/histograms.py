@@ -82,7 +82,7 @@ def build_histograms(table: ImageTable) -> tuple[list[Histogram], list[str]]:
     """Return the histograms of some images, and a sentence for each measure that all of them share."""
     height, width = table.height_px.astype(np.float64), table.width_px.astype(np.float64)
     histograms, shared = [], []
-    if len({*zip(height.tolist(), width.tolist(), strict=True)}) == 1:
+    if np.ptp(height) == np.ptp(width) == 0:
         shared.append(f"All images are {table.width_px[0]:,} x {table.height_px[0]:,} px.")
     else:
         histograms += [_draw_sizes(np.sqrt(height * width)), _draw_shapes(width / height)]
