@@ -95,9 +95,14 @@ def _check_locale() -> Iterator[Obstacle]:
 
 
 def _check_missing(params: Params) -> Iterator[Obstacle]:
-    """Yield the parameters that name a file or folder which does not exist."""
+    """Yield the parameters that name a file or folder which does not exist, or DVC's record of one."""
     for key, found in _list_named(params).items():
-        if not Path(found).exists() and not _is_frozen(_STAGES[key]):
+        if found.endswith(".dvc") and Path(found).is_file():
+            yield Obstacle(
+                f"{key}: {printable(found)}: is DVC's record of what was added, which no stage can depend "
+                f"on; set {key}: {printable(found.removesuffix('.dvc'))}"
+            )
+        elif not Path(found).exists() and not _is_frozen(_STAGES[key]):
             tracked = Path(f"{found.rstrip('/')}.dvc").exists()
             advice = "bring it back with: dvc checkout, or dvc pull" if tracked else _ADVICE[key]
             yield Obstacle(

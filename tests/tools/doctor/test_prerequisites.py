@@ -67,6 +67,15 @@ def test_what_dvc_tracks_comes_back(project: Path) -> None:
     assert found()[0].endswith("bring it back with: dvc checkout, or dvc pull")
 
 
+def test_the_record_of_dvc_is_not_the_images(project: Path) -> None:
+    """`dvc add` writes a .dvc file, which DVC itself refuses as a dependency without saying what to do."""
+    (project / "data/digits.zip.dvc").touch()
+    set_source("data/digits.zip.dvc")
+    (line,) = found()
+    assert line.startswith("dataset.source: data/digits.zip.dvc: is DVC's record of what was added")
+    assert line.endswith("set dataset.source: data/digits.zip")
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
