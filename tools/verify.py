@@ -47,13 +47,7 @@ def main() -> None:
     rerun = parser.parse_args().rerun
     params = read_params()
     problems, num_files = check_lock()
-    try:
-        problems += check_artifacts(params)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{printable(str(error.filename))}: there is no such file; verify compares what a run has made: "
-            "dvc repro"
-        ) from None
+    problems += check_artifacts(params)
     if rerun:
         problems += check_rerun(params)
     if problems:

@@ -16,6 +16,7 @@ from stages.vision.guarantees import (
 )
 
 NUM_BINS = 15
+_MIN_BIN_IMAGES = 20
 SET_COVERAGES = (0.9, 0.95, 0.99)
 _MAX_POINTS = 200
 _NUM_RESAMPLES = 500
@@ -147,13 +148,17 @@ def measure_share(is_counted: Bools, groups: Ints) -> Share:
 
 
 def assign_bins(confidence: Floats) -> Ints:
-    """Return int64 (N,): the bin, of 15 with equally many images, of each; equal confidences share one."""
-    edges = np.percentile(confidence, np.linspace(0, 1, NUM_BINS + 1) * 100)
+    """Return int64 (N,): the bin of each, of up to 15 with equally many images; equal confidences share one.
+
+    Few images have fewer bins: in 15 bins, 100 images of a calibrated network show an error of .12.
+    """
+    num_bins = min(NUM_BINS, max(1, len(confidence) // _MIN_BIN_IMAGES))
+    edges = np.percentile(confidence, np.linspace(0, 1, num_bins + 1) * 100)
     return np.searchsorted(edges[1:-1], confidence)
 
 
 def bin_predictions(confidence: Floats, is_correct: Bools) -> list[Bin]:
-    """Sort predictions (N,) into 15 bins with equally many images; empty bins are left out.
+    """Sort predictions (N,) into up to 15 bins with equally many images; empty bins are left out.
 
     Of bins of equal width the last would hold most images of a good network, and hide their gaps.
     """

@@ -188,7 +188,7 @@ def test_groups_stay_together(run: Run, capsys: pytest.CaptureFixture[str]) -> N
     assert {len(splits) for splits in of_group.values()} == {1}
     assert len(of_group) == 9
     assert read_metrics().num_together == 80
-    assert "copies, near duplicates or others of their split.group: 80\n" in capsys.readouterr().out
+    assert "80 stay in one split with another image" in capsys.readouterr().out
 
 
 def test_leaks_are_left_out_of_training(run: Run) -> None:

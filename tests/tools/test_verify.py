@@ -57,16 +57,6 @@ def test_an_untouched_project_agrees() -> None:
     )
 
 
-def test_nothing_to_verify(project: Project) -> None:
-    """Where no run has made anything, one line says what to do."""
-    for made in ("prepared", "model", "images"):
-        shutil.rmtree(f"data/{made}")
-    (line,) = project.run("python -m tools.verify", status=1).splitlines()
-    assert line == (
-        "data/prepared/manifest.json: there is no such file; verify compares what a run has made: dvc repro"
-    )
-
-
 def test_a_changed_parameter_is_named(project: Project) -> None:
     """By its key, with both values, and in what was made by the other value; a comment is no change."""
     project.set("training:", "# A comment.\ntraining:")
