@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import betaincinv, expit, logit, stdtrit
 
-from stages.evaluate.predictions import Bools, Floats, Ints
+from stages.evaluate.predictions import Bools, Floats, Ints, split_by_class
 from stages.vision.guarantees import count_effective
 
 MIN_GROUPS = 30.0
@@ -60,20 +60,19 @@ def estimate_mean_share(is_counted: Bools, groups: Ints, labels: Ints) -> Interv
         groups: int64 (N,), the group of each image.
         labels: int64 (N,), its class; classes without images do not count.
     """
-    present, classes = np.unique(labels, return_inverse=True)
-    shares = np.empty(len(present))
-    reach = np.empty((len(present), 2))
-    for place in range(len(present)):
-        counted, own_groups = is_counted[classes == place], groups[classes == place]
+    shares = []
+    parts = np.empty((len(labels), 2))
+    for images in filter(len, split_by_class(labels)):
+        counted, own_groups = is_counted[images], groups[images]
         low, high = estimate_share(counted, own_groups)
-        share = shares[place] = counted.mean()
+        share = float(counted.mean())
         # An image's part in it: the squares of what groups of one class have together add up to the square.
-        reach[place] = (
-            np.array([share - low, high - share]) * count_effective(own_groups) ** 0.5 / len(counted)
-        )
-    by_group = [np.bincount(groups, weights=side) for side in reach[classes].T]
-    below, above = (float(np.linalg.norm(side)) / len(present) for side in by_group)
-    mean = float(shares.mean())
+        reach = np.array([share - low, high - share])
+        parts[images] = reach * count_effective(own_groups) ** 0.5 / len(images)
+        shares.append(share)
+    by_group = [np.bincount(groups, weights=side) for side in parts.T]
+    below, above = (float(np.linalg.norm(side)) / len(shares) for side in by_group)
+    mean = float(np.mean(shares))
     return Interval(max(0.0, mean - below), min(1.0, mean + above))
 
 

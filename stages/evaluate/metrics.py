@@ -11,7 +11,7 @@ from schemas.shared.manifest import LeakRelation
 from stages.evaluate.calibration import CalibrationReport
 from stages.evaluate.curves import CurveAreas
 from stages.evaluate.intervals import Interval, estimate_mean_share, estimate_share, estimate_smooth
-from stages.evaluate.predictions import Bools, Floats, Ints, Predictions, split_rows
+from stages.evaluate.predictions import Bools, Floats, Ints, Predictions, split_by_class, split_rows
 from stages.vision import scores
 from stages.vision.guarantees import count_effective
 from stages.vision.scores import Tally, divide, tally_confusion
@@ -132,7 +132,7 @@ def estimate_metrics(
     smooth["average_precision"] = areas.average_precision.mean, areas.average_precision.influence
     balanced_accuracy, _ = smooth.pop("balanced_accuracy")
     labels = predictions.labels
-    smallest = min(count_effective(groups[labels == label]) for label in np.unique(labels))
+    smallest = min(count_effective(groups[images]) for images in filter(len, split_by_class(labels)))
     is_constant = any(np.ptp(classes) == 0 for classes in (labels, predictions.predicted))
 
     def estimate(name: str, value: float, influence: Floats) -> Estimate:
@@ -237,10 +237,11 @@ def score_classes(
     tally = tally_confusion(predictions.confusion)
     columns = (tally.support, scores.precision(tally), scores.recall(tally), scores.f1(tally))
     rows = zip(classes, *(column.tolist() for column in columns), average_precision, strict=True)
+    is_correct, by_class = predictions.is_correct, iter(split_by_class(predictions.labels))
     scored = []
-    for position, (label, support, precision, recall, f1, area) in enumerate(rows):
-        of_class = predictions.labels == position
-        interval = estimate_share(predictions.is_correct[of_class], groups[of_class]) if support else None
+    for label, support, precision, recall, f1, area in rows:
+        images = next(by_class, ())  # the last classes may have none
+        interval = estimate_share(is_correct[images], groups[images]) if support else None
         scored.append(
             ClassScores(
                 label=label,

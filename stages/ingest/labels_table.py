@@ -198,7 +198,7 @@ class _Lines:
         self._place = place
         self._number = 1
         self.notes: list[str] = []
-        """What was taken for what, once the lines were read."""
+        """Which column and separator were read as what, once the lines were read."""
 
     def __iter__(self) -> Iterator[_Line]:
         """Yield the lines.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from stages.evaluate import predictions as module
-from stages.evaluate.predictions import Predictions
+from stages.evaluate.predictions import Predictions, split_by_class
 from tests.evaluate.drawn_predictions import NO_CALIBRATION, draw_predictions, predict, predictions
 
 pytestmark = pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
@@ -113,3 +113,9 @@ def test_columns_have_the_bits_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> N
         columns = dict(found.class_probabilities([3, 0, 1]))
         assert list(columns) == [3, 0, 1]
         assert all(column.tolist() == rows[:, label].tolist() for label, column in columns.items())
+
+
+def test_images_are_split_by_class() -> None:
+    """Each class has its images in order; one without images has none."""
+    found = split_by_class(np.array([2, 0, 2, 3, 0]))
+    assert [images.tolist() for images in found] == [[1, 4], [], [0, 2], [3]]

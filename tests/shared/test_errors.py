@@ -52,13 +52,13 @@ def test_a_stage_explains_itself_and_takes_no_arguments(stage: str, tmp_path: Pa
         return done.returncode, done.stdout, done.stderr
 
     name = stage.replace("_", "-")
-    status, printed, complaint = call("--help")
-    assert (status, complaint) == (0, "")
+    status, printed, error = call("--help")
+    assert (status, error) == (0, "")
     assert printed.startswith(f"{name}: ")
     assert "`dvc repro` runs it" in printed
-    status, printed, complaint = call("--epochs=3")
-    assert (status, printed, complaint.count("\n")) == (2, "", 1)
-    assert complaint.startswith(f"{name}: found --epochs=3; allowed: no arguments")
+    status, printed, error = call("--epochs=3")
+    assert (status, printed, error.count("\n")) == (2, "", 1)
+    assert error.startswith(f"{name}: found --epochs=3; allowed: no arguments")
 
 
 def test_input_error(capsys: pytest.CaptureFixture[str]) -> None:
