@@ -1,5 +1,10 @@
 # `make repro` and `make test` are all a fresh machine needs; `make` alone lists the rest.
 
+# Windows itself sets this, for every make there; WSL does not.
+ifeq ($(OS),Windows_NT)
+$(error darkroom runs on Linux and macOS; on Windows, install WSL and run make there: https://learn.microsoft.com/windows/wsl/install)
+endif
+
 PYTHON ?= python3
 
 .NOTPARALLEL: # the targets share .venv and the outputs
