@@ -11,13 +11,15 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import parent_process
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
+
+import psutil
 
 STOPPED = 75
 """Exit status of a stage that was stopped, EX_TEMPFAIL: try again. DVC rightly takes it for a failure."""
@@ -35,6 +37,7 @@ _KILLED = (
 _REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHELLS = {"sh", "ash", "bash", "dash", "fish", "ksh", "zsh", "busybox"}
 _PR_SET_PDEATHSIG = 1
+_LOOK_EVERY_SECONDS = 0.5
 
 
 class Stopped(KeyboardInterrupt):
@@ -123,10 +126,13 @@ def follow_parent() -> None:
 
 
 def _obey(bosses: set[int | None]) -> None:
-    """Wait for SIGTERM from one of these processes, then leave."""
-    while hasattr(signal, "sigwaitinfo"):
-        if signal.sigwaitinfo({signal.SIGTERM}).si_pid in bosses:
-            os._exit(0)
+    """Wait for SIGTERM from one of these processes, then leave. macOS does not tell from whom it is."""
+    if not hasattr(signal, "sigwaitinfo"):
+        signal.sigwait({signal.SIGTERM})
+        os._exit(0)
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid not in bosses:
+        pass
+    os._exit(0)
 
 
 def _leave_after(parent: BaseProcess) -> None:
@@ -163,12 +169,12 @@ def _follow_dvc() -> None:
     """Be asked to stop when dvc dies, also if a shell stands between dvc and this process."""
     parent = os.getppid()
     _Requests.parents = (parent,)
-    if sys.platform != "linux":
-        return
     _ask_for_death_signal(signal.SIGTERM)
-    if _name_of(parent) in _SHELLS:
-        _Requests.parents = (parent, _parent_of(parent))
-        threading.Thread(target=_await_end, args=_Requests.parents[1:], daemon=True).start()
+    with suppress(psutil.Error):  # it is gone: see below
+        if (process := psutil.Process(parent)).name() in _SHELLS:
+            _Requests.parents = (parent, process.ppid())
+    if sys.platform != "linux" or len(_Requests.parents) > 1:
+        threading.Thread(target=_await_end, args=_Requests.parents[-1:], daemon=True).start()
     # DVC does not give a stage a process group of its own. Whoever adopts an orphan is of another one.
     if os.getpgid(os.getppid()) != os.getpgid(0):
         _Requests.is_orphan = True
@@ -208,6 +214,9 @@ def _await_end(process: int) -> None:
         descriptor = os.pidfd_open(process)
     except ProcessLookupError:
         pass
+    except (AttributeError, OSError):  # only Linux has it, since 5.3
+        while _is_parent_alive() and psutil.pid_exists(process):
+            time.sleep(_LOOK_EVERY_SECONDS)
     else:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
@@ -218,12 +227,3 @@ def _await_end(process: int) -> None:
 
 def _is_parent_alive() -> bool:
     return not _Requests.parents or os.getppid() == _Requests.parents[0]
-
-
-def _name_of(process: int) -> str:
-    return Path(f"/proc/{process}/comm").read_text(errors="replace").strip()
-
-
-def _parent_of(process: int) -> int:
-    # Behind the name in brackets, which may hold anything: state, then the parent.
-    return int(Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[1])

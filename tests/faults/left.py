@@ -2,8 +2,11 @@
 
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from tests.pipeline.project import Project
 
@@ -113,13 +116,20 @@ def list_experiments(project: Project) -> set[str]:
 
 def find_stages(project: Project) -> list[int]:
     """Return the processes that run train for this project, also in its temporary experiments."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    return [
+        process.pid
+        for process, arguments in find_processes(project)
+        if "stages.train" in arguments and "-c" not in arguments
+    ]
+
+
+def find_processes(project: Project) -> Iterator[tuple[psutil.Process, list[str]]]:
+    """Yield the processes that work in this project or below it, each with its command line."""
+    root = project.root.resolve()
+    for process in psutil.process_iter():
         try:
-            arguments = (folder / "cmdline").read_bytes().split(b"\0")
-            is_below = (folder / "cwd").readlink().is_relative_to(project.root.resolve())
-        except OSError:
-            continue  # ended just now
-        if b"stages.train" in arguments and is_below and b"-c" not in arguments:
-            found.append(int(folder.name))
-    return found
+            arguments, folder = process.cmdline(), Path(process.cwd())
+        except (psutil.Error, OSError):
+            continue  # ended just now, or is another user's
+        if folder.is_relative_to(root):
+            yield process, arguments

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -18,7 +19,11 @@ from tests.faults.small_project import make_small_project
 from tests.faults.wrong_files import give_wrong_files
 from tests.pipeline.project import Project
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
+pytestmark = [
+    pytest.mark.pipeline,
+    pytest.mark.xdist_group("pipeline"),
+    pytest.mark.skipif(sys.platform != "linux", reason="the suite looks for processes in /proc"),
+]
 
 
 @pytest.fixture(scope="module")

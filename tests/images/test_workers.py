@@ -16,6 +16,7 @@ from stages.images.workers import run_chunks
 from stages.shared.errors import InputError
 from tests.architecture.imports import ROOT
 from tests.images.troubled_work import NotingWork, StillbornWork, TroubledWork, Unpicklable
+from tools.doctor.killed_runs import is_alive
 
 CRASH, HANG, EXIT, HUNGRY, BUG, SLEEP, SPIN, REFUSE = -1, -2, -3, -4, -5, -6, -7, -8
 
@@ -131,14 +132,6 @@ def test_processes_that_cannot_start() -> None:
         list(run_chunks(StillbornWork(), [[1]], workers=2))
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_processes_end_with_the_results(tmp_path: Path) -> None:
     """Whoever stops asking, for an error or otherwise, leaves no process behind."""
     results = run_chunks(NotingWork(tmp_path), ([i] for i in range(1000)), workers=2)
@@ -150,7 +143,6 @@ def test_processes_end_with_the_results(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.iterdir() if is_alive(int(path.name))]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("item", [1, SLEEP, SPIN])
 def test_processes_end_with_their_parent(tmp_path: Path, item: int) -> None:
     """A run that is killed leaves no process behind, also none that is at work for a minute."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.doctor.killed_runs import is_alive
+
 ROOT = Path(__file__).parents[2]
 
 WAITING = """
@@ -90,18 +92,10 @@ def wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
-def is_running(process: int) -> bool:
-    """Return whether a process lives, and is not only waiting to be buried."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def wait_until_gone(process: int, *, seconds: float = 30.0) -> None:
     """Wait for a process to end."""
     deadline = time.monotonic() + seconds
-    while is_running(process):
+    while is_alive(process):
         assert time.monotonic() < deadline, f"process {process} goes on"
         time.sleep(0.01)
 
@@ -138,15 +132,25 @@ def test_a_second_ctrl_c_quits_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "saved").exists()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
+AS_ON_MACOS = """
+import os, signal, sys
+import psutil  # as the platform has it
+sys.platform = "darwin"
+for module, name in ((os, "pidfd_open"), (signal, "sigwaitinfo")):
+    if hasattr(module, name):
+        delattr(module, name)
+"""
+"""No kernel that tells of a parent's death, or of who sent a signal."""
+
+
+@pytest.mark.parametrize("platform", ["", AS_ON_MACOS], ids=["here", "as on macOS"])
 @pytest.mark.parametrize("shell", ["exec", "fork"])
-def test_no_orphan_outlives_its_dvc(tmp_path: Path, shell: str) -> None:
+def test_no_orphan_outlives_its_dvc(tmp_path: Path, shell: str, platform: str) -> None:
     """When dvc is killed the stage ends, also behind a shell, and touches nothing in doing so."""
     # What stands for dvc starts the stage as DVC does: through a shell, which may stay between the two.
     tail = "; true" if shell == "fork" else ""
-    (tmp_path / "stage.py").write_text(
-        WAITING.replace('Path("ready")', 'import os; Path("pid").write_text(str(os.getpid())); Path("ready")')
-    )
+    noting = 'import os; Path("pid").write_text(str(os.getpid())); Path("ready")'
+    (tmp_path / "stage.py").write_text(platform + WAITING.replace('Path("ready")', noting))
     command = ["/bin/bash", "-c", f"{sys.executable} stage.py{tail}"]
     dvc = subprocess.Popen(
         [sys.executable, "-c", f"import subprocess; subprocess.run({command})"],
@@ -157,7 +161,7 @@ def test_no_orphan_outlives_its_dvc(tmp_path: Path, shell: str) -> None:
     )
     wait_for(tmp_path / "ready")
     stage = int((tmp_path / "pid").read_text())
-    assert is_running(stage)
+    assert is_alive(stage)
     dvc.kill()
     dvc.wait()
     wait_until_gone(stage)
@@ -172,13 +176,22 @@ def test_workers_are_stopped_by_their_parent_alone(tmp_path: Path, method: str) 
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(worker, number)
     time.sleep(0.2)
-    assert is_running(worker)
+    assert is_alive(worker)
     process.terminate()
     process.communicate(timeout=60)
     wait_until_gone(worker)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
+def test_a_worker_on_macos_obeys_its_parent(tmp_path: Path) -> None:
+    """Who sent SIGTERM is not known there; a parent that waits for its worker must not wait for ever."""
+    process = start(AS_ON_MACOS + WORKING, tmp_path, "spawn")
+    worker = int((tmp_path / "worker").read_text())
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 75
+    wait_until_gone(worker)
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_workers_die_with_their_parent(tmp_path: Path, method: str) -> None:
     """A parent that is killed leaves no worker behind."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.left import find_stages
+from tests.faults.left import find_processes, find_stages
 from tests.faults.small_project import make_small_project
 from tests.pipeline.project import Project
 
@@ -52,22 +52,10 @@ def start_and_kill(project: Project, command: str) -> None:
     while not find_stages(project):
         assert time.monotonic() < deadline, "it never trained"
         time.sleep(0.05)
-    for process in find_processes(project):
-        os.kill(process, signal.SIGKILL)
+    for process, _ in find_processes(project):  # dvc, its queue workers and stages
+        if process.pid != os.getpid():
+            os.kill(process.pid, signal.SIGKILL)
     started.wait()
-
-
-def find_processes(project: Project) -> list[int]:
-    """Return dvc, its queue workers and stages, wherever below the project they work."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            is_below = (folder / "cwd").readlink().is_relative_to(project.root.resolve())
-        except OSError:
-            continue
-        if is_below and int(folder.name) != os.getpid():
-            found.append(int(folder.name))
-    return found
 
 
 def examine(project: Project, *expected: str) -> None:

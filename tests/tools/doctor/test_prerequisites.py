@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.imports import ROOT
+from tests.images.trees import write_folder
 from tools.doctor.prerequisites import check_prerequisites, describe_obstacles_of_experiments
 
 
@@ -95,9 +96,7 @@ def test_a_wrong_file_is_explained(source: str, expected: str) -> None:
 @pytest.mark.parametrize("name", [b"caf\xe9/1.png", b"cat/caf\xe9.png"])
 def test_names_that_are_not_utf8(name: bytes, project: Path) -> None:
     """As from a zip of an old Windows: DVC stops with `surrogates not allowed`."""
-    path = Path(os.fsdecode(os.fsencode(project / "data/raw") + b"/" + name))
-    path.parent.mkdir(parents=True)
-    path.touch()
+    write_folder(project / "data/raw", {os.fsdecode(name): b""})
     set_source("data/raw")
     [line] = found()
     assert r"caf\udce9" in line

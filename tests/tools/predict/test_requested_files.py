@@ -110,7 +110,7 @@ def test_a_long_list_is_put_together_from_pieces() -> None:
 
 def test_names_that_are_not_utf_8() -> None:
     """Bytes that are no UTF-8 name a file all the same, and are shown as escapes."""
-    Path(os.fsdecode(b"caf\xe9.png")).write_bytes(b"x")
+    write_folder(Path(), {os.fsdecode(b"caf\xe9.png"): b"x"})
     assert look_up("-", stdin=b"caf\xe9.png\n") == {"caf\\udce9.png": "x"}
 
 
