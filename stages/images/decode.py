@@ -17,7 +17,6 @@ from PIL import PngImagePlugin
 from schemas.shared.manifest import ImageForm
 from stages.images.headers import (
     JPEG,
-    Damaged,
     Header,
     Undecodable,
     damaged,
@@ -31,16 +30,13 @@ from stages.images.resize import Pixels
 from stages.images.to_rgb import render_array, render_image, turn_upright
 from stages.shared.errors import printable
 
-__all__ = ["DEFAULT_LIMITS", "Damaged", "DecodeLimits", "Decoded", "Undecodable", "decode_image"]
+__all__ = ["DEFAULT_LIMITS", "DecodeLimits", "Decoded", "Undecodable", "decode_image"]
 
 # A log line for every damaged file would bury what the stage says; the file's reason is in its row.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 _BYTES_PER_PIXEL = 6
 """What `max_pixels` counts on: a photograph, and once more while it is turned upright."""
-
-_DECODER_BYTES = 2**26
-"""What decoders and their threads take, however small the image is."""
 
 _PIXELS_IN_TIME = 10_000_000
 """Pixels up to which an image has `max_seconds`."""
@@ -66,11 +62,8 @@ class DecodeLimits:
 
     @property
     def max_memory_bytes(self) -> int:
-        """Return how much memory a file and its decoding may need: 747 MB with the default limits.
-
-        Measured at most, beside the file: 539 MB of addresses, for a WebP of noise.
-        """
-        return _BYTES_PER_PIXEL * self.max_pixels + self.max_file_bytes + _DECODER_BYTES
+        """Return how much memory decoding may ask for: for pixels, and twice for the file."""
+        return max(2**29, _BYTES_PER_PIXEL * self.max_pixels + 2**25) + 2 * self.max_file_bytes
 
     def seconds_for(self, header: Header) -> float:
         """Return how much CPU time an image may take: more in proportion to the memory its header claims.

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from schemas.shared.manifest import ImageForm
-from stages.images.decode import Damaged, DecodeLimits, Undecodable, decode_image
+from stages.images.decode import DecodeLimits, Undecodable, decode_image
+from stages.images.headers import Damaged
 from stages.images.resize import Pixels, resize_image
 from stages.images.sources import FileRef, UnreadableFile
 from stages.images.workers import allow_seconds, leave_if_short_of_memory

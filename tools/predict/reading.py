@@ -7,7 +7,8 @@ from typing import NamedTuple
 import cv2
 
 from schemas.shared.manifest import ImageForm
-from stages.images.decode import DEFAULT_LIMITS, Damaged, Undecodable, decode_image
+from stages.images.decode import DEFAULT_LIMITS, Undecodable, decode_image
+from stages.images.headers import Damaged
 from stages.images.resize import Pixels, resize_image
 from stages.images.sources import UnreadableFile
 from stages.images.workers import allow_seconds, leave_if_short_of_memory, run_chunks
