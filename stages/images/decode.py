@@ -62,8 +62,8 @@ class DecodeLimits:
 
     @property
     def max_memory_bytes(self) -> int:
-        """Return how much memory decoding may ask for."""
-        return max(2**29, _BYTES_PER_PIXEL * self.max_pixels + 2**25)
+        """Return how much memory decoding may ask for: for pixels, and twice for the file."""
+        return max(2**29, _BYTES_PER_PIXEL * self.max_pixels + 2**25) + 2 * self.max_file_bytes
 
     def seconds_for(self, header: Header) -> float:
         """Return how much CPU time an image may take: more in proportion to the memory its header claims.

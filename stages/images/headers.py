@@ -125,14 +125,18 @@ class Undecodable(ValueError):
     """The bytes are no image that can be used; the message says why, as the rest of a sentence."""
 
 
-def cut_off(what: str) -> Undecodable:
+class Damaged(Undecodable):
+    """The bytes do not make an image; decoders that get no memory say so, too."""
+
+
+def cut_off(what: str) -> Damaged:
     """Return the refusal of a file that ends too early."""
-    return Undecodable(f"is cut off: {what}")
+    return Damaged(f"is cut off: {what}")
 
 
-def damaged(what: str) -> Undecodable:
+def damaged(what: str) -> Damaged:
     """Return the refusal of a file whose parts do not fit together."""
-    return Undecodable(f"is damaged: {what}")
+    return Damaged(f"is damaged: {what}")
 
 
 class Header(NamedTuple):

@@ -23,10 +23,10 @@ from schemas.shared.manifest import FileRecord, ImageForm
 from stages.images.decode import DecodeLimits
 from stages.images.image_table import STATUSES, ImageTable
 from stages.images.resize import Pixels
-from stages.images.sources import FileRef, Source
+from stages.images.sources import Source
 from stages.images.workers import run_chunks
 from stages.ingest.decoded_cache import DecodedCache, Known
-from stages.ingest.decoding import Chunk, Decoding, max_images_per_chunk
+from stages.ingest.decoding import Chunk, Decoding, LocatedFile, max_images_per_chunk
 from stages.ingest.measure import FEATURES, Features
 from stages.shared.progress import Progress
 
@@ -112,9 +112,9 @@ def decode_images(
 
 def _cut_chunks(
     source: Source, paths: npt.NDArray[np.object_], wanted: Rows, *, size: int
-) -> Iterator[list[FileRef]]:
+) -> Iterator[list[LocatedFile]]:
     for start in range(0, len(wanted), size):
-        yield [source.locate(path) for path in paths[wanted[start : start + size]]]
+        yield [LocatedFile(path, source.locate(path)) for path in paths[wanted[start : start + size]]]
 
 
 class _Record:

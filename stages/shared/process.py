@@ -4,13 +4,18 @@ import ctypes
 import gc
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing import util
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _SETTINGS = ("GLIBC_TUNABLES", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 
 _LARGE_BYTES = 2**17
+
+_MAX_SOCKET_FOLDER = 70
+"""Characters of TMPDIR that leave room for what multiprocessing appends, 32 of them."""
 
 
 def keep_freed_memory() -> None:
@@ -67,3 +72,17 @@ def import_without_gc() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def use_short_socket_paths() -> None:
+    """Have multiprocessing keep its sockets elsewhere where TMPDIR is too long a path for them.
+
+    A socket's path has 107 characters at most, on macOS 103; "AF_UNIX path too long", Python says.
+    """
+    if len(os.fsencode(tempfile.gettempdir())) <= _MAX_SOCKET_FOLDER:
+        return
+    before, tempfile.tempdir = tempfile.tempdir, "/tmp"
+    try:
+        util.get_temp_dir()  # made once, by the first who asks
+    finally:
+        tempfile.tempdir = before

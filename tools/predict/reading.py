@@ -1,7 +1,6 @@
 """Files read, decoded and brought to the network's form, in worker processes, without torch."""
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,9 +8,10 @@ import cv2
 
 from schemas.shared.manifest import ImageForm
 from stages.images.decode import DEFAULT_LIMITS, Undecodable, decode_image
+from stages.images.headers import Damaged
 from stages.images.resize import Pixels, resize_image
-from stages.images.sources import FileRef, UnreadableFile
-from stages.images.workers import allow_seconds, run_chunks
+from stages.images.sources import UnreadableFile
+from stages.images.workers import allow_seconds, leave_if_short_of_memory, run_chunks
 from tools.predict.requested_files import InputFile
 
 # Large enough that handing over a chunk costs little beside it, small enough to keep memory flat.
@@ -39,36 +39,23 @@ def read_files(
         form: What the pixels are brought to.
         workers: Number of processes.
     """
-    names: deque[list[str]] = deque()  # of chunks whose results are still to come
     size = max(1, min(_FILES_PER_CHUNK, _BYTES_PER_CHUNK // form.num_bytes))
-    results = run_chunks(Decoding(form), _cut_chunks(files, names, size=size), workers=workers)
-    return (
-        [ReadFile(name, *read) for name, read in zip(names.popleft(), result, strict=True)]
-        for result in results
-    )
+    return run_chunks(Decoding(form), _cut_chunks(files, size=size), workers=workers)
 
 
-def _cut_chunks(
-    files: Iterable[InputFile | None], names: deque[list[str]], *, size: int
-) -> Iterator[list[FileRef] | None]:
+def _cut_chunks(files: Iterable[InputFile | None], *, size: int) -> Iterator[list[InputFile] | None]:
     """Yield files in chunks; smaller ones where no more files are known yet."""
     chunk: list[InputFile] = []
-
-    def cut() -> list[FileRef]:
-        names.append([file.name for file in chunk])
-        refs = [file.ref for file in chunk]
-        chunk.clear()
-        return refs
-
     for file in files:
         if file is not None:
             chunk.append(file)
         if chunk and (file is None or len(chunk) == size):
-            yield cut()
+            yield chunk
+            chunk = []
         if file is None:
             yield None
     if chunk:
-        yield cut()
+        yield chunk
 
 
 @dataclass
@@ -79,25 +66,33 @@ class Decoding:
 
     max_seconds = DEFAULT_LIMITS.max_seconds
     max_memory_bytes = DEFAULT_LIMITS.max_memory_bytes
+    advice = "lower --workers"
 
     def start(self) -> None:
         """Get ready, once in each process."""
         cv2.setNumThreads(1)  # there is a process for every core; threads would only compete with them
 
-    def run(self, items: Sequence[FileRef], failed: Mapping[int, str]) -> list[tuple[Pixels | None, str]]:
+    def run(self, items: Iterator[InputFile]) -> list[ReadFile]:
         """Return for each file its pixels, or the reason why there are none."""
-        return [
-            (None, failed[number]) if number in failed else self.read(items[number])
-            for number in range(len(items))
-        ]
+        return [self.read(item) for item in items]
 
-    def read(self, file: FileRef) -> tuple[Pixels | None, str]:
+    def read(self, file: InputFile) -> ReadFile:
         """Return a file's pixels, or the reason why there are none."""
         try:
-            data = file.read(max_bytes=DEFAULT_LIMITS.max_file_bytes)
+            data = file.ref.read(max_bytes=DEFAULT_LIMITS.max_file_bytes)
             decoded = decode_image(data, self.form, allow_seconds=allow_seconds)
-            return resize_image(decoded.pixels, self.form), ""
+            return ReadFile(file.name, resize_image(decoded.pixels, self.form), "")
         except (UnreadableFile, Undecodable) as error:
-            return None, str(error)
-        except MemoryError:
-            return None, "takes more memory to decode than an image of max_pixels does"
+            reason, is_damaged = str(error), isinstance(error, Damaged)
+        data = b""
+        if is_damaged:
+            leave_if_short_of_memory()
+        return ReadFile(file.name, None, reason)
+
+    def leave_out(self, item: InputFile, reason: str) -> list[ReadFile]:
+        """Return what came of one file that ended its process twice."""
+        return [ReadFile(item.name, None, reason)]
+
+    def name_of(self, item: InputFile) -> str:
+        """Return what messages call a file."""
+        return item.name

@@ -3,9 +3,8 @@
 import os
 import signal
 
-from stages.images.resize import Pixels
-from stages.images.sources import FileRef
-from tools.predict.reading import Decoding
+from tools.predict.reading import Decoding, ReadFile
+from tools.predict.requested_files import InputFile
 
 CRASH, HANG = b"crash", b"hang"
 
@@ -15,8 +14,8 @@ class TroubledDecoding(Decoding):
 
     max_seconds = 1.0
 
-    def read(self, file: FileRef) -> tuple[Pixels | None, str]:
-        data = file.read(max_bytes=10**6)
+    def read(self, file: InputFile) -> ReadFile:
+        data = file.ref.read(max_bytes=10**6)
         if data == CRASH:
             os.kill(os.getpid(), signal.SIGSEGV)
         while data == HANG:
