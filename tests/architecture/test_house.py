@@ -8,9 +8,9 @@ import pytest
 from benchmarks.house import CODE_FOLDERS, describe, find_main_path, has_code, measure_house
 from tests.architecture.imports import ROOT, STAGES, find_modules
 
-MAX_MAIN_PATH = {"ingest": 50, "prepare_dataset": 50, "train": 59, "evaluate": 67}
+MAX_MAIN_PATH = {"ingest": 53, "prepare_dataset": 50, "train": 59, "evaluate": 67}
 """Half of what they were. Some 27 of each are the schemas of all sections and what reads and checks them, for
-every stage checks the whole of params.yaml."""
+every stage checks the whole of params.yaml. Ingest has nine that decode images and find their damage."""
 
 MAX_STAGE_LINES = 110
 """Of which about 25 are imports."""
