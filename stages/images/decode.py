@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cv2
+import numpy as np
 from PIL import ImageFile, PngImagePlugin
 
 from schemas.shared.manifest import ImageForm
@@ -24,7 +25,7 @@ from stages.images.headers import (
 )
 from stages.images.jpeg import decode_jpeg, read_jpeg_header
 from stages.images.leftovers import check_bmp_runs, check_gif_frame
-from stages.images.resize import Pixels
+from stages.images.resize import Pixels, raise_memory_errors
 from stages.images.tiff import decode_tiff
 from stages.images.to_rgb import render_array, render_image, turn_upright
 from stages.images.webp import decode_webp, decode_with_opencv, is_webp, read_webp_header
@@ -92,6 +93,7 @@ class Decoded(NamedTuple):
     """Of the whole image, upright."""
 
 
+@raise_memory_errors()
 def decode_image(
     data: bytes,
     form: ImageForm,
@@ -120,14 +122,27 @@ def decode_image(
         raise Undecodable(
             f"has {len(data):,} bytes, more than the {limits.max_file_bytes:,} allowed (max_file_bytes)"
         )
-    gray = form.color == "grayscale"
-    if not data.startswith(JPEG):
+    if data.startswith(JPEG):
+        header = read_jpeg_header(data)
+    else:
         header = read_webp_header(data) if is_webp(data) else read_header(data)
-        _check_limits(header, limits, allow_seconds)
+    _check_limits(header, limits, allow_seconds)
+    try:
+        return _decode(data, header, form, is_measured=is_measured)
+    except Undecodable as error:
+        reason = str(error)
+    # Decoders that get no memory say that the file is damaged. Ask for it here, where theirs is free again.
+    num_bytes = header.height_px * header.width_px * header.bytes_per_pixel
+    del header
+    np.empty(num_bytes, dtype=np.uint8)
+    raise Undecodable(reason)
+
+
+def _decode(data: bytes, header: Header, form: ImageForm, *, is_measured: bool) -> Decoded:
+    gray = form.color == "grayscale"
+    if header.format != "JPEG":
         pixels = turn_upright(_decode_other(data, header, gray=gray), header.orientation)
         return Decoded(pixels, pixels, *pixels.shape[:2])
-    header = read_jpeg_header(data)
-    _check_limits(header, limits, allow_seconds)
 
     def decode(reduction: int) -> Pixels:
         # In colour also where gray is wanted: libjpeg's own gray differs from it by a level.

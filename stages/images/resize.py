@@ -1,5 +1,8 @@
 """Pixels of any size brought to the wanted form, without moire and in a fraction of the time of averaging."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +18,24 @@ _HALVED = 2.6
 """From this factor on, along both sides, an image is halved first."""
 
 
+@contextmanager
+def raise_memory_errors() -> Iterator[None]:
+    """Raise a MemoryError where OpenCV gets no memory, as every other library does."""
+    try:
+        yield
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(error.err) from None
+        raise
+
+
+@raise_memory_errors()
 def resize_image(pixels: Pixels, form: ImageForm) -> Pixels:
-    """Bring pixels (any height, any width[, channels]) to (height_px, width_px, channels)."""
+    """Bring pixels (any height, any width[, channels]) to (height_px, width_px, channels).
+
+    Raises:
+        MemoryError: There is not enough memory.
+    """
     height, width = pixels.shape[:2]
     if form.resize == "squish":
         resized = _scale(pixels, height_px=form.height_px, width_px=form.width_px)

@@ -2,7 +2,7 @@
 
 libwebp refuses a picture whose data end too early, but once the picture is full it does not ask what is left
 of them. Damage sends its entropy decoder astray, so that it needs more data or fewer. The second is found by
-decoding again without the last bytes, which sound data do not survive (docs/decisions/038-what-is-left-over.md).
+decoding again without the last bytes, which sound data need (docs/decisions/038-what-is-left-over.md).
 
 Sources: RFC 9649 (container and VP8L), RFC 6386 (VP8).
 """
@@ -66,7 +66,7 @@ def decode_webp(data: bytes, *, gray: bool) -> Pixels:
 
     Raises:
         Undecodable: It is cut off or damaged.
-        MemoryError: There is not enough memory.
+        cv2.error: There is not enough memory.
     """
     width_px, height_px, frame = _read_canvas(_read_file(data))
     pixels = render_array(decode_with_opencv(_join(frame, frame.chunks), "WebP"), gray=gray)
@@ -86,7 +86,7 @@ def decode_with_opencv(data: bytes, format_name: str) -> npt.NDArray[np.uint8 | 
 
     Raises:
         Undecodable: OpenCV does not decode it.
-        MemoryError: There is not enough memory.
+        cv2.error: There is not enough memory.
     """
     # As stored: asked for gray, libpng would weigh the colours by the file's gamma, which is ignored for RGB.
     reason = ""
@@ -94,7 +94,7 @@ def decode_with_opencv(data: bytes, format_name: str) -> npt.NDArray[np.uint8 | 
         pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
-            raise MemoryError(error.err) from None
+            raise
         pixels, reason = None, f": {printable(error.err)}"
     if pixels is None:
         raise damaged(f"OpenCV cannot decode this {format_name}{reason}")
