@@ -25,7 +25,7 @@ from stages.images.headers import (
 )
 from stages.images.jpeg import decode_jpeg, read_jpeg_header
 from stages.images.leftovers import check_bmp_runs, check_gif_frame
-from stages.images.resize import Pixels, raise_memory_errors
+from stages.images.resize import Pixels, raise_again
 from stages.images.tiff import decode_tiff
 from stages.images.to_rgb import render_array, render_image, turn_upright
 from stages.images.webp import decode_webp, decode_with_opencv, is_webp, read_webp_header
@@ -62,8 +62,8 @@ class DecodeLimits:
 
     @property
     def max_memory_bytes(self) -> int:
-        """Return how much memory decoding may ask for."""
-        return max(2**29, _BYTES_PER_PIXEL * self.max_pixels + 2**25)
+        """Return how much memory decoding may ask for: for pixels, and twice for the file."""
+        return max(2**29, _BYTES_PER_PIXEL * self.max_pixels + 2**25) + 2 * self.max_file_bytes
 
     def seconds_for(self, header: Header) -> float:
         """Return how much CPU time an image may take: more in proportion to the memory its header claims.
@@ -93,7 +93,6 @@ class Decoded(NamedTuple):
     """Of the whole image, upright."""
 
 
-@raise_memory_errors()
 def decode_image(
     data: bytes,
     form: ImageForm,
@@ -129,6 +128,8 @@ def decode_image(
     _check_limits(header, limits, allow_seconds)
     try:
         return _decode(data, header, form, is_measured=is_measured)
+    except cv2.error as error:
+        raise_again(error)
     except Undecodable as error:
         reason = str(error)
     # Decoders that get no memory say that the file is damaged. Ask for it here, where theirs is free again.

@@ -65,7 +65,7 @@ def check_bmp_runs(data: bytes, *, width_px: int, height_px: int, is_half_bytes:
     They may skip pixels, but nobody skips nearly all.
     """
     position = row = column = num_pixels = 0
-    while position + 1 < len(data):
+    while position + 1 < len(data) and row < height_px:
         count, value = data[position : position + 2]
         position += 2
         if count:
@@ -113,67 +113,87 @@ def check_lzw(data: bytes, least: int, most: int, *, min_bits: int = 8, is_gif: 
         min_bits: Of a value; the code behind the last value clears the table, the next ends the data.
         is_gif: Whether codes start in the lowest bit. Those of a TIFF start in the highest and widen early.
     """
-    padded = np.frombuffer(data + bytes(4), dtype=np.uint8).astype(np.uint32)
-    clear, num_bits = 1 << min_bits, 8 * len(data)
+    num_bits, clear = 8 * len(data), 1 << min_bits
     position = num_values = 0
-    while position + min_bits < num_bits:
-        codes, ends = _read_table(padded, position, num_bits, min_bits, is_gif=is_gif)
+    known = np.zeros(0, dtype=np.int64)
+    while position + min_bits < num_bits and num_values < most:
+        codes, ends = _read_codes(data, position, min_bits, is_gif=is_gif, is_full=len(known) > 0)
         is_marked = bool(codes[-1] in (clear, clear + 1))
-        sums = num_values + np.cumsum(_string_lengths(codes[: len(codes) - is_marked], clear))
+        values = codes[: len(codes) - is_marked]
+        lengths = known[values] if len(known) else _string_lengths(values, clear)
+        sums = num_values + np.cumsum(lengths)
         for goal in (least, most):
             last = int(np.searchsorted(sums, goal))
             if last < len(sums) and sums[last] == goal:
                 is_last = is_marked and last == len(sums) - 1
-                if is_last or num_bits - ends[last] < _PADDING_BITS:
+                if is_last or num_bits - position - ends[last] < _PADDING_BITS:
                     return
-        num_values, position = int(sums[-1]) if len(sums) else num_values, int(ends[-1])
-        if num_values >= most or codes[-1] != clear:
-            break
+        num_values, position = int(sums[-1]) if len(sums) else num_values, position + int(ends[-1])
+        if is_marked:
+            if codes[-1] != clear:
+                break
+            known = known[:0]
+        elif not len(known):  # a full table that is not cleared, as in some GIFs
+            known = np.concatenate([np.ones(clear + 2, dtype=np.int64), lengths + 1])[:_TABLE]
     raise damaged(_FULL)
 
 
-def _read_table(
-    padded: npt.NDArray[np.uint32], position: int, num_bits: int, min_bits: int, *, is_gif: bool
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the codes up to one that clears the table or ends the data, and at which bit each ends."""
-    num_codes, clear = _TABLE + 2, 1 << min_bits
-    while True:
-        widths, ends = _code_places(num_codes, min_bits, is_gif=is_gif)
-        count = int(np.searchsorted(ends, num_bits - position, side="right"))
-        widths, ends = widths[:count], position + ends[:count]
-        starts = ends - widths
-        first, second, third = (padded[(starts >> 3) + i] for i in range(3))
-        if is_gif:
-            codes = (first | second << 8 | third << 16) >> (starts & 7)
-        else:
-            codes = (first << 16 | second << 8 | third) >> (24 - (starts & 7) - widths)
-        codes = codes & ((1 << widths) - 1)
-        marks = np.flatnonzero((codes == clear) | (codes == clear + 1))
-        if len(marks):
-            return codes[: marks[0] + 1], ends[: marks[0] + 1]
-        if count < num_codes:
-            return codes, ends
-        num_codes *= 2  # a full table that is not cleared; some GIFs have such
+def _read_codes(
+    data: bytes, position: int, min_bits: int, *, is_gif: bool, is_full: bool
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Return as many codes as a table holds, or up to one that clears it or ends the data.
+
+    Args:
+        data: As in check_lzw, and so min_bits and is_gif.
+        position: The bit at which the first starts.
+        min_bits: Of a value.
+        is_gif: Whether codes start in the lowest bit.
+        is_full: Whether the table is full; else it is empty.
+
+    Returns:
+        The codes, and how many bits behind the position each ends.
+    """
+    start, offset, clear = position >> 3, position & 7, 1 << min_bits
+    window = data[start : start + 2 * _TABLE]
+    ends, places, shifts, masks = _code_places(min_bits, offset, is_gif=is_gif, is_full=is_full)
+    count = int(np.searchsorted(ends, 8 * len(window) - offset, side="right"))
+    # A code has at most 12 bits, so that it lies within three bytes.
+    padded = np.frombuffer(window + bytes(2), dtype=np.uint8).astype(np.int32)
+    first, second, third = padded[:-2], padded[1:-1], padded[2:]
+    words = first | second << 8 | third << 16 if is_gif else first << 16 | second << 8 | third
+    codes = (words[places[:count]] >> shifts[:count]) & masks[:count]
+    marks = np.flatnonzero((codes ^ clear) <= 1)
+    if len(marks):
+        count = int(marks[0]) + 1
+    return codes[:count], ends[:count]
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def _code_places(
-    num_codes: int, min_bits: int, *, is_gif: bool
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the width of each code behind one that clears the table, and where it ends, in bits."""
-    highest = (1 << min_bits) + 2 + np.maximum(np.arange(num_codes) - 1, 0) + (0 if is_gif else 1)
+    min_bits: int, offset: int, *, is_gif: bool, is_full: bool
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Return where each code ends (without offset), its first byte, its shift there, and its mask."""
+    highest = (1 << min_bits) + 2 + np.maximum(np.arange(_TABLE) - 1, 0) + (0 if is_gif else 1)
     widths = np.minimum(np.frexp(highest)[1].astype(np.int64), 12)
-    return widths, np.cumsum(widths)
+    if is_full:
+        widths[:] = 12
+    ends = np.cumsum(widths)
+    starts = offset + ends - widths
+    shifts = starts & 7 if is_gif else 24 - (starts & 7) - widths
+    return ends, starts >> 3, shifts.astype(np.int32), ((1 << widths) - 1).astype(np.int32)
 
 
-def _string_lengths(codes: npt.NDArray[np.int64], clear: int) -> npt.NDArray[np.int64]:
+def _string_lengths(codes: npt.NDArray[np.int32], clear: int) -> npt.NDArray[np.int64]:
     """Return how many values each code stands for: one, or one more than the code that its string extends."""
-    extended = codes - clear - 2  # the table's string i is that of code i and one more value
-    if np.any(extended >= np.arange(len(codes))):
+    # The table's string i is that of code i and one more value. Code 0 here stands for nothing.
+    extended = np.zeros(len(codes) + 1, dtype=np.int64)
+    np.maximum(codes - (clear + 1), 0, out=extended[1:])
+    if np.any(extended > np.arange(len(extended)) - (extended > 0)):
         raise damaged("it has an LZW code for a string that is not there")
-    lengths = np.ones(len(codes), dtype=np.int64)
+    lengths = np.ones(len(extended), dtype=np.int64)
+    lengths[0] = 0
     # Each round doubles how far back a chain is followed.
-    while np.any(is_longer := extended >= 0):
-        source = extended[is_longer]
-        lengths[is_longer], extended[is_longer] = lengths[is_longer] + lengths[source], extended[source]
-    return lengths
+    while extended.any():
+        lengths += lengths[extended]
+        extended = extended[extended]
+    return lengths[1:]

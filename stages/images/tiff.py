@@ -72,43 +72,35 @@ def _check_parts(image: ImageFile.ImageFile, data: bytes) -> None:
     compression = tags.get(_COMPRESSION, 1)
     if compression == _AS_JPEG:
         tables = tags.get(_JPEG_TABLES, b"")[:-2]  # without its end marker
-        for part in _read_parts(tags, data):
+        for part, _, _ in _read_parts(tags, data):
             file = tables + part[2:] if tables else part
             decode_jpeg(file, read_jpeg_header(file), gray=True, reduction=8)
     elif compression in _CHECKS and tags.get(_PHOTOMETRIC) != _YCBCR:
         is_mirrored = tags.get(_FILL_ORDER, 1) == 2
-        parts = list(_read_parts(tags, data))
-        for part, (least, most) in zip(parts, _part_sizes(tags, len(parts)), strict=True):
+        for part, least, most in _read_parts(tags, data):
             if compression == _AS_LZW and part[:1] == b"\0" and part[1] & 1:
                 continue  # of the time before TIFF 6.0: codes start in the lowest bit
             _CHECKS[compression](part.translate(_MIRRORED) if is_mirrored else part, least, most)
 
 
-def _read_parts(tags: Any, data: bytes) -> Iterator[bytes]:
-    """Yield the bytes of each strip or tile."""
-    offsets, num_bytes = (
-        (_TILE_OFFSETS, _TILE_BYTES) if _TILE_OFFSETS in tags else (_STRIP_OFFSETS, _STRIP_BYTES)
-    )
-    for start, length in zip(tags[offsets], tags.get(num_bytes, ()), strict=False):
-        yield data[start : start + length]
-
-
-def _part_sizes(tags: Any, num_parts: int) -> Iterator[tuple[int, int]]:
-    """Yield how many bytes each strip or tile holds at least and at most, once it is unpacked."""
+def _read_parts(tags: Any, data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield each strip or tile: its bytes, and how many it holds at least and at most once it is unpacked."""
     width, height, bits = tags[_WIDTH], tags[_HEIGHT], tags.get(_BITS, (1,))
-    is_apart = tags.get(_PLANAR, 1) == 2
-    columns, rows = tags.get(_TILE_WIDTH, width), tags.get(_TILE_HEIGHT)
-    bits_per_pixel = bits[0] if is_apart else bits[0] * tags.get(_CHANNELS, 1)
-    row_bytes = -(-columns * bits_per_pixel // 8)
-    if rows is not None and _TILE_OFFSETS in tags:
-        yield from [(rows * row_bytes, rows * row_bytes)] * num_parts
-        return
-    rows = min(height, tags.get(_ROWS_PER_STRIP, height))
-    strips_per_plane = -(-height // rows)
-    for number in range(num_parts):
+    is_apart, is_tiled = tags.get(_PLANAR, 1) == 2, _TILE_WIDTH in tags
+    if is_tiled:
+        columns, rows = tags[_TILE_WIDTH], tags[_TILE_HEIGHT]
+    else:
+        columns, rows = width, min(height, tags.get(_ROWS_PER_STRIP, height))
+    offsets = tags.get(_TILE_OFFSETS) or tags[_STRIP_OFFSETS]  # some name their tiles as strips
+    num_bytes = tags.get(_TILE_BYTES) or tags.get(_STRIP_BYTES, ())
+    row_bytes = -(-columns * bits[0] * (1 if is_apart else tags.get(_CHANNELS, 1)) // 8)
+    down = -(-height // rows)
+    # As many as libtiff reads: a file may name one part a million times.
+    num_parts = down * -(-width // columns) * (tags.get(_CHANNELS, 1) if is_apart else 1)
+    for number, start, length in zip(range(num_parts), offsets, num_bytes, strict=False):
         # The last strip may have all rows or only those that are left.
-        left = min(rows, height - rows * (number % strips_per_plane))
-        yield left * row_bytes, rows * row_bytes
+        left = rows if is_tiled else min(rows, height - rows * (number % down))
+        yield data[start : start + length], left * row_bytes, rows * row_bytes
 
 
 class _Reported(threading.local):

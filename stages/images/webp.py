@@ -40,7 +40,7 @@ class _Frame(NamedTuple):
     top_px: int
     """Where it lies on the canvas."""
 
-    chunks: dict[bytes, bytes]
+    chunks: dict[bytes, memoryview]
     """ALPH and VP8, or VP8L."""
 
 
@@ -57,7 +57,7 @@ def read_webp_header(data: bytes) -> Header:
     """
     chunks = _read_file(data)
     width_px, height_px, _ = _read_canvas(chunks)
-    orientation = read_orientation(chunks.get(b"EXIF", b""))
+    orientation = read_orientation(bytes(chunks.get(b"EXIF", b"")))
     return Header("WebP", height_px, width_px, _BYTES_PER_PIXEL, orientation)
 
 
@@ -104,7 +104,7 @@ def decode_with_opencv(data: bytes, format_name: str) -> npt.NDArray[np.uint8 | 
     return np.asarray(pixels)
 
 
-def _read_file(data: bytes) -> dict[bytes, bytes]:
+def _read_file(data: bytes) -> dict[bytes, memoryview]:
     """Return the chunks of a file, of those of one kind the first."""
     end = 8 + int.from_bytes(data[4:8], "little")
     if len(data) < max(end, 20):
@@ -112,19 +112,20 @@ def _read_file(data: bytes) -> dict[bytes, bytes]:
     return _read_chunks(data, 12, end)
 
 
-def _read_chunks(data: bytes, position: int, end: int) -> dict[bytes, bytes]:
-    chunks: dict[bytes, bytes] = {}
+def _read_chunks(data: bytes | memoryview, position: int, end: int) -> dict[bytes, memoryview]:
+    chunks: dict[bytes, memoryview] = {}
+    view = memoryview(data)
     while position + 8 <= end:
         kind, num_bytes = struct.unpack_from("<4sI", data, position)
         position += 8 + num_bytes
         if position > end:
             raise damaged("a chunk is longer than what it is in")
-        chunks.setdefault(kind, data[position - num_bytes : position])
+        chunks.setdefault(kind, view[position - num_bytes : position])
         position += num_bytes & 1
     return chunks
 
 
-def _read_canvas(chunks: dict[bytes, bytes]) -> tuple[int, int, _Frame]:
+def _read_canvas(chunks: dict[bytes, memoryview]) -> tuple[int, int, _Frame]:
     """Return width and height of the canvas, and the picture on it."""
     try:
         extended = chunks.get(_EXTENDED)
@@ -152,7 +153,7 @@ def _read_canvas(chunks: dict[bytes, bytes]) -> tuple[int, int, _Frame]:
     return width_px, height_px, frame
 
 
-def _read_sides(body: bytes, start: int) -> tuple[int, int]:
+def _read_sides(body: memoryview, start: int) -> tuple[int, int]:
     """Return width and height, stored less one in three bytes each."""
     return (
         1 + int.from_bytes(body[start : start + 3], "little"),
@@ -160,7 +161,7 @@ def _read_sides(body: bytes, start: int) -> tuple[int, int]:
     )
 
 
-def _read_picture(chunks: dict[bytes, bytes]) -> _Frame:
+def _read_picture(chunks: dict[bytes, memoryview]) -> _Frame:
     if _LOSSLESS in chunks:
         signature, sides = struct.unpack_from("<BI", chunks[_LOSSLESS])
         width_px, height_px = 1 + (sides & 0x3FFF), 1 + (sides >> 14 & 0x3FFF)
@@ -175,16 +176,15 @@ def _read_picture(chunks: dict[bytes, bytes]) -> _Frame:
     return _Frame(width_px, height_px, 0, 0, {kind: chunks[kind] for kind in kinds if kind in chunks})
 
 
-def _join(frame: _Frame, chunks: dict[bytes, bytes]) -> bytes:
+def _join(frame: _Frame, chunks: dict[bytes, memoryview]) -> bytes:
     """Return a WebP file of one picture."""
     if _ALPHA in chunks:
         sides = (frame.width_px - 1).to_bytes(3, "little") + (frame.height_px - 1).to_bytes(3, "little")
-        chunks = {_EXTENDED: b"\x10\0\0\0" + sides, **chunks}
-    parts = (
-        struct.pack("<4sI", kind, len(body)) + body + bytes(len(body) & 1) for kind, body in chunks.items()
-    )
-    content = b"WEBP" + b"".join(parts)
-    return struct.pack("<4sI", b"RIFF", len(content)) + content
+        chunks = {_EXTENDED: memoryview(b"\x10\0\0\0" + sides), **chunks}
+    parts: list[bytes | memoryview] = []
+    for kind, body in chunks.items():
+        parts += [struct.pack("<4sI", kind, len(body)), body, bytes(len(body) & 1)]
+    return b"".join([struct.pack("<4sI4s", b"RIFF", 4 + sum(map(len, parts)), b"WEBP"), *parts])
 
 
 def _check_leftovers(frame: _Frame) -> None:
