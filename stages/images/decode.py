@@ -8,27 +8,27 @@ and which damage is found.
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import PngImagePlugin
+from PIL import ImageFile, PngImagePlugin
 
 from schemas.shared.manifest import ImageForm
 from stages.images.headers import (
     JPEG,
     Header,
     Undecodable,
-    damaged,
     explain_errors,
-    jpegs_in_tiff,
     read_header,
     scale_transparent_gray,
 )
 from stages.images.jpeg import decode_jpeg, read_jpeg_header
-from stages.images.resize import Pixels
+from stages.images.leftovers import check_bmp_runs, check_gif_frame
+from stages.images.resize import Pixels, raise_again
+from stages.images.tiff import decode_tiff
 from stages.images.to_rgb import render_array, render_image, turn_upright
-from stages.shared.errors import printable
+from stages.images.webp import decode_webp, decode_with_opencv, is_webp, read_webp_header
 
 __all__ = ["DEFAULT_LIMITS", "DecodeLimits", "Decoded", "Undecodable", "decode_image"]
 
@@ -121,14 +121,29 @@ def decode_image(
         raise Undecodable(
             f"has {len(data):,} bytes, more than the {limits.max_file_bytes:,} allowed (max_file_bytes)"
         )
+    if data.startswith(JPEG):
+        header = read_jpeg_header(data)
+    else:
+        header = read_webp_header(data) if is_webp(data) else read_header(data)
+    _check_limits(header, limits, allow_seconds)
+    try:
+        return _decode(data, header, form, is_measured=is_measured)
+    except cv2.error as error:
+        raise_again(error)
+    except Undecodable as error:
+        reason = str(error)
+    # Decoders that get no memory say that the file is damaged. Ask for it here, where theirs is free again.
+    num_bytes = header.height_px * header.width_px * header.bytes_per_pixel
+    del header
+    np.empty(num_bytes, dtype=np.uint8)
+    raise Undecodable(reason)
+
+
+def _decode(data: bytes, header: Header, form: ImageForm, *, is_measured: bool) -> Decoded:
     gray = form.color == "grayscale"
-    if not data.startswith(JPEG):
-        header = read_header(data)
-        _check_limits(header, limits, allow_seconds)
+    if header.format != "JPEG":
         pixels = turn_upright(_decode_other(data, header, gray=gray), header.orientation)
         return Decoded(pixels, pixels, *pixels.shape[:2])
-    header = read_jpeg_header(data)
-    _check_limits(header, limits, allow_seconds)
 
     def decode(reduction: int) -> Pixels:
         # In colour also where gray is wanted: libjpeg's own gray differs from it by a level.
@@ -178,31 +193,29 @@ def _choose_reduction(header: Header, side_px: int) -> int:
 
 
 def _decode_other(data: bytes, header: Header, *, gray: bool) -> Pixels:
-    """Return the pixels of an image whose header Pillow has read."""
+    """Return the pixels of an image that is no JPEG."""
+    if header.format == "WebP":
+        return decode_webp(data, gray=gray)
     image = header.image
-    # A plain PNG or WebP: OpenCV is faster there. The first frame of an animation it would get wrong.
-    if image is None or (header.format == "WebP" and not getattr(image, "is_animated", False)):
-        return _decode_with_opencv(data, header, gray=gray)
-    for part in jpegs_in_tiff(image, data):
-        decode_jpeg(part, read_jpeg_header(part), gray=True, reduction=8)
+    if image is None:  # a plain PNG: OpenCV is faster there
+        return render_array(decode_with_opencv(data, header.format), gray=gray)
+    if header.format == "TIFF":
+        return decode_tiff(image, data, gray=gray, bits=header.bits)
     with explain_errors(header.format):
         if header.format == "PNG":  # Pillow checks its checksums only if asked, and closes it then
             image.verify()
             image = PngImagePlugin.PngImageFile(io.BytesIO(data))
             scale_transparent_gray(image, data)
+        _check_leftovers(image, data)
         return render_image(image, gray=gray, bits=header.bits)
 
 
-def _decode_with_opencv(data: bytes, header: Header, *, gray: bool) -> Pixels:
-    # As stored: asked for gray, libpng would weigh the colours by the file's gamma, which is ignored for RGB.
-    reason = ""
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        pixels, reason = None, f": {printable(error.err)}"
-    if pixels is None:
-        raise damaged(f"OpenCV cannot decode this {header.format}{reason}")
-    if pixels.ndim == 3:
-        order = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-        pixels = cv2.cvtColor(pixels, order, dst=pixels)
-    return render_array(np.asarray(pixels), gray=gray)
+def _check_leftovers(image: ImageFile.ImageFile, data: bytes) -> None:
+    """Refuse a GIF or BMP whose data do not end with its pixels."""
+    tiles: Any = image.tile
+    for codec, (left, top, right, bottom), start, arguments in tiles:
+        width_px, height_px = right - left, bottom - top
+        if codec == "gif":
+            check_gif_frame(data, start, num_pixels=width_px * height_px)
+        elif codec == "bmp_rle":
+            check_bmp_runs(data[start:], width_px=width_px, height_px=height_px, is_half_bytes=arguments[1])

@@ -330,23 +330,6 @@ def scale_transparent_gray(image: ImageFile.ImageFile, data: bytes) -> None:
         image.info["transparency"] = key * (255 // (2**bits - 1))
 
 
-def jpegs_in_tiff(image: ImageFile.ImageFile, data: bytes) -> Iterator[bytes]:
-    """Yield the strips or tiles of a TIFF that are compressed as JPEG, each as a JPEG file of its own.
-
-    libtiff, which decodes them for Pillow, takes damage in them for a warning.
-    """
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    if tags.get(_COMPRESSION) != _AS_JPEG:
-        return
-    offsets, num_bytes = (
-        (_TILE_OFFSETS, _TILE_BYTES) if _TILE_OFFSETS in tags else (_STRIP_OFFSETS, _STRIP_BYTES)
-    )
-    tables = tags.get(_JPEG_TABLES, b"")[:-2]  # without its end marker
-    for start, length in zip(tags[offsets], tags.get(num_bytes, ()), strict=False):
-        part = data[start : start + length]
-        yield tables + part[2:] if tables else part
-
-
 def _check_jpeg2000(data: bytes) -> None:
     """Refuse a JPEG 2000 that lacks tiles: OpenJPEG leaves them blank, without an error."""
     start = data.find(_CODESTREAM)

@@ -2,7 +2,7 @@
 
 libjpeg reports most damage as a warning and decodes on; simplejpeg's strict mode makes each warning an error.
 This module hides the rest: the harmless warnings, which must not refuse a file, and the damage that libjpeg
-does not report (missing scans, a hole of null bytes, zeros in a quantization table).
+does not report (missing scans, a hole of null bytes, impossible tables).
 
 Sources: ITU-T T.81, annexes B (markers) and G (progression); CIPA DC-008 (EXIF).
 """
@@ -10,6 +10,7 @@ Sources: ITU-T T.81, annexes B (markers) and G (progression); CIPA DC-008 (EXIF)
 import io
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import simplejpeg
@@ -29,7 +30,7 @@ _DECODED = (*_SEQUENTIAL, *_PROGRESSIVE, 0xC9)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))
 
-_HOLE = bytes(64)
+_HOLE = bytes(16)
 """Null bytes, which a disk, a download or an unpacker leaves in place of what it lost."""
 
 
@@ -66,7 +67,7 @@ def read_jpeg_header(data: bytes) -> Header:
             _check_scans(data, start, scans, is_progressive=is_progressive)
         elif data.find(_HOLE, scans[0]) >= 0:
             _check_holes(data, segments, scans[0])
-        _check_quantization(data, segments)
+        _check_tables(data, segments)
     except IndexError:
         raise cut_off("a segment ends early") from None
     # With several scans libjpeg keeps two bytes for every coefficient of the whole picture.
@@ -212,11 +213,27 @@ def _check_holes(data: bytes, segments: list[_Segment], scan: int) -> None:
         return
 
 
-def _check_quantization(data: bytes, segments: list[_Segment]) -> None:
-    """Refuse a zero in a quantization table of 8 bits: it wipes out a coefficient, perhaps the brightness."""
-    for marker, start, _ in segments:
+def _check_tables(data: bytes, segments: list[_Segment]) -> None:
+    """Refuse tables that no encoder writes, and of which libjpeg makes another picture.
+
+    A zero in a quantization table of 8 bits wipes out a coefficient, perhaps the brightness.
+    """
+    for marker, start, end in segments:
         if marker == _DQT and data[start + 4] < 16 and 0 in data[start + 5 : start + 69]:
             raise damaged("its quantization table has a zero")
+        if marker == _DHT and _has_twins(data[start + 4 : end]):
+            raise damaged("its Huffman table has two codes for one value")
+
+
+@lru_cache(maxsize=64)  # nearly all files have the tables of the standard's annex K
+def _has_twins(tables: bytes) -> bool:
+    """Return whether a Huffman table has a value twice: some bytes of it are wrong then."""
+    while len(tables) > 17:
+        num_values = sum(tables[1:17])
+        values, tables = tables[17 : 17 + num_values], tables[17 + num_values :]
+        if len(set(values)) < len(values):
+            return True
+    return False
 
 
 def _strip(data: bytes, *, drop_padding: bool) -> Iterator[bytes]:

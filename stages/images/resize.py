@@ -1,5 +1,7 @@
 """Pixels of any size brought to the wanted form, without moire and in a fraction of the time of averaging."""
 
+from typing import NoReturn
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +17,26 @@ _HALVED = 2.6
 """From this factor on, along both sides, an image is halved first."""
 
 
+def raise_again(error: cv2.error) -> NoReturn:
+    """Raise OpenCV's error: as a MemoryError, as other libraries do, if that is what it is."""
+    if error.code == cv2.Error.StsNoMem:
+        raise MemoryError(error.err) from None
+    raise error
+
+
 def resize_image(pixels: Pixels, form: ImageForm) -> Pixels:
-    """Bring pixels (any height, any width[, channels]) to (height_px, width_px, channels)."""
+    """Bring pixels (any height, any width[, channels]) to (height_px, width_px, channels).
+
+    Raises:
+        MemoryError: There is not enough memory.
+    """
+    try:
+        return _resize(pixels, form)
+    except cv2.error as error:
+        raise_again(error)
+
+
+def _resize(pixels: Pixels, form: ImageForm) -> Pixels:
     height, width = pixels.shape[:2]
     if form.resize == "squish":
         resized = _scale(pixels, height_px=form.height_px, width_px=form.width_px)

@@ -8,9 +8,9 @@ import pytest
 from benchmarks.house import CODE_FOLDERS, describe, find_main_path, has_code, measure_house
 from tests.architecture.imports import ROOT, STAGES, find_modules
 
-MAX_MAIN_PATH = {"ingest": 51, "prepare_dataset": 51, "train": 60, "evaluate": 68}
+MAX_MAIN_PATH = {"ingest": 54, "prepare_dataset": 52, "train": 62, "evaluate": 70}
 """Half of what they were. Some 27 of each are the schemas of all sections and what reads and checks them, for
-every stage checks the whole of params.yaml. One is stages/__init__.py, which only refuses Windows."""
+every stage checks the whole of params.yaml. Ingest has nine that decode images and find their damage."""
 
 MAX_STAGE_LINES = 110
 """Of which about 25 are imports."""

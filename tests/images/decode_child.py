@@ -5,6 +5,7 @@ out as soon as it is known.
 """
 
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from tests.images.trees import form
 
 MAX_SECONDS = 5
 
+OUT_OF_MEMORY = "out of memory"
+"""Reason for which a file has no pixels that is not the file's."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -28,13 +32,23 @@ class Outcome:
     pixels: Pixels | None
     reason: str
     seconds: float
+    """CPU time."""
+
     peak_bytes: int
     """How much memory the process ever held."""
 
 
-def decode_apart(files: Sequence[bytes], wanted: ImageForm | None = None) -> list[Outcome]:
-    """Return what becomes of files in a decoder's own process; one that ends that process fails the test."""
-    task = pickle.dumps((list(files), wanted or form(height_px=4096, width_px=4096)))
+def decode_apart(
+    files: Sequence[bytes], wanted: ImageForm | None = None, *, max_memory_bytes: int | None = None
+) -> list[Outcome]:
+    """Return what becomes of files in a decoder's own process; one that ends that process fails the test.
+
+    Args:
+        files: The files.
+        wanted: The form; without one they are decoded whole.
+        max_memory_bytes: How much memory the process may ask for beyond what it starts with.
+    """
+    task = pickle.dumps((list(files), wanted or form(height_px=4096, width_px=4096), max_memory_bytes))
     child = subprocess.run(
         [sys.executable, "-m", "tests.images.decode_child"], input=task, capture_output=True, check=False
     )
@@ -62,18 +76,29 @@ def read_peak_bytes() -> int:
     return int(line.split()[1]) * 1024
 
 
+def limit_memory(num_bytes: int) -> None:
+    """Have every request for more memory than that fail."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + num_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
 def main() -> None:
     """Decode what standard input holds."""
-    files, wanted = pickle.load(sys.stdin.buffer)
+    files, wanted, max_memory_bytes = pickle.load(sys.stdin.buffer)
+    if max_memory_bytes is not None:
+        limit_memory(max_memory_bytes)
     for data in files:
-        signal.alarm(MAX_SECONDS + 1)  # ends the process
-        start = time.monotonic()
+        signal.alarm(10 * MAX_SECONDS)  # ends the process
+        start = time.process_time()
         pixels, reason = None, ""
         try:
             pixels = decode_image(data, wanted).pixels
         except Undecodable as error:
             reason = str(error)
-        seconds = time.monotonic() - start
+        except MemoryError:
+            reason = OUT_OF_MEMORY
+        seconds = time.process_time() - start
         outcome = pickle.dumps(Outcome(pixels, reason, seconds, read_peak_bytes()))
         sys.stdout.buffer.write(len(outcome).to_bytes(8, "big") + outcome)
         sys.stdout.buffer.flush()

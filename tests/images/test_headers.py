@@ -16,6 +16,7 @@ from schemas.shared.manifest import Color
 from stages.images.decode import DEFAULT_LIMITS, DecodeLimits, Undecodable, decode_image
 from stages.images.headers import JPEG, Header, read_header, read_orientation
 from stages.images.jpeg import read_jpeg_header
+from stages.images.webp import is_webp, read_webp_header
 from tests.images.decode_child import decode_apart
 from tests.images.samples import exif, insert_segment, png, png_chunk, save, scene, whole_files
 from tests.images.trees import decode_whole, form, photograph
@@ -26,6 +27,8 @@ TOLERANCE = {"JPEG": 3, "WebP": 6, "TIFF": 5}
 
 
 def header_of(data: bytes) -> Header:
+    if is_webp(data):
+        return read_webp_header(data)
     return read_jpeg_header(data) if data.startswith(JPEG) else read_header(data)
 
 
