@@ -18,7 +18,7 @@ from tests.faults.edits_under_dvc import EDITS, edit_under_dvc
 from tests.faults.full_disk import NoSmallDisk, fill_disks, small_disk
 from tests.faults.kill_jobs import kill_runs
 from tests.faults.small_project import make_small_project
-from tests.faults.tally import Tally
+from tests.faults.tally import Tally, print_table
 from tests.faults.wrong_files import give_wrong_files
 
 
@@ -42,13 +42,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="projects side by side to stop runs in (2)")
     parser.add_argument("--seed", type=int, default=0, help="of the random times and ways (0)")
     arguments = parser.parse_args()
-    problems = []
-    print(f"{'what':<40}{'tried':>8}{'wrong':>8}", flush=True)
     # Stages that are ended may still write for a moment.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        for tally in run_all(Path(folder), arguments):
-            print(f"{tally.name:<40}{tally.tried:>8}{len(tally.wrong):>8}  {tally.note}".rstrip(), flush=True)
-            problems += tally.wrong
+        problems = print_table(run_all(Path(folder), arguments))
     print(*problems, sep="\n")
     sys.exit(bool(problems))
 

@@ -1,5 +1,6 @@
-"""What a part of the suite counts."""
+"""What the parts of the suites in tests/faults and tests/attack count, and the table of it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
@@ -19,3 +20,13 @@ class Tally:
         self.tried += 1
         if not is_right:
             self.wrong.append(f"{self.name}: {complaint}")
+
+
+def print_table(tallies: Iterable[Tally]) -> list[str]:
+    """Print a line for each part as it ends, and return all complaints."""
+    problems = []
+    print(f"{'what':<40}{'tried':>8}{'wrong':>8}", flush=True)
+    for tally in tallies:
+        print(f"{tally.name:<40}{tally.tried:>8}{len(tally.wrong):>8}  {tally.note}".rstrip(), flush=True)
+        problems += tally.wrong
+    return problems
