@@ -13,7 +13,11 @@ def _check_pattern(text: str) -> str:
         raise ValueError("allowed: null, column, or a regular expression")
     try:
         re.compile(text)
-    except re.error as error:
+    except (
+        re.error,
+        OverflowError,
+        RecursionError,
+    ) as error:  # also a{99999999999}, and thousands of brackets
         raise ValueError(
             f"allowed: null, column, or a regular expression; this one is invalid: {error}"
         ) from None

@@ -10,7 +10,7 @@ import posixpath
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import chain
@@ -55,6 +55,17 @@ _ABSOLUTE = re.compile("/|[A-Za-z]:/")
 
 _MAX_LINES = 10
 """Mistakes that are shown; the rest are counted."""
+
+_MAX_WRONG = 1000
+"""Mistakes after which reading stops: one in a million lines is told as soon as one in a thousand."""
+
+_MAX_COLUMNS = 1000
+_MAX_ROW_CHARS = 2**20
+"""Of a line, and of all that the quotes in it hold."""
+
+_MAX_PATH_CHARS = 4096
+_MAX_LABEL_CHARS = 255
+"""Of a label and of a group: what a folder's name may have."""
 
 
 class _Problem(ValueError):
@@ -169,7 +180,7 @@ def _read_labels(lines: "_Lines", finder: "_Finder", *, place: str) -> dict[str,
     num_problems = 0
     for line in lines:
         try:
-            _check_filled_in(line)
+            _check_cells(line)
             path = finder.find(line.path)
             if path in found:
                 first = found[path].line
@@ -182,8 +193,11 @@ def _read_labels(lines: "_Lines", finder: "_Finder", *, place: str) -> dict[str,
             num_problems += 1
             if num_problems <= _MAX_LINES:
                 problems.append(f"{place}:{line.number}: {problem}")
+            if num_problems == _MAX_WRONG:
+                problems.append(f"{place}:{line.number}: reading stopped after this one")
+                break
     if num_problems > _MAX_LINES:
-        problems.append(f"{place}: {num_problems - _MAX_LINES:,} more lines are wrong")
+        problems.insert(_MAX_LINES, f"{place}: {num_problems - _MAX_LINES:,} more lines are wrong")
     if problems:
         raise InputError("\n".join(problems))
     return found
@@ -197,6 +211,9 @@ class _Lines:
         self._text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
         self._place = place
         self._number = 1
+        self._num_chars = 0
+        """Of the row that is being read."""
+
         self.notes: list[str] = []
         """Which column and separator were read as what, once the lines were read."""
 
@@ -219,16 +236,18 @@ class _Lines:
             ) from None
 
     def _read(self) -> Iterator[_Line]:
-        first = self._text.readline()
+        texts = self._read_texts()
+        first = next(texts, "")
         num_skipped = 0
         if re.match("sep=.\r?\n", first):  # a hint for Excel
-            first, num_skipped = self._text.readline(), 1
+            first, num_skipped = next(texts, ""), 1
         separator = max(_SEPARATORS, key=lambda separator: _count_known(first, separator))
-        reader = csv.reader(chain([first], self._text), delimiter=separator, strict=True)
+        reader = csv.reader(chain([first], texts), delimiter=separator, strict=True)
         self._number += num_skipped
         header = next(reader, [])
         columns = self._read_header(header)
         self._number = reader.line_num + num_skipped + 1
+        self._num_chars = 0
         for cells in reader:
             if cells and len(cells) != len(header):
                 raise InputError(
@@ -241,11 +260,28 @@ class _Lines:
                 )
                 yield _Line(self._number, cells[columns["path"]], cells[columns["label"]], split, group)
             self._number = reader.line_num + num_skipped + 1
+            self._num_chars = 0
+
+    def _read_texts(self) -> Iterator[str]:
+        """Yield lines of text, which are rows or parts of one."""
+        while text := self._text.readline(_MAX_ROW_CHARS + 1):
+            self._num_chars += len(text)
+            if self._num_chars > _MAX_ROW_CHARS:
+                raise InputError(
+                    f"{self._place}:{self._number}: has more than {_MAX_ROW_CHARS:,} characters; is it a "
+                    "table of labels, and does every quote end?"
+                )
+            yield text
 
     def _read_header(self, cells: Sequence[str]) -> dict[str, int]:
         """Return the position of each column that is there."""
         place = f"{self._place}:{self._number}"
-        shown = printable(",".join(cells))
+        if len(cells) > _MAX_COLUMNS:
+            raise InputError(
+                f"{place}: found {len(cells):,} columns; allowed: at most {_MAX_COLUMNS:,}; "
+                "keep path, label, split and group"
+            )
+        shown = _shown(",".join(cells))
         names = [_plain(cell) for cell in cells]
         columns = {column: found for column in _COLUMNS if (found := _find_column(column, names))}
         for column, found in columns.items():
@@ -276,7 +312,7 @@ class _Lines:
         ]
         ignored = [printable(cells[position].strip()) for position in unused if names[position]]
         says = (("took ", taken), ("ignored ", ignored))
-        if note := "; ".join(verb + ", ".join(what) for verb, what in says if what):
+        if note := "; ".join(verb + _shown(", ".join(what)) for verb, what in says if what):
             self.notes.append(note)
         return {column: position for column, (position,) in columns.items()}
 
@@ -295,22 +331,35 @@ def _find_column(column: str, names: Sequence[str]) -> list[int]:
 
 
 def _count_known(line: str, separator: str) -> int:
-    names = [_plain(cell) for cell in next(csv.reader([line], delimiter=separator), [])]
+    cells = next(csv.reader([line], delimiter=separator), [])
+    names = [_plain(cell) for cell in cells[:_MAX_COLUMNS]]
     return sum(bool(_find_column(column, names)) for column in _COLUMNS)
 
 
-def _check_filled_in(line: _Line) -> None:
+def _shown(text: str) -> str:
+    """Return a cell on one line; of a long one the start."""
+    return printable(text if len(text) <= 200 else f"{text[:200]}...")
+
+
+def _check_cells(line: _Line) -> None:
     for column in ("path", "label", "split"):
         cell = getattr(line, column)
         if cell is not None and not cell.strip():
             advice = "or leave the column out" if column == "split" else "or remove the line"
             raise _Problem(f"{column} is empty; fill it in, {advice}")
+    for column, limit in (
+        ("path", _MAX_PATH_CHARS),
+        ("label", _MAX_LABEL_CHARS),
+        ("group", _MAX_LABEL_CHARS),
+    ):
+        if len(cell := getattr(line, column) or "") > limit:
+            raise _Problem(f"{column} has {len(cell):,} characters; allowed: at most {limit:,}")
 
 
 def _read_split(text: str) -> int:
     split = read_split_name(text)
     if split is None:
-        raise _Problem(f"split: found {printable(text)}; allowed: {', '.join(SPLIT_NAMES)}")
+        raise _Problem(f"split: found {_shown(text)}; allowed: {', '.join(SPLIT_NAMES)}")
     return SPLIT_NAMES.index(split)
 
 
@@ -381,30 +430,48 @@ class _Finder:
         return path if place < len(self._entries) and self._entries[place] == path else None
 
     def _find_loosely(self, path: str) -> list[str]:
-        """Return the entries that a path may mean, those alone that fit best."""
+        """Return the entries that a path may mean, at most two, those alone that fit best."""
         wanted = _loose_parts(path)
-        is_absolute = _ABSOLUTE.match(path)
         suffix = _loose_suffix(path)
-        found: dict[bool, list[str]] = {}
-        for entry in self._by_name.get(wanted[-1], ()):
-            parts = _loose_parts(entry.removeprefix(f"{self._folder}/" if self._folder else ""))
-            length = min(len(parts), len(wanted))
-            is_suffix_meant = suffix in ("", _loose_suffix(entry))
-            is_path_meant = parts[-length:] == wanted[-length:] and (is_absolute or length == len(wanted))
-            if is_suffix_meant and is_path_meant:
-                found.setdefault(len(parts) == len(wanted), []).append(entry)
-        return found[max(found)] if found else []
+        suffixes = [suffix] if suffix else self._suffixes
+        keys = [_loose_key(wanted, each) for each in suffixes]
+        if found := self._take_two(f"{key}\0" for key in keys):
+            return found
+        if _ABSOLUTE.match(path):  # the source may hold only the last of its folders
+            ends = (wanted[-depth:] for depth in range(1, min(len(wanted), self._max_depth + 1)))
+            keys += [f"{_loose_key(end, each)}\0" for end in ends for each in suffixes]
+        return self._take_two(keys)
+
+    def _take_two(self, starts: Iterable[str]) -> list[str]:
+        """Return the first two entries, in their order, whose keys start in one of some ways."""
+        found: list[str] = []
+        for start in starts:
+            first = bisect_left(self._keys, start)
+            keys = self._keys[first : first + 2]
+            found += [key.partition("\0")[2] for key in keys if key.startswith(start)]
+        return sorted(found)[:2]
 
     @cached_property
-    def _by_name(self) -> Mapping[str, list[str]]:
-        """Return the files below the table's folder, by their names without folder, case and image suffix."""
-        found: dict[str, list[str]] = {}
+    def _keys(self) -> list[str]:
+        """Return a key for each file below the table's folder, sorted, and the file's path behind it.
+
+        Keys hold the path backwards, so that all files that may be meant by the end of a path are neighbours.
+        """
         prefix = f"{self._folder}/" if self._folder else ""
-        for entry in self._entries:
-            is_other = entry.endswith("/") or entry == self._table or find_clutter(entry)
-            if entry.startswith(prefix) and not is_other:
-                found.setdefault(_loose_parts(entry)[-1], []).append(entry)
-        return found
+        return sorted(
+            f"{_loose_key(_loose_parts(entry.removeprefix(prefix)), _loose_suffix(entry))}\0{entry}"
+            for entry in self._entries
+            if entry.startswith(prefix)
+            and not (entry.endswith("/") or entry == self._table or find_clutter(entry))
+        )
+
+    @cached_property
+    def _suffixes(self) -> list[str]:
+        return sorted({key.partition("/")[0] for key in self._keys})
+
+    @cached_property
+    def _max_depth(self) -> int:
+        return max((entry.count("/") + 1 for entry in self._entries), default=0)
 
     @cached_property
     def _composed(self) -> dict[str, str]:
@@ -421,6 +488,10 @@ def _loose_parts(path: str) -> list[str]:
     stem = path[: -len(suffix_of(path))] if has_image_suffix(path) else path
     parts = unicodedata.normalize("NFC", stem).casefold().split("/")
     return parts[1:] if _ABSOLUTE.match(path) else parts
+
+
+def _loose_key(parts: Sequence[str], suffix: str) -> str:
+    return f"{suffix}/{'/'.join(reversed(parts))}/"
 
 
 def _loose_suffix(path: str) -> str:

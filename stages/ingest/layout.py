@@ -7,8 +7,9 @@ two things is refused in one line; what is read otherwise than it looks is said 
 """
 
 import re
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -106,7 +107,7 @@ def find_layout(num_files: Mapping[str, int], num_images: Mapping[str, int], *, 
     notes: list[str] = []
     for top, split in split_folders.items():
         folder = _look_through(tree, f"{wrapper}{top}/")
-        is_flat = 0 < tree.images[folder] == tree.all_images[folder]
+        is_flat = 0 < tree.images[folder] == tree.count_images(folder)
         if split is None or (is_flat and split != "train"):
             unlabelled.append(folder)
         else:
@@ -115,8 +116,8 @@ def find_layout(num_files: Mapping[str, int], num_images: Mapping[str, int], *, 
         taken = (f"{printable(folder)} as {split}" for folder, split in splits.items())
         notes.append(f"took {', '.join(taken)}")
     notes += (
-        f"left out {printable(folder)} (images without labels: {tree.all_images[folder]:,}); after training, "
-        "`python -m tools.predict` classifies them"
+        f"left out {printable(folder)} (images without labels: {tree.count_images(folder):,}); after "
+        "training, `python -m tools.predict` classifies them"
         for folder in unlabelled
     )
     without = tree.without_images([wrapper, *splits])
@@ -124,42 +125,53 @@ def find_layout(num_files: Mapping[str, int], num_images: Mapping[str, int], *, 
 
 
 class _Tree:
-    """The folders of a source, those included that hold only folders."""
+    """The folders of a source, those included that hold only folders.
+
+    Sorted, all that is below a folder stands together, so that nothing has to be kept for the folders on the
+    way: there may be sixty of them to each of a hundred thousand.
+    """
 
     def __init__(self, num_files: Mapping[str, int], num_images: Mapping[str, int]) -> None:
         self.images = Counter(num_images)
         """Directly in each folder."""
 
-        self.all_images: Counter[str] = Counter()
-        """In each folder and all below it."""
+        self._folders = sorted(num_files)
+        counts = ([each[folder] for folder in self._folders] for each in (num_files, num_images))
+        self._files_before, self._images_before = (list(accumulate(each, initial=0)) for each in counts)
 
-        self._all_files: Counter[str] = Counter()
-        self._children: dict[str, set[str]] = {}
-        for folder in num_files:
-            for parent, child in _steps(folder):
-                self._children.setdefault(parent, set()).add(child)
-                self.all_images[f"{parent}{child}/"] += num_images[folder]
-                self._all_files[f"{parent}{child}/"] += num_files[folder]
+    def count_images(self, folder: str) -> int:
+        """Return how many images are in a folder and all below it."""
+        start, end = self._range(folder)
+        return self._images_before[end] - self._images_before[start]
 
     def children(self, folder: str) -> list[str]:
         """Return the names of the folders in a folder, sorted, but for those of other files than images."""
-        names = sorted(self._children.get(folder, ()))
-        return [name for name in names if not self._is_without_images(f"{folder}{name}/")]
+        names = self._names_in(folder)
+        return sorted(name for name in names if not self._is_without_images(f"{folder}{name}/"))
 
     def without_images(self, folders: Iterable[str]) -> frozenset[str]:
         """Return the folders in some folders that hold files, none of them an image."""
-        inner = (f"{folder}{name}/" for folder in folders for name in self._children.get(folder, ()))
+        inner = (f"{folder}{name}/" for folder in folders for name in self._names_in(folder))
         return frozenset(filter(self._is_without_images, inner))
 
+    def _names_in(self, folder: str) -> Iterator[str]:
+        place, end = self._range(folder)
+        while place < end:
+            name = self._folders[place][len(folder) :].partition("/")[0]
+            if name:
+                yield name
+            place = self._range(f"{folder}{name}/")[1] if name else place + 1
+
+    def _range(self, folder: str) -> tuple[int, int]:
+        """Return where a folder and all below it begin and end; it may not be listed itself."""
+        if not folder:
+            return 0, len(self._folders)
+        behind = folder[:-1] + "0"  # which follows the slash
+        return bisect_left(self._folders, folder), bisect_left(self._folders, behind)
+
     def _is_without_images(self, folder: str) -> bool:
-        return self._all_files[folder] > 0 and not self.all_images[folder]
-
-
-def _steps(folder: str) -> Iterable[tuple[str, str]]:
-    """Yield each folder on the way to one, with the name of the next: ("", "a"), ("a/", "b") for `a/b/`."""
-    names = folder.split("/")[:-1]
-    parents = accumulate((f"{name}/" for name in names[:-1]), initial="")
-    return zip(parents, names, strict=False)
+        start, end = self._range(folder)
+        return self._files_before[end] > self._files_before[start] and not self.count_images(folder)
 
 
 class _Name(NamedTuple):

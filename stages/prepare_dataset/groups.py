@@ -5,8 +5,12 @@ the key by which the group is assigned to a split.
 """
 
 import re
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +29,11 @@ _MIN_CHAIN = 20
 
 _DENSE = 0.5
 """Of the pairs of a chain: if more of them look alike, it is one picture, no chain. Of the digits 5 % do."""
+
+_SEARCH_SECONDS = 10.0
+_SEARCH_SECONDS_PER_PATH = 0.001
+"""CPU time that split.group may take for all paths together. A usual one takes microseconds a path; one
+that repeats what repeats, such as (a+)+_c, takes twice as long with every letter more."""
 
 Names = npt.NDArray[np.object_]
 """Array of str or None."""
@@ -101,7 +110,7 @@ def join_groups(table: ImageTable, split: Split, *, wrapper: str) -> Groups:
         wrapper: The start of every path that split.group does not see.
 
     Raises:
-        InputError: split.group joins nothing.
+        InputError: split.group joins nothing, or takes too long to search.
     """
     names = _find_names(table, split, wrapper=wrapper)
     copies = find_copies(table)
@@ -180,12 +189,22 @@ def _find_names(table: ImageTable, split: Split, *, wrapper: str) -> Names:
     pattern = re.compile(split.group)
     distinct: dict[str, str] = {}  # a million paths may have few names, of which one copy each is kept
     num_named = 0
-    for row in rows:
-        match = pattern.search(table.path[row].removeprefix(wrapper))
-        if match is not None:
-            num_named += 1
-            name = "\0".join(part or "" for part in match.groups() or (match[0],))
-            names[row] = distinct.setdefault(name, name)
+    path = ""
+    limit = _SEARCH_SECONDS + _SEARCH_SECONDS_PER_PATH * len(rows)
+    try:
+        with _limit_cpu_time(limit):
+            for row in rows:
+                path = table.path[row].removeprefix(wrapper)
+                match = pattern.search(path)
+                if match is not None:
+                    num_named += 1
+                    name = "\0".join(part or "" for part in match.groups() or (match[0],))
+                    names[row] = distinct.setdefault(name, name)
+    except _TooSlow:
+        raise InputError(
+            f"split.group: {printable(split.group)}: takes more than {limit:,.0f} s of CPU time, and stopped "
+            f"at {printable(path)}; write one that repeats nothing that repeats itself, as (a+)+ does"
+        ) from None
     if len(distinct) == num_named:
         found = "finds another text in each path" if distinct else "finds nothing in any path"
         example = printable(table.path[rows[0]].removeprefix(wrapper)) if rows else "none at all"
@@ -194,6 +213,26 @@ def _find_names(table: ImageTable, split: Split, *, wrapper: str) -> Names:
             "write one that finds the same text in the images that belong together, or null"
         )
     return names
+
+
+class _TooSlow(Exception):
+    """The time is over."""
+
+
+@contextmanager
+def _limit_cpu_time(seconds: float) -> Iterator[None]:
+    """Raise _TooSlow in the block after so much CPU time; `re` looks for signals as it searches."""
+
+    def give_up(number: int, frame: FrameType | None) -> NoReturn:
+        raise _TooSlow
+
+    before = signal.signal(signal.SIGVTALRM, give_up)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def pair_by_name(names: Names, is_used: npt.NDArray[np.bool_]) -> Pairs:

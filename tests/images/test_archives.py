@@ -4,9 +4,11 @@ import io
 import multiprocessing
 import pickle
 import random
+import re
 import struct
 import sys
 import tarfile
+import time
 import tracemalloc
 import warnings
 import zipfile
@@ -20,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages.images.sources import FileRef, Source, UnreadableFile, open_archive
+from stages.images.sources import FileRef, Source, UnreadableFile, archive, open_archive
 from stages.images.sources.folder import FolderSource
 from stages.images.sources.zip import ZipSource
 from stages.shared.errors import InputError
@@ -244,6 +246,115 @@ def test_memory_of_a_member(kind: str, tmp_path: Path) -> None:
     assert num_bytes / num_members < sys.getsizeof("class/000000.png") + 50
     assert (peak - num_bytes) / num_members < 200  # the directory of a zip, and the order of the names
     assert len(source.list_entries()) == num_members
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz", ".tar.zst"])
+def test_an_archive_that_unpacks_to_too_much(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused before it has: a multiple of its size, or what any archive may unpack to."""
+    if suffix == ".zip":
+        path = write_zip(tmp_path / "a.zip", {"cat/1.png": bytes(10**7)}, compression=zipfile.ZIP_BZIP2)
+    else:
+        path = write_compressed(suffix, {"cat/1.png": bytes(10**7)}, tmp_path)
+    assert len(open_at(path).list_entries()) == 1
+    monkeypatch.setattr(archive, "MAX_UNPACKED_BYTES", 10**5)
+    allowed = max(10**5, archive.MAX_UNPACKED_RATIO * path.stat().st_size)
+    with pytest.raises(InputError, match=rf"and unpacks to more than {allowed:,}; .* unpack it yourself"):
+        open_at(path)
+
+
+def test_a_member_that_claims_to_be_huge_is_no_bomb(tmp_path: Path) -> None:
+    """What a damaged size claims is more than its bytes can hold: that file is left out, not the archive."""
+    path = write_zip(tmp_path / "a.zip", {"1.png": b"x" * 99}, compression=zipfile.ZIP_DEFLATED)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<L", data, data.index(b"PK\1\2") + 24, 2**32 - 2)
+    path.write_bytes(data)
+    with pytest.raises(UnreadableFile, match="more than the 1,048,576 allowed"):
+        open_at(path).read("1.png", max_bytes=MAX_BYTES)
+
+
+def test_members_that_share_bytes(tmp_path: Path) -> None:
+    """Thousands of members that are all one large one would multiply the work."""
+    path = write_zip(tmp_path / "a.zip", {"cat/1.png": bytes(99), "cat/2.png": bytes(99)})
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<L", data, data.rindex(b"PK\1\2") + 42, 0)  # the offset of the second one
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"^here: holds cat/1.png and cat/2.png in the same bytes"):
+        open_at(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("cat/1\0.png", "a null byte in its name; allowed: none"),
+        ("cat/" + "n" * 256, "a name of 256 characters; allowed: at most 255"),
+        ("cat/" + "nn/" * 1365, "a path of 4,099 characters; allowed: at most 4,096"),
+        ("d/" * 65 + "1.png", "65 folders, one in the other; allowed: at most 64"),
+    ],
+)
+def test_a_name_that_no_file_has(name: str, found: str, tmp_path: Path) -> None:
+    """No tool packs such names by accident, and unpacking the archive would fail."""
+    path = write_zip(tmp_path / "a.zip", {name.replace("\0", "?"): b"x"})
+    path.write_bytes(path.read_bytes().replace(b"1?.png", b"1\0.png"))
+    with pytest.raises(InputError, match=re.escape(f": found {found}; re-create it with other names")):
+        open_at(path)
+
+
+@pytest.mark.parametrize("kind", [".zip", ".tar"])
+def test_the_longest_names(kind: str, tmp_path: Path) -> None:
+    """What file systems allow is read, in characters: 255 in Japanese are 765 bytes."""
+    names = ["日" * 255, "/".join(["n" * 255] * 16), "d/" * 64 + "1.png"]
+    path = (write_zip if kind == ".zip" else write_tar)(tmp_path / f"a{kind}", dict.fromkeys(names, b"x"))
+    assert list(open_at(path).list_entries()) == sorted(names)
+
+
+def _write_pax(path: Path, *blocks: tuple[bytes, bytes]) -> Path:
+    """Write a tar of headers of a type and their bytes, and of two empty members behind each."""
+    with path.open("wb") as file:
+        for number, (kind, data) in enumerate(blocks):
+            info = tarfile.TarInfo("header")
+            info.type, info.size = kind, len(data)
+            file.write(info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512))
+            for place in range(2):
+                file.write(tarfile.TarInfo(f"cat/{number}-{place}.png").tobuf(tarfile.USTAR_FORMAT))
+        file.write(bytes(1024))
+    return path
+
+
+def _record(keyword: str, value: bytes) -> bytes:
+    rest = b" %s=%s\n" % (keyword.encode(), value)
+    length = len(rest) + len(str(len(rest) + len(str(len(rest)))))
+    return b"%d%s" % (length, rest)
+
+
+def test_pax_records_cost_as_much_as_they_are_long(tmp_path: Path) -> None:
+    """Those of the whole archive are not copied for every member, nor is a long one searched twice over."""
+    records = b"".join(_record(f"k{i}", b"v") for i in range(30_000))
+    members = [(tarfile.XHDTYPE, _record("mtime", b"1"))] * 500
+    digits = (tarfile.XHDTYPE, _record("comment", b"1" * 10**6))
+    path = _write_pax(tmp_path / "a.tar", (tarfile.XGLTYPE, records), digits, *members)
+    start = time.process_time()
+    assert len(open_at(path).list_entries()) == 2 * 502
+    assert time.process_time() - start < 1
+
+
+def test_a_damaged_pax_record(tmp_path: Path) -> None:
+    """It may have held the name of the member behind it, so nothing is guessed."""
+    path = _write_pax(tmp_path / "a.tar", (tarfile.XHDTYPE, b"30 path=cat/1.png\n"))
+    with pytest.raises(InputError, match="a pax record is damaged"):
+        open_at(path)
+
+
+def test_two_tars_in_one_file(tmp_path: Path) -> None:
+    """Tar and tarfile stop at the end of the first, and all images of the second would be missing unseen."""
+    path = write_tar(tmp_path / "a.tar", FILES)
+    first = path.read_bytes()
+    path.write_bytes(first + bytes(512) + first)
+    with pytest.raises(InputError, match=rf"another archive follows its end, at byte {len(first) + 512}: "):
+        open_at(path)
+    path.write_bytes(first + b"no archive" * 100)
+    assert read_all(open_at(path)) == FILES
 
 
 def test_a_reference_is_small(tmp_path: Path) -> None:

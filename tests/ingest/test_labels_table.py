@@ -1,5 +1,7 @@
 """A CSV gives classes, splits and groups, and whatever is wrong with it is told with its line."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -179,6 +181,49 @@ def test_paths_from_windows_and_macos() -> None:
 def test_what_is_wrong_is_told_with_its_line(text: str | bytes, refused: str) -> None:
     """One clear line each, with the number of the line where there is one."""
     assert refusal(text).startswith(refused)
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("path,label," + "x," * 1000 + "\n", "1: found 1,003 columns; allowed: at most 1,000; keep path"),
+        (GOOD + "," * 2**20 + "\n", "4: has more than 1,048,576 characters; is it a table of labels, and"),
+        (
+            GOOD + '"\n",' * 2**18 + "\n",
+            "4: has more than 1,048,576 characters; is it a table of labels, and",
+        ),
+        (GOOD + f"c.png,{'x' * 256}\n", "4: label has 256 characters; allowed: at most 255"),
+        (GOOD + f"{'c/' * 2049},cat\n", "4: path has 4,098 characters; allowed: at most 4,096"),
+        (f"path,label,group\na.png,cat,{'x' * 256}\n", "2: group has 256 characters; allowed: at most 255"),
+    ],
+)
+def test_what_is_too_much(text: str, refused: str) -> None:
+    """No table of labels needs it, and the time and memory it would take are not spent."""
+    assert refusal(text).startswith(refused)
+
+
+def test_columns_that_are_not_used_are_told_briefly() -> None:
+    """The note stays short, however many there are."""
+    header = "path,label," + ",".join(f"x{i}" for i in range(900))
+    note = read(f"{header}\na.png,cat{',' * 900}\nb.png,dog{',' * 900}\n").notes[0]
+    assert note.startswith("labels.csv: ignored x0, x1, ")
+    assert len(note) < 300
+
+
+def test_reading_stops_after_a_thousand_mistakes() -> None:
+    """More of them would tell nothing new."""
+    lines = refusal("path,label\n" + "x.png,cat\n" * 5000).split("\n")
+    assert lines[10:] == [" 990 more lines are wrong", "1001: reading stopped after this one"]
+
+
+def test_paths_that_are_completed_among_files_of_one_name() -> None:
+    """Time grows with the lines, not with the lines times the files: patients whose images are called 1."""
+    num_files = 20_000
+    entries = [*(f"p{i}/1.png" for i in range(num_files)), "labels.csv"]
+    lines = "".join(f"P{i}/1.PNG,{i % 2}\n" for i in range(num_files))
+    start = time.process_time()
+    assert len(images_of(read("path,label\n" + lines, entries=entries))) == num_files
+    assert time.process_time() - start < 10
 
 
 def test_the_first_few_problems_are_told_at_once() -> None:

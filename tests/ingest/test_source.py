@@ -3,9 +3,9 @@
 import errno
 import io
 import os
-import shutil
 import stat
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -129,7 +129,7 @@ def test_no_room_to_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     def fill(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copyfileobj", fill)
+    monkeypatch.setattr(tempfile, "TemporaryFile", fill)
     assert "No space left on device; make room there, set TMPDIR" in refusal(path)
 
 

@@ -203,6 +203,10 @@ OVERRIDES = {
         'found "(a"; allowed: null, column, or a regular expression; this one is invalid: '
         "missing ), unterminated subpattern at position 0"
     ),
+    "split.group='a{99999999999}'": (
+        'found "a{99999999999}"; allowed: null, column, or a regular expression; this one is invalid: '
+        "the repetition number is too large"
+    ),
     "split.near_duplicate_bits=9": (
         "found 9; allowed: null, auto or a whole number of at least 0 and at most 8"
     ),

@@ -1,12 +1,15 @@
 """What stays together: groups by name, copies, near duplicates, and all of them joined."""
 
+import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from schemas.prepare_dataset.split import Split
 from stages.images.image_table import ImageTable
+from stages.prepare_dataset import groups
 from stages.prepare_dataset.groups import Groups, join_groups
 from stages.prepare_dataset.split import split_images
 from stages.shared.errors import InputError
@@ -49,6 +52,26 @@ def test_pattern_of_no_use(pattern: str, found_text: str) -> None:
     """A pattern that joins nothing is a mistake, told with a path to look at."""
     with pytest.raises(InputError, match=rf"^split.group: .*{found_text}, as in cat/ann-1.png; "):
         join(table_of(PATHS), split_params(group=pattern))
+
+
+@pytest.mark.timeout(30)
+def test_a_pattern_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is stopped, with the key, the pattern and the path it was at, and no alarm is left behind."""
+    monkeypatch.setattr(groups, "_SEARCH_SECONDS", 0.2)
+    before = signal.getsignal(signal.SIGVTALRM)
+    endless = f"cat/{'a' * 40}.png"
+    with pytest.raises(
+        InputError, match=rf"^split.group: \(a\+\)\+_c: takes more than .*at {endless}; write"
+    ):
+        join(table_of([*PATHS, endless]), split_params(group="(a+)+_c"))
+    assert signal.getsignal(signal.SIGVTALRM) is before
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
+
+
+def test_a_pattern_that_re_cannot_read() -> None:
+    """Thousands of brackets are no traceback."""
+    with pytest.raises(ValidationError, match="invalid: maximum recursion depth exceeded"):
+        split_params(group="(" * 2000 + ")" * 2000)
 
 
 def test_groups_may_lose_all_but_one_image() -> None:

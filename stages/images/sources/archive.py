@@ -15,6 +15,17 @@ import numpy.typing as npt
 
 from stages.shared.errors import InputError, printable
 
+MAX_UNPACKED_RATIO = 200
+MAX_UNPACKED_BYTES = 10**8
+"""What an archive may unpack to: so many times its own size, and so much in any case. Archives of photographs
+hold about their own size, those of uncompressed drawings up to a hundred times as much."""
+
+MAX_PATH_CHARS = 4096
+MAX_NAME_CHARS = 255
+MAX_FOLDERS = 64
+"""Of a member's path, of each folder's and file's name in it, and of the folders in it, one in the other. The
+first two are what file systems allow; longer ones are made to be a burden."""
+
 _OPEN_AT_ONCE = 16
 """Archives that a process keeps open; who reads from more opens some of them again."""
 
@@ -137,20 +148,64 @@ def tidy_name(name: str, *, place: str) -> str:
     """Return a member's name with forward slashes and no `./`, empty for the archive's own top.
 
     Raises:
-        InputError: The name points outside the archive.
+        InputError: The name points outside the archive, or is none that a file can have.
     """
     # The regex alone takes a microsecond for each of a million names.
     looks_odd = name[:1] in "./" or name[1:2] == ":" or name[-1:] == "/" or "\\" in name
-    if not (looks_odd or "/." in name or "//" in name) or not _ODD_NAME.search(name):
-        return name
+    if (looks_odd or "/." in name or "//" in name) and _ODD_NAME.search(name):
+        name = _drop_dots(name, place=place)
+    if len(name) > 2 * MAX_FOLDERS or "\0" in name:
+        _check_name(name, place=place)
+    return name
+
+
+def _drop_dots(name: str, *, place: str) -> str:
     slashed = name.replace("\\", "/")
     parts = PurePosixPath(slashed).parts
     if slashed.startswith("/") or ".." in parts or re.match("[A-Za-z]:/", slashed):
         raise InputError(
-            f"{place}: holds {printable(name)}, which climbs out of the archive; "
+            f"{place}: holds {_shorten(name)}, which climbs out of the archive; "
             "re-create it with paths that stay inside"
         )
     return "/".join(parts) + ("/" if parts and slashed.endswith("/") else "")
+
+
+def _check_name(name: str, *, place: str) -> None:
+    parts = name.split("/")
+    longest = max(parts, key=len)
+    if "\0" in name:
+        found, allowed = "a null byte in its name", "none"
+    elif len(name) > MAX_PATH_CHARS:
+        found, allowed = f"a path of {len(name):,} characters", f"at most {MAX_PATH_CHARS:,}"
+    elif len(longest) > MAX_NAME_CHARS:
+        found, allowed = f"a name of {len(longest):,} characters", f"at most {MAX_NAME_CHARS}"
+    elif len(parts) > MAX_FOLDERS + 1:
+        found, allowed = f"{len(parts) - 1:,} folders, one in the other", f"at most {MAX_FOLDERS}"
+    else:
+        return
+    raise InputError(
+        f"{place}: holds {_shorten(name)}: found {found}; allowed: {allowed}; re-create it with other names"
+    )
+
+
+def _shorten(name: str) -> str:
+    """Return a name on one line, of a long one the start and the end."""
+    return printable(name if len(name) <= 200 else f"{name[:100]} ... {name[-60:]}")
+
+
+def check_unpacked_size(num_bytes: float, *, num_packed: int, place: str) -> None:
+    """Refuse an archive of num_packed bytes that unpacks to too many.
+
+    Raises:
+        InputError: It unpacks to more than MAX_UNPACKED_BYTES and MAX_UNPACKED_RATIO times its own size.
+    """
+    limit = max(MAX_UNPACKED_BYTES, MAX_UNPACKED_RATIO * num_packed)
+    if num_bytes > limit:
+        raise InputError(
+            f"{place}: has {num_packed:,} bytes and unpacks to more than {limit:,}; allowed: "
+            f"{MAX_UNPACKED_RATIO} times its size, or {MAX_UNPACKED_BYTES:,}; if you trust it, unpack it "
+            "yourself and give the folder"
+        )
 
 
 def open_archive_file(path: Path, *, place: str) -> ArchiveFile:

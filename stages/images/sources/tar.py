@@ -1,14 +1,14 @@
 """A tar archive, read in place if it is not compressed.
 
 tarfile reads the headers. By itself it takes a damaged header, or the missing end of an archive that was cut,
-for the end of it, and follows a negative size back to where it has been: StrictHeader refuses all three.
+for the end of it, follows a negative size back to where it has been, and copies thousands of pax records for
+every member: StrictHeader does not.
 """
 
 import bz2
 import gzip
 import lzma
 import os
-import shutil
 import struct
 import sys
 import tarfile
@@ -22,7 +22,13 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from stages.images.sources.archive import ArchiveFile, MemberTable, open_archive_file, tidy_name
+from stages.images.sources.archive import (
+    ArchiveFile,
+    MemberTable,
+    check_unpacked_size,
+    open_archive_file,
+    tidy_name,
+)
 from stages.images.sources.source import ListedFile, Source, UnreadableFile, check_size, reason_of
 from stages.shared.errors import InputError
 
@@ -46,6 +52,14 @@ _HAS_PROC = Path("/proc/self/fd").is_dir()
 
 _MAX_EXTENDED_BYTES = 2**20
 """Of a long name or a table of pax records; Linux allows 4 KiB for a path."""
+
+_KEPT_RECORDS = {"path", "linkpath", "size", "GNU.sparse.name"}
+"""Of the records of a pax header, those that say what is where."""
+
+_COPIED_BYTES = 2**20
+_MAX_DIGITS = 20
+_TRAILER_BYTES = 2**20
+"""Looked through behind the end for another archive; tar fills up to 10 KiB with zeros, tapes need more."""
 
 _DAMAGE = (tarfile.TarError, ValueError, struct.error, IndexError, OverflowError, RecursionError)
 """tarfile passes on what int(), seek() and a list's index say of numbers that make no sense."""
@@ -166,6 +180,50 @@ class StrictHeader(tarfile.TarInfo):
             raise tarfile.ReadError(f"bad header at byte {start}: it leads back")
         return header
 
+    def _proc_pax(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        """Apply a pax header to the member behind it, or that of a whole archive to all that follow.
+
+        As tarfile does, but for time: it searches headers in quadratic time (CVE-2024-6232) in older
+        releases of Python, and keeps records that nobody here asks for.
+        """
+        assert archive.fileobj is not None
+        kept, is_sparse = _read_records(archive.fileobj.read(self._block(self.size))[: self.size])  # type: ignore[attr-defined]
+        if self.type == tarfile.XGLTYPE:
+            archive.pax_headers.update(kept)  # type: ignore[attr-defined]
+        try:
+            member = self.fromtarfile(archive)
+        except tarfile.HeaderError as error:
+            raise tarfile.SubsequentHeaderError(str(error)) from None  # type: ignore[attr-defined]
+        if self.type != tarfile.XGLTYPE:
+            member._apply_pax_info(kept, archive.encoding, archive.errors)  # type: ignore[attr-defined]
+            if "size" in kept and (member.isreg() or member.type not in tarfile.SUPPORTED_TYPES):
+                archive.offset = member.offset_data + member._block(member.size)  # type: ignore[attr-defined]
+        if is_sparse:
+            member.sparse = b""  # not None; the map itself is for those who unpack
+        return member
+
+
+def _read_records(data: bytes) -> tuple[dict[str, str], bool]:
+    """Return the records of a pax header that are kept, and whether it describes a sparse file.
+
+    A record is its own length in bytes, a space, a keyword, an equals sign, a value and a newline.
+    """
+    kept = {}
+    is_sparse = False
+    start = 0
+    while start < len(data) and data[start]:
+        digits, _, _ = data[start : start + _MAX_DIGITS].partition(b" ")
+        end = start + int(digits) if digits.isdigit() else 0
+        keyword, equals, value = data[start + len(digits) + 1 : end - 1].partition(b"=")
+        if not (keyword and equals) or data[end - 1 : end] != b"\n":
+            raise tarfile.InvalidHeaderError("a pax record is damaged")  # type: ignore[attr-defined]
+        name = keyword.decode("utf-8", "replace")
+        is_sparse = is_sparse or name.startswith("GNU.sparse.")
+        if name in _KEPT_RECORDS:
+            kept[name] = value.decode("utf-8", "surrogateescape")
+        start = end
+    return kept, is_sparse
+
 
 def _walk_tar(file: ArchiveFile) -> Iterator[tarfile.TarInfo]:
     """Yield the members, and have the archive forget each."""
@@ -178,11 +236,22 @@ def _walk_tar(file: ArchiveFile) -> Iterator[tarfile.TarInfo]:
         while (member := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]
             yield member
+        _check_end(file.read_at(archive.offset, _TRAILER_BYTES), start=archive.offset)
+
+
+def _check_end(trailer: bytes, *, start: int) -> None:
+    """Refuse what `cat a.tar b.tar` makes: tar and tarfile take the end of the first for that of all."""
+    place = (len(trailer) - len(trailer.lstrip(b"\0"))) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+    with suppress(tarfile.HeaderError):
+        StrictHeader.frombuf(trailer[place : place + tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+        raise tarfile.ReadError(
+            f"another archive follows its end, at byte {start + place}: unpack it with tar --ignore-zeros"
+        )
 
 
 def _name_of(member: tarfile.TarInfo) -> str:
     """Return a member's name; that of a folder ends in a slash."""
-    name = member.name.partition("\0")[0].rstrip("/")
+    name = member.name.rstrip("/")
     return f"{name}/" if member.isdir() else name
 
 
@@ -190,20 +259,24 @@ def _unpack_tar(path: Path, open_compressed: Callable[..., Any], *, place: str) 
     """Return what a compressed tar holds, in a file that is gone with this process.
 
     Raises:
-        InputError: The compressed bytes are damaged, or there is no room.
+        InputError: The compressed bytes are damaged, unpack to very many, or there is no room.
     """
     try:
         unpacked = _create_unnamed_file()
+        num_packed = path.stat().st_size
         try:
             with open_compressed(path, "rb") as compressed:
-                shutil.copyfileobj(compressed, unpacked, 2**20)
+                while data := compressed.read(_COPIED_BYTES):
+                    num_bytes = unpacked.tell() + len(data)
+                    check_unpacked_size(num_bytes, num_packed=num_packed, place=place)
+                    unpacked.write(data)
             unpacked.flush()
             name = f"/proc/{os.getpid()}/fd/{unpacked.fileno()}" if _HAS_PROC else unpacked.name
             archive = ArchiveFile(name, place)
         except BaseException:
             unpacked.close()
             raise
-    except (EOFError, lzma.LZMAError, zlib.error, zstd.ZstdError) as error:
+    except (EOFError, MemoryError, lzma.LZMAError, zlib.error, zstd.ZstdError) as error:
         raise _no_tar(reason_of(error), place=place) from None
     except OSError as error:
         if error.errno is None:  # gzip and bz2 say so of damaged bytes; the operating system has a number

@@ -18,10 +18,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from stages.images.sources.archive import ArchiveFile, MemberTable, open_archive_file, tidy_name
+from stages.images.sources.archive import (
+    ArchiveFile,
+    MemberTable,
+    check_unpacked_size,
+    open_archive_file,
+    tidy_name,
+)
 from stages.images.sources.source import ListedFile, Source, UnreadableFile, check_size, reason_of
-from stages.shared.errors import InputError
+from stages.shared.errors import InputError, printable
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -34,6 +41,12 @@ _USUAL_NAME_BYTES = 256
 
 _START_BYTES = 2**12
 """Read beyond what is wanted of a member's start: the tables that deflated data begins with."""
+
+_BLOCK_BYTES = 2**20
+"""Enough for the first block of the other methods; bzip2 has the largest, of 900 kB."""
+
+_DEFLATE_RATIO = 1032
+"""Deflated data unpacks to no more, whatever is claimed."""
 
 _ROW = struct.Struct("<QQQLHB")
 _ROW_DTYPE = np.dtype(
@@ -59,7 +72,7 @@ class ZipSource(Source):
         """Read the directory.
 
         Raises:
-            InputError: It is no zip archive, or a name points outside.
+            InputError: It is no zip archive, a name points outside, or it is made to unpack to very much.
         """
         self._file = open_archive_file(path, place=place)
         members = _Members(self._file.num_bytes, place=place)
@@ -73,7 +86,10 @@ class ZipSource(Source):
             raise InputError(
                 f"{place}: is no readable zip archive ({reason_of(error)}); re-create it"
             ) from None
-        self._members = MemberTable(members.names, np.frombuffer(members.rows, dtype=_ROW_DTYPE))
+        rows = np.frombuffer(members.rows, dtype=_ROW_DTYPE)
+        _check_apart(rows, members.names, place=place)
+        check_unpacked_size(_sum_sizes(rows), num_packed=self._file.num_bytes, place=place)
+        self._members = MemberTable(members.names, rows)
 
     def list_entries(self) -> Sequence[str]:
         return self._members.names
@@ -101,9 +117,8 @@ class ZipMember(NamedTuple):
 
     def read_start(self, num_bytes: int) -> bytes:
         self._check_odd()
-        num_packed = self.num_packed
-        if self.method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # of which a part can be unpacked
-            num_packed = min(num_packed, num_bytes + _START_BYTES)
+        is_usual = self.method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        num_packed = min(self.num_packed, num_bytes + _START_BYTES if is_usual else _BLOCK_BYTES)
         return _unpack(self._read_packed(num_packed), self.method, num_bytes)[:num_bytes]
 
     def _check_odd(self) -> None:
@@ -185,15 +200,37 @@ class _Directory(zipfile.ZipFile):
         super().__init__(stream, metadata_encoding=_AS_BYTES)
 
 
+def _check_apart(rows: npt.NDArray[np.void], names: Sequence[str], *, place: str) -> None:
+    """Refuse members that share bytes: a small archive of many that are all one large one."""
+    order = np.argsort(rows["header"], kind="stable")
+    starts = rows["header"][order]
+    ends = starts + rows["packed"][order] + np.uint64(_LOCAL_HEADER.size)
+    shared = np.flatnonzero(ends[:-1] > starts[1:])
+    if len(shared):
+        first, second = (printable(names[row]) for row in order[shared[0] : shared[0] + 2])
+        raise InputError(
+            f"{place}: holds {first} and {second} in the same bytes, as zip bombs do; re-create it"
+        )
+
+
+def _sum_sizes(rows: npt.NDArray[np.void]) -> float:
+    """Return how many bytes members can unpack to, however many they claim."""
+    packed = rows["packed"].astype(np.float64)
+    sizes = np.minimum(
+        rows["size"], np.where(rows["method"] == zipfile.ZIP_DEFLATED, _DEFLATE_RATIO * packed, np.inf)
+    )
+    return float(np.where(rows["method"] == zipfile.ZIP_STORED, packed, sizes).sum())
+
+
 def _decode_name(info: zipfile.ZipInfo) -> str:
-    """Return a member's name.
+    """Return a member's name, with null bytes in it but not behind it.
 
     Without a mark it should be code page 437, but macOS and many tools write UTF-8 without one, and text of
     code page 437 is hardly ever UTF-8 by accident. Some tools add the name as UTF-8 in an extra field.
     """
     if info.orig_filename.isascii() or info.flag_bits & _UTF8_FLAG:
-        return info.filename
-    name = info.orig_filename.encode(_AS_BYTES).partition(b"\0")[0]
+        return info.orig_filename.rstrip("\0")
+    name = info.orig_filename.encode(_AS_BYTES).rstrip(b"\0")
     unicode_path = _find_extra(info.extra, _UNICODE_PATH)
     if len(unicode_path) > 5 and unicode_path[1:5] == struct.pack("<L", zlib.crc32(name)):
         name = unicode_path[5:]
