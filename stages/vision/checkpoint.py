@@ -21,6 +21,9 @@ from stages.shared.errors import InputError
 from stages.shared.files import first_error, publish_file
 from stages.shared.paths import MAKE_MODEL
 
+MAX_HEADER_BYTES = 16 * 2**20
+"""Names of tensors and the document: 2,000 tensors and 20,000 classes have 2 MB."""
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -64,6 +67,7 @@ def read_document(path: Path) -> tuple[Checkpoint, bytes]:
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such checkpoint; make it with: {MAKE_MODEL}") from None
     try:
+        check_header_size(data)
         # safetensors: 8 bytes of length, a JSON header of that length, then the tensors.
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         envelope = json.loads(header["__metadata__"]["darkroom"])
@@ -80,6 +84,17 @@ def read_document(path: Path) -> tuple[Checkpoint, bytes]:
             f"{path}: was written by another version of darkroom, and this one reads version "
             f"{CHECKPOINT_VERSION} ({first_error(error)}); re-create it with: {MAKE_MODEL}"
         ) from None
+
+
+def check_header_size(data: bytes) -> None:
+    """Check the header of safetensors before anything reads it: it may hold millions of the smallest things.
+
+    Raises:
+        ValueError: It is longer than any that names tensors of a network.
+    """
+    size = int.from_bytes(data[:8], "little")
+    if size > MAX_HEADER_BYTES:
+        raise ValueError(f"its header has {size:,} bytes; allowed: {MAX_HEADER_BYTES:,}")
 
 
 def parse_weights(data: bytes, checkpoint: Checkpoint, *, path: Path) -> dict[str, "Tensor"]:
