@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import PretrainedWeights
-from stages.shared.errors import InputError, printable
+from stages.shared.errors import InputError, describe_error, printable
 from stages.vision.checkpoint import check_header_size
 from stages.vision.torch_file import MAX_NAME, ForeignObject, NotWeights, TensorView, TorchFile
 
@@ -28,7 +28,6 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "modul
 
 _MAX_WRAPPERS = 8
 _MAX_DEPTH = 16
-_MAX_MESSAGE = 200
 _SAVE_WEIGHTS = "save the weights alone: torch.save(model.state_dict(), ...)"
 
 _OTHERS = {
@@ -72,15 +71,15 @@ def read_weights(path: Path) -> Weights:
         return _read_torch_file(path)
     except ForeignObject as error:
         raise InputError(
-            f"{place}: holds Python objects beside tensors, such as {_shorten(error)}, which are never "
+            f"{place}: holds Python objects beside tensors, such as {describe_error(error)}, which are never "
             f"unpickled; {_SAVE_WEIGHTS}"
         ) from None
     except NotWeights as error:
-        raise InputError(f"{place}: {_shorten(error)}; {_SAVE_WEIGHTS}") from None
+        raise InputError(f"{place}: {describe_error(error)}; {_SAVE_WEIGHTS}") from None
     except OSError:
         raise
     except Exception as error:  # any bytes may come, and all of this reads them: what it meets is their fault
-        raise InputError(f"{place}: is damaged, or not a file of weights ({_shorten(error)})") from None
+        raise InputError(f"{place}: is damaged, or not a file of weights ({describe_error(error)})") from None
 
 
 def _name_other_content(start: bytes) -> str:
@@ -91,12 +90,6 @@ def _name_other_content(start: bytes) -> str:
         if start.startswith(magic):
             return content
     return "is a tar archive" if start[257:262] == b"ustar" else ""
-
-
-def _shorten(error: Exception) -> str:
-    """Return the first line of a message about foreign bytes, which may quote any of them."""
-    text = printable((str(error) or type(error).__name__).splitlines()[0])
-    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}..."
 
 
 def _read_safetensors(path: Path) -> Weights:
