@@ -166,7 +166,7 @@ class Network(Schema):
         OneLine,
         PlainPath,
     ]
-    """Pretrained weights: a file of torch.save or safetensors, whatever its suffix; data/weights/none: random."""
+    """Pretrained weights: a file of torch.save or safetensors, of any suffix; data/weights/none: random."""
 
     cnn: Cnn
     resnet: ResNet

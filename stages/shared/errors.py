@@ -30,7 +30,7 @@ def printable(text: str) -> str:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the first line of what a library says of foreign bytes, which it may quote: escaped and short."""
+    """Return the first line of what a library says of foreign bytes, which it may quote: escaped, short."""
     return shorten((str(error) or type(error).__name__).splitlines()[0])
 
 

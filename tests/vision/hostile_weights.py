@@ -7,7 +7,7 @@ import random
 import struct
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from safetensors.torch import save as save_safetensors
@@ -123,6 +123,25 @@ def expanded() -> bytes:
     """Return a file of 2 numbers with a tensor of a tera of them."""
     values = tensor(shape=_long(2**40) + b"\x85", strides=b"K\x00\x85")
     return zip_file(_state(values), s0=bytes(8))
+
+
+def bombs() -> dict[str, Callable[[], bytes]]:
+    """Return what makes files that are large enough to cost something by themselves."""
+    return {
+        "a pickle of empty mappings": lambda: zip_file(b"}" * 10**7),
+        "a pickle of numbers": lambda: legacy_file(b"K\x01" * 10**7),
+        "a text of 50 MB, often": lambda: zip_file(
+            b"(" + text("x" * 5 * 10**7) + b"q\x00" + b"h\x00" * 10**6 + b"l"
+        ),
+        "a million names": lambda: zip_archive({f"a/{at}": b"" for at in range(150_000)}),
+        "deflated": lambda: zip_archive({"a/data.pkl": bytes(10**8)}, method=zipfile.ZIP_DEFLATED),
+        "dots in names": lambda: _header(
+            {f"{at}{'.' * 4000}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for at in range(1500)}
+        ),
+        "a header of tensors": lambda: _header(
+            {f"{at:x}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for at in range(120_000)}
+        ),
+    }
 
 
 def _header(header: object, data: bytes = b"") -> bytes:
