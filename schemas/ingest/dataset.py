@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from schemas.shared.fields import OneLine, PlainPath, Schema
+from schemas.shared.fields import OneLine, PlainPath, Schema, SidePx
 from schemas.shared.manifest import Color, ResizeMode
 
 
@@ -21,7 +21,6 @@ TablePath = Annotated[
     AfterValidator(_refuse_what_is_no_table),
     WithJsonSchema({"type": "string", "pattern": r"\.[cC][sS][vV]$"}),  # what an editor can tell
 ]
-SidePx = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Dataset(Schema):

@@ -1,6 +1,7 @@
 """The base of every schema, and types that several schemas use for their fields."""
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -55,6 +56,9 @@ def _hide_what_only_equals(value: object) -> object:
     return value if type(value) is int else object()
 
 
+SidePx = Annotated[int, Field(ge=1, le=4096)]
+"""Of an image."""
+
 WholeNumber = BeforeValidator(_hide_what_only_equals)
 """Belongs beside a Literal of whole numbers, which by itself takes true for 1 and 3.0 for 3."""
 
@@ -87,6 +91,27 @@ def _check_one_line(text: str) -> str:
 
 OneLine = AfterValidator(_check_one_line)
 """Belongs beside a text that messages quote."""
+
+
+MAX_CLASS_NAME = 2000
+"""Characters of a class name: a folder's name has at most 255 bytes, escaped at most 1,530."""
+
+_ACTED_ON = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
+_JOINERS = "\u200c\u200d"  # part of words in Persian, of emoji
+
+
+def _check_printable(text: str) -> str:
+    if not text.isascii() or not text.isprintable():
+        for char in text:
+            if unicodedata.category(char) in _ACTED_ON and char not in _JOINERS:
+                raise ValueError(
+                    f"allowed: text without characters like \\u{ord(char):04x}, which a terminal acts on"
+                )
+    return text
+
+
+ClassName = Annotated[str, Field(min_length=1, max_length=MAX_CLASS_NAME), AfterValidator(_check_printable)]
+"""As ingest writes it, with what a terminal acts on as escapes."""
 
 
 def _check_path(text: str) -> str:

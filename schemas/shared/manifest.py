@@ -4,7 +4,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from schemas.shared.fields import Count, Items, NonNegative, PositiveCount, Schema, Sha256
+from schemas.shared.fields import Count, Items, NonNegative, PositiveCount, Schema, Sha256, SidePx
 
 Color = Literal["rgb", "grayscale"]
 ResizeMode = Literal["squish", "pad", "crop"]
@@ -14,8 +14,8 @@ class ImageForm(Schema):
     """Shape of a prepared image, and how a picture of any size is brought to it."""
 
     color: Color
-    height_px: PositiveCount
-    width_px: PositiveCount
+    height_px: SidePx
+    width_px: SidePx
     resize: ResizeMode
 
     @property

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.shared.fields import Fraction, Positive, PositiveCount, ProperFraction, Schema, Seed
-from schemas.vision.runtime import Device, Precision
+from schemas.vision.runtime import Device, Precision, Threads
 
 PrecisionChoice = Literal["auto"] | Precision
 
@@ -43,7 +43,7 @@ class Training(Schema):
     device: Device
     """auto takes cuda, then mps, then cpu."""
 
-    threads: Annotated[int, Field(ge=1, le=1024)]
+    threads: Threads
     """CPU threads; a parameter because it changes the last bits of every sum."""
 
     precision: PrecisionChoice

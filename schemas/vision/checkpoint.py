@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from schemas.shared.fields import (
+    ClassName,
     Count,
     Fraction,
     Items,
@@ -66,6 +67,8 @@ class History(Schema):
 
     epochs: Annotated[Items[EpochRecord], Field(min_length=1)]
 
+
+MAX_TRANSFORMS = 64
 
 CHECKPOINT_VERSION = 3
 """3: `calibration` holds what any target can be tested with, in place of `thresholds`."""
@@ -144,10 +147,10 @@ class Checkpoint(Schema):
 
     version: Literal[3]
     network: ChosenNetwork
-    classes: Annotated[Items[str], Field(min_length=2)]
+    classes: Annotated[Items[ClassName], Field(min_length=2)]
     image: ImageForm
 
-    preprocessing: Transforms
+    preprocessing: Annotated[Transforms, Field(max_length=MAX_TRANSFORMS)]
     """The transforms that are not random, with the measured mean and standard deviation."""
 
     numerics: Numerics

@@ -161,12 +161,12 @@ class Network(Schema):
 
     weights_file: Annotated[
         str,
-        Field(max_length=4096, pattern=r"^(.*\.(pth|pt|safetensors)|data/weights/none)$"),
-        Meaning("the path of a .pth, .pt or .safetensors file, or data/weights/none"),
+        Field(min_length=1, max_length=4096),
+        Meaning("the path of a file of weights, or data/weights/none"),
         OneLine,
         PlainPath,
     ]
-    """Pretrained weights: a .pth, .pt or .safetensors file; data/weights/none: random."""
+    """Pretrained weights: a file of torch.save or safetensors, of any suffix; data/weights/none: random."""
 
     cnn: Cnn
     resnet: ResNet

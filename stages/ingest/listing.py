@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.ingest.dataset import Dataset
+from schemas.shared.fields import MAX_CLASS_NAME
 from schemas.shared.manifest import SPLIT_NAMES, SplitName
 from stages.images.image_names import Clutter, find_clutter, find_images
 from stages.images.image_table import STATUSES, FileStatus, ImageTable, make_table
@@ -211,9 +212,14 @@ def name_class(text: str) -> str:
 
 
 def check_similar_classes(classes: Sequence[str], *, place: str) -> None:
-    """Refuse classes that differ only in case or in spaces around them: one of them is a typo."""
+    """Refuse names that are too long, or that differ only in case or in spaces around them: one is a typo."""
     first: dict[str, str] = {}
     for label in classes:
+        if len(label) > MAX_CLASS_NAME:
+            raise InputError(
+                f"{place}: found the class '{label[:50]}...' of {len(label):,} characters; allowed: "
+                f"{MAX_CLASS_NAME:,}; give it a shorter name"
+            )
         other = first.setdefault(label.strip().casefold(), label)
         if other != label:
             raise InputError(

@@ -11,6 +11,7 @@ from stages.shared.stopping import STOPPED, Stopped, is_stop_requested, watch_fo
 
 _Builder = TypeVar("_Builder")
 
+_MAX_MESSAGE = 300
 _JOINERS = "\u200c\u200d"  # part of words in Persian, of emoji; they hide nothing
 
 
@@ -26,6 +27,17 @@ def printable(text: str) -> str:
         char if char.isprintable() or char in _JOINERS else char.encode("unicode_escape").decode("ascii")
         for char in text
     )
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the first line of what a library says of foreign bytes, which it may quote: escaped, short."""
+    return shorten((str(error) or type(error).__name__).splitlines()[0])
+
+
+def shorten(text: str) -> str:
+    """Return the start of a text from outside, safe to print."""
+    start = printable(text[: _MAX_MESSAGE + 1])
+    return start if len(start) <= _MAX_MESSAGE else f"{start[:_MAX_MESSAGE]}..."
 
 
 class InputError(ValueError):

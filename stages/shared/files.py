@@ -16,6 +16,7 @@ from stages.shared.errors import InputError, printable
 
 _OPENING = "{\n  "
 _MIB = 2**20
+_MAX_PROBLEMS = 1000
 _SchemaT = TypeVar("_SchemaT", bound=Schema)
 
 
@@ -126,6 +127,8 @@ def _seal_of(text: str) -> str:
 
 def first_error(error: ValidationError) -> str:
     """Return where the first of a record's problems is, and what it is."""
+    if error.error_count() > _MAX_PROBLEMS:
+        return f"{error.error_count():,} problems"  # to list them takes a kilobyte each
     problem = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, problem["loc"]))
     return printable(f"{place}: {problem['msg']}" if place else problem["msg"])

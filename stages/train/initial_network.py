@@ -118,8 +118,8 @@ def load_pretrained_weights(
     prefix = ""
     if file != NO_WEIGHTS_FILE:
         path = Path(file)
-        source, sha256 = path.name, sha256_of(path)
         weights, prefix = name_as_in(network, read_weights(path))
+        source, sha256 = printable(path.name), sha256_of(path)
     else:
         fetched = fetch_weights(chosen, image=image)
         if fetched is None:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from schemas.params import Params
 from schemas.shared.inputs import Inputs
@@ -176,8 +176,17 @@ def describe_checkpoint(
         inputs=record.inputs,
         device=record.device,
         libraries=dict(record.libraries),
-        parameters=Params.model_dump(params, mode="json", include=_KEPT_SECTIONS, exclude=_NOT_KEPT),
+        parameters=_list_parameters(params),
     )
+
+
+def _list_parameters(params: Params) -> dict[str, Any]:
+    """Return the parameters that a checkpoint keeps; of an absolute path only the name of the file."""
+    kept = params.model_dump(mode="json", include=_KEPT_SECTIONS, exclude=_NOT_KEPT)
+    path = Path(params.network.weights_file)
+    if path.is_absolute():
+        kept["network"]["weights_file"] = path.name
+    return kept
 
 
 def open_curves(folder: Path) -> "Live":

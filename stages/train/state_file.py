@@ -15,9 +15,13 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save_file
 from torch import Tensor
 
+from stages.shared.errors import describe_error
 from stages.shared.files import publish_file
 from stages.train.state import StateDict
 from stages.vision.checkpoint import hash_weights
+
+_MAX_SPREAD = 64
+"""How many times its own size a tensor may take, by strides that leave gaps."""
 
 
 class DamagedState(ValueError):
@@ -53,12 +57,13 @@ def read_state(path: Path) -> StateDict:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         envelope = json.loads(header["__metadata__"]["darkroom"])
         document, sha256 = envelope["document"], envelope["sha256"]
-        is_whole = _hash(document, tensors) == sha256
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedState(str(error)) from None
-    if not is_whole:
-        raise DamagedState("it does not have its recorded SHA-256")
-    state: StateDict = _unflatten(json.loads(document), tensors)
+        if _hash(document, tensors) != sha256:
+            raise DamagedState("it does not have its recorded SHA-256")
+        state: StateDict = _unflatten(json.loads(document), tensors)
+    except DamagedState:
+        raise
+    except Exception as error:  # any bytes may come, and this only reads them
+        raise DamagedState(describe_error(error)) from None
     return state
 
 
@@ -86,6 +91,9 @@ def _unflatten(flat: Any, tensors: dict[str, Tensor]) -> Any:
     if kind == "tensor":
         name, strides = content
         stored = tensors[name]
+        extent = 1 + sum((n - 1) * stride for n, stride in zip(stored.shape, strides, strict=True))
+        if extent > _MAX_SPREAD * max(stored.numel(), 1):
+            raise ValueError("a tensor's strides spread it over more memory than any state of training has")
         # Elementwise arithmetic goes another way over other strides, which would change last bits, and fused
         # optimizers need a state with the strides of its weight.
         return torch.empty_strided(stored.shape, strides, dtype=stored.dtype).copy_(stored)

@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
-from safetensors import SafetensorError
 
 from schemas.vision.checkpoint import CHECKPOINT_VERSION, Checkpoint
 from schemas.vision.transforms import image_after
-from stages.shared.errors import InputError
+from stages.shared.errors import InputError, describe_error, shorten
 from stages.shared.files import first_error, publish_file
 from stages.shared.paths import MAKE_MODEL
+
+MAX_HEADER_BYTES = 8 * 2**20
+"""Of the names of tensors and the document: those of 2,000 tensors and 20,000 classes have 2 MB."""
+
+MAX_OWN_PARAMETERS = 2**24
+"""Numbers a network may have while it is built, beside twice those of its file: it may replace layers."""
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -64,22 +69,36 @@ def read_document(path: Path) -> tuple[Checkpoint, bytes]:
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such checkpoint; make it with: {MAKE_MODEL}") from None
     try:
+        check_header_size(data)
         # safetensors: 8 bytes of length, a JSON header of that length, then the tensors.
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         envelope = json.loads(header["__metadata__"]["darkroom"])
         document, document_sha256 = envelope["document"], envelope["sha256"]
         is_intact = hashlib.sha256(document.encode()).hexdigest() == document_sha256
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path}: is no darkroom checkpoint, or is damaged ({error})") from None
+    except Exception as error:  # any bytes may come, and this only reads them
+        raise InputError(
+            f"{path}: is no darkroom checkpoint, or is damaged ({describe_error(error)})"
+        ) from None
     if not is_intact:
         raise InputError(f"{path}: is damaged (its document does not have its recorded SHA-256)")
     try:
         return Checkpoint.model_validate_json(document), data
     except ValidationError as error:
         raise InputError(
-            f"{path}: was written by another version of darkroom, and this one reads version "
-            f"{CHECKPOINT_VERSION} ({first_error(error)}); re-create it with: {MAKE_MODEL}"
+            f"{path}: was not written by darkroom, or by another version of darkroom, and this one reads "
+            f"version {CHECKPOINT_VERSION} ({shorten(first_error(error))}); re-create it with: {MAKE_MODEL}"
         ) from None
+
+
+def check_header_size(data: bytes) -> None:
+    """Check the header of safetensors before anything reads it: it may hold millions of the smallest things.
+
+    Raises:
+        ValueError: It is longer than any that names tensors of a network.
+    """
+    size = int.from_bytes(data[:8], "little")
+    if size > MAX_HEADER_BYTES:
+        raise ValueError(f"its header has {size:,} bytes; allowed: {MAX_HEADER_BYTES:,}")
 
 
 def parse_weights(data: bytes, checkpoint: Checkpoint, *, path: Path) -> dict[str, "Tensor"]:
@@ -92,8 +111,10 @@ def parse_weights(data: bytes, checkpoint: Checkpoint, *, path: Path) -> dict[st
 
     try:
         weights = parse_tensors(data)
-    except SafetensorError as error:
-        raise InputError(f"{path}: is no darkroom checkpoint, or is damaged ({error})") from None
+    except Exception as error:  # as above
+        raise InputError(
+            f"{path}: is no darkroom checkpoint, or is damaged ({describe_error(error)})"
+        ) from None
     if hash_weights(weights) != checkpoint.weights_sha256:
         raise InputError(f"{path}: is damaged (its weights do not have their recorded SHA-256)")
     return weights
@@ -103,17 +124,20 @@ def restore_network(checkpoint: Checkpoint, weights: dict[str, "Tensor"]) -> "nn
     """Return the checkpoint's network with its weights, on the CPU, in channels_last memory.
 
     Raises:
-        InputError: The network's code has changed since, and the weights no longer fit.
+        InputError: The weights are not those of the network, whose code may have changed since.
     """
     import torch
 
-    from stages.vision.networks import build_network
+    from stages.vision.networks import TooManyParameters, build_network, limit_parameters
 
     image = image_after(checkpoint.image, checkpoint.preprocessing)
-    network = build_network(checkpoint.network, image=image, num_classes=len(checkpoint.classes))
+    num_weights = sum(tensor.numel() for tensor in weights.values())
     try:
+        # A few bytes may claim the largest network there is.
+        with limit_parameters(2 * num_weights + MAX_OWN_PARAMETERS):
+            network = build_network(checkpoint.network, image=image, num_classes=len(checkpoint.classes))
         network.load_state_dict(weights)
-    except RuntimeError:
+    except (RuntimeError, TooManyParameters):
         raise InputError(
             f"the checkpoint's weights do not fit the network {checkpoint.network.name} as its code is now; "
             f"re-create it with: {MAKE_MODEL}"

@@ -5,88 +5,121 @@ The head is the last child module that has parameters, as in the networks of tor
 of timm have several: children like the last one in class and shapes.
 """
 
-import pickle
-import re
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from torch import Tensor, nn
 
 from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import PretrainedWeights
-from stages.shared.errors import InputError, printable
+from stages.shared.errors import InputError, describe_error, printable
+from stages.vision.checkpoint import check_header_size
+from stages.vision.torch_file import MAX_NAME, ForeignObject, NotWeights, TensorView, TorchFile
 
 Weights = dict[str, Tensor]
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module")
 """Keys under which training scripts save weights, beside the optimizer and so on."""
 
+_MAX_WRAPPERS = 8
+_MAX_DEPTH = 16
+_SAVE_WEIGHTS = "save the weights alone: torch.save(model.state_dict(), ...)"
+
+_OTHERS = {
+    b"version https://git-lfs": "is what Git LFS left in place of the file; get it by: git lfs pull",
+    b"\x1f\x8b": "is compressed by gzip",
+    b"BZh": "is compressed by bzip2",
+    b"\xfd7zXZ": "is compressed by xz",
+    b"\x28\xb5\x2f\xfd": "is compressed by zstd",
+    b"7z\xbc\xaf": "is a 7z archive",
+    b"\x89HDF": "is HDF5, as Keras writes it",
+    b"GGUF": "is GGUF, which holds quantized weights",
+    b"<": "is a web page or XML",
+}
+"""What is found in place of weights, by its first bytes."""
+
 _COMPILED = "_orig_mod."
 """What torch.compile puts before the names of a module, which may be any part of a network."""
 
 
 def read_weights(path: Path) -> Weights:
-    """Read the tensors of a file of safetensors or of torch.save, whatever its suffix; no code in it is run.
+    """Read the tensors of a file of safetensors or of torch.save, by its bytes; no code in it is run.
+
+    Whatever the bytes are, this takes about the file's own size in memory and some seconds at most.
 
     Raises:
         InputError: The file is missing, damaged, or holds more than tensors.
     """
-    place = f"network.weights_file: {path}"
+    place = f"network.weights_file: {printable(str(path))}"
+    if not path.exists():
+        raise InputError(f"{place}: there is no such file")
+    if not path.is_file():
+        raise InputError(f"{place}: is a folder or a device; allowed: a file of weights")
     try:
-        if _is_safetensors(path):
-            return parse_tensors(path.read_bytes())
-        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
-            # Not by its path, for then torch would go by the suffix.
-            loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{place}: there is no such file") from None
-    except pickle.UnpicklingError as error:
-        object_name = re.search(r"GLOBAL ([\w.]+)", str(error))
-        fault = "holds Python objects beside tensors"
+        with path.open("rb") as file:
+            start = file.read(512)
+        # safetensors begin with 8 bytes of length, then JSON; torch writes a zip archive, or a pickle.
+        if start[8:9] == b"{":
+            return _read_safetensors(path)
+        if other := _name_other_content(start):
+            raise NotWeights(other)
+        return _read_torch_file(path)
+    except ForeignObject as error:
         raise InputError(
-            f"{place}: {f'{fault}, such as {object_name[1]}' if object_name else f'is damaged, or {fault}'}, "
-            "which are never unpickled; save the weights alone: torch.save(model.state_dict(), ...)"
+            f"{place}: holds Python objects beside tensors, such as {describe_error(error)}, which are never "
+            f"unpickled; {_SAVE_WEIGHTS}"
         ) from None
-    except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        reason = printable((str(error) or type(error).__name__).splitlines()[0])
-        if "TorchScript" in reason:
-            reason = "TorchScript, which is code; save the weights: torch.save(model.state_dict(), ...)"
-        raise InputError(f"{place}: is damaged, or not a file of weights ({reason})") from None
-    return _unwrap(loaded, place=place)
+    except NotWeights as error:
+        raise InputError(f"{place}: {describe_error(error)}; {_SAVE_WEIGHTS}") from None
+    except OSError:
+        raise
+    except Exception as error:  # any bytes may come, and all of this reads them: what it meets is their fault
+        raise InputError(f"{place}: is damaged, or not a file of weights ({describe_error(error)})") from None
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Return whether a file begins as safetensors does, or has the name and does not begin as torch's do."""
+def _name_other_content(start: bytes) -> str:
+    """Return what a file is that holds something else in place of weights, as far as its first bytes tell."""
+    if not start:
+        return "is empty"
+    for magic, content in _OTHERS.items():
+        if start.startswith(magic):
+            return content
+    return "is a tar archive" if start[257:262] == b"ustar" else ""
+
+
+def _read_safetensors(path: Path) -> Weights:
+    data = path.read_bytes()
+    check_header_size(data)
+    return {name: tensor for name, tensor in parse_tensors(data).items() if len(name) <= MAX_NAME}
+
+
+def _read_torch_file(path: Path) -> Weights:
     with path.open("rb") as file:
-        start = file.read(9)
-    # 8 bytes of length, then JSON; torch writes a zip archive, and before 1.6 wrote a pickle.
-    is_torch = start.startswith((b"PK", b"\x80"))
-    return start[8:] == b"{" or (path.suffix == ".safetensors" and not is_torch)
+        saved = TorchFile(file)
+        return {name: saved.load(view) for name, view in _unwrap(saved.content).items()}
 
 
-def _unwrap(loaded: object, *, place: str) -> Weights:
-    """Return the tensors by name from what torch.load returned, without what was saved beside them."""
-    while isinstance(loaded, Mapping):
-        wrapped = (loaded[key] for key in _WRAPPERS if isinstance(loaded.get(key), Mapping))
+def _unwrap(content: object) -> dict[str, TensorView]:
+    """Return the tensors by name of what torch.save wrote, without what was saved beside them."""
+    for _ in range(_MAX_WRAPPERS):
+        if not isinstance(content, dict):
+            break
+        wrapped = (content[key] for key in _WRAPPERS if isinstance(content.get(key), dict))
         inner = next(wrapped, None)
         if inner is None:
             break
-        loaded = inner
-    entries = loaded if isinstance(loaded, Mapping) else {}
+        content = inner
+    entries = content if isinstance(content, dict) else {}
     # Beside tensors, a module may save an extra state of any kind.
-    weights = {str(name): tensor for name, tensor in entries.items() if isinstance(tensor, Tensor)}
+    weights = {name: view for name, view in entries.items() if isinstance(view, TensorView)}
     if not weights:
-        keys = f" (found: {printable(', '.join(map(str, entries)))[:200]})" if entries else ""
-        raise InputError(
-            f"{place}: holds no weights by name{keys}; save them as: torch.save(model.state_dict(), ...)"
-        )
+        keys = f" (found: {', '.join(list(entries)[:20])})" if entries else ""
+        raise NotWeights(f"holds no weights by name{keys}")
     return weights
 
 
@@ -102,7 +135,7 @@ def name_as_in(network: nn.Module, weights: Weights) -> tuple[Weights, str]:
     num_fitting: Counter[str] = Counter({"": 0})
     for name, tensor in weights.items():
         parts = name.split(".")
-        for depth in range(len(parts)):
+        for depth in range(min(len(parts), _MAX_DEPTH)):
             if own.get(".".join(parts[depth:])) == tensor.shape:
                 num_fitting["".join(f"{part}." for part in parts[:depth])] += 1
     ((prefix, _),) = num_fitting.most_common(1)  # the first of equals
@@ -136,7 +169,7 @@ def load_matching_weights(
         if tensor.dim() == 4 and target.shape == (len(tensor), 1, *tensor.shape[2:]) and tensor.shape[1] == 3:
             tensor = tensor.sum(dim=1, keepdim=True)
             summed.append(name)
-        if tensor.shape != target.shape:
+        if tensor.shape != target.shape or tensor.is_complex() != target.is_complex():
             other_shape.append(name)
             continue
         target.copy_(tensor)  # state_dict shares the network's memory

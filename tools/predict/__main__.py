@@ -89,7 +89,7 @@ def predict_files(
                 is_quiet=shares_terminal,
             ) as progress,
         ):
-            for batch in cut_batches(files, arguments.batch_size):
+            for batch in cut_batches(files, arguments.batch_size or choose_batch_size(checkpoint)):
                 predictions = list(predict_batch(predictor, batch, top_k=top_k, rule=rule))
                 if score:
                     predictions = score.add(predictions)
@@ -110,6 +110,14 @@ def predict_files(
     if score:
         print(f"predict: {score.describe()}", file=sys.stderr)
     return SOME_FILES_FAILED if num_failed else 0
+
+
+def choose_batch_size(checkpoint: "Checkpoint") -> int:
+    """Return how many images are classified at a time: no more pixels than 256 images of 256 px have."""
+    from schemas.vision.transforms import image_after
+
+    forms = (checkpoint.image, image_after(checkpoint.image, checkpoint.preprocessing))
+    return max(1, min(256, 2**24 // max(form.height_px * form.width_px for form in forms)))
 
 
 def cut_batches(files: "Iterable[list[ReadFile]]", batch_size: int) -> "Iterator[list[ReadFile]]":

@@ -85,7 +85,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: %(default)s"
     )
-    parser.add_argument("--batch-size", type=_positive, metavar="N", default=256, help="default: %(default)s")
+    parser.add_argument(
+        "--batch-size", type=_positive, metavar="N", help="default: 256, and fewer above 256 x 256 px"
+    )
     parser.add_argument(
         "--workers",
         type=_positive,

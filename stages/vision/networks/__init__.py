@@ -6,15 +6,18 @@ hold `adapt_weights(arguments, weights, *, network, image)`, which fits weights 
 network's last child is its head: it alone turns features into logits.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from schemas.shared.manifest import ImageForm
 from schemas.vision.network import ChosenNetwork
-from stages.shared.errors import InputError, printable
+from stages.shared.errors import InputError, describe_error
 from stages.vision.pretrained import Weights
 
 
@@ -41,11 +44,39 @@ def build_network(network: ChosenNetwork, *, image: ImageForm, num_classes: int)
         raise
     except (RuntimeError, ValueError, TypeError, AssertionError, MemoryError) as error:
         raise InputError(
-            f"network.{network.name}: cannot be built: {_first_line(error)}; change its parameters"
+            f"network.{network.name}: cannot be built: {describe_error(error)}; change its parameters"
         ) from None
     assert isinstance(built, nn.Module)
     _avoid_onednn_crash(built)
     return built
+
+
+class TooManyParameters(Exception):
+    """A network is larger than it may be."""
+
+
+@contextmanager
+def limit_parameters(max_count: int) -> Iterator[None]:
+    """Have a network that is built in the block have at most so many parameters, also those it replaces.
+
+    The first parameter beyond is not filled, so that it takes no memory yet.
+
+    Raises:
+        TooManyParameters: It has more.
+    """
+    num_left = max_count
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal num_left
+        num_left -= 0 if parameter is None else parameter.numel()
+        if num_left < 0:
+            raise TooManyParameters
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _avoid_onednn_crash(network: nn.Module) -> None:
@@ -90,7 +121,7 @@ def fetch_weights(network: ChosenNetwork, *, image: ImageForm) -> Weights | None
         fetched: Weights = module.fetch_weights(network.arguments, image=image)
     except Exception as error:  # network, file system and library raise all sorts, and the advice is the same
         raise InputError(
-            f"network.{network.name}.weights: {weights}: cannot be fetched: {_first_line(error)}; "
+            f"network.{network.name}.weights: {weights}: cannot be fetched: {describe_error(error)}; "
             "connect to the internet, or give a file of them as network.weights_file"
         ) from None
     return fetched
@@ -148,13 +179,9 @@ def check_takes_images(network: nn.Module, *, image: ImageForm, place: str) -> N
         logits = network.eval()(torch.zeros(2, image.num_channels, image.height_px, image.width_px))
     except Exception as error:  # a library's own check may raise anything
         raise InputError(
-            f"{place}: takes no {form} ({_first_line(error)}); choose another size by dataset.height_px and "
-            "width_px or transforms, or another model"
+            f"{place}: takes no {form} ({describe_error(error)}); choose another size by dataset.height_px "
+            "and width_px or transforms, or another model"
         ) from None
     network.train(was_training)
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or len(logits) != 2:
         raise InputError(f"{place}: gives no logits for each image of {form}; choose a classification model")
-
-
-def _first_line(error: BaseException) -> str:
-    return printable((str(error) or type(error).__name__).splitlines()[0])
