@@ -148,7 +148,7 @@ def _remove_workplace(folder: Path) -> None:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Have errors of the operating system name this file: that of a full disk names none, others a workplace."""
+    """Have the operating system's errors name this file; a full disk's names none, others a workplace."""
     try:
         yield
     except OSError as error:
