@@ -14,6 +14,8 @@ from typing import Literal, TextIO
 from stages.shared.errors import InputError
 from stages.shared.files import publish_file
 
+_OF_THIS_PROCESS = ("/dev/fd/", "/dev/std", "/proc/")
+
 Form = Literal["csv", "jsonl"]
 Write = Callable[[Iterable["Prediction"]], None]
 
@@ -73,8 +75,10 @@ def open_table(
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(encoding="utf-8")
         yield _build_writer(sys.stdout, form, top_k=top_k, with_sets=with_sets, with_labels=with_labels)
+        sys.stdout.flush()  # here, where a reader that left is expected
         return
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+    is_other = path.exists() and not stat.S_ISREG(path.stat().st_mode)
+    if is_other or os.path.abspath(path).startswith(_OF_THIS_PROCESS):  # noqa: PTH100
         raise InputError(f"--output: {path}: is a folder or a device; allowed: the name of a file")
     with publish_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         yield _build_writer(file, form, top_k=top_k, with_sets=with_sets, with_labels=with_labels)

@@ -346,6 +346,7 @@ def test_hostile_names_stay_in_their_field(monkeypatch: pytest.MonkeyPatch) -> N
     [
         (["raw", "--output", "raw"], "^--output: raw: is a folder or a device"),
         (["raw", "--output", "/dev/null"], "^--output: /dev/null: is a folder or a device"),
+        (["raw", "--output", "/dev/fd/2"], "^--output: /dev/fd/2: is a folder or a device"),
     ],
 )
 @pytest.mark.usefixtures("alone")
@@ -381,7 +382,19 @@ def test_as_a_person_runs_it(alone: Path) -> None:
     done = run("-", "--checkpoint", "net.safetensors", folder=alone, input=b"raw/ant\nno\n")
     assert done.returncode == 3
     assert len(read_csv(done.stdout.decode())) == 21
-    assert b"files that cannot be read: 1; `error` says why" in done.stderr
+    assert b"files that cannot be read: 1; `error` says why\n" in done.stderr
+    assert b"predict: no: there is no such file or folder\n" in done.stderr
+
+    done = run("raw/ant", "--output", "-", "--checkpoint", "net.safetensors", folder=alone)
+    assert done.returncode == 0
+    assert len(read_csv(done.stdout.decode())) == 20
+    assert not (alone / "-").exists()
+
+    done = run("raw", "--checkpoint", "raw/ant/01.jpg", folder=alone)
+    assert done.returncode == 1
+    assert done.stderr == (
+        b"raw/ant/01.jpg: is no darkroom checkpoint, or is damaged; make one with: dvc repro train\n"
+    )
 
     done = run("raw", folder=alone)
     assert done.returncode == 1
