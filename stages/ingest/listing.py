@@ -20,7 +20,7 @@ from stages.images.image_names import Clutter, find_clutter, find_images
 from stages.images.image_table import STATUSES, FileStatus, ImageTable, make_table
 from stages.images.sources import Source, UnreadableFile
 from stages.ingest.layout import Layout, explain_missing_classes, find_layout
-from stages.shared.errors import InputError, printable
+from stages.shared.errors import InputError, is_formula, printable
 
 _OUTSIDE = -1
 """Instead of a class: the path is outside the class folders."""
@@ -152,7 +152,7 @@ def list_by_folders(entries: Iterable[str], *, name: str, source: Source | None 
         ),
     )
     _check_gaps(table, classes, layout, name=name)
-    check_similar_classes(classes, place=f"dataset.source: {name}")
+    check_class_names(classes, place=f"dataset.source: {name}")
     given = tuple(split for split in SPLIT_NAMES if split in layout.splits.values())
     notes = layout.notes
     if found.num_found:
@@ -210,8 +210,21 @@ def name_class(text: str) -> str:
     return printable(unicodedata.normalize("NFC", text))
 
 
-def check_similar_classes(classes: Sequence[str], *, place: str) -> None:
-    """Refuse classes that differ only in case or in spaces around them: one of them is a typo."""
+def check_class_names(classes: Sequence[str], *, place: str) -> None:
+    """Refuse classes that a spreadsheet would run, and classes of nearly one name.
+
+    The second differ only in case or in spaces around them: one of them is a typo.
+    """
+    for label in classes:
+        if is_formula(label):
+            raise InputError(
+                f"{place}: found the class '{label}', which a spreadsheet that opens a table of predictions "
+                "would run as a formula; give it a name that does not begin with = + - @"
+            )
+    _check_similar_classes(classes, place=place)
+
+
+def _check_similar_classes(classes: Sequence[str], *, place: str) -> None:
     first: dict[str, str] = {}
     for label in classes:
         other = first.setdefault(label.strip().casefold(), label)

@@ -60,10 +60,11 @@ def predict_files(
     """
     from stages.vision.checkpoint import parse_weights
     from stages.vision.runtime import choose_device
-    from tools.predict.prediction_table import open_table, silence_stdout
+    from tools.predict.prediction_table import check_classes, open_table, silence_stdout
     from tools.predict.predictor import Predictor, predict_batch
     from tools.predict.score import Score
 
+    check_classes(checkpoint.classes, arguments.format)
     weights = parse_weights(data, checkpoint, path=arguments.checkpoint)
     device = choose_device(arguments.device, place="--device")
     predictor = Predictor(checkpoint, weights, device=device)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
 
-from stages.shared.errors import InputError
+from stages.shared.errors import InputError, is_formula, path_for_csv, printable
 from stages.shared.files import publish_file
 
 _OF_THIS_PROCESS = ("/dev/fd/", "/dev/std", "/proc/")
@@ -60,6 +60,20 @@ class Prediction:
     def probability(self) -> float | None:
         """Return the probability of the most probable class."""
         return self.top[0].probability if self.top else None
+
+
+def check_classes(classes: Sequence[str], form: Form) -> None:
+    """Refuse a table of classes of a foreign checkpoint that a spreadsheet would run; ingest takes none such.
+
+    Raises:
+        InputError: It is CSV, and a class is a formula.
+    """
+    found = next(filter(is_formula, classes), None)
+    if form == "csv" and found is not None:
+        raise InputError(
+            f"--format: found csv, and the checkpoint has the class '{printable(found)}', which a "
+            "spreadsheet would run as a formula; allowed: jsonl"
+        )
 
 
 @contextmanager
@@ -111,7 +125,7 @@ def _build_writer(file: TextIO, form: Form, *, top_k: int, with_sets: bool, with
 def _to_row(prediction: Prediction, *, top_k: int, with_sets: bool) -> list[str]:
     probability = "" if prediction.probability is None else _digits(prediction.probability)
     accepted = "" if prediction.accepted is None else str(prediction.accepted).lower()
-    row = [prediction.path, *([] if prediction.label is None else [prediction.label])]
+    row = [path_for_csv(prediction.path), *([] if prediction.label is None else [prediction.label])]
     row += [prediction.predicted, probability, accepted, prediction.reason, prediction.error]
     if with_sets:
         # As JSON, for a class may have any name.

@@ -341,6 +341,26 @@ def test_hostile_names_stay_in_their_field(monkeypatch: pytest.MonkeyPatch) -> N
     assert first["probability"] == second["probability"]
 
 
+@pytest.mark.usefixtures("alone")
+def test_a_spreadsheet_runs_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths that begin as formulas do lead to the same file by ./; such classes are for JSON lines alone."""
+    shutil.copy("raw/ant/00.png", "=1+1.png")
+    _, printed = predict(monkeypatch, "=1+1.png")
+    assert [row["path"] for row in read_csv(printed)] == ["./=1+1.png"]
+    checkpoint, weights = read_checkpoint(Path("net.safetensors"))
+    renamed = checkpoint.model_copy(update={"classes": ("=1+1", *checkpoint.classes[1:])})
+    write_checkpoint(Path("formula.safetensors"), renamed, weights)
+    status, printed = predict(
+        monkeypatch, "=1+1.png", "--format", "jsonl", "--top-k", "3", checkpoint="formula.safetensors"
+    )
+    assert status == 0
+    assert '"=1+1.png"' in printed
+    assert '"=1+1"' in printed
+    monkeypatch.setattr(sys, "argv", ["predict", "=1+1.png", "--checkpoint", "formula.safetensors"])
+    with keep_torch_settings(), pytest.raises(InputError, match="the class '=1\\+1', which a spreadsheet"):
+        main()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
