@@ -24,7 +24,7 @@ from stages.images.image_table import STATUSES, FileStatus, make_table
 from stages.ingest.layout import read_split_name
 from stages.ingest.listing import (
     Listing,
-    check_similar_classes,
+    check_class_names,
     drop_clutter,
     explain,
     name_class,
@@ -132,7 +132,7 @@ def list_by_table(entries: Sequence[str], data: bytes, *, table: str, labels: st
     classes = sorted({labelled.label for labelled in found.values()})
     splits = {labelled.split for labelled in found.values()} - {-1}
     _check_gaps(classes, splits, place=place)
-    check_similar_classes(classes, place=place)
+    check_class_names(classes, place=place)
     unlabelled, num_clutter = drop_clutter(
         entry for entry in entries if entry not in found and entry != table and not entry.endswith("/")
     )

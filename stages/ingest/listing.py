@@ -21,7 +21,7 @@ from stages.images.image_names import Clutter, find_clutter, find_images
 from stages.images.image_table import STATUSES, FileStatus, ImageTable, make_table
 from stages.images.sources import Source, UnreadableFile
 from stages.ingest.layout import Layout, explain_missing_classes, find_layout
-from stages.shared.errors import InputError, printable
+from stages.shared.errors import InputError, is_formula, printable
 
 _OUTSIDE = -1
 """Instead of a class: the path is outside the class folders."""
@@ -153,7 +153,7 @@ def list_by_folders(entries: Iterable[str], *, name: str, source: Source | None 
         ),
     )
     _check_gaps(table, classes, layout, name=name)
-    check_similar_classes(classes, place=f"dataset.source: {name}")
+    check_class_names(classes, place=f"dataset.source: {name}")
     given = tuple(split for split in SPLIT_NAMES if split in layout.splits.values())
     notes = layout.notes
     if found.num_found:
@@ -211,15 +211,28 @@ def name_class(text: str) -> str:
     return printable(unicodedata.normalize("NFC", text))
 
 
-def check_similar_classes(classes: Sequence[str], *, place: str) -> None:
-    """Refuse names that are too long, or that differ only in case or in spaces around them: one is a typo."""
-    first: dict[str, str] = {}
+def check_class_names(classes: Sequence[str], *, place: str) -> None:
+    """Refuse classes of too long a name, of one that a spreadsheet would run, and of nearly one name.
+
+    The last differ only in case or in spaces around them: one of them is a typo.
+    """
     for label in classes:
         if len(label) > MAX_CLASS_NAME:
             raise InputError(
                 f"{place}: found the class '{label[:50]}...' of {len(label):,} characters; allowed: "
                 f"{MAX_CLASS_NAME:,}; give it a shorter name"
             )
+        if is_formula(label):
+            raise InputError(
+                f"{place}: found the class '{label}', which a spreadsheet that opens a table of predictions "
+                "would run as a formula; give it a name that does not begin with = + - @"
+            )
+    _check_similar_classes(classes, place=place)
+
+
+def _check_similar_classes(classes: Sequence[str], *, place: str) -> None:
+    first: dict[str, str] = {}
+    for label in classes:
         other = first.setdefault(label.strip().casefold(), label)
         if other != label:
             raise InputError(

@@ -19,7 +19,7 @@ from stages.images.image_table import ImageTable
 from stages.prepare_dataset.groups import Groups
 from stages.prepare_dataset.leaks import Mates, closeness_to_test
 from stages.prepare_dataset.outliers import LOOKS, SHAPE, SIZE, LookKind, compare, describe_look
-from stages.shared.errors import InputError, printable
+from stages.shared.errors import InputError, path_for_csv
 
 IMAGE_KINDS: tuple[ImageKind, ...] = get_args(ImageKind)
 
@@ -384,4 +384,4 @@ def _count_images(number: int) -> str:
 
 
 def _path(table: ImageTable, row: int) -> str:
-    return printable(table.path[row])
+    return path_for_csv(table.path[row])

@@ -21,7 +21,7 @@ from stages.images.image_table import STATUSES, ImageTable
 from stages.prepare_dataset.groups import Groups
 from stages.prepare_dataset.leaks import RELATIONS, Mates
 from stages.prepare_dataset.split import UNUSED
-from stages.shared.errors import printable
+from stages.shared.errors import path_for_csv
 from stages.shared.files import describe_file, write_sealed_json
 
 BYTES_PER_FILE = 500
@@ -126,12 +126,12 @@ def list_rows(
             height_px, width_px, shared = rest
             is_decoded = row >= 0
             yield IndexRow(
-                path=printable(path),
+                path=path_for_csv(path),
                 label=label_names[label],
                 split=split_names[split],
                 status=statuses[status],
                 reason=reason,
-                group=printable(table.path[first]) if together else "",
+                group=path_for_csv(table.path[first]) if together else "",
                 sha256=hashes[64 * number : 64 * number + 64] if is_decoded else "",
                 phash=f"{phash:016x}" if is_decoded else "",
                 height_px=str(height_px) if is_decoded else "",

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,6 +39,25 @@ def shorten(text: str) -> str:
     """Return the start of a text from outside, safe to print."""
     start = printable(text[: _MAX_MESSAGE + 1])
     return start if len(start) <= _MAX_MESSAGE else f"{start[:_MAX_MESSAGE]}..."
+
+
+_FORMULA_STARTS = ("=", "+", "-", "@")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def path_for_csv(path: str) -> str:
+    """Return a path on one line that is no formula to a spreadsheet: `./=a.jpg` names the file `=a.jpg`.
+
+    Quotes around a cell do not help, and no other way to write it is read as the path by all other programs.
+    """
+    text = printable(path)
+    return f"./{text}" if text.lstrip().startswith(_FORMULA_STARTS) else text
+
+
+def is_formula(text: str) -> bool:
+    """Return whether a spreadsheet may take a text for a formula: `=1+1` and `-ve`, but neither -1 nor +."""
+    text = text.strip()
+    return text.startswith(_FORMULA_STARTS) and any(map(str.isalnum, text)) and not _NUMBER.fullmatch(text)
 
 
 class InputError(ValueError):

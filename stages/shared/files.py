@@ -1,8 +1,12 @@
 """Reading and writing files whole: built beside their name, synced, renamed into place last."""
 
+import errno
+import fcntl
 import hashlib
 import os
 import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,61 +21,139 @@ from stages.shared.errors import InputError, printable
 _OPENING = "{\n  "
 _MIB = 2**20
 _MAX_PROBLEMS = 1000
+_PREFIX, _SUFFIX = ".darkroom-", ".partial"
+_REPLACED = "replaced"
 _SchemaT = TypeVar("_SchemaT", bound=Schema)
 
 
 @contextmanager
 def publish_file(path: Path) -> Iterator[Path]:
-    """Yield the path to build a file at; it becomes `path` when the block ends without an error."""
+    """Yield the path to build a file at; it becomes `path` when the block ends without an error.
+
+    A file that it replaces hands down its access rights. A link is replaced, never followed: DVC leaves some
+    that lead into its cache.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with _naming(path):
-            yield partial
-            _sync(partial)
-            partial.replace(path)
-            _sync(path.parent)
-    finally:
-        with suppress(OSError):  # it says less than what went wrong before
-            partial.unlink(missing_ok=True)
+    with _naming(path), _open_workplace(path.parent) as workplace:
+        partial = workplace / path.name
+        yield partial
+        _sync(partial)
+        _keep_access_rights(partial, path)
+        partial.replace(path)
+        _sync(path.parent)
 
 
 @contextmanager
 def publish_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it replaces the folder `path` when the block ends without an error."""
-    partial = path.with_name(path.name + ".partial")
-    replaced = path.with_name(path.name + ".replaced")
-    if replaced.exists() and not path.exists():
-        replaced.rename(path)  # a run was killed between the two renames below
-    for leftover in (partial, replaced):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _naming(path), _open_workplace(path.parent) as workplace:
+        partial, replaced = workplace / "new" / path.name, workplace / _REPLACED / path.name
+        partial.mkdir(parents=True)
+        replaced.parent.mkdir()
+        yield partial
+        for file in (*sorted(partial.rglob("*")), partial):
+            _sync(file)
+        _keep_access_rights(partial, path)
+        while not _swap_folders(partial, path, replaced):
+            shutil.rmtree(replaced, ignore_errors=True)
+        _sync(path.parent)
+
+
+def _swap_folders(partial: Path, path: Path, replaced: Path) -> bool:
+    """Move a folder aside and another to its place; return False if a third got there in between."""
+    if path.is_dir():
+        path.rename(replaced)
     try:
-        with _naming(path):
-            yield partial
-            for file in (*sorted(partial.rglob("*")), partial):
-                _sync(file)
-            if path.exists():
-                path.rename(replaced)
-            try:
-                partial.rename(path)
-            except OSError:
-                if replaced.exists():
-                    replaced.rename(path)
-                raise
-            _sync(path.parent)
+        partial.rename(path)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+        return False
+    return True
+
+
+def _keep_access_rights(new: Path, replaced: Path) -> None:
+    with suppress(FileNotFoundError):
+        mode = replaced.lstat().st_mode
+        if stat.S_IFMT(mode) == stat.S_IFMT(new.lstat().st_mode):
+            new.chmod(mode & 0o777)
+
+
+@contextmanager
+def _open_workplace(parent: Path) -> Iterator[Path]:
+    """Yield an empty folder in another, of a random name and closed to other users, to build in.
+
+    So two processes that publish the same file do not meet, and nobody can put a link where something is
+    going to be written. A lock tells it from what a killed process left.
+    """
+    remove_leftovers(parent)
+    folder, lock = _make_locked_folder(parent)
+    try:
+        yield folder
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(replaced, ignore_errors=True)
+        _remove_workplace(folder)
+        if lock is not None:
+            os.close(lock)
+
+
+def _make_locked_folder(parent: Path) -> tuple[Path, int | None]:
+    """Return a new folder and its lock; None where the file system has no locks."""
+    while True:
+        folder = parent / Path(tempfile.mkdtemp(prefix=_PREFIX, suffix=_SUFFIX, dir=parent)).name
+        try:
+            lock = _lock(folder)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # another process took it for a leftover before it was locked
+        except OSError:
+            return folder, None
+        if folder.is_dir():
+            return folder, lock
+        os.close(lock)
+
+
+def _lock(folder: Path) -> int:
+    """Return a descriptor that holds the lock of a folder; the kernel releases it when the process ends."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Remove from a folder what killed processes left: workplaces that no process has locked.
+
+    Those that cannot be locked stay: another user's, and all on a file system without locks.
+    """
+    for folder in parent.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with suppress(OSError):
+            lock = _lock(folder)
+            try:
+                _remove_workplace(folder)
+            finally:
+                os.close(lock)
+
+
+def _remove_workplace(folder: Path) -> None:
+    """Remove a workplace; a folder that was moved aside and not replaced goes back to its place."""
+    for replaced in folder.glob(f"{_REPLACED}/*"):
+        path = folder.parent / replaced.name
+        with suppress(OSError):
+            if not os.path.lexists(path):
+                replaced.rename(path)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Have an error of the operating system that names no file, as that of a full disk, name this one."""
+    """Have the operating system's errors name this file; a full disk's names none, others a workplace."""
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None or _PREFIX in str(error.filename):
             error.filename = str(path)
         raise
 

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from schemas.train.training import Training
 from stages.shared.errors import InputError
-from stages.shared.files import write_text
+from stages.shared.files import remove_leftovers, write_text
 from stages.shared.paths import find_dvc_folder, hash_for_dvc, is_in_dvc_cache
 from stages.shared.stopping import is_stop_requested, stop
 from stages.train.state import TrainingState
@@ -234,8 +234,7 @@ def prune(
 
 def _remove_if_done(folder: Path, dvc_folder: Path) -> None:
     """Remove states whose result is in DVC's cache, and files that a killed run left half written."""
-    for leftover in folder.glob("*.partial"):
-        leftover.unlink(missing_ok=True)
+    remove_leftovers(folder)
     hashes = _read_result(folder / _RESULT)
     if hashes and all(is_in_dvc_cache(md5, dvc_folder=dvc_folder) for md5 in hashes):
         _clear(folder)

@@ -75,6 +75,10 @@ def read_document(path: Path) -> tuple[Checkpoint, bytes]:
         envelope = json.loads(header["__metadata__"]["darkroom"])
         document, document_sha256 = envelope["document"], envelope["sha256"]
         is_intact = hashlib.sha256(document.encode()).hexdigest() == document_sha256
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        raise InputError(
+            f"{path}: is no darkroom checkpoint, or is damaged; make one with: {MAKE_MODEL}"
+        ) from None
     except Exception as error:  # any bytes may come, and this only reads them
         raise InputError(
             f"{path}: is no darkroom checkpoint, or is damaged ({describe_error(error)})"

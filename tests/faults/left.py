@@ -12,7 +12,7 @@ from tests.pipeline.project import Project
 
 _APPLIES_HERE = ("repro", "exp run")
 _OUTPUT_FOLDERS = ("data/model/", "data/dvclive/")
-_OUTPUT_FILE = "data/metrics/train.json"  # a .partial beside it is none: the next run writes that again
+_OUTPUT_FILE = "data/metrics/train.json"  # what is built beside it is none: the next run removes that
 
 
 @dataclass

@@ -151,6 +151,7 @@ def test_paths_from_windows_and_macos() -> None:
         ("path,label,split\na.png,cat,tset\n", "2: split: found tset; allowed: train, val, test"),
         ("path,label,split\na.png,cat,val\nb.png,dog,test\n", " split: found test, val, but no train; mark"),
         ("path,label\na.png,cat\nb.png,cat\n", " found one label, cat; a classifier needs at least two"),
+        ("path,label\na.png,cat\nb.png, =1+1\n", " found the class '=1+1', which a spreadsheet"),
         ("path,label\na.png,cat\nb.png,Cat \n", " found the classes 'Cat' and 'cat', which differ only in"),
         ("path,label\n", " found no images; give it a line for each below the header"),
         (

@@ -170,6 +170,7 @@ LAYOUTS: dict[str, tuple[list[str], Read | str]] = {
     "two folders for one split": (below("train/", "val/", "valid/"), "found train, val, valid; keep one"),
     "an empty split": ([*below("train/"), "test/"], "found no images in test/; put class folders"),
     "a class called train": (["train/1.png", "bus/1.png"], Read("bus|train", 2)),
+    "formula": (["-ve/1.png", "dog/2.png"], "found the class '-ve', which a spreadsheet"),
     "case": (["cat/1.png", "Cat/2.png"], "found the classes 'Cat' and 'cat', which differ only in case"),
     "trailing space": (["cat/1.png", "cat /2.png"], "found the classes 'cat' and 'cat ', which differ only"),
     "case across splits": (
@@ -182,7 +183,7 @@ LAYOUTS: dict[str, tuple[list[str], Read | str]] = {
         Read("caf\u00e9|tea", 4, "test train"),
     ),
     "newline in a class": (["c\nat/1.png", "dog/1\n2.png"], Read("c\\nat|dog", 2)),
-    "quotes, commas, formulas": (['"cat",/1.png', "=1+1/'2'.png"], Read('"cat",|=1+1', 2)),
+    "quotes, commas, signs": (['"cat",/1.png', "=/'2'.png", "-1/3.png"], Read('"cat",|-1|=', 3)),
     "colon like a drive": (["A: cats/1.png", "B: dogs/1.png"], Read("A: cats|B: dogs", 2)),
     "longest name": ([f"cat/{LONG}", f"dog/{LONG}"], TWO),
     "long path": ([f"cat/{'/'.join(['d' * 200] * 10)}/1.png", "dog/1.png"], TWO),

@@ -495,6 +495,48 @@ def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
     assert list(open_source(tmp_path).list_entries()) == ["cat/", "cat/1.png", "cat/loop/"]
 
 
+def put_link(path: Path, target: Path) -> None:
+    path.rename(path.with_name("old"))
+    path.symlink_to(target)
+
+
+def put_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+SWAPS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "link": (lambda root: put_link(root / "cat/1.png", root.parent / "secret/1.png"), "is a link out of"),
+    "folder": (lambda root: put_link(root / "cat", root.parent / "secret"), "Not a directory"),
+    "pipe": (lambda root: put_pipe(root / "cat/1.png"), "is a pipe, socket or device"),
+}
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [("stat", "link"), ("open", "link"), ("open", "folder"), ("stat", "pipe"), ("open", "pipe")],
+)
+def test_a_file_that_is_swapped_while_it_is_read(
+    call: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever a link comes into its place, or that of its folder, nothing outside is read or waited for."""
+    write_folder(tmp_path / "secret", {"1.png": b"secret"})
+    file = open_source(write_folder(tmp_path / "raw", {"cat/1.png": b"x"})).locate("cat/1.png")
+    swap, reason = SWAPS[kind]
+    real = getattr(os, call)
+
+    def swap_first(path: str, *rest: object, **options: object) -> object:
+        if path == ("cat" if kind == "folder" else "1.png"):
+            monkeypatch.undo()
+            swap(tmp_path / "raw")
+        return real(path, *rest, **options)
+
+    monkeypatch.setattr(os, call, swap_first)
+    with pytest.raises(UnreadableFile, match=reason):
+        file.read(max_bytes=MAX)
+
+
 def test_source_may_itself_be_a_link(tmp_path: Path) -> None:
     """A folder or archive may be named by a link to it."""
     write_folder(tmp_path / "real", {"cat/1.png": b"x"})

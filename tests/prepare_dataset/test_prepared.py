@@ -84,6 +84,18 @@ def test_other_programs_read_it(tmp_path: Path) -> None:
         assert list(csv.reader(file))[1] == ['a "b", c.png', "é", "train", "used", "", "", "", "", "", "", ""]
 
 
+def test_a_spreadsheet_runs_no_path() -> None:
+    """A path that begins as a formula does has ./ before it, also as the name of a group."""
+    table = table_of(["=a/1.png", "@b/2.png", "c/3.png"])
+    groups = groups_of(table, [(0, 1)])
+    rows = list(list_rows(table, groups, np.zeros(3, np.int8), classes=("a", "b", "c"), leaked=None))
+    assert [(row.path, row.group) for row in rows] == [
+        ("./=a/1.png", "./=a/1.png"),
+        ("./@b/2.png", "./=a/1.png"),
+        ("c/3.png", ""),
+    ]
+
+
 def table_of_everything() -> ImageTable:
     """Return two images that are used, one of each class, and a file for every other fate."""
     table = concatenate(

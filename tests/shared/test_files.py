@@ -1,7 +1,10 @@
 """Files appear whole or not at all, and are checked when they are read."""
 
+import errno
+import fcntl
 import hashlib
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +86,72 @@ def test_file_is_not_there_before_it_is_whole(tmp_path: Path) -> None:
     assert path.read_text() == "now"
 
 
+def test_a_file_is_built_by_two_at_once(tmp_path: Path) -> None:
+    """Neither writes into the other's, nor removes it; the one that ends last is there, whole."""
+    path = tmp_path / "a.txt"
+    with publish_file(path) as first:
+        first.write_text("first")
+        write_text(path, "second")
+        assert path.read_text() == "second"
+        write_text(tmp_path / "b.txt", "third")
+    assert path.read_text() == "first"
+    assert names_in(tmp_path) == {"a.txt", "b.txt"}
+
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    """Nothing is written to, through or over what is called like the file, whatever the suffix."""
+    (tmp_path / "other").write_text("other")
+    (tmp_path / "a.txt.partial").symlink_to("other")
+    (tmp_path / "a.txt.replaced").write_text("of the user")
+    (tmp_path / ".darkroom-0123abcd.partial").symlink_to(tmp_path)
+    names = names_in(tmp_path)
+    write_text(tmp_path / "a.txt", "now")
+    fill(tmp_path / "a", "now")
+    assert names_in(tmp_path) == names | {"a.txt", "a"}
+    assert (tmp_path / "other").read_text() == "other"
+
+
+def test_a_link_is_replaced(tmp_path: Path) -> None:
+    """What it leads to, such as an object of DVC's cache, is left alone."""
+    (tmp_path / "other").write_text("other")
+    (tmp_path / "a.txt").symlink_to("other")
+    write_text(tmp_path / "a.txt", "now")
+    assert (tmp_path / "a.txt").read_text() == "now"
+    assert (tmp_path / "other").read_text() == "other"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o777])
+def test_access_rights_are_kept(mode: int, tmp_path: Path) -> None:
+    """Who could read a file can read the one that replaces it, and nobody else; so it is with folders."""
+    write_text(tmp_path / "a.txt", "earlier")
+    (tmp_path / "a.txt").chmod(mode)
+    write_text(tmp_path / "a.txt", "now")
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == mode
+    fill(tmp_path / "out", "earlier")
+    (tmp_path / "out").chmod(mode | 0o700)
+    fill(tmp_path / "out", "now")
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == mode | 0o700
+
+
+def test_access_rights_of_a_new_file(tmp_path: Path) -> None:
+    """They are those that any file gets here."""
+    (tmp_path / "plain.txt").touch()
+    (tmp_path / "plain").mkdir()
+    write_text(tmp_path / "a.txt", "now")
+    fill(tmp_path / "a", "now")
+    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "plain.txt").stat().st_mode
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_an_error_names_the_file(tmp_path: Path) -> None:
+    """Not the place where it is built, of which a user knows nothing."""
+    (tmp_path / "out").mkdir()
+    with pytest.raises(OSError, match=r"directory: '.*/out'") as caught:
+        write_text(tmp_path / "out", "now")
+    assert caught.value.filename == str(tmp_path / "out")
+    assert names_in(tmp_path) == {"out"}
+
+
 # Folders.
 
 
@@ -119,19 +188,69 @@ def test_folder_that_fails(error: type[BaseException], tmp_path: Path) -> None:
     assert (path / "deep" / "a.txt").read_text() == "first"
 
 
-def test_leftovers_of_a_killed_run(tmp_path: Path) -> None:
-    """What a killed run left beside the folder does not get into the next."""
-    (tmp_path / "out.partial").mkdir()
-    (tmp_path / "out.partial" / "half.txt").write_text("")
-    fill(tmp_path / "out", "first")
+def test_two_at_once(tmp_path: Path) -> None:
+    """Each builds its own folder; both end well, and the one that ends last is there, whole."""
+    path = tmp_path / "out"
+    with publish_folder(path) as first:
+        (first / "a.txt").write_text("first")
+        fill(path, "second")
+        assert (path / "deep" / "a.txt").read_text() == "second"
     assert names_in(tmp_path) == {"out"}
-    assert names_in(tmp_path / "out") == {"deep"}
+    assert (path / "a.txt").read_text() == "first"
+    assert names_in(path) == {"a.txt"}
+
+
+def test_another_publishes_between_the_two_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder that comes into the way is replaced as well."""
+    path = tmp_path / "out"
+    fill(path, "first")
+    rename = Path.rename
+
+    def rename_and_be_late(self: Path, target: Path) -> Path:
+        renamed = rename(self, target)
+        if self == path and not path.exists():
+            monkeypatch.undo()
+            fill(path, "in between")
+        return renamed
+
+    monkeypatch.setattr(Path, "rename", rename_and_be_late)
+    fill(path, "second")
+    assert names_in(tmp_path) == {"out"}
+    assert (path / "deep" / "a.txt").read_text() == "second"
+
+
+def test_folder_where_there_is_a_file(tmp_path: Path) -> None:
+    """The file is left alone."""
+    (tmp_path / "out").write_text("of the user")
+    with pytest.raises(NotADirectoryError):
+        fill(tmp_path / "out", "first")
+    assert (tmp_path / "out").read_text() == "of the user"
+    assert names_in(tmp_path) == {"out"}
+
+
+def leave(parent: Path, *, folder: str, file: str) -> Path:
+    """Leave what a process leaves that is killed while it publishes."""
+    left = parent / ".darkroom-0123abcd.partial" / folder
+    left.mkdir(parents=True)
+    (left / file).write_text("left")
+    return left
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_leftovers_of_a_killed_run(what: str, tmp_path: Path) -> None:
+    """What a killed run left beside an output goes, and does not get into the next."""
+    leave(tmp_path, folder="new/out", file="half.txt")
+    if what == "folder":
+        fill(tmp_path / "out", "first")
+        assert names_in(tmp_path / "out") == {"deep"}
+    else:
+        write_text(tmp_path / "out", "first")
+    assert names_in(tmp_path) == {"out"}
 
 
 def test_killed_between_two_renames(tmp_path: Path) -> None:
     """The earlier folder, moved aside and not yet replaced, is put back rather than deleted."""
-    fill(tmp_path / "out", "first")
-    (tmp_path / "out").rename(tmp_path / "out.replaced")
+    leave(tmp_path, folder="replaced/out", file="a.txt")
 
     def fail() -> None:
         with publish_folder(tmp_path / "out"):
@@ -140,7 +259,20 @@ def test_killed_between_two_renames(tmp_path: Path) -> None:
     with pytest.raises(Stop):
         fail()
     assert names_in(tmp_path) == {"out"}
+    assert (tmp_path / "out" / "a.txt").read_text() == "left"
+
+
+def test_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system that has none, leftovers may be somebody's work and stay."""
+
+    def fail(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    left = leave(tmp_path, folder="new/out", file="a.txt")
+    fill(tmp_path / "out", "first")
     assert (tmp_path / "out" / "deep" / "a.txt").read_text() == "first"
+    assert names_in(tmp_path) == {"out", left.parents[1].name}
 
 
 # Records.

@@ -1,12 +1,13 @@
 """Text from outside is safe to print and to store."""
 
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.shared.errors import printable
+from stages.shared.errors import is_formula, path_for_csv, printable
 
 anything = st.text(st.characters(codec=None))
 
@@ -55,3 +56,27 @@ def test_words_of_other_scripts_stay(text: str) -> None:
 def test_escapes(text: str, shown: str) -> None:
     """Line breaks, terminal codes, bytes that are not UTF-8, direction marks and odd spaces are spelt out."""
     assert printable(text) == shown
+
+
+@given(anything)
+def test_no_path_is_a_formula(path: str) -> None:
+    """What a table has in its column of paths begins as no formula does, and leads to the same file."""
+    cell = path_for_csv(path)
+    assert cell.strip()[:1] not in {"=", "+", "-", "@", "\t", "\r"}
+    assert cell == path_for_csv(cell)
+    assert not path.isprintable() or Path(cell) == Path(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", "@SUM(A1)", "-ve", "+ve", "-2+3", "=cmd|' /C calc'!A0", " =1", "-1e", "-inf", "--1"],
+)
+def test_formulas(text: str) -> None:
+    """A spreadsheet computes these."""
+    assert is_formula(text)
+
+
+@pytest.mark.parametrize("text", ["", "a", "1", "-1", "+1", "-0.5", "-1e-05", "+", "=", "@", "+/-", "a=1"])
+def test_no_formulas(text: str) -> None:
+    """Numbers stay numbers, and a sign alone, as a class of handwritten signs has it, computes nothing."""
+    assert not is_formula(text)

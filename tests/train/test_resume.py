@@ -322,6 +322,16 @@ def test_a_state_stays_until_dvc_has_the_result(dvc: Path, folder: Path, manifes
     assert not list((dvc / "tmp/darkroom/resume").iterdir())
 
 
+def test_half_a_state_goes(dvc: Path) -> None:
+    """What a run left that was killed while it saved its state is removed by the next that looks."""
+    half = dvc / "tmp/darkroom/resume/a/.darkroom-0123abcd.partial"
+    half.mkdir(parents=True)
+    (half / "state-000000000012.safetensors").touch()
+    with open_saved_state("a", section()):
+        pass
+    assert list_folders(dvc) == []
+
+
 @pytest.mark.parametrize(
     "note", [b"", b"[]", b"[", b"3", b"{}", b"null", b"[3]", b'["../x"]', b"\xff", b'"text"', b"[[]]"]
 )

@@ -60,10 +60,11 @@ def predict_files(
     """
     from stages.vision.checkpoint import parse_weights
     from stages.vision.runtime import choose_device
-    from tools.predict.prediction_table import open_table, silence_stdout
+    from tools.predict.prediction_table import check_classes, open_table, silence_stdout
     from tools.predict.predictor import Predictor, predict_batch
     from tools.predict.score import Score
 
+    check_classes(checkpoint.classes, arguments.format)
     weights = parse_weights(data, checkpoint, path=arguments.checkpoint)
     device = choose_device(arguments.device, place="--device")
     predictor = Predictor(checkpoint, weights, device=device)
@@ -104,7 +105,7 @@ def predict_files(
         progress,
         num_failed=num_failed,
         num_accepted=None if rule.threshold is None else num_accepted,
-        num_skipped=inputs.num_skipped,
+        inputs=inputs,
         output=arguments.output,
     )
     if score:
@@ -155,9 +156,9 @@ def choose_rule(calibration: "Calibration", arguments: argparse.Namespace) -> "R
 
 
 def print_summary(
-    progress: Progress, *, num_failed: int, num_accepted: int | None, num_skipped: int, output: Path | None
+    progress: Progress, *, num_failed: int, num_accepted: int | None, inputs: "Inputs", output: Path | None
 ) -> None:
-    """Say on stderr how many files were classified, and how fast."""
+    """Say on stderr how many files were classified, and how fast, and what was not there."""
     where = f"; see {output}" if output else ""
     accepted = "" if num_accepted is None else f"{num_accepted:,} of them accepted, "
     print(
@@ -167,8 +168,12 @@ def print_summary(
     )
     if num_failed:
         print(f"predict: files that cannot be read: {num_failed:,}; `error` says why", file=sys.stderr)
-    if num_skipped:
-        print(f"predict: files that are no images, skipped: {num_skipped:,}", file=sys.stderr)
+    for missing in inputs.missing:
+        print(f"predict: {missing}", file=sys.stderr)
+    if others := inputs.num_missing - len(inputs.missing):
+        print(f"predict: and {others:,} more of these", file=sys.stderr)
+    if inputs.num_skipped:
+        print(f"predict: files that are no images, skipped: {inputs.num_skipped:,}", file=sys.stderr)
 
 
 if __name__ == "__main__":

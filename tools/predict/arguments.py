@@ -17,6 +17,8 @@ from stages.shared.paths import MODEL
 SOME_FILES_FAILED = 3
 """Exit status."""
 
+_STDOUT = ("-", "/dev/stdout")
+
 _EPILOG = f"""not read, as by ingest with the params.yaml that comes with darkroom:
   more than {DEFAULT_LIMITS.max_file_bytes:,} bytes (max_file_bytes), or
   {DEFAULT_LIMITS.max_pixels:,} pixels (max_pixels), and what takes more than {DEFAULT_LIMITS.max_seconds:g} s
@@ -49,7 +51,13 @@ def parse_arguments() -> argparse.Namespace:
         default=MODEL / "best.safetensors",
         help="default: %(default)s",
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write there, whole or not at all")
+    parser.add_argument(
+        "--output",
+        type=_output,
+        metavar="FILE",
+        help="write there, whole or not at all, over a file or a link of that name; -, the default: standard "
+        "output",
+    )
     parser.add_argument("--format", choices=("csv", "jsonl"), help="default: by --output's suffix, else csv")
     parser.add_argument(
         "--top-k", type=_positive, metavar="K", default=3, help="classes to list; default: %(default)s"
@@ -100,6 +108,10 @@ def parse_arguments() -> argparse.Namespace:
         is_jsonl = arguments.output is not None and arguments.output.suffix.lower() in {".jsonl", ".ndjson"}
         arguments.format = "jsonl" if is_jsonl else "csv"
     return arguments
+
+
+def _output(text: str) -> Path | None:
+    return None if text in _STDOUT else Path(text)
 
 
 def _positive(text: str) -> int:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
 
-from stages.shared.errors import InputError
+from stages.shared.errors import InputError, is_formula, path_for_csv, printable
 from stages.shared.files import publish_file
+
+_OF_THIS_PROCESS = ("/dev/fd/", "/dev/std", "/proc/")
 
 Form = Literal["csv", "jsonl"]
 Write = Callable[[Iterable["Prediction"]], None]
@@ -60,6 +62,20 @@ class Prediction:
         return self.top[0].probability if self.top else None
 
 
+def check_classes(classes: Sequence[str], form: Form) -> None:
+    """Refuse a table of classes of a foreign checkpoint that a spreadsheet would run; ingest takes none such.
+
+    Raises:
+        InputError: It is CSV, and a class is a formula.
+    """
+    found = next(filter(is_formula, classes), None)
+    if form == "csv" and found is not None:
+        raise InputError(
+            f"--format: found csv, and the checkpoint has the class '{printable(found)}', which a "
+            "spreadsheet would run as a formula; allowed: jsonl"
+        )
+
+
 @contextmanager
 def open_table(
     path: Path | None, form: Form, *, top_k: int, with_sets: bool, with_labels: bool = False
@@ -73,8 +89,10 @@ def open_table(
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(encoding="utf-8")
         yield _build_writer(sys.stdout, form, top_k=top_k, with_sets=with_sets, with_labels=with_labels)
+        sys.stdout.flush()  # here, where a reader that left is expected
         return
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+    is_other = path.exists() and not stat.S_ISREG(path.stat().st_mode)
+    if is_other or os.path.abspath(path).startswith(_OF_THIS_PROCESS):  # noqa: PTH100
         raise InputError(f"--output: {path}: is a folder or a device; allowed: the name of a file")
     with publish_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         yield _build_writer(file, form, top_k=top_k, with_sets=with_sets, with_labels=with_labels)
@@ -107,7 +125,7 @@ def _build_writer(file: TextIO, form: Form, *, top_k: int, with_sets: bool, with
 def _to_row(prediction: Prediction, *, top_k: int, with_sets: bool) -> list[str]:
     probability = "" if prediction.probability is None else _digits(prediction.probability)
     accepted = "" if prediction.accepted is None else str(prediction.accepted).lower()
-    row = [prediction.path, *([] if prediction.label is None else [prediction.label])]
+    row = [path_for_csv(prediction.path), *([] if prediction.label is None else [prediction.label])]
     row += [prediction.predicted, probability, accepted, prediction.reason, prediction.error]
     if with_sets:
         # As JSON, for a class may have any name.

@@ -1,5 +1,6 @@
 """A folder on disk."""
 
+import errno
 import os
 import re
 import stat
@@ -12,6 +13,10 @@ from stages.shared.errors import InputError, printable
 from stages.shared.paths import Walk
 
 _DVC_OBJECT = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
+
+
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY
+_FILE = os.O_RDONLY | os.O_NONBLOCK
 
 
 class FolderSource(Source):
@@ -62,58 +67,118 @@ class FolderFile(NamedTuple):
     path: str
 
     def read(self, max_bytes: int) -> bytes:
-        return read_regular_file(*self._find(), max_bytes=max_bytes)
+        return read_and_close(self._open(), max_bytes=max_bytes)
 
     def read_start(self, num_bytes: int) -> bytes:
-        file, status = self._find()
-        check_regular(status)
+        descriptor = self._open()
         try:
-            with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - a Path would cost more than the call
-                return opened.read(num_bytes) or b""
+            return os.read(descriptor, num_bytes)
+        except OSError as error:
+            raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
+        finally:
+            os.close(descriptor)
+
+    def _open(self) -> int:
+        """Return a descriptor of the file.
+
+        Raises:
+            UnreadableFile: It is a link out of the folder, no regular file, or cannot be opened.
+        """
+        try:
+            try:
+                return _open_below(self.root, self.path)
+            except _LinkFound:
+                return self._open_target()
         except OSError as error:
             raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
 
-    def _find(self) -> tuple[str, os.stat_result]:
-        """Return the file's path, and what the file system says of it."""
-        file = f"{self.root}/{self.path}"
-        try:
-            status = os.lstat(file)
-            if stat.S_ISLNK(status.st_mode):
-                self._check_link(file)
-                status = os.stat(file)  # noqa: PTH116 - a Path would cost more than the call
-        except OSError as error:
-            raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
-        return file, status
-
-    def _check_link(self, file: str) -> None:
-        """Raise UnreadableFile for a link out of the folder."""
-        target = os.path.realpath(file, strict=True)
-        if not (target.startswith(os.path.realpath(self.root) + os.sep) or _DVC_OBJECT.search(target)):
-            raise UnreadableFile(
-                f"is a link out of the source, to {printable(target)}; put the file itself there"
-            )
+    def _open_target(self) -> int:
+        """Return a descriptor of the file that the file, a link, leads to."""
+        target = os.path.realpath(f"{self.root}/{self.path}", strict=True)
+        top = os.path.realpath(self.root) + os.sep
+        if target.startswith(top):
+            return _open_below(top, target.removeprefix(top))
+        if _DVC_OBJECT.search(target):
+            return open_regular_file(target)
+        raise UnreadableFile(
+            f"is a link out of the source, to {printable(target)}; put the file itself there"
+        )
 
 
-def read_regular_file(path: str, status: os.stat_result, *, max_bytes: int) -> bytes:
-    """Return the bytes of the file of which the file system says `status`.
+class _LinkFound(UnreadableFile):
+    """There is a link where the file was."""
+
+    def __init__(self) -> None:
+        super().__init__("was replaced by a link while it was read; run again when nothing changes the files")
+
+
+def _open_below(folder: str, path: str) -> int:
+    """Return a descriptor of a file in a folder. No link is followed on the way from the one to the other."""
+    *inner, name = path.split("/")
+    descriptor = os.open(folder, _FOLDER)
+    try:
+        for part in inner:
+            above = descriptor
+            descriptor = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=above)
+            os.close(above)
+        return open_regular_file(name, folder=descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_regular_file(path: str, *, folder: int | None = None, follows_links: bool = False) -> int:
+    """Return a descriptor of a regular file, for reading.
+
+    It is looked at before it is opened, because opening a device may do something, and again afterwards,
+    because it may be another by then. Opening a pipe that took its place does not wait.
+
+    Args:
+        path: The file.
+        folder: A descriptor of the folder that the path is relative to.
+        follows_links: Whether the file itself may be a link.
 
     Raises:
-        UnreadableFile: It is no regular file, too large, or cannot be read.
+        UnreadableFile: It is no regular file.
+        OSError: It cannot be opened.
     """
-    check_regular(status)
-    check_size(status.st_size, max_bytes=max_bytes)
+    _check_regular(os.stat(path, dir_fd=folder, follow_symlinks=follows_links))
     try:
-        with open(path, "rb", buffering=0) as opened:  # noqa: PTH123 - a Path would cost more than the call
-            data = opened.read(status.st_size + 1) or b""
-            if len(data) != status.st_size:
-                data += opened.read(max_bytes) or b""
+        descriptor = os.open(path, _FILE if follows_links else _FILE | os.O_NOFOLLOW, dir_fd=folder)
+    except OSError as error:
+        if error.errno == errno.ELOOP and not follows_links:
+            raise _LinkFound from None
+        raise
+    try:
+        _check_regular(os.fstat(descriptor))
+    except UnreadableFile:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_and_close(descriptor: int, *, max_bytes: int) -> bytes:
+    """Return the bytes of an open file.
+
+    Raises:
+        UnreadableFile: It is too large, or cannot be read.
+    """
+    try:
+        num_bytes = os.fstat(descriptor).st_size
+        check_size(num_bytes, max_bytes=max_bytes)
+        data = os.read(descriptor, num_bytes + 1)
+        if len(data) != num_bytes:  # it changes just now, or the system gives it in parts
+            with open(descriptor, "rb", closefd=False) as opened:
+                data += opened.read(max_bytes + 1 - len(data))
     except OSError as error:
         raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
+    finally:
+        os.close(descriptor)
     check_size(len(data), max_bytes=max_bytes)
     return data
 
 
-def check_regular(status: os.stat_result) -> None:
-    """Raise UnreadableFile for what is no regular file: opening a pipe without a writer waits for ever."""
+def _check_regular(status: os.stat_result) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise _LinkFound
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableFile("is a pipe, socket or device, not a file")

@@ -23,8 +23,14 @@ _OUTPUTS = (
     "data/report",
     "data/metrics",
 )
-_WRITTEN = ("/data/", *_OUTPUTS, "resume/", "decoded/")
-_SYNCED = ("data/model", "data/dvclive", "data/metrics", "resume/")  # opened to be synced, or read again
+_WRITTEN = ("/data/", *_OUTPUTS, ".darkroom-", "resume/", "decoded/")
+_SYNCED = (
+    "data/model",
+    "data/dvclive",
+    "data/metrics",
+    ".darkroom-",
+    "resume/",
+)  # opened to be synced, or read again
 _SHELLS = {"sh", "dash", "bash"}
 _SECONDS_TO_DIE = 0.05
 

@@ -341,11 +341,32 @@ def test_hostile_names_stay_in_their_field(monkeypatch: pytest.MonkeyPatch) -> N
     assert first["probability"] == second["probability"]
 
 
+@pytest.mark.usefixtures("alone")
+def test_a_spreadsheet_runs_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths that begin as formulas do lead to the same file by ./; such classes are for JSON lines alone."""
+    shutil.copy("raw/ant/00.png", "=1+1.png")
+    _, printed = predict(monkeypatch, "=1+1.png")
+    assert [row["path"] for row in read_csv(printed)] == ["./=1+1.png"]
+    checkpoint, weights = read_checkpoint(Path("net.safetensors"))
+    renamed = checkpoint.model_copy(update={"classes": ("=1+1", *checkpoint.classes[1:])})
+    write_checkpoint(Path("formula.safetensors"), renamed, weights)
+    status, printed = predict(
+        monkeypatch, "=1+1.png", "--format", "jsonl", "--top-k", "3", checkpoint="formula.safetensors"
+    )
+    assert status == 0
+    assert '"=1+1.png"' in printed
+    assert '"=1+1"' in printed
+    monkeypatch.setattr(sys, "argv", ["predict", "=1+1.png", "--checkpoint", "formula.safetensors"])
+    with keep_torch_settings(), pytest.raises(InputError, match="the class '=1\\+1', which a spreadsheet"):
+        main()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["raw", "--output", "raw"], "^--output: raw: is a folder or a device"),
         (["raw", "--output", "/dev/null"], "^--output: /dev/null: is a folder or a device"),
+        (["raw", "--output", "/dev/fd/2"], "^--output: /dev/fd/2: is a folder or a device"),
     ],
 )
 @pytest.mark.usefixtures("alone")
@@ -381,7 +402,19 @@ def test_as_a_person_runs_it(alone: Path) -> None:
     done = run("-", "--checkpoint", "net.safetensors", folder=alone, input=b"raw/ant\nno\n")
     assert done.returncode == 3
     assert len(read_csv(done.stdout.decode())) == 21
-    assert b"files that cannot be read: 1; `error` says why" in done.stderr
+    assert b"files that cannot be read: 1; `error` says why\n" in done.stderr
+    assert b"predict: no: there is no such file or folder\n" in done.stderr
+
+    done = run("raw/ant", "--output", "-", "--checkpoint", "net.safetensors", folder=alone)
+    assert done.returncode == 0
+    assert len(read_csv(done.stdout.decode())) == 20
+    assert not (alone / "-").exists()
+
+    done = run("raw", "--checkpoint", "raw/ant/01.jpg", folder=alone)
+    assert done.returncode == 1
+    assert done.stderr == (
+        b"raw/ant/01.jpg: is no darkroom checkpoint, or is damaged; make one with: dvc repro train\n"
+    )
 
     done = run("raw", folder=alone)
     assert done.returncode == 1

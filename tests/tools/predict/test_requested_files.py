@@ -2,7 +2,6 @@
 
 import io
 import os
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -114,15 +113,58 @@ def test_names_that_are_not_utf_8() -> None:
     assert look_up("-", stdin=b"caf\xe9.png\n") == {"caf\\udce9.png": "x"}
 
 
-def test_a_pipe_that_is_named_is_read() -> None:
-    """`<(curl ...)` of a shell is a pipe; one that lies in a folder is not waited for."""
+def test_a_pipe_of_the_shell_is_read() -> None:
+    """`<(curl ...)` stands for one, which is open already."""
+    reader, writer = os.pipe()
+    os.write(writer, b"piped")
+    os.close(writer)
+    assert look_up(f"/dev/fd/{reader}") == {f"/dev/fd/{reader}": "piped"}
+    os.close(reader)
+
+
+@pytest.mark.timeout(10)
+def test_other_pipes_are_not_waited_for() -> None:
+    """Whether typed, listed, matched or in a folder, a pipe in a folder is named and never opened."""
     Path("top").mkdir()
     os.mkfifo("top/pipe.png")
-    writer = threading.Thread(target=lambda: Path("top/pipe.png").write_bytes(b"piped"))
-    writer.start()
-    assert look_up("top/pipe.png") == {"top/pipe.png": "piped"}
-    writer.join()
-    assert look_up("top") == {"top/pipe.png": "is a pipe, socket or device, not a file"}
+    expected = {"top/pipe.png": "is a pipe, socket or device, not a file"}
+    assert look_up("top/pipe.png") == expected
+    assert look_up("top/*.png") == expected
+    assert look_up("top/**/*.png") == expected
+    assert look_up("top") == expected
+    assert look_up("-", stdin=b"top/pipe.png\n") == expected
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "pattern", ["top/**/*.png", "top/**", "**/*.png", "**", "top/*", "t?p/**/*.png", "top/**/**/*.*g"]
+)
+def test_a_pattern_takes_each_file_once(pattern: str) -> None:
+    """Links to folders, also to the one that they are in, lead to no file a second time."""
+    write_folder(Path("top"), {"a.png": b"a", "b/1.png": b"1", "b/2.png": b"2"})
+    for name in ("top/loop", "top/again", "top/b/up"):
+        Path(name).symlink_to(Path("top").absolute())
+    assert look_up(pattern) == {"top/a.png": "a", "top/b/1.png": "1", "top/b/2.png": "2"}
+
+
+def test_a_pattern_that_names_a_link() -> None:
+    """A link to a folder is followed where the pattern has a name for it; one to a file is a file."""
+    write_folder(Path("elsewhere"), {"1.png": b"1"})
+    Path("top").mkdir()
+    Path("top/link").symlink_to("../elsewhere")
+    Path("top/2.png").symlink_to("../elsewhere/1.png")
+    assert look_up("top/*/*.png") == {"top/link/1.png": "1"}
+    assert look_up("top/link/**/*.png") == {"top/link/1.png": "1"}
+    assert look_up("top/*.png") == {"top/2.png": "1"}
+    assert look_up("top/**/*.png") == {"top/2.png": "1"}
+
+
+def test_what_is_not_there_is_told() -> None:
+    """The first few arguments behind which there is nothing, each with the reason."""
+    inputs = Inputs([f"{number}.png" for number in range(7)], stdin=io.BytesIO())
+    assert len(contents(inputs)) == inputs.num_missing == 7
+    assert inputs.missing[0] == "0.png: there is no such file or folder"
+    assert len(inputs.missing) == 5
 
 
 def corrupt() -> str:
@@ -142,7 +184,7 @@ def empty() -> str:
         (lambda: "x*.png", "there is no such file, and no file fits it as a pattern"),
         (lambda: "\0", "cannot be opened: embedded null byte"),
         (lambda: "x" * 300, "cannot be opened: File name too long"),
-        (lambda: "/dev/null", "is a socket or device, not a file"),
+        (lambda: "/dev/null", "is a pipe, socket or device, not a file"),
         (empty, "holds no images"),
         (corrupt, "is no readable zip archive (File is not a zip file); re-create it"),
     ],
