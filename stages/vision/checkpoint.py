@@ -18,11 +18,13 @@ from safetensors import SafetensorError
 from schemas.vision.checkpoint import CHECKPOINT_VERSION, Checkpoint
 from schemas.vision.transforms import image_after
 from stages.shared.errors import InputError
-from stages.shared.files import first_error, publish_file
+from stages.shared.files import MEND, first_error, publish_file
 from stages.shared.paths import MAKE_MODEL
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+_MEND = f"{MEND}; {MAKE_MODEL}"
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint, weights: dict[str, "Tensor"]) -> None:
@@ -70,9 +72,9 @@ def read_document(path: Path) -> tuple[Checkpoint, bytes]:
         document, document_sha256 = envelope["document"], envelope["sha256"]
         is_intact = hashlib.sha256(document.encode()).hexdigest() == document_sha256
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path}: is no darkroom checkpoint, or is damaged ({error})") from None
+        raise InputError(f"{path}: is no darkroom checkpoint, or is damaged ({error}); {_MEND}") from None
     if not is_intact:
-        raise InputError(f"{path}: is damaged (its document does not have its recorded SHA-256)")
+        raise InputError(f"{path}: is damaged (its document does not have its recorded SHA-256); {_MEND}")
     try:
         return Checkpoint.model_validate_json(document), data
     except ValidationError as error:
@@ -93,9 +95,9 @@ def parse_weights(data: bytes, checkpoint: Checkpoint, *, path: Path) -> dict[st
     try:
         weights = parse_tensors(data)
     except SafetensorError as error:
-        raise InputError(f"{path}: is no darkroom checkpoint, or is damaged ({error})") from None
+        raise InputError(f"{path}: is no darkroom checkpoint, or is damaged ({error}); {_MEND}") from None
     if hash_weights(weights) != checkpoint.weights_sha256:
-        raise InputError(f"{path}: is damaged (its weights do not have their recorded SHA-256)")
+        raise InputError(f"{path}: is damaged (its weights do not have their recorded SHA-256); {_MEND}")
     return weights
 
 
