@@ -18,12 +18,13 @@ from schemas.vision.checkpoint import History
 from stages.images.image_table import read_ingested
 from stages.params.read import read_params
 from stages.shared.errors import InputError, printable, run_stage
-from stages.shared.files import read_sealed_json, sha256_of
+from stages.shared.files import MEND, read_sealed_json, sha256_of
 from stages.shared.inputs import CODE_ROOT, hash_json, leaves, record_inputs
 from stages.shared.paths import (
     COUNTS,
     DVCLIVE,
     IMAGES,
+    MAKE_MODEL,
     METRICS,
     MODEL,
     PREPARED,
@@ -36,6 +37,8 @@ from stages.shared.paths import (
 from tools.dvc_lock import Entry, has_outputs, hash_path, list_files, list_objects, parse_yaml, read_lock
 
 _NUM_LAST_LINES = 3
+_IF_OVERLOOKED = "; if that says up to date: python -m tools.doctor --fix"
+"""DVC does not read an output again whose time of change it knows."""
 
 
 def main() -> None:
@@ -82,7 +85,7 @@ def check_lock() -> tuple[list[str], int]:
             lines += _compare_files(entry)
         for entry in recorded.get("outs", []):
             num_files += len(list_files(Path(entry["path"])))
-            lines += _compare_files(entry)
+            lines += _compare_files(entry, if_unchanged=_IF_OVERLOOKED)
             lines += _rehash_objects(entry, dvc_folder=dvc_folder)
         problems += [f"{stage}: {line}" for line in lines]
     return problems, num_files
@@ -146,13 +149,13 @@ def _flatten(sections: Entry) -> dict[str, object]:
     return {key: value for section, content in sections.items() for key, value in leaves(section, content)}
 
 
-def _compare_files(entry: Entry) -> Iterator[str]:
+def _compare_files(entry: Entry, *, if_unchanged: str = "") -> Iterator[str]:
     """Compare a file or folder with its MD5 in dvc.lock."""
     path = Path(entry["path"])
     if not path.exists():
         yield f"{path}: is missing; bring it back with: dvc checkout"
     elif hash_path(path) != entry["md5"]:
-        yield f"{path}: differs from dvc.lock; bring it up to date with: dvc repro"
+        yield f"{path}: differs from dvc.lock; bring it up to date with: dvc repro{if_unchanged}"
 
 
 def _rehash_objects(entry: Entry, *, dvc_folder: Path) -> Iterator[str]:
@@ -160,11 +163,11 @@ def _rehash_objects(entry: Entry, *, dvc_folder: Path) -> Iterator[str]:
     for md5, name in list_objects(entry, dvc_folder=dvc_folder).items():
         path = find_object(md5, dvc_folder=dvc_folder)
         if not path.is_file():
-            yield f"{printable(name)}: is missing from the cache; put it there with: dvc commit"
+            yield f"{printable(name)}: is missing from the cache; {MEND}"
         elif hash_for_dvc(path) != md5.removesuffix(".dir"):
             yield (
-                f"{printable(name)}: is damaged in the cache, as {md5}; "
-                "delete that file, then put it there again with: dvc commit"
+                f"{printable(name)}: is damaged in the cache, as {md5}, and DVC would hand it out again; "
+                f"{MEND}; dvc repro"
             )
 
 
@@ -223,7 +226,7 @@ def _check_checkpoints(params: Params) -> list[str]:
 
 
 def _check_history(params: Params) -> list[str]:
-    read_sealed_json(MODEL / "history.json", History, made_by="dvc repro train")
+    read_sealed_json(MODEL / "history.json", History, made_by=MAKE_MODEL)
     return []
 
 
@@ -240,7 +243,7 @@ def _compare_fingerprint(path: Path, expected: str) -> list[str]:
     except FileNotFoundError:
         return [f"{path}: there is no such file; {advice}"]
     except (ValueError, KeyError, TypeError):
-        return [f"{path}: is damaged; {advice}"]
+        return [f"{path}: is damaged; {MEND}; dvc repro"]
     if recorded != expected:
         return [f"{path}: was made from other parameters, code or data than are here; {advice}"]
     return []

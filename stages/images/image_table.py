@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from schemas.ingest.ingested import Ingested
 from schemas.shared.manifest import FileRecord
 from stages.shared.errors import InputError
-from stages.shared.files import check_file, describe_file, read_sealed_json
+from stages.shared.files import MEND, check_file, describe_file, read_sealed_json
 from stages.shared.paths import MAKE_IMAGES
 
 TABLE_NAME = "table.safetensors"
@@ -231,5 +231,5 @@ def read_ingested(folder: Path) -> tuple[Ingested, ImageTable]:
     for shard in ingested.shards:
         path = folder / shard.name
         if not path.is_file() or path.stat().st_size != shard.num_bytes:
-            raise InputError(f"{path}: is missing or cut short; re-create it with: {MAKE_IMAGES}")
+            raise InputError(f"{path}: is missing or cut short; {MEND}; {MAKE_IMAGES}")
     return ingested, read_table(check_file(folder, ingested.table, made_by=MAKE_IMAGES))

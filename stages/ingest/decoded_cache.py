@@ -12,6 +12,8 @@ Git's index ("racy git"), a state is recorded only if it is older than the tick 
 look. File systems' clocks may differ: files on another one than the cache's are read every time.
 """
 
+import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -23,6 +25,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import cv2
 import numpy as np
@@ -107,32 +110,45 @@ def open_cache(form: ImageForm, limits: DecodeLimits, *, private: Path) -> Itera
     Args:
         form: Of the images.
         limits: What is not decoded.
-        private: A folder for this run alone, used where there is no DVC repository to keep pixels in, or
-            where another run is at work on them.
+        private: A folder for this run alone, used where there is no DVC repository to keep pixels in, where
+            another run is at work on them, or where no lock would tell that one is.
+
+    Raises:
+        OSError: The database cannot be read or written.
     """
     scratch = find_scratch()
-    if scratch is None:
-        with closing(DecodedCache(private)) as cache:
+    shared = None if scratch is None else scratch / "decoded" / name_version(form, limits)
+    lock = None if shared is None else _lock(shared)
+    folder = private if shared is None or lock is None else shared
+    try:
+        with closing(DecodedCache(folder)) as cache:
             yield cache
-        shutil.rmtree(private)
-        return
-    folder = scratch / "decoded" / name_version(form, limits)
+        if folder == private:
+            shutil.rmtree(private)
+        else:
+            _remove_old_caches(folder)
+    except sqlite3.Error as error:
+        raise OSError(errno.EIO, f"what is decoded cannot be kept track of ({error})", private) from None
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _lock(folder: Path) -> FileLock | None:
+    """Return the lock of a cache; None, after saying why, if it cannot be had."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_suffix(".lock"))
+    # Not the lock that stands in where there is none: one that a killed run leaves would stay for good.
+    lock = FileLock(folder.with_suffix(".lock"), fallback_to_soft=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         print("ingest: another run is decoding these images, so this one decodes them as well")
-        with closing(DecodedCache(private)) as cache:
-            yield cache
-        shutil.rmtree(private)
-        return
-    try:
-        with closing(DecodedCache(folder)) as cache:
-            yield cache
-        _remove_old_caches(folder)
-    finally:
-        lock.release()
+        return None
+    except OSError as error:
+        reason = error.strerror or error
+        print(f"ingest: {lock.lock_file}: cannot lock ({reason}); every run decodes all images again")
+        return None
+    return lock
 
 
 class DecodedCache:
@@ -141,19 +157,24 @@ class DecodedCache:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.database = folder / "images.sqlite"
         for leftover in folder.glob("*.partial"):
             leftover.unlink()
         # The system sets the time, so it is the file system's clock, cut to the ticks of its files' times.
         os.utime(folder)
         status = folder.stat()
         self._began_ns, self._device = status.st_mtime_ns, status.st_dev
+        has_locks = _has_locks(folder)
+        path = folder / "images.sqlite"
+        self.database = path if has_locks else None
+        """What workers may read while this process writes; nothing where no lock would keep them apart."""
         try:
-            self._connection = _open(self.database)
-        except DAMAGED:  # or of another version
-            for path in folder.iterdir():
-                path.unlink()
-            self._connection = _open(self.database)
+            self._connection = _open(path, has_locks=has_locks)
+        except DAMAGED as error:  # or of another version
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                raise
+            for file in folder.iterdir():
+                file.unlink()
+            self._connection = _open(path, has_locks=has_locks)
         found = self._connection.execute("SELECT id, sha256, num_bytes FROM shards").fetchall()
         self._names = {number: _name_shard(sha256) for number, sha256, _ in found}
         # Features are asked for in the order of the shards; holding all would double the table's memory.
@@ -330,7 +351,17 @@ class DecodedCache:
         self._connection.close()
 
 
-def _open(database: Path) -> sqlite3.Connection:
+def _has_locks(folder: Path) -> bool:
+    """Return whether SQLite can lock files there. It takes ENOLCK for others' lock, and waits in vain."""
+    with TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
+
+
+def _open(database: Path, *, has_locks: bool) -> sqlite3.Connection:
     """Return a connection to a database that has our tables, after making them if there are none.
 
     SQLite's own check finds a broken structure and, because the tables are strict, values of another type.
@@ -339,7 +370,7 @@ def _open(database: Path) -> sqlite3.Connection:
     Raises:
         DAMAGED: The database is not whole, or not of this version.
     """
-    connection = connect(database)
+    connection = connect(database, has_locks=has_locks)
     try:
         found = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
         if not found:
@@ -355,9 +386,10 @@ def _open(database: Path) -> sqlite3.Connection:
     return connection
 
 
-def connect(database: Path) -> sqlite3.Connection:
-    """Return a connection to a cache's database."""
-    return sqlite3.connect(database, timeout=_BUSY_SECONDS)
+def connect(database: Path, *, has_locks: bool = True) -> sqlite3.Connection:
+    """Return a connection to a cache's database; without locks, only one may exist at a time."""
+    address = f"{database.absolute().as_uri()}?nolock={0 if has_locks else 1}"
+    return sqlite3.connect(address, timeout=_BUSY_SECONDS, uri=True)
 
 
 def find_image(connection: sqlite3.Connection, digest: bytes) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,10 @@ _MIB = 2**20
 _MAX_PROBLEMS = 1000
 _PREFIX, _SUFFIX = ".darkroom-", ".partial"
 _REPLACED = "replaced"
+
+MEND = "mend it with: python -m tools.doctor --fix"
+"""Before what makes it: DVC's cache may hold the same damage, and would hand it out again."""
+
 _SchemaT = TypeVar("_SchemaT", bound=Schema)
 
 
@@ -195,7 +200,7 @@ def read_sealed_json(path: Path, schema: type[_SchemaT], *, made_by: str) -> _Sc
     if text[start:end] != _seal_of(unsealed) or text.encode() != data:
         raise InputError(
             f"{path}: is damaged, or of another version (its SHA-256 is not the recorded one); "
-            f"re-create it with: {made_by}"
+            f"{MEND}; {made_by}"
         )
     try:
         return schema.model_validate_json(unsealed)
@@ -237,9 +242,7 @@ def check_file(folder: Path, record: FileRecord, *, made_by: str) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; make it with: {made_by}")
     if path.stat().st_size != record.num_bytes or sha256_of(path) != record.sha256:
-        raise InputError(
-            f"{path}: is damaged (its SHA-256 is not the recorded one); re-create it with: {made_by}"
-        )
+        raise InputError(f"{path}: is damaged (its SHA-256 is not the recorded one); {MEND}; {made_by}")
     return path
 
 
@@ -260,8 +263,7 @@ def check_checksum(path: Path, *, made_by: str) -> None:
         raise InputError(f"{error.filename}: there is no such file; make it with: {made_by}") from None
     if not is_whole:
         raise InputError(
-            f"{path}: is damaged (its SHA-256 is not the one in {_checksum_of(path).name}); "
-            f"re-create it with: {made_by}"
+            f"{path}: is damaged (its SHA-256 is not the one in {_checksum_of(path).name}); {MEND}; {made_by}"
         )
 
 
@@ -273,13 +275,40 @@ def _checksum_line(path: Path) -> str:
     return f"{sha256_of(path)}  {path.name}\n"
 
 
+_CANNOT_SYNC = {errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""What file systems answer that cannot sync a folder or file, as some network mounts; others are failures."""
+
+_warned_of: set[str] = set()
+
+
 def _sync(path: Path) -> None:
-    """Have the file or folder on the disk, not only in memory, before it gets its name."""
+    """Have the file or folder on the disk, not only in memory, before it gets its name.
+
+    Where the file system cannot, a line says so once and the path is left to the system's own time: only a
+    power cut or a crash of the machine in the next seconds could lose it, whole or in part.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+        _warn_of_syncing(path, str(error.strerror))
     finally:
         os.close(descriptor)
+
+
+def _warn_of_syncing(path: Path, reason: str) -> None:
+    kind = "folders" if path.is_dir() else "files"
+    if kind in _warned_of:
+        return
+    _warned_of.add(kind)
+    disk = next(folder for folder in path.absolute().parents if folder.is_mount())
+    print(
+        f"{disk}: this file system does not sync {kind} ({reason}); "
+        "after a power cut, check the results with: python -m tools.verify",
+        file=sys.stderr,
+    )
 
 
 def check_free_space(folder: Path, *, num_bytes: int, kept_bytes: int = 0, linked_bytes: int = 0) -> None:

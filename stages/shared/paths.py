@@ -1,14 +1,18 @@
 """Where the stages hand files to each other, and the DVC repository around them: cache and .dvcignore."""
 
-import configparser
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stages.shared.errors import InputError, printable
 
 if TYPE_CHECKING:
+    from dvc_data.hashfile.db.local import LocalHashFileDB
     from pathspec import PathSpec
     from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
@@ -75,20 +79,63 @@ def is_in_dvc_cache(md5: str, *, dvc_folder: Path) -> bool:
 
 
 def find_object(md5: str, *, dvc_folder: Path) -> Path:
-    """Return where the cache of a repository keeps an object, whether it has it or not."""
-    return _find_cache(dvc_folder) / "files" / "md5" / md5[:2] / md5[2:]
+    """Return where the cache of a repository keeps an object, whether it has it or not.
+
+    Raises:
+        InputError: DVC's configuration, which says where the cache is, cannot be read.
+    """
+    return Path(open_dvc_cache(dvc_folder).oid_to_path(md5))
 
 
-def _find_cache(dvc_folder: Path) -> Path:
-    for name in ("config.local", "config"):
-        config = configparser.ConfigParser(interpolation=None)
-        try:
-            config.read(dvc_folder / name, encoding="utf-8")
-        except configparser.Error:
-            continue
-        if folder := config.get("cache", "dir", fallback=None):
-            return dvc_folder / folder.strip("'\"")
-    return dvc_folder / "cache"
+@lru_cache(maxsize=1)
+def open_dvc_cache(dvc_folder: Path) -> "LocalHashFileDB":
+    """Return the cache of a repository as DVC opens it: in the configured folder, with the configured modes.
+
+    Raises:
+        InputError: DVC's configuration cannot be read.
+    """
+    # 0.3 s to import, and most runs do not ask.
+    from dvc.cachemgr import CacheManager
+    from dvc.fs import LocalFileSystem
+    from dvc_data.hashfile.state import StateNoop
+
+    # All that the cache asks of a repository. A whole one would open databases, and need Git.
+    repository = SimpleNamespace(
+        config=read_dvc_config(dvc_folder),
+        fs=LocalFileSystem(),
+        state=StateNoop(),
+        local_dvc_dir=os.fspath(dvc_folder),
+    )
+    cache: LocalHashFileDB = CacheManager(repository).local
+    return cache
+
+
+def read_dvc_config(dvc_folder: Path) -> Mapping[str, Any]:
+    """Return what DVC is configured to do: by the system, the user, the repository, and `config.local`.
+
+    Raises:
+        InputError: One of these files cannot be read, or says what DVC does not allow.
+    """
+    from dvc.config import Config, ConfigError
+
+    try:
+        config: Mapping[str, Any] = Config(os.fspath(dvc_folder))
+    except ConfigError as error:
+        place, reason = dvc_folder, error
+        folders = (*map(Config.get_dir, Config.SYSTEM_LEVELS), dvc_folder)
+        files = [Path(folder, Config.CONFIG) for folder in folders]
+        for path in (*files, dvc_folder / Config.CONFIG_LOCAL):
+            try:
+                Config.validate(Config.load_file(os.fspath(path)))
+            except FileNotFoundError:
+                continue
+            except ConfigError as of_this_file:
+                place, reason = path, of_this_file
+        told = str(reason).removeprefix("config file error: ")
+        raise InputError(
+            f"{place}: DVC cannot read its configuration: {printable(told)}; correct or delete that line"
+        ) from None
+    return config
 
 
 class _Rules(NamedTuple):

@@ -160,25 +160,35 @@ def open_saved_state(key: str, training: Training) -> Iterator[SavedState]:
 
 
 @contextmanager
-def lock_folder(folder: Path, *, max_seconds: float = 0.0) -> Iterator[None]:
+def lock_folder(folder: Path, *, max_seconds: float = 0.0, is_required: bool = False) -> Iterator[None]:
     """Have a folder to oneself in the block; it is created if missing, and removed if left empty.
 
     The kernel releases the lock when the process ends, however that is, and its forked loader workers with
-    it, which end at once. On a file system without locks filelock warns and falls back on the lock file's
-    existence; where locking fails in another way, as on some network mounts, a line is printed and the folder
-    is used without a lock.
+    it, which end at once. Where locking fails, as on some network mounts, a line is printed and the folder is
+    used without a lock. Two runs of one key save and publish the same bytes, each file whole; the worst is
+    that the first to end removes the state that the other would resume from.
+
+    Args:
+        folder: To lock.
+        max_seconds: To wait for another process that has it.
+        is_required: Fail where locking fails, instead.
 
     Raises:
         StateInUse: Another process has it, and still has it after so many seconds.
+        PermissionError: It is another user's.
+        OSError: Locking fails, and is required.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the folder, so that the folder can be removed while the lock is held.
-    lock = FileLock(folder.with_suffix(".lock"))
+    # Beside the folder, so that the folder can be removed while the lock is held. Where there are no locks,
+    # filelock could go by the file's existence: one that a killed run leaves would stay for good.
+    lock = FileLock(folder.with_suffix(".lock"), fallback_to_soft=False)
     try:
         lock.acquire(timeout=max_seconds)
     except Timeout:
         raise StateInUse(_describe_owner(folder)) from None
     except OSError as error:
+        if is_required or isinstance(error, PermissionError):
+            raise
         print(
             f"train: {lock.lock_file}: cannot lock ({error.strerror or error}); start no second run of this"
         )
@@ -220,12 +230,12 @@ def prune(
 ) -> None:
     """Remove states whose result DVC has, that are too old, or that are too large together.
 
-    States in use stay, and so does `keep`.
+    States in use stay, also those of which no lock tells whether they are, and so does `keep`.
     """
     ages = {path: _seconds_since_use(path) for path in parent.iterdir() if path != keep and path.is_dir()}
     num_bytes = 0
     for folder in sorted(ages, key=ages.__getitem__):
-        with suppress(StateInUse), lock_folder(folder):
+        with suppress(StateInUse, OSError), lock_folder(folder, is_required=True):
             _remove_if_done(folder, dvc_folder)
             num_bytes += sum(path.stat().st_size for path in folder.glob(_STATES))
             if ages[folder] > max_age_seconds or num_bytes > max_bytes:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from schemas.vision.checkpoint import CHECKPOINT_VERSION, Checkpoint
 from schemas.vision.transforms import image_after
 from stages.shared.errors import InputError, describe_error, shorten
-from stages.shared.files import first_error, publish_file
+from stages.shared.files import MEND, first_error, publish_file
 from stages.shared.paths import MAKE_MODEL
 
 MAX_HEADER_BYTES = 8 * 2**20
@@ -28,6 +28,8 @@ MAX_OWN_PARAMETERS = 2**24
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+_MEND = f"{MEND}; {MAKE_MODEL}"
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint, weights: dict[str, "Tensor"]) -> None:
@@ -76,15 +78,13 @@ def read_document(path: Path) -> tuple[Checkpoint, bytes]:
         document, document_sha256 = envelope["document"], envelope["sha256"]
         is_intact = hashlib.sha256(document.encode()).hexdigest() == document_sha256
     except (UnicodeDecodeError, json.JSONDecodeError):
-        raise InputError(
-            f"{path}: is no darkroom checkpoint, or is damaged; make one with: {MAKE_MODEL}"
-        ) from None
+        raise InputError(f"{path}: is no darkroom checkpoint, or is damaged; {_MEND}") from None
     except Exception as error:  # any bytes may come, and this only reads them
         raise InputError(
-            f"{path}: is no darkroom checkpoint, or is damaged ({describe_error(error)})"
+            f"{path}: is no darkroom checkpoint, or is damaged ({describe_error(error)}); {_MEND}"
         ) from None
     if not is_intact:
-        raise InputError(f"{path}: is damaged (its document does not have its recorded SHA-256)")
+        raise InputError(f"{path}: is damaged (its document does not have its recorded SHA-256); {_MEND}")
     try:
         return Checkpoint.model_validate_json(document), data
     except ValidationError as error:
@@ -117,10 +117,10 @@ def parse_weights(data: bytes, checkpoint: Checkpoint, *, path: Path) -> dict[st
         weights = parse_tensors(data)
     except Exception as error:  # as above
         raise InputError(
-            f"{path}: is no darkroom checkpoint, or is damaged ({describe_error(error)})"
+            f"{path}: is no darkroom checkpoint, or is damaged ({describe_error(error)}); {_MEND}"
         ) from None
     if hash_weights(weights) != checkpoint.weights_sha256:
-        raise InputError(f"{path}: is damaged (its weights do not have their recorded SHA-256)")
+        raise InputError(f"{path}: is damaged (its weights do not have their recorded SHA-256); {_MEND}")
     return weights
 
 

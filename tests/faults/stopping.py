@@ -14,7 +14,7 @@ from tests.faults.fault import AT_FILE_EVENT, COMMANDS, Fault
 from tests.faults.forked_dvc import start_dvc, wait_for
 from tests.faults.left import Rig, find_stages
 from tests.pipeline.project import Project
-from tools.doctor.killed_runs import find_dvc_processes, is_alive
+from tools.doctor.processes import find_dvc_processes, is_alive
 
 _SECONDS_TO_END = 240.0
 _SECONDS_TO_LEAVE = 30.0

@@ -9,7 +9,7 @@ import yaml
 
 from tests.faults.small_project import make_small_project
 from tests.pipeline.project import Project
-from tools.doctor.killed_runs import find_dvc_processes
+from tools.doctor.processes import find_dvc_processes
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
 

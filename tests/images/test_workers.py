@@ -24,7 +24,7 @@ from tests.images.troubled_work import (
     TroubledWork,
     Unpicklable,
 )
-from tools.doctor.killed_runs import is_alive
+from tools.doctor.processes import is_alive
 
 CRASH, HANG, EXIT, HUNGRY, BUG, SLEEP, SPIN, REFUSE = -1, -2, -3, -4, -5, -6, -7, -8
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.doctor.killed_runs import is_alive
+from tools.doctor.processes import is_alive
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,11 +1,11 @@
 """What a dvc that was killed leaves behind: locks, parameters, queue tasks, folders.
 
-All of it looks the same while dvc is running: check only while `find_dvc_processes` finds none.
+All of it looks the same while dvc is running: check only while `find_dvc_processes` finds none, and fix only
+if `describe_unseen` has nothing to say either.
 """
 
 import base64
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,18 +14,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stages.shared.errors import InputError, printable
 from stages.shared.inputs import leaves
+from stages.shared.paths import read_dvc_config
 from tools.doctor.obstacle import Obstacle
+from tools.doctor.processes import is_alive
 from tools.dvc_lock import parse_yaml
 
 _PARAMS = Path("params.yaml")
 _NUM_KEYS_NAMED = 3
 _QUEUE_TASK = "dvc.repo.experiments.queue.tasks.run_exp"
-_STAGES = ("stages.ingest", "stages.prepare_dataset", "stages.train", "stages.evaluate")
 
 
 class _Holder(BaseModel):
@@ -44,22 +44,10 @@ class _RwLock(BaseModel):
     write: dict[str, _Holder] = {}
 
 
-def find_dvc_processes(root: Path) -> list[int]:
-    """Return the processes of dvc, and of the stages it runs, whose working folder is root or below it."""
-    return sorted(process.pid for process in psutil.process_iter() if _is_dvc(process, root.resolve()))
-
-
-def is_alive(process: int) -> bool:
-    """Return whether a process of that number exists and has not ended."""
-    try:
-        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
-
-
 def check_killed_runs(dvc_folder: Path) -> Iterator[Obstacle]:
     """Yield what killed runs left. Locks come first: with them in place dvc cannot help to fix the rest."""
     yield from _check_rwlock(dvc_folder)
+    yield from _check_link_locks(dvc_folder)
     yield from _check_reference_locks()
     yield from check_params_left(dvc_folder)
     yield from _check_detached_head()
@@ -95,6 +83,20 @@ def _check_rwlock(dvc_folder: Path) -> Iterator[Obstacle]:
         except (OSError, ValidationError):
             yield Obstacle(
                 f"{path}: is damaged, as after a full disk or a power cut; no dvc command runs; delete it",
+                path.unlink,
+            )
+
+
+def _check_link_locks(dvc_folder: Path) -> Iterator[Obstacle]:
+    """Yield DVC's locks where it is configured to lock by hard links: these outlive their process."""
+    try:
+        uses_links = read_dvc_config(dvc_folder)["core"].get("hardlink_lock", False)
+    except (InputError, OSError):
+        return  # named among the prerequisites
+    for path in (dvc_folder / "tmp" / "lock", dvc_folder / "tmp" / "rwlock.lock"):
+        if uses_links and path.exists():
+            yield Obstacle(
+                f"{path}: is the lock of a killed dvc; no dvc command runs while it exists; delete it",
                 path.unlink,
             )
 
@@ -187,14 +189,19 @@ def _check_dead_tasks(dvc_folder: Path) -> Iterator[Obstacle]:
             continue
         try:
             entry = json.loads(base64.b64decode(message["body"]))[0][0]
-            name = entry["name"] or entry["stash_rev"][:7]
+            revision = str(entry["stash_rev"])
+            name = entry["name"] or revision[:7]
         except (ValueError, KeyError, IndexError, TypeError):
             continue
-        yield Obstacle(
-            f"queue: {name}: is marked running, but its worker is gone; mark it failed with: "
-            f"dvc queue kill {name}",
-            partial(_mark_failed, name),
-        )
+        text = f"queue: {name}: is marked running, but its worker is gone"
+        process = _read_json(queue.parent / "run" / revision / f"{revision}.json").get("pid")
+        if isinstance(process, int) and is_alive(process):  # of another program, or another user's
+            yield Obstacle(
+                f"{text}; it is left as it is, for dvc queue kill {name} would kill process {process}, "
+                "which has its number now"
+            )
+            continue
+        yield Obstacle(f"{text}; mark it failed with: dvc queue kill {name}", partial(_mark_failed, name))
 
 
 def _mark_failed(name: str) -> None:
@@ -221,19 +228,6 @@ def _check_experiment_folders(dvc_folder: Path) -> Iterator[Obstacle]:
                 "(its saved training state is elsewhere: the same experiment will resume from it)",
                 partial(shutil.rmtree, folder),
             )
-
-
-def _is_dvc(process: psutil.Process, root: Path) -> bool:
-    if process.pid == os.getpid():
-        return False
-    try:
-        arguments = process.cmdline()
-        # The program itself, what Python was told to run, and what it runs as a module.
-        names = [*arguments[:2], *(arguments[arguments.index("-m") + 1 :][:1] if "-m" in arguments else [])]
-        is_named = any(Path(name).name in ("dvc", "dvc.exe") or name in _STAGES for name in names)
-        return is_named and Path(process.cwd()).is_relative_to(root)
-    except (psutil.Error, OSError):
-        return False  # it ended just now, or belongs to another user
 
 
 def ask_git(*arguments: str) -> str | None:

@@ -4,17 +4,21 @@ Where one of them is missing, DVC's own words lead nobody to the cause: `[Errno 
 `surrogates not allowed`, `unexpected error`.
 """
 
-import configparser
+import fcntl
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
 
 from schemas.params import Params
 from schemas.vision.network import NO_WEIGHTS_FILE
 from stages.params.read import read_params
 from stages.shared.errors import InputError, printable
-from stages.shared.paths import walk_seen_by_dvc
+from stages.shared.paths import read_dvc_config, walk_seen_by_dvc
 from tools.doctor.killed_runs import ask_git
 from tools.doctor.obstacle import Obstacle
 from tools.dvc_lock import parse_yaml
@@ -30,7 +34,13 @@ _STAGES = {"dataset.source": "ingest", "network.weights_file": "train"}
 
 def check_prerequisites(dvc_folder: Path) -> Iterator[Obstacle]:
     """Yield what keeps DVC from starting a stage."""
-    yield from _check_git(dvc_folder)
+    try:
+        config = read_dvc_config(dvc_folder)
+    except (InputError, OSError) as error:
+        yield Obstacle(str(error))
+    else:
+        yield from _check_git(dvc_folder, config)
+        yield from _check_locks(dvc_folder, config)
     yield from _check_locale()
     try:
         params = read_params()
@@ -67,12 +77,9 @@ def _list_named(params: Params) -> dict[str, str]:
     return {"dataset.source": params.dataset.source, "network.weights_file": params.network.weights_file}
 
 
-def _check_git(dvc_folder: Path) -> Iterator[Obstacle]:
+def _check_git(dvc_folder: Path, config: Mapping[str, Any]) -> Iterator[Obstacle]:
     """Yield that there is no Git repository, unless DVC is told to do without."""
-    config = configparser.ConfigParser(interpolation=None)
-    config.read([dvc_folder / "config", dvc_folder / "config.local"], encoding="utf-8")
-    is_without_git = config.getboolean("core", "no_scm", fallback=False)
-    if not is_without_git and ask_git("rev-parse", "--git-dir") is None:
+    if not config["core"].get("no_scm", False) and ask_git("rev-parse", "--git-dir") is None:
         yield Obstacle(
             f"{dvc_folder.parent}: is in no Git repository, and DVC needs one, if only an empty one; "
             "make it with: git init",
@@ -83,6 +90,32 @@ def _check_git(dvc_folder: Path) -> Iterator[Obstacle]:
 def _make_repository() -> None:
     if ask_git("init") is None:
         raise InputError("git init failed; is git installed?")
+
+
+def _check_locks(dvc_folder: Path, config: Mapping[str, Any]) -> Iterator[Obstacle]:
+    """Yield that DVC cannot lock here, which it takes for another dvc at work, every time."""
+    if config["core"].get("hardlink_lock", False):
+        return
+    with TemporaryFile(dir=dvc_folder) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            yield Obstacle(
+                f"{dvc_folder}: its file system has no locks ({error.strerror}), which DVC takes for another "
+                "dvc at work; have it use hard links, with: dvc config --local core.hardlink_lock true && "
+                f"rm -f {dvc_folder}/tmp/lock {dvc_folder}/tmp/rwlock.lock",
+                partial(_lock_by_links, dvc_folder),
+            )
+
+
+def _lock_by_links(dvc_folder: Path) -> None:
+    command = [sys.executable, "-m", "dvc", "config", "--local", "core.hardlink_lock", "true"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InputError(f"dvc config failed: {printable(done.stderr.strip())}")
+    for name in ("lock", "rwlock.lock"):
+        # That they exist meant nothing until now.
+        (dvc_folder / "tmp" / name).unlink(missing_ok=True)
 
 
 def _check_locale() -> Iterator[Obstacle]:

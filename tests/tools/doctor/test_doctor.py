@@ -186,4 +186,4 @@ def test_what_is_lost_is_named(project: Project) -> None:
         if path.is_file() and path.suffix != ".dir" and b'"best_epoch"' in path.read_bytes()[:300]:
             path.chmod(0o644)
             path.write_bytes(b"other")
-    assert "dvc repro --force --single-item train" in project.run("python -m tools.doctor --fix", status=1)
+    assert "make it with: dvc repro train" in project.run("python -m tools.doctor --fix", status=1)
