@@ -13,7 +13,7 @@ from schemas.shared.manifest import ImageForm
 from schemas.vision.network import Timm
 from stages.shared.errors import InputError
 from stages.vision.networks import check_takes_images
-from stages.vision.pretrained import Weights
+from stages.vision.pretrained import Weights, reset_heads
 
 
 def build(arguments: Timm, *, image: ImageForm, num_classes: int) -> nn.Module:
@@ -23,6 +23,7 @@ def build(arguments: Timm, *, image: ImageForm, num_classes: int) -> nn.Module:
         InputError: timm is not installed, or the model does not take images of this form.
     """
     network = _create(arguments, image=image, num_classes=num_classes, pretrained=False)
+    reset_heads(network)
     check_takes_images(network, image=image, place=f"network.timm.model: {arguments.model}")
     return network
 

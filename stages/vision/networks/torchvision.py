@@ -14,7 +14,7 @@ from schemas.shared.manifest import ImageForm
 from schemas.vision.network import Torchvision
 from stages.shared.errors import InputError
 from stages.vision.networks import check_takes_images
-from stages.vision.pretrained import Weights
+from stages.vision.pretrained import Weights, reset_heads
 
 
 def build(arguments: Torchvision, *, image: ImageForm, num_classes: int) -> nn.Module:
@@ -25,6 +25,7 @@ def build(arguments: Torchvision, *, image: ImageForm, num_classes: int) -> nn.M
     """
     options = _choose_options(arguments, image)
     network: nn.Module = models.get_model(arguments.model, weights=None, num_classes=num_classes, **options)
+    reset_heads(network)
     if image.num_channels == 1:
         _take_one_channel(network)
     check_takes_images(network, image=image, place=f"network.torchvision.model: {arguments.model}")

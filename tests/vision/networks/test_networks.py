@@ -3,15 +3,17 @@
 import os
 import subprocess
 import sys
+from typing import Literal
 
 import pytest
 import torch
 from torch import nn
 
 from schemas.shared.manifest import ImageForm
-from schemas.vision.network import ChosenNetwork, Network, ResNet
+from schemas.vision.network import ChosenNetwork, Network, ResNet, Timm, Torchvision
 from stages.shared.errors import InputError
 from stages.vision.networks import build_network
+from stages.vision.pretrained import find_heads
 from tests.vision.completeness import names_of, read_section, read_test
 from tests.vision.documents import TINY_CNN
 
@@ -37,6 +39,30 @@ def test_a_network_without_code_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         InputError, match=r"network\.name: found cnn, and there is no stages/vision/networks/cnn\.py"
     ):
         build_network(network, image=image, num_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("timm", Timm(model="efficientnet_lite0", weights=None)),
+        ("timm", Timm(model="mobilenetv3_small_050", weights=None)),
+        ("timm", Timm(model="deit_tiny_distilled_patch16_224", weights=None)),
+        ("timm", Timm(model="mixer_s32_224", weights=None)),
+        ("torchvision", Torchvision(model="efficientnet_b0", weights=None)),
+        ("torchvision", Torchvision(model="mnasnet0_5", weights=None)),
+        ("torchvision", Torchvision(model="squeezenet1_1", weights=None)),
+    ],
+)
+def test_new_heads_start_as_torchs_own_layers_do(
+    name: Literal["timm", "torchvision"], arguments: Timm | Torchvision
+) -> None:
+    """Uniformly within 1 over the root of the number of inputs, whatever the library draws, and not at 0."""
+    image = ImageForm(color="rgb", height_px=64, width_px=64, resize="squish")
+    network = build_network(ChosenNetwork(name=name, arguments=arguments), image=image, num_classes=2)
+    for head in find_heads(network).values():
+        last = [part for part in head.modules() if isinstance(part, nn.Linear | nn.Conv2d)][-1]
+        largest = last.weight[0].numel() ** -0.5
+        assert 0.9 * largest < last.weight.abs().max() <= largest
 
 
 def test_weights_follow_from_the_seed() -> None:
