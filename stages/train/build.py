@@ -46,13 +46,12 @@ class Run(NamedTuple):
     """The pretrained weights it starts from."""
 
 
-def build_run(params: Params, manifest: Manifest, *, keep_features: bool = True) -> Run:
+def build_run(params: Params, manifest: Manifest) -> Run:
     """Return a run before its first step.
 
     Args:
         params: All parameters.
         manifest: That of the prepared data.
-        keep_features: Compute the features of a frozen backbone once, where they are the same in every epoch.
 
     Raises:
         InputError: Something that params.yaml asks for is not possible here, with these data.
@@ -135,10 +134,9 @@ def build_run(params: Params, manifest: Manifest, *, keep_features: bool = True)
     )
     forward = compile_steps(network) if params.training.compile else network
     whole = Phase(network, forward, train_batches, val_batches)
-    keep_features = keep_features and has_one_head and not any(transform.random for transform in transforms)
-    phases = Phases(
-        training, network, whole, params.transfer, feature_folder=PREPARED.parent if keep_features else None
-    )
+    random = next((transform.name for transform in transforms if transform.random), None)
+    why_anew = f"{random} is random" if random else "" if has_one_head else "the network has several heads"
+    phases = Phases(training, network, whole, params.transfer, why_anew=why_anew)
     return Run(training, state, phases, transforms, pretrained_weights)
 
 
