@@ -22,9 +22,11 @@ from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, WeightAverage, begin_state
 from stages.train.transfer import Phases, build_parameter_groups
 from stages.vision.dataset import PreparedImages, build_loader
+from stages.vision.networks import find_statistics
 from stages.vision.pretrained import check_head, find_heads
 from stages.vision.runtime import choose_device, make_deterministic
 from stages.vision.transforms import (
+    Statistics,
     build_mixing,
     build_transforms,
     fill_in_statistics,
@@ -57,7 +59,11 @@ def build_run(params: Params, manifest: Manifest) -> Run:
         InputError: Something that params.yaml asks for is not possible here, with these data.
     """
     check_image_form(manifest.image, params)
-    transforms = fill_in_statistics(params.transforms, mean=manifest.mean, std=manifest.std)
+    transforms = fill_in_statistics(
+        params.transforms,
+        dataset=Statistics(manifest.mean, manifest.std),
+        weights=lambda: find_statistics(params.network.chosen(), image=manifest.image),
+    )
     image = image_after(manifest.image, transforms)
     trained_image = image_after(manifest.image, transforms, training=True)
     num_classes = len(manifest.classes)

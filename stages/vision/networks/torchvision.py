@@ -4,6 +4,7 @@ For grayscale images the first convolution takes one channel, its kernels summed
 dropout and stochastic depth depend on the step and the batch, not on the sample alone.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -39,6 +40,13 @@ def fetch_weights(arguments: Torchvision, *, image: ImageForm) -> Weights:
         progress=False, check_hash=True, map_location="cpu", weights_only=True
     )
     return state
+
+
+def find_statistics(arguments: Torchvision) -> tuple[Sequence[float], Sequence[float]]:
+    """Return mean and standard deviation of the weights' pixels; of the default ones where none are named."""
+    weights = models.get_model_weights(arguments.model)[arguments.weights or "DEFAULT"]
+    preprocessing = weights.transforms()
+    return preprocessing.mean, preprocessing.std
 
 
 def adapt_weights(

@@ -12,7 +12,7 @@ from torch import nn
 from schemas.shared.manifest import ImageForm
 from schemas.vision.network import ChosenNetwork, Network, ResNet, Timm, Torchvision
 from stages.shared.errors import InputError
-from stages.vision.networks import build_network
+from stages.vision.networks import build_network, find_statistics
 from stages.vision.pretrained import find_heads
 from tests.vision.completeness import names_of, read_section, read_test
 from tests.vision.documents import TINY_CNN
@@ -127,3 +127,38 @@ def test_a_changed_convolution_computes_the_same() -> None:
         for output in (found, expected):
             output.square().sum().backward()
         torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "mean"),
+    [
+        ("timm", Timm(model="resnet18", weights=None), 0.485),
+        ("timm", Timm(model="tf_efficientnet_lite0", weights="in1k"), 0.5),
+        ("torchvision", Torchvision(model="resnet18", weights=None), 0.485),
+        ("torchvision", Torchvision(model="vit_b_16", weights="IMAGENET1K_SWAG_E2E_V1"), 0.485),
+    ],
+)
+def test_a_library_says_what_its_weights_expect(
+    name: Literal["timm", "torchvision"], arguments: Timm | Torchvision, mean: float
+) -> None:
+    """Mean and deviation of each channel come from the weights' own preprocessing."""
+    image = ImageForm(color="rgb", height_px=64, width_px=64, resize="squish")
+    found = find_statistics(ChosenNetwork(name=name, arguments=arguments), image=image)
+    assert found.mean[0] == mean
+    assert len(found.mean) == len(found.std) == 3
+
+
+def test_of_gray_images_the_channels_are_averaged() -> None:
+    """There is one number for them, for the first kernel's channels are summed."""
+    image = ImageForm(color="grayscale", height_px=64, width_px=64, resize="squish")
+    arguments = Timm(model="resnet18", weights=None)
+    found = find_statistics(ChosenNetwork(name="timm", arguments=arguments), image=image)
+    assert found.mean == pytest.approx([(0.485 + 0.456 + 0.406) / 3])
+
+
+def test_an_unknown_model_expects_nothing_known() -> None:
+    """One line names the model and what to write instead."""
+    image = ImageForm(color="rgb", height_px=64, width_px=64, resize="squish")
+    chosen = ChosenNetwork(name="timm", arguments=Timm(model="resnet18", weights="nope"))
+    with pytest.raises(InputError, match=r"network\.timm: .*nope.* give numbers as mean and std"):
+        find_statistics(chosen, image=image)
