@@ -23,6 +23,7 @@ from schemas.vision.network import ChosenNetwork, Torchvision
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.train.epoch_table import TrainingProgress
+from stages.train.features import FeatureStore
 from stages.train.loop import Phase, Training, run_epoch
 from stages.train.loss import CrossEntropy
 from stages.train.sampler import EpochSampler
@@ -84,8 +85,9 @@ def main() -> None:
 def train(folder: Path, arguments: argparse.Namespace, *, caches: bool) -> Result:
     """Train the head for all epochs, from the same initial weights."""
     training, state, whole = build_run(folder / "prepared", arguments)
-    feature_folder = folder if caches else None
-    phases = Phases(training, state.network, whole, FROZEN, feature_folder=feature_folder)
+    phases = Phases(training, state.network, whole, FROZEN)
+    if caches:
+        phases.keep_features(FeatureStore(Path(tempfile.mkdtemp(dir=folder)), key=""))
     for epoch in range(arguments.epochs):
         run_epoch(training, state, phases.at(epoch), save_point=lambda state: None)
     return Result(state.history, state.network.state_dict())

@@ -17,7 +17,7 @@ from schemas.train.optimizer import Optimizer
 from schemas.train.training import Training
 from schemas.train.transfer import Transfer
 from schemas.vision.network import NO_WEIGHTS_FILE, Network
-from schemas.vision.transforms import Form, Transforms, change_form, find_transform_problems
+from schemas.vision.transforms import Form, Normalize, Transforms, change_form, find_transform_problems
 
 OUTPUTS = tuple(
     f"data/{name}"
@@ -62,6 +62,7 @@ def find_conflicts(params: Params) -> list[Conflict]:
         *_check_mixed_labels(params),
         *_check_balanced_once(params),
         *_check_pretrained_weights(params),
+        *_check_statistics_of_weights(params),
         *_check_group_column(params),
         *_check_warmup(params),
     ]
@@ -156,6 +157,21 @@ def _check_pretrained_weights(params: Params) -> Iterator[Conflict]:
             "found backbone, but the network has no pretrained weights; allowed: null, unless "
             "network.weights_file, network.torchvision.weights or network.timm.weights names some",
         )
+
+
+def _check_statistics_of_weights(params: Params) -> Iterator[Conflict]:
+    """Only the libraries' models tell what their weights expect."""
+    if params.network.name in ("torchvision", "timm"):
+        return
+    for place, transform in enumerate(params.transforms):
+        if isinstance(transform, Normalize):
+            for key, values in (("mean", transform.mean), ("std", transform.std)):
+                if values == "weights":
+                    yield Conflict(
+                        f"transforms.{place}.Normalize.{key}",
+                        f"found weights, but network.name: {params.network.name} has none that say what they "
+                        "expect, as those of torchvision and timm do; allowed: dataset, or numbers",
+                    )
 
 
 def _check_group_column(params: Params) -> Iterator[Conflict]:

@@ -114,7 +114,7 @@ def measure_losses(params: "Params", rates: Sequence[float], *, max_rise: float)
     from stages.train.loop import train_steps
     from stages.vision.dataset import explain_lost_workers, read_manifest
 
-    training, state, phases, *_ = build_run(params, read_manifest(PREPARED), keep_features=False)
+    training, state, phases, *_ = build_run(params, read_manifest(PREPARED))
     num_epochs, num_more = divmod(len(rates), len(state.losses))
     num_images = num_epochs * len(training.train_images) + num_more * training.batch_size
     progress = TrainingProgress(num_epochs=1, images_per_epoch=num_images)

@@ -100,11 +100,22 @@ def load_cells(params: Params, *, split: SplitName, num_images: int, epoch: int,
     import torch
 
     from stages.vision.dataset import PreparedImages, read_manifest
+    from stages.vision.networks import find_statistics
     from stages.vision.rng import derive_seed
-    from stages.vision.transforms import build_mixing, build_transforms, fill_in_statistics, for_training
+    from stages.vision.transforms import (
+        Statistics,
+        build_mixing,
+        build_transforms,
+        fill_in_statistics,
+        for_training,
+    )
 
     manifest = read_manifest(PREPARED)
-    transforms = fill_in_statistics(params.transforms, mean=manifest.mean, std=manifest.std)
+    transforms = fill_in_statistics(
+        params.transforms,
+        dataset=Statistics(manifest.mean, manifest.std),
+        weights=lambda: find_statistics(params.network.chosen(), image=manifest.image),
+    )
     transform = build_transforms(for_training(transforms), seed=params.training.seed)
     images = PreparedImages(PREPARED, manifest, split, transform=transform)
     images.set_epoch(epoch - 1)
@@ -143,8 +154,8 @@ def unnormalize(image: "Tensor", transforms: Transforms) -> Pixels:
     values = image.permute(1, 2, 0).numpy()
     for transform in transforms:
         if isinstance(transform, Normalize):
-            assert transform.mean != "dataset", "statistics are filled in"
-            assert transform.std != "dataset", "statistics are filled in"
+            assert not isinstance(transform.mean, str), "statistics are filled in"
+            assert not isinstance(transform.std, str), "statistics are filled in"
             values = values * np.asarray(transform.std, np.float32) + np.asarray(transform.mean, np.float32)
     return np.ascontiguousarray((values * 255).round().clip(0, 255).astype(np.uint8))
 

@@ -191,6 +191,6 @@ class Checkpoint(Schema):
         for transform in self.preprocessing:
             if transform.random:
                 raise ValueError(f"{transform.name} is random, which preprocessing must not be")
-            if isinstance(transform, Normalize) and "dataset" in (transform.mean, transform.std):
+            if isinstance(transform, Normalize) and {"dataset", "weights"} & {transform.mean, transform.std}:
                 raise ValueError("Normalize must hold numbers in a checkpoint")
         return self

@@ -22,9 +22,11 @@ from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, WeightAverage, begin_state
 from stages.train.transfer import Phases, build_parameter_groups
 from stages.vision.dataset import PreparedImages, build_loader
+from stages.vision.networks import find_statistics
 from stages.vision.pretrained import check_head, find_heads
 from stages.vision.runtime import choose_device, make_deterministic
 from stages.vision.transforms import (
+    Statistics,
     build_mixing,
     build_transforms,
     fill_in_statistics,
@@ -46,19 +48,22 @@ class Run(NamedTuple):
     """The pretrained weights it starts from."""
 
 
-def build_run(params: Params, manifest: Manifest, *, keep_features: bool = True) -> Run:
+def build_run(params: Params, manifest: Manifest) -> Run:
     """Return a run before its first step.
 
     Args:
         params: All parameters.
         manifest: That of the prepared data.
-        keep_features: Compute the features of a frozen backbone once, where they are the same in every epoch.
 
     Raises:
         InputError: Something that params.yaml asks for is not possible here, with these data.
     """
     check_image_form(manifest.image, params)
-    transforms = fill_in_statistics(params.transforms, mean=manifest.mean, std=manifest.std)
+    transforms = fill_in_statistics(
+        params.transforms,
+        dataset=Statistics(manifest.mean, manifest.std),
+        weights=lambda: find_statistics(params.network.chosen(), image=manifest.image),
+    )
     image = image_after(manifest.image, transforms)
     trained_image = image_after(manifest.image, transforms, training=True)
     num_classes = len(manifest.classes)
@@ -135,10 +140,9 @@ def build_run(params: Params, manifest: Manifest, *, keep_features: bool = True)
     )
     forward = compile_steps(network) if params.training.compile else network
     whole = Phase(network, forward, train_batches, val_batches)
-    keep_features = keep_features and has_one_head and not any(transform.random for transform in transforms)
-    phases = Phases(
-        training, network, whole, params.transfer, feature_folder=PREPARED.parent if keep_features else None
-    )
+    random = next((transform.name for transform in transforms if transform.random), None)
+    why_anew = f"{random} is random" if random else "" if has_one_head else "the network has several heads"
+    phases = Phases(training, network, whole, params.transfer, why_anew=why_anew)
     return Run(training, state, phases, transforms, pretrained_weights)
 
 

@@ -21,6 +21,18 @@ class TrainingProgress(Progress):
         self._epoch_started = time.perf_counter()
         self._num_done_at_epoch = 0
         self._has_header = False
+        self._last_epoch: int | None = None
+
+    def start_phase(self, *, last_epoch: int | None) -> None:
+        """Begin to measure the speed anew, for epochs up to this one or, if None, to the end."""
+        self.skip(self.num_done)
+        self._last_epoch = last_epoch
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Return how long the rest takes at that speed; None while later epochs will have another one."""
+        is_last = self._last_epoch is None or self._last_epoch >= self._num_epochs
+        return super().seconds_left if is_last else None
 
     def start_epoch(self, epoch: int) -> None:
         """Show that an epoch, counted from 1, begins."""
@@ -35,10 +47,12 @@ class TrainingProgress(Progress):
         if not self._has_header:
             self._has_header = True
             self.print(_HEADER)
+        seconds_left = self.seconds_left
+        left = "-" if seconds_left is None else clock(seconds_left)
         epoch, accuracy = f"{record.epoch}/{self._num_epochs}", write_accuracy(record.val.accuracy)
         self.print(
             f"{epoch:>7} {record.train_loss:10.4f} {record.val.loss:9.4f} {accuracy:>8}"
-            f" {speed:8,.0f} {clock(self.seconds_left or 0.0):>6}{'  best' if is_best else ''}"
+            f" {speed:8,.0f} {left:>6}{'  best' if is_best else ''}"
         )
 
 

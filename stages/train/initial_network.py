@@ -11,6 +11,7 @@ from schemas.params import Params
 from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import PretrainedWeights
 from schemas.vision.network import NO_WEIGHTS_FILE, Network
+from schemas.vision.transforms import Normalize
 from stages.shared.errors import InputError, printable
 from stages.shared.files import sha256_of
 from stages.train.loop import smallest_part
@@ -71,8 +72,10 @@ def begin_network(
         check_takes_images(network, image=trained_image, place=f"network.name: {params.network.name}")
     fit_to_images(network, images, seed=params.training.seed)
     pretrained_weights = load_pretrained_weights(network, params.network, image=image)
-    if pretrained_weights is not None and params.transfer.freeze == "backbone":
-        check_backbone_is_loaded(network, pretrained_weights)
+    if pretrained_weights is not None:
+        warn_of_other_statistics(params)
+        if params.transfer.freeze == "backbone":
+            check_backbone_is_loaded(network, pretrained_weights)
     smallest = smallest_part(
         num_images, batch_size=params.loader.batch_size, num_parts=params.training.accumulation_steps
     )
@@ -131,6 +134,19 @@ def load_pretrained_weights(
     for line in _describe(found, prefix=prefix):
         print(f"train: {line}")
     return found
+
+
+def warn_of_other_statistics(params: Params) -> None:
+    """Say so if images are normalized otherwise than those that the weights were trained on."""
+    if any(
+        isinstance(transform, Normalize) and "dataset" in (transform.mean, transform.std)
+        for transform in params.transforms
+    ):
+        advice = "weights" if params.network.name in ("torchvision", "timm") else "those numbers"
+        print(
+            "train: warning: transforms: Normalize: dataset gives the pretrained weights other pixels than "
+            f"they were trained on; set mean and std to {advice}"
+        )
 
 
 def check_backbone_is_loaded(network: nn.Module, found: PretrainedWeights) -> None:

@@ -18,12 +18,14 @@ from schemas.vision.checkpoint import Checkpoint, EndedBy, EpochRecord, History,
 from schemas.vision.runtime import Numerics
 from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json
 from stages.shared.inputs import NEUTRAL, StageInputs, hash_json
-from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED
+from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED, find_scratch
 from stages.shared.stopping import exit_if_orphaned
 from stages.train.build import Run
 from stages.train.calibration import calibrate
 from stages.train.epoch_table import write_accuracy
+from stages.train.features import FeatureStore
 from stages.train.state import Snapshot, take_snapshot
+from stages.train.transfer import remark_on_tuning
 from stages.vision.checkpoint import hash_weights, write_checkpoint
 from stages.vision.inference import compute_logits
 from stages.vision.runtime import describe_device, describe_machine, list_libraries
@@ -75,6 +77,23 @@ class RunRecord:
                 "is_compiled": self.is_compiled,
             }
         )
+
+
+def open_features(record: RunRecord, run: Run, params: Params) -> FeatureStore:
+    """Return where the features of a frozen backbone are kept, of this run and others of the same images."""
+    scratch = find_scratch()
+    assert scratch is not None, "open_saved_state has found it"
+    preprocessing = [transform.model_dump(mode="json") for transform in without_random(run.transforms)]
+    key = {
+        "data": record.inputs.data,
+        "code": record.inputs.code,
+        "network": params.network.chosen().model_dump(mode="json"),
+        "preprocessing": preprocessing,
+        "libraries": dict(record.libraries),
+        "machine": dict(record.machine),
+        "numerics": record.numerics.model_dump(),
+    }
+    return FeatureStore(scratch / "features", key=hash_json(key))
 
 
 def record_run(run: Run, params: Params, inputs: StageInputs) -> RunRecord:
@@ -148,6 +167,9 @@ def publish(
         f"train: best epoch {best.epoch} of {len(history)}, "
         f"validation accuracy {write_accuracy(best.val.accuracy)}{_ENDED[ended_by]}"
     )
+    remark = remark_on_tuning(history, params.transfer, best_epoch=best.epoch)
+    if remark:
+        print(f"train: {remark}")
     if params.training.max_minutes is not None:
         print(
             "train: a run with training.max_minutes need not give the same bytes again; history.json says so"
@@ -182,7 +204,7 @@ def describe_checkpoint(
 
 def _list_parameters(params: Params) -> dict[str, Any]:
     """Return the parameters that a checkpoint keeps; of an absolute path only the name of the file."""
-    kept = params.model_dump(mode="json", include=_KEPT_SECTIONS, exclude=_NOT_KEPT)
+    kept = Params.model_dump(params, mode="json", include=_KEPT_SECTIONS, exclude=_NOT_KEPT)
     path = Path(params.network.weights_file)
     if path.is_absolute():
         kept["network"]["weights_file"] = path.name

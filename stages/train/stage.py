@@ -10,7 +10,7 @@ from stages.shared.paths import DVCLIVE, MODEL, PREPARED
 from stages.shared.stopping import defer_stops
 from stages.train.build import build_run
 from stages.train.loop import explain_end, run_epoch
-from stages.train.outputs import publish, record_run, show_curves, snapshot_epochs
+from stages.train.outputs import open_features, publish, record_run, show_curves, snapshot_epochs
 from stages.train.resume import open_saved_state
 from stages.vision.dataset import read_manifest
 
@@ -33,6 +33,7 @@ def train(params: Params, inputs: StageInputs) -> None:
         training.progress,
         show_curves() as add_to_curves,
     ):
+        run.phases.keep_features(open_features(record, run, params))
         if saved.restore(state):
             training.progress.skip(state.epoch * len(training.train_images) + state.num_images)
             print(f"train: resumes {state.describe_place()}")

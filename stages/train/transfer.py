@@ -4,29 +4,18 @@ While the backbone is frozen and no random transform changes the images, their f
 epoch. They are computed once then, and the head trains on them.
 """
 
-import math
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch import nn
 
 from schemas.train.transfer import Transfer
+from schemas.vision.checkpoint import EpochRecord
+from stages.train.epoch_table import write_accuracy
+from stages.train.features import FeatureStore
 from stages.train.loop import Phase, Training
-from stages.vision.dataset import Samples, build_loader
-from stages.vision.inference import compute_batch_logits
-from stages.vision.pretrained import (
-    FrozenBackbone,
-    HeadOnFeatures,
-    capture_features,
-    find_heads,
-    set_backbone_trainable,
-)
+from stages.vision.dataset import build_loader
+from stages.vision.pretrained import FrozenBackbone, HeadOnFeatures, find_heads, set_backbone_trainable
 
 
 def build_parameter_groups(network: nn.Module, transfer: Transfer, *, lr: float) -> list[dict[str, Any]]:
@@ -44,6 +33,26 @@ def is_frozen(transfer: Transfer, *, epoch: int) -> bool:
     return transfer.freeze == "backbone" and (num_epochs is None or epoch < num_epochs)
 
 
+def remark_on_tuning(history: Sequence[EpochRecord], transfer: Transfer, *, best_epoch: int) -> str | None:
+    """Return a line if training the backbone too brought nothing over the head alone; None otherwise.
+
+    Args:
+        history: All epochs of a run.
+        transfer: The section.
+        best_epoch: Counted from 1.
+    """
+    frozen = [record for record in history if is_frozen(transfer, epoch=record.epoch - 1)]
+    tuned = history[len(frozen) :]
+    if not frozen or not tuned or best_epoch > len(frozen):
+        return None
+    before, after = (write_accuracy(history[epoch - 1].val.accuracy) for epoch in (best_epoch, len(history)))
+    return (
+        f"fine-tuning brought nothing: validation accuracy {before} while the backbone was frozen, {after} "
+        "at the end; lower transfer.backbone_lr_factor or optimizer.lr, or never unfreeze it "
+        "(transfer.unfreeze_after_epochs: null)"
+    )
+
+
 class Phases:
     """The phase of every epoch: a function of epoch and weights, so that it needs no saved state."""
 
@@ -54,7 +63,7 @@ class Phases:
         whole: Phase,
         transfer: Transfer,
         *,
-        feature_folder: Path | None,
+        why_anew: str = "",
     ) -> None:
         """Prepare the phases of a run.
 
@@ -63,43 +72,54 @@ class Phases:
             network: The state's.
             whole: The phase that trains all of the network on images.
             transfer: What is frozen.
-            feature_folder: Where features may be kept, or None if they differ from epoch to epoch, as they do
-                under random transforms.
+            why_anew: Why features must be computed anew in every epoch; empty where they need not.
         """
         self.whole = whole
         self._training = training
         self._network = network
         self._transfer = transfer
-        self._feature_folder = feature_folder
-        self._frozen: Phase | None = None
+        self._why_anew = why_anew
+        self._store: FeatureStore | None = None
+        self._phase = whole
+        self._is_frozen: bool | None = None
+
+    def keep_features(self, store: FeatureStore) -> None:
+        """Have features computed once, where they are the same in every epoch, and kept there."""
+        self._store = store
 
     def at(self, epoch: int) -> Phase:
         """Return the phase of an epoch, counted from 0, and set which weights get gradients."""
         frozen = is_frozen(self._transfer, epoch=epoch)
+        if frozen == self._is_frozen:
+            return self._phase
+        self._is_frozen = frozen
         set_backbone_trainable(self._network, not frozen)
-        if not frozen:
-            self._frozen = None  # gives the features' disk space back
-            return self.whole
-        if self._frozen is None:
-            self._frozen = self._freeze()
-        return self._frozen
+        self._phase = self._freeze() if frozen else self.whole
+        # Epochs of the head alone tell nothing about the time that the others will take.
+        last_epoch = self._transfer.unfreeze_after_epochs if frozen else None
+        self._training.progress.start_phase(last_epoch=last_epoch)
+        return self._phase
 
     def _freeze(self) -> Phase:
         # Never compiled: a head alone has little to gain.
-        if self._feature_folder is None:
+        if self._why_anew or self._store is None:
+            if self._why_anew:
+                print(
+                    f"train: the backbone is frozen; computing features anew in every epoch: {self._why_anew}"
+                )
             module = FrozenBackbone(self._network)
             return Phase(module, module, self.whole.train_batches, self.whole.val_batches)
-        return train_on_features(self._training, self._network, folder=self._feature_folder)
+        return train_on_features(self._training, self._network, self._store)
 
 
-def train_on_features(training: Training, network: nn.Module, *, folder: Path) -> Phase:
-    """Compute the features of all images once, and return the phase that trains the head on them.
+def train_on_features(training: Training, network: nn.Module, store: FeatureStore) -> Phase:
+    """Return the phase that trains the head on the features of all images, which are computed once.
 
     Its steps use the same random numbers as those of FrozenBackbone, and differ from them only in the
     rounding that comes with other batch sizes.
     """
-    train_features = FeatureFile(training, training.train_images, network, folder=folder)
-    val_features = FeatureFile(training, training.val_images, network, folder=folder)
+    train_features = store.open(training, network, training.train_images)
+    val_features = store.open(training, network, training.val_images)
     module = HeadOnFeatures(network, feature_shape=train_features.feature_shape)
     return Phase(
         module,
@@ -107,53 +127,3 @@ def train_on_features(training: Training, network: nn.Module, *, folder: Path) -
         build_loader(train_features, batch_size=training.batch_size, sampler=training.sampler),
         build_loader(val_features, batch_size=training.batch_size),
     )
-
-
-class FeatureFile(Dataset[tuple[Tensor, Tensor]]):
-    """The features float32 (N, values, 1, 1) of a split, and its labels.
-
-    They are in an unnamed file, so that memory use stays flat. Height and width of 1 let them pass for
-    images.
-    """
-
-    def __init__(
-        self, training: Training, images: Dataset[tuple[Tensor, Tensor]], network: nn.Module, *, folder: Path
-    ) -> None:
-        labels = []
-        # The file has no name, and is gone with the map of it, even after a kill.
-        with tempfile.TemporaryFile(dir=folder) as file:
-            for features, batch_labels in _compute_features(training, network, images):
-                self.feature_shape = tuple(features.shape[1:])
-                file.write(features.numpy().tobytes())
-                labels.append(batch_labels)
-            file.flush()
-            self._labels = torch.cat(labels)
-            self._features: npt.NDArray[np.float32] = np.memmap(
-                file,
-                dtype=np.float32,
-                mode="r",
-                shape=(len(self._labels), math.prod(self.feature_shape), 1, 1),
-            )
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: list[int]) -> Samples:
-        """Return the samples at these indices; DataLoader calls it once a batch."""
-        return Samples(torch.from_numpy(self._features[indices]), self._labels[indices])
-
-
-def _compute_features(
-    training: Training, network: nn.Module, images: Dataset[tuple[Tensor, Tensor]]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield, batch by batch, the head's inputs, float32 on the CPU, and the labels (N,)."""
-    network.eval()
-    for batch, labels in build_loader(images, batch_size=training.batch_size):
-        with capture_features(network) as captured:
-            compute_batch_logits(network, batch, device=training.device, numerics=training.numerics)
-        (features,) = captured
-        # The features of a single image come twice: compute_batch_logits has no batches of one.
-        yield features.float().cpu()[: len(batch)].contiguous(), labels

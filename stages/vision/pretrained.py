@@ -208,6 +208,22 @@ def _describe_module(module: nn.Module) -> tuple[object, ...]:
     return type(module), *((name, parameter.shape) for name, parameter in module.named_parameters())
 
 
+def reset_heads(network: nn.Module) -> None:
+    """Start the last layer of every head as torch does: uniformly in 1 over the root of its inputs, or less.
+
+    Some libraries start it as if for training from scratch on a thousand classes. With two classes, the
+    EfficientNets of timm and torchvision draw from 0.71 around 0, 25 times as much as torch, and a head on
+    frozen features has not recovered from that in ten epochs; docs/decisions/046-new-heads.md.
+
+    Args:
+        network: Changed in place.
+    """
+    for head in find_heads(network).values():
+        layers = [part for part in head.modules() if isinstance(part, nn.Linear | nn.Conv2d)]
+        if layers:
+            layers[-1].reset_parameters()
+
+
 def find_head(network: nn.Module) -> nn.Module:
     """Return the module that turns features into logits, in a network that has one."""
     (head,) = find_heads(network).values()

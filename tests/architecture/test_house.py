@@ -11,8 +11,6 @@ from tests.architecture.imports import ROOT, STAGES, find_modules
 MAX_MAIN_PATH = {"ingest": 54, "prepare_dataset": 52, "train": 62, "evaluate": 70}
 """Half of what they were. Some 27 of each are the schemas of all sections and what reads and checks them, for
 every stage checks the whole of params.yaml. Ingest has nine that decode images and find their damage."""
-"""Half of what they were. Some 27 of each are the schemas of all sections and what reads and checks them, for
-every stage checks the whole of params.yaml. Ingest has nine that decode images and find their damage."""
 
 MAX_STAGE_LINES = 110
 """Of which about 25 are imports."""

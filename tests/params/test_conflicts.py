@@ -41,6 +41,18 @@ def test_weights_are_named_once() -> None:
     assert conflicts_of(name="torchvision", torchvision=PRETRAINED, **file) == ["network.weights_file"]
 
 
+def test_only_libraries_say_what_weights_expect() -> None:
+    """`weights` as mean or std needs a model of torchvision or timm, whose weights may come from a file."""
+    data = good_params()
+    (normalize,) = [part["Normalize"] for part in data["transforms"] if "Normalize" in part]
+    normalize |= {"mean": "weights", "std": "weights"}
+    place = next(place for place, part in enumerate(data["transforms"]) if "Normalize" in part)
+    keys = [conflict.key for conflict in find_conflicts(Params.model_validate(data))]
+    assert keys == [f"transforms.{place}.Normalize.{key}" for key in ("mean", "std")]
+    data["network"]["name"] = "timm"
+    assert find_conflicts(Params.model_validate(data)) == []
+
+
 def test_only_weights_can_be_frozen() -> None:
     """A frozen backbone needs weights from somewhere; random ones are a mistake."""
     assert conflicts_of(freeze="backbone") == ["transfer.freeze"]

@@ -245,13 +245,14 @@ OVERRIDES = {
     "transforms.0=FiveCrop": (
         "found FiveCrop, which makes several images out of one; allowed: RandomCrop and CenterCrop"
     ),
-    "transforms.2.Normalize.mean=0.5": "found 0.5; allowed: dataset or a list, each item a number",
+    "transforms.2.Normalize.mean=0.5": "found 0.5; allowed: dataset, weights or a list, each item a number",
     "transforms.2.Normalize.mean=[0.5,0.5]": (
-        "found 2 numbers; allowed: dataset, or 1 for dataset.color: grayscale"
+        "found 2 numbers; allowed: dataset, weights, or 1 for dataset.color: grayscale"
     ),
     "transforms.2.Normalize.std=[0]": "@transforms.2.Normalize.std.0: found 0; allowed: a number above 0",
     "transforms.2.Normalize.std=datset": (
-        'found "datset"; allowed: dataset or a list, each item a number above 0; did you mean dataset?'
+        'found "datset"; allowed: dataset, weights or a list, each item a number above 0; '
+        "did you mean dataset?"
     ),
 }
 

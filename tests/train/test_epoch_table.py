@@ -78,3 +78,17 @@ def test_a_terminal_shows_epoch_and_table() -> None:
     assert "━" in shown
     assert "epoch 2/2" in shown
     assert len(re.findall("1.2346", shown)) == 2
+
+
+@pytest.mark.usefixtures("_clock")
+def test_epochs_of_a_frozen_backbone_tell_nothing_of_those_after(capsys: pytest.CaptureFixture[str]) -> None:
+    """Until the last of them no time is shown; from then on the speed counts anew."""
+    shown = TrainingProgress(num_epochs=3, images_per_epoch=100)
+    shown.start_phase(last_epoch=2)
+    shown.advance(200)
+    shown.finish_epoch(make_record(2), is_best=False)
+    shown.start_phase(last_epoch=None)
+    shown.advance(50)
+    shown.finish_epoch(make_record(3), is_best=False)
+    # 50 images in the 30 s since the phase began, and 50 are left.
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()[1:]] == ["-", "0:30"]

@@ -8,11 +8,12 @@ import torch
 
 from schemas.shared.manifest import Manifest
 from schemas.train.transfer import Transfer
-from schemas.vision.checkpoint import EpochRecord
+from schemas.vision.checkpoint import EpochRecord, Scores
 from schemas.vision.runtime import Precision
+from stages.train.features import FeatureStore
 from stages.train.loop import run_epoch
 from stages.train.state import TrainingState
-from stages.train.transfer import Phases, build_parameter_groups, is_frozen
+from stages.train.transfer import Phases, build_parameter_groups, is_frozen, remark_on_tuning
 from tests.train.toy import Toy, make_training, never_save
 from tests.vision.prepared import write_prepared
 
@@ -29,9 +30,12 @@ def manifest(tmp_path: Path) -> Manifest:
 
 
 def make_phases(run: Toy, transfer: Transfer, *, folder: Path | None) -> Phases:
-    """Return the phases of a run, with features computed once in a folder, or never."""
+    """Return the phases of a run, with features kept in a folder, or never."""
     training, state, whole = run
-    return Phases(training, state.network, whole, transfer, feature_folder=folder)
+    phases = Phases(training, state.network, whole, transfer)
+    if folder:
+        phases.keep_features(FeatureStore(folder / "features", key="toy"))
+    return phases
 
 
 def run(
@@ -73,14 +77,6 @@ def test_the_head_learns_and_the_backbone_stays(tmp_path: Path, manifest: Manife
     _, state = run(tmp_path, manifest, choose(), caches=True)
     for name, tensor in state.network.state_dict().items():
         assert torch.equal(tensor, before.network.state_dict()[name]) != name.startswith("head."), name
-
-
-def test_features_leave_no_file(tmp_path: Path, manifest: Manifest) -> None:
-    """Where the features were kept, nothing is seen, during training and after."""
-    run = make_training(tmp_path / "prepared", manifest)
-    phase = make_phases(run, choose(), folder=tmp_path).at(0)
-    assert phase.module is not run.state.network
-    assert {path.name for path in tmp_path.iterdir()} == {"images", "prepared"}
 
 
 @pytest.mark.parametrize("caches", [True, False])
@@ -136,3 +132,32 @@ def test_head_and_backbone_have_rates_of_their_own(tmp_path: Path, manifest: Man
         id(parameter) for name, parameter in state.network.named_parameters() if name.startswith("head.")
     }
     assert len(head["params"]) + len(backbone["params"]) == len(list(state.network.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best_epoch", "after", "is_said"),
+    [
+        ([0.9, 0.94, 0.6, 0.57], 2, 2, True),
+        ([0.9, 0.94, 0.96, 0.95], 3, 2, False),
+        ([0.9, 0.94, 0.93, 0.92], 2, None, False),  # never fine-tuned
+        ([0.9, 0.94], 2, 5, False),  # not yet
+    ],
+)
+def test_fine_tuning_that_brings_nothing_is_remarked(
+    accuracies: list[float], best_epoch: int, after: int | None, is_said: bool
+) -> None:
+    """If the best epoch is one of the frozen backbone's, a line says from what to what accuracy went."""
+    history = [
+        EpochRecord(
+            epoch=epoch,
+            lr=0.1,
+            train_loss=1.0,
+            train_accuracy=0.5,
+            val=Scores(loss=1 - accuracy, accuracy=accuracy, balanced_accuracy=0.5, macro_f1=0.5),
+        )
+        for epoch, accuracy in enumerate(accuracies, 1)
+    ]
+    remark = remark_on_tuning(history, choose(after=after), best_epoch=best_epoch)
+    assert (remark is not None) == is_said
+    if remark:
+        assert "94.00% while the backbone was frozen, 57.00% at the end" in remark

@@ -31,20 +31,22 @@ class Normalize(Transform):
     random = False
     name: Literal["Normalize"]
 
-    mean: Literal["dataset"] | Items[float]
-    """dataset: measured on the training split; or one number per channel, for pixels in 0..1."""
+    mean: Literal["dataset", "weights"] | Items[float]
+    """dataset: measured on the training split; weights: what the pretrained weights of torchvision or timm
+    expect; or one number per channel, for pixels in 0..1."""
 
-    std: Literal["dataset"] | Items[Positive]
-    """dataset: measured on the training split; or one number per channel, for pixels in 0..1."""
+    std: Literal["dataset", "weights"] | Items[Positive]
+    """dataset: measured on the training split; weights: what the pretrained weights of torchvision or timm
+    expect; or one number per channel, for pixels in 0..1."""
 
     def find_problems(self, form: Form) -> Iterator[tuple[str, str]]:
         color = "rgb" if form.num_channels == 3 else "grayscale"
         for key, values in (("mean", self.mean), ("std", self.std)):
-            if values != "dataset" and len(values) != form.num_channels:
+            if not isinstance(values, str) and len(values) != form.num_channels:
                 yield (
                     key,
                     (
-                        f"found {len(values)} numbers; allowed: dataset, or {form.num_channels} "
+                        f"found {len(values)} numbers; allowed: dataset, weights, or {form.num_channels} "
                         f"for dataset.color: {color}"
                     ),
                 )

@@ -1,9 +1,9 @@
 """Networks, one module each, found by the name in `network.name`.
 
 The module `stages.vision.networks.<name>` holds `build(arguments, *, image, num_classes)`, where arguments is
-the block `network.<name>`, and `fetch_weights(arguments, *, image)` if that block has a key `weights`. It may
-hold `adapt_weights(arguments, weights, *, network, image)`, which fits weights to another size of image. The
-network's last child is its head: it alone turns features into logits.
+the block `network.<name>`, and `fetch_weights(arguments, *, image)` and `find_statistics(arguments)` if that
+block has a key `weights`. It may hold `adapt_weights(arguments, weights, *, network, image)`, which fits
+weights to another size of image. The network's last child is its head: it alone turns features into logits.
 """
 
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ from schemas.shared.manifest import ImageForm
 from schemas.vision.network import ChosenNetwork
 from stages.shared.errors import InputError, describe_error
 from stages.vision.pretrained import Weights
+from stages.vision.transforms import Statistics
 
 
 def build_network(network: ChosenNetwork, *, image: ImageForm, num_classes: int) -> nn.Module:
@@ -125,6 +126,29 @@ def fetch_weights(network: ChosenNetwork, *, image: ImageForm) -> Weights | None
             "connect to the internet, or give a file of them as network.weights_file"
         ) from None
     return fetched
+
+
+def find_statistics(network: ChosenNetwork, *, image: ImageForm) -> Statistics:
+    """Return the mean and standard deviation of pixels that a library's pretrained weights expect.
+
+    For grayscale images the means over the three channels, as a kernel's sum over its channels has it.
+
+    Raises:
+        InputError: The library does not know the model or its weights.
+    """
+    module = import_module(f"{__name__}.{network.name}")
+    try:
+        mean, std = module.find_statistics(network.arguments)
+    except InputError:
+        raise
+    except Exception as error:  # libraries raise all sorts
+        raise InputError(
+            f"network.{network.name}: what its weights expect is not known: {describe_error(error)}; "
+            "give numbers as mean and std of Normalize"
+        ) from None
+    if image.color == "grayscale":
+        mean, std = (sum(mean) / 3,), (sum(std) / 3,)
+    return Statistics(tuple(mean), tuple(std))
 
 
 def adapt_weights(

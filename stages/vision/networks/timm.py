@@ -5,6 +5,7 @@ depth depend on the step and the batch, not on the sample alone.
 """
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -13,7 +14,7 @@ from schemas.shared.manifest import ImageForm
 from schemas.vision.network import Timm
 from stages.shared.errors import InputError
 from stages.vision.networks import check_takes_images
-from stages.vision.pretrained import Weights
+from stages.vision.pretrained import Weights, reset_heads
 
 
 def build(arguments: Timm, *, image: ImageForm, num_classes: int) -> nn.Module:
@@ -23,6 +24,7 @@ def build(arguments: Timm, *, image: ImageForm, num_classes: int) -> nn.Module:
         InputError: timm is not installed, or the model does not take images of this form.
     """
     network = _create(arguments, image=image, num_classes=num_classes, pretrained=False)
+    reset_heads(network)
     check_takes_images(network, image=image, place=f"network.timm.model: {arguments.model}")
     return network
 
@@ -31,6 +33,15 @@ def fetch_weights(arguments: Timm, *, image: ImageForm) -> Weights:
     """Return the weights of timm's tag, adapted to the images, from its cache or the internet."""
     weights: Weights = _create(arguments, image=image, pretrained=True).state_dict()
     return weights
+
+
+def find_statistics(arguments: Timm) -> tuple[Sequence[float], Sequence[float]]:
+    """Return mean and standard deviation of pixels; where no weights are named, those of timm's default."""
+    import timm
+
+    known = timm.get_pretrained_cfg(_full_name(arguments), allow_unregistered=False)
+    assert known is not None, "it raises an error for a name that it does not know"
+    return known.mean, known.std
 
 
 def adapt_weights(arguments: Timm, weights: Weights, *, network: nn.Module, image: ImageForm) -> Weights:
@@ -49,10 +60,14 @@ def _create(
         raise InputError(
             "network.name: timm: the library is not installed; install it with: pip install timm"
         ) from None
-    name = arguments.model if arguments.weights is None else f"{arguments.model}.{arguments.weights}"
+    name = _full_name(arguments)
     options: dict[str, Any] = {"in_chans": image.num_channels, "num_classes": num_classes}
     known = timm.get_pretrained_cfg(name, allow_unregistered=True)
     if known is not None and known.fixed_input_size:
         options["img_size"] = (image.height_px, image.width_px)
     network: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
     return network
+
+
+def _full_name(arguments: Timm) -> str:
+    return arguments.model if arguments.weights is None else f"{arguments.model}.{arguments.weights}"

@@ -4,6 +4,7 @@ For grayscale images the first convolution takes one channel, its kernels summed
 dropout and stochastic depth depend on the step and the batch, not on the sample alone.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from schemas.shared.manifest import ImageForm
 from schemas.vision.network import Torchvision
 from stages.shared.errors import InputError
 from stages.vision.networks import check_takes_images
-from stages.vision.pretrained import Weights
+from stages.vision.pretrained import Weights, reset_heads
 
 
 def build(arguments: Torchvision, *, image: ImageForm, num_classes: int) -> nn.Module:
@@ -25,6 +26,7 @@ def build(arguments: Torchvision, *, image: ImageForm, num_classes: int) -> nn.M
     """
     options = _choose_options(arguments, image)
     network: nn.Module = models.get_model(arguments.model, weights=None, num_classes=num_classes, **options)
+    reset_heads(network)
     if image.num_channels == 1:
         _take_one_channel(network)
     check_takes_images(network, image=image, place=f"network.torchvision.model: {arguments.model}")
@@ -38,6 +40,13 @@ def fetch_weights(arguments: Torchvision, *, image: ImageForm) -> Weights:
         progress=False, check_hash=True, map_location="cpu", weights_only=True
     )
     return state
+
+
+def find_statistics(arguments: Torchvision) -> tuple[Sequence[float], Sequence[float]]:
+    """Return mean and standard deviation of the weights' pixels; of the default ones where none are named."""
+    weights = models.get_model_weights(arguments.model)[arguments.weights or "DEFAULT"]
+    preprocessing = weights.transforms()
+    return preprocessing.mean, preprocessing.std
 
 
 def adapt_weights(

@@ -8,9 +8,9 @@ A transform is found by its name: the module in this folder named like the modul
 of the same name, whose arguments are the schema's fields.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ __all__ = [
     "BatchTransform",
     "Compose",
     "Mixing",
+    "Statistics",
     "build_mixing",
     "build_transforms",
     "fill_in_statistics",
@@ -155,10 +156,23 @@ def _build_transform(transform: schema.Transform):  # type: ignore[no-untyped-de
     return build(**arguments)
 
 
+class Statistics(NamedTuple):
+    """Of pixels in 0..1, one number per channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 def fill_in_statistics(
-    transforms: schema.Transforms, *, mean: Sequence[float], std: Sequence[float]
+    transforms: schema.Transforms, *, dataset: Statistics, weights: Callable[[], Statistics]
 ) -> schema.Transforms:
-    """Return the list with `dataset` replaced by the mean and std of the training split, one per channel.
+    """Return the list with `dataset` and `weights` replaced by numbers, one per channel.
+
+    Args:
+        transforms: Those of params.yaml.
+        dataset: Of the training split.
+        weights: Returns those that the network's pretrained weights expect; called only where they are asked
+            for.
 
     Raises:
         InputError: A channel of the training images has a standard deviation of 0.
@@ -166,15 +180,18 @@ def fill_in_statistics(
     filled: list[schema.Transform] = []
     for transform in transforms:
         if isinstance(transform, schema.Normalize):
-            chosen_mean = tuple(mean) if transform.mean == "dataset" else transform.mean
-            chosen_std = tuple(std) if transform.std == "dataset" else transform.std
-            if 0.0 in chosen_std:
+            mean, std = transform.mean, transform.std
+            if isinstance(mean, str):
+                mean = dataset.mean if mean == "dataset" else weights().mean
+            if isinstance(std, str):
+                std = dataset.std if std == "dataset" else weights().std
+            if 0.0 in std:
                 raise InputError(
                     "params.yaml: transforms: Normalize.std: found dataset, but the training images have one "
-                    f"value throughout channel {chosen_std.index(0.0)} (standard deviation 0); check "
+                    f"value throughout channel {std.index(0.0)} (standard deviation 0); check "
                     "dataset.source, or give numbers"
                 )
-            filled.append(schema.Normalize(name="Normalize", mean=chosen_mean, std=chosen_std))
+            filled.append(schema.Normalize(name="Normalize", mean=mean, std=std))
         else:
             filled.append(transform)
     return tuple(filled)

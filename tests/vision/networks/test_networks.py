@@ -3,15 +3,17 @@
 import os
 import subprocess
 import sys
+from typing import Literal
 
 import pytest
 import torch
 from torch import nn
 
 from schemas.shared.manifest import ImageForm
-from schemas.vision.network import ChosenNetwork, Network, ResNet
+from schemas.vision.network import ChosenNetwork, Network, ResNet, Timm, Torchvision
 from stages.shared.errors import InputError
-from stages.vision.networks import build_network
+from stages.vision.networks import build_network, find_statistics
+from stages.vision.pretrained import find_heads
 from tests.vision.completeness import names_of, read_section, read_test
 from tests.vision.documents import TINY_CNN
 
@@ -37,6 +39,30 @@ def test_a_network_without_code_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         InputError, match=r"network\.name: found cnn, and there is no stages/vision/networks/cnn\.py"
     ):
         build_network(network, image=image, num_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("timm", Timm(model="efficientnet_lite0", weights=None)),
+        ("timm", Timm(model="mobilenetv3_small_050", weights=None)),
+        ("timm", Timm(model="deit_tiny_distilled_patch16_224", weights=None)),
+        ("timm", Timm(model="mixer_s32_224", weights=None)),
+        ("torchvision", Torchvision(model="efficientnet_b0", weights=None)),
+        ("torchvision", Torchvision(model="mnasnet0_5", weights=None)),
+        ("torchvision", Torchvision(model="squeezenet1_1", weights=None)),
+    ],
+)
+def test_new_heads_start_as_torchs_own_layers_do(
+    name: Literal["timm", "torchvision"], arguments: Timm | Torchvision
+) -> None:
+    """Uniformly within 1 over the root of the number of inputs, whatever the library draws, and not at 0."""
+    image = ImageForm(color="rgb", height_px=64, width_px=64, resize="squish")
+    network = build_network(ChosenNetwork(name=name, arguments=arguments), image=image, num_classes=2)
+    for head in find_heads(network).values():
+        last = [part for part in head.modules() if isinstance(part, nn.Linear | nn.Conv2d)][-1]
+        largest = last.weight[0].numel() ** -0.5
+        assert 0.9 * largest < last.weight.abs().max() <= largest
 
 
 def test_weights_follow_from_the_seed() -> None:
@@ -101,3 +127,38 @@ def test_a_changed_convolution_computes_the_same() -> None:
         for output in (found, expected):
             output.square().sum().backward()
         torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "mean"),
+    [
+        ("timm", Timm(model="resnet18", weights=None), 0.485),
+        ("timm", Timm(model="tf_efficientnet_lite0", weights="in1k"), 0.5),
+        ("torchvision", Torchvision(model="resnet18", weights=None), 0.485),
+        ("torchvision", Torchvision(model="vit_b_16", weights="IMAGENET1K_SWAG_E2E_V1"), 0.485),
+    ],
+)
+def test_a_library_says_what_its_weights_expect(
+    name: Literal["timm", "torchvision"], arguments: Timm | Torchvision, mean: float
+) -> None:
+    """Mean and deviation of each channel come from the weights' own preprocessing."""
+    image = ImageForm(color="rgb", height_px=64, width_px=64, resize="squish")
+    found = find_statistics(ChosenNetwork(name=name, arguments=arguments), image=image)
+    assert found.mean[0] == mean
+    assert len(found.mean) == len(found.std) == 3
+
+
+def test_of_gray_images_the_channels_are_averaged() -> None:
+    """There is one number for them, for the first kernel's channels are summed."""
+    image = ImageForm(color="grayscale", height_px=64, width_px=64, resize="squish")
+    arguments = Timm(model="resnet18", weights=None)
+    found = find_statistics(ChosenNetwork(name="timm", arguments=arguments), image=image)
+    assert found.mean == pytest.approx([(0.485 + 0.456 + 0.406) / 3])
+
+
+def test_an_unknown_model_expects_nothing_known() -> None:
+    """One line names the model and what to write instead."""
+    image = ImageForm(color="rgb", height_px=64, width_px=64, resize="squish")
+    chosen = ChosenNetwork(name="timm", arguments=Timm(model="resnet18", weights="nope"))
+    with pytest.raises(InputError, match=r"network\.timm: .*nope.* give numbers as mean and std"):
+        find_statistics(chosen, image=image)

@@ -19,6 +19,7 @@ from stages.shared.errors import InputError
 from stages.vision.transforms import (
     BatchTransform,
     Compose,
+    Statistics,
     build_mixing,
     build_transforms,
     fill_in_statistics,
@@ -305,15 +306,29 @@ def test_statistics_of_the_data_set_are_filled_in() -> None:
     """`dataset` becomes the measured numbers; numbers that were given, and all else, stay."""
     crop, to_tensor = EXAMPLES["RandomCrop"], EXAMPLES["ToTensor"]
     normalize = schema.Normalize(name="Normalize", mean="dataset", std=(0.5,))
-    filled = fill_in_statistics((crop, to_tensor, normalize), mean=(0.25,), std=(0.75,))
+    measured = Statistics((0.25,), (0.75,))
+    filled = fill_in_statistics((crop, to_tensor, normalize), dataset=measured, weights=never)
     assert filled == (crop, to_tensor, schema.Normalize(name="Normalize", mean=(0.25,), std=(0.5,)))
     normalize = schema.Normalize(name="Normalize", mean=(0.5,), std="dataset")
-    filled = fill_in_statistics((to_tensor, normalize), mean=(0.25,), std=(0.75,))
+    filled = fill_in_statistics((to_tensor, normalize), dataset=measured, weights=never)
     assert filled == (to_tensor, schema.Normalize(name="Normalize", mean=(0.5,), std=(0.75,)))
+
+
+def test_statistics_of_the_weights_are_filled_in() -> None:
+    """`weights` becomes what the network's library says, and may stand beside `dataset`."""
+    expected, measured = Statistics((0.485,), (0.229,)), Statistics((0.25,), (0.75,))
+    normalize = schema.Normalize(name="Normalize", mean="weights", std="dataset")
+    (filled,) = fill_in_statistics((normalize,), dataset=measured, weights=lambda: expected)
+    assert filled == schema.Normalize(name="Normalize", mean=(0.485,), std=(0.75,))
+
+
+def never() -> Statistics:
+    """Stand for weights that nobody asks for."""
+    pytest.fail("asked for the statistics of weights")
 
 
 def test_flat_channel_is_refused() -> None:
     """A measured standard deviation of 0 cannot be divided by; the message names the key and the channel."""
     normalize = schema.Normalize(name="Normalize", mean="dataset", std="dataset")
     with pytest.raises(InputError, match=r"params\.yaml: transforms: Normalize\.std: .* channel 1 "):
-        fill_in_statistics((normalize,), mean=(0.5, 0.5, 0.5), std=(0.1, 0.0, 0.0))
+        fill_in_statistics((normalize,), dataset=Statistics((0.5, 0.5, 0.5), (0.1, 0.0, 0.0)), weights=never)
