@@ -59,8 +59,8 @@ def find_builder(builders: Mapping[str, _Builder], name: str, *, key: str, modul
 def run_stage(main: Callable[[], None], *, description: str | None = None) -> None:
     """Run a stage and leave the process: status 0, 1 with one clear line for bad input, 75 if it was stopped.
 
-    Only InputError, want of memory and the operating system's refusals are caught: a traceback means a bug of ours, never a
-    bad file.
+    Only InputError, a lack of memory and the operating system's refusals are caught: a traceback means a bug
+    of ours, never a bad file.
 
     Args:
         main: The stage, or a command.
