@@ -54,9 +54,7 @@ class _Project:
         )
         for name in ("a", "b"):
             _write_images(folder / "raw" / name)
-        start = time.monotonic()
         status, printed = self._finish(self._start())
-        self._seconds = time.monotonic() - start
         assert status == 0, printed
         self._expected = self._read_table()
         assert sum(bool(reason) for reason in self._expected.values()) == 4, self._expected
@@ -65,9 +63,7 @@ class _Project:
         """Stop all processes or one worker, as Ctrl-Z and a frozen container do, and let them go on."""
         tally = Tally("processes stopped while they decode")
         for number in range(3):
-            process, delay = self._start(), generator.uniform(0.3, 0.8) * self._seconds
-            time.sleep(delay)
-            workers = _find_workers(process)
+            process, workers, delay = self._start_and_wait(generator)
             everyone = [process, *process.children(recursive=True)]
             for victim in everyone if number % 2 else workers[:1]:
                 victim.suspend()
@@ -82,9 +78,8 @@ class _Project:
         tally = Tally("stray signals to workers")
         num_hit = 0
         for name in _STRAY:
-            process, delay = self._start(), generator.uniform(0.3, 0.8) * self._seconds
-            time.sleep(delay)
-            if workers := _find_workers(process):
+            process, workers, delay = self._start_and_wait(generator)
+            if workers:
                 num_hit += 1
                 workers[generator.randrange(len(workers))].send_signal(signal.Signals[f"SIG{name}"])
             self._count(tally, process, f"SIG{name} after {delay:.1f} s", may_refuse=False)
@@ -134,6 +129,15 @@ class _Project:
             text=True,
             start_new_session=True,
         )
+
+    def _start_and_wait(self, generator: random.Random) -> tuple[psutil.Popen, list[psutil.Process], float]:
+        """Start a run; return it, its workers, and for how long they have been at work."""
+        process = self._start()
+        while process.is_running() and not _find_workers(process):
+            time.sleep(0.02)
+        delay = generator.uniform(0.2, 1.5)
+        time.sleep(delay)
+        return process, _find_workers(process), delay
 
     def _finish(self, process: psutil.Popen) -> tuple[int, str]:
         """Return exit status and output; a run that does not end is killed, and has none."""
