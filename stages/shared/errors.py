@@ -15,6 +15,10 @@ _Builder = TypeVar("_Builder")
 _MAX_MESSAGE = 300
 _JOINERS = "\u200c\u200d"  # part of words in Persian, of emoji; they hide nothing
 
+_NO_MEMORY = "there is too little memory for this process; free some, or raise its limit (ulimit -v)"
+_UNMAPPED = ("failed to map segment", "annot allocate memory")
+"""What the dynamic loader says of a library for which there is no memory."""
+
 
 def printable(text: str) -> str:
     r"""Return text in one line that UTF-8 can hold, every other character as an escape.
@@ -87,8 +91,8 @@ def find_builder(builders: Mapping[str, _Builder], name: str, *, key: str, modul
 def run_stage(main: Callable[[], None], *, description: str | None = None) -> None:
     """Run a stage and leave the process: status 0, 1 with one clear line for bad input, 75 if it was stopped.
 
-    Only InputError and the operating system's refusals are caught: a traceback means a bug of ours, never a
-    bad file.
+    Only InputError, a lack of memory and the operating system's refusals are caught: a traceback means a bug
+    of ours, never a bad file.
 
     Args:
         main: The stage, or a command.
@@ -107,6 +111,12 @@ def run_stage(main: Callable[[], None], *, description: str | None = None) -> No
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _stop(printable(f"{place}{error.strerror or str(error) or type(error).__name__}"))
+    except MemoryError:
+        _stop(_NO_MEMORY)
+    except ImportError as error:
+        if not any(text in str(error) for text in _UNMAPPED):
+            raise
+        _stop(_NO_MEMORY)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(STOPPED)

@@ -18,6 +18,7 @@ from stages.shared.errors import InputError, printable
 from stages.shared.files import check_file, read_sealed_json
 from stages.shared.packed_images import PackedImages
 from stages.shared.paths import IMAGES, MAKE_IMAGES, MAKE_PREPARED
+from stages.shared.process import use_short_socket_paths
 from stages.shared.stopping import follow_parent
 from stages.vision.transforms import Compose
 
@@ -221,6 +222,8 @@ def build_loader(
 
     Batches for a GPU, which `device` may name, are put into memory that it copies from while others compute.
     """
+    if num_workers:
+        use_short_socket_paths()  # batches arrive through a socket; with none, training waits for ever
     return DataLoader(
         dataset,
         batch_size=batch_size,

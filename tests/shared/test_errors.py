@@ -33,6 +33,17 @@ def _without_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DVC_ROOT", raising=False)
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), ImportError("libc.so.6: failed to map segment from shared object")]
+)
+def test_lack_of_memory(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is the machine's, and ends in one line."""
+    status, printed = outcome(error, capsys)
+    assert status == 1
+    assert printed.startswith("there is too little memory")
+    assert printed.count("\n") == 1
+
+
 def test_success() -> None:
     """A stage that returns, returns."""
     done = []

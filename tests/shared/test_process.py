@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +103,23 @@ def test_the_environment_has_the_last_word_on_spinning(
     names = {*expected, "GOMP_SPINCOUNT"} & set(os.environ)
     assert {name: os.environ[name] for name in names} == expected
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+
+
+def test_sockets_fit_where_tmpdir_is_long(tmp_path: Path) -> None:
+    """Sockets get a folder elsewhere then; other temporary files stay in TMPDIR."""
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    program = (
+        "import multiprocessing.util, tempfile; from stages.shared.process import use_short_socket_paths; "
+        "use_short_socket_paths(); print(multiprocessing.util.get_temp_dir(), tempfile.gettempdir())"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(long)},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    assert len(printed[0]) < 40
+    assert printed[1] == str(long)
