@@ -194,6 +194,17 @@ def drop_clutter(entries: Iterable[str]) -> tuple[list[str], Counter[Clutter]]:
     return visible, num_clutter
 
 
+def check_class_names(classes: Sequence[str], *, place: str) -> None:
+    """Refuse classes that a spreadsheet would run, and classes of nearly one name."""
+    for label in classes:
+        if is_formula(label):
+            raise InputError(
+                f"{place}: found the class '{label}', which a spreadsheet that opens a table of predictions "
+                "would run as a formula; give it a name that does not begin with = + - @"
+            )
+    check_similar_classes(classes, place=place)
+
+
 def explain(status: FileStatus) -> str:
     """Return why an image is not decoded, for its row; empty for one that is to be decoded."""
     match status:
@@ -210,21 +221,8 @@ def name_class(text: str) -> str:
     return printable(unicodedata.normalize("NFC", text))
 
 
-def check_class_names(classes: Sequence[str], *, place: str) -> None:
-    """Refuse classes that a spreadsheet would run, and classes of nearly one name.
-
-    The second differ only in case or in spaces around them: one of them is a typo.
-    """
-    for label in classes:
-        if is_formula(label):
-            raise InputError(
-                f"{place}: found the class '{label}', which a spreadsheet that opens a table of predictions "
-                "would run as a formula; give it a name that does not begin with = + - @"
-            )
-    _check_similar_classes(classes, place=place)
-
-
-def _check_similar_classes(classes: Sequence[str], *, place: str) -> None:
+def check_similar_classes(classes: Sequence[str], *, place: str) -> None:
+    """Refuse classes that differ only in case or in spaces around them: one of them is a typo."""
     first: dict[str, str] = {}
     for label in classes:
         other = first.setdefault(label.strip().casefold(), label)
