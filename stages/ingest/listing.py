@@ -195,6 +195,22 @@ def drop_clutter(entries: Iterable[str]) -> tuple[list[str], Counter[Clutter]]:
     return visible, num_clutter
 
 
+def check_class_names(classes: Sequence[str], *, place: str) -> None:
+    """Refuse classes that a spreadsheet would run, of too long a name, and of nearly one name."""
+    for label in classes:
+        if len(label) > MAX_CLASS_NAME:
+            raise InputError(
+                f"{place}: found the class '{label[:50]}...' of {len(label):,} characters; allowed: "
+                f"{MAX_CLASS_NAME:,}; give it a shorter name"
+            )
+        if is_formula(label):
+            raise InputError(
+                f"{place}: found the class '{label}', which a spreadsheet that opens a table of predictions "
+                "would run as a formula; give it a name that does not begin with = + - @"
+            )
+    check_similar_classes(classes, place=place)
+
+
 def explain(status: FileStatus) -> str:
     """Return why an image is not decoded, for its row; empty for one that is to be decoded."""
     match status:
@@ -211,26 +227,8 @@ def name_class(text: str) -> str:
     return printable(unicodedata.normalize("NFC", text))
 
 
-def check_class_names(classes: Sequence[str], *, place: str) -> None:
-    """Refuse classes of too long a name, of one that a spreadsheet would run, and of nearly one name.
-
-    The last differ only in case or in spaces around them: one of them is a typo.
-    """
-    for label in classes:
-        if len(label) > MAX_CLASS_NAME:
-            raise InputError(
-                f"{place}: found the class '{label[:50]}...' of {len(label):,} characters; allowed: "
-                f"{MAX_CLASS_NAME:,}; give it a shorter name"
-            )
-        if is_formula(label):
-            raise InputError(
-                f"{place}: found the class '{label}', which a spreadsheet that opens a table of predictions "
-                "would run as a formula; give it a name that does not begin with = + - @"
-            )
-    _check_similar_classes(classes, place=place)
-
-
-def _check_similar_classes(classes: Sequence[str], *, place: str) -> None:
+def check_similar_classes(classes: Sequence[str], *, place: str) -> None:
+    """Refuse classes that differ only in case or in spaces around them: one of them is a typo."""
     first: dict[str, str] = {}
     for label in classes:
         other = first.setdefault(label.strip().casefold(), label)

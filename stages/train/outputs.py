@@ -239,6 +239,8 @@ def show_curves() -> Iterator[Callable[[EpochRecord], None]]:
     or absent. A disk that cannot take them does not end a run that is going well.
     """
     folder = DVCLIVE.with_name(f"{DVCLIVE.name}.partial")
+    if folder.is_symlink():
+        folder.unlink()  # DVCLive would empty the folder that it leads to
     shutil.rmtree(folder, ignore_errors=True)
     live: Live | None = None
 

@@ -113,6 +113,16 @@ def test_curves_can_be_looked_at_while_training_runs(tmp_path: Path) -> None:
     assert list((tmp_path / "data").iterdir()) == []
 
 
+def test_curves_are_not_written_through_a_link(tmp_path: Path) -> None:
+    """What the name of the folder leads to, if it is a link, is left alone."""
+    (tmp_path / "other" / "plots").mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dvclive.partial").symlink_to(tmp_path / "other")
+    with show_curves() as add:
+        add(make_record(1))
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["plots"]
+
+
 def test_training_goes_on_without_curves(tmp_path: Path) -> None:
     """Where they cannot be written, nobody is told so by an error."""
     (tmp_path / "data").write_text("a file")
