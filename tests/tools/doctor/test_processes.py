@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from tools.doctor import processes
 from tools.doctor.processes import describe_unseen, find_dvc_processes, is_alive
 
 NOBODY = 65534
@@ -167,7 +166,7 @@ def test_mounts(
         SimpleNamespace(mountpoint=str(dvc_folder.parent), fstype=fstype),
     ]
     monkeypatch.setattr(psutil, "disk_partitions", lambda **_: mounts)
-    monkeypatch.setattr(processes.os, "readlink", lambda _: namespace)
+    monkeypatch.setattr(os, "readlink", lambda _: namespace)
     reasons = list(describe_unseen(dvc_folder))
     assert len(reasons) == (told is not None)
     assert told is None or told in reasons[0]
