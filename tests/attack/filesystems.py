@@ -40,7 +40,7 @@ _CASES: tuple[tuple[dict[str, int], tuple[str, ...], str], ...] = (
 _CONFIGS = (
     b"[core\n",
     b"\xff\xfe\0",
-    b"[core]\nautostage = maybe\n",
+    b"[core]\nhardlink_lock = maybe\n",
     b"[cache]\ndir = a\ndir = b\n",
     b"[cache]\nsize = 3\n",
 )
