@@ -77,13 +77,16 @@ def has_outputs(stages: Mapping[str, Entry], *, dvc_folder: Path) -> bool:
 
 
 def list_objects(entry: Entry, *, dvc_folder: Path) -> dict[str, str]:
-    """Return the paths of an output's cache objects by MD5; the listing of a folder comes first."""
-    objects = {entry["md5"]: entry["path"]}
+    """Return the MD5 of an output's cache objects by path; the listing of a folder comes first.
+
+    Files of the same bytes share an object.
+    """
+    objects = {entry["path"]: entry["md5"]}
     listing = find_object(entry["md5"], dvc_folder=dvc_folder)
     if entry["md5"].endswith(".dir") and listing.is_file():
         with suppress(ValueError, KeyError, TypeError):  # damaged: its own hash will not match
             files = json.loads(listing.read_bytes())
-            objects |= {file["md5"]: f"{entry['path']}/{file['relpath']}" for file in files}
+            objects |= {f"{entry['path']}/{file['relpath']}": file["md5"] for file in files}
     return objects
 
 

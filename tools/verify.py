@@ -160,7 +160,7 @@ def _compare_files(entry: Entry, *, if_unchanged: str = "") -> Iterator[str]:
 
 def _rehash_objects(entry: Entry, *, dvc_folder: Path) -> Iterator[str]:
     """Rehash what the cache holds of an output: it is what `dvc checkout` would bring back."""
-    for md5, name in list_objects(entry, dvc_folder=dvc_folder).items():
+    for name, md5 in list_objects(entry, dvc_folder=dvc_folder).items():
         path = find_object(md5, dvc_folder=dvc_folder)
         if not path.is_file():
             yield f"{printable(name)}: is missing from the cache; {MEND}"

@@ -1,5 +1,6 @@
 """Errors that a user can act on, how a stage ends by one, and text from outside made safe to print."""
 
+import errno
 import io
 import os
 import re
@@ -13,6 +14,9 @@ from stages.shared.stopping import STOPPED, Stopped, is_stop_requested, watch_fo
 _Builder = TypeVar("_Builder")
 
 _MAX_MESSAGE = 300
+_CANNOT_MAP = (
+    "; the file system, as some network mounts, cannot map files into memory: move the project to another"
+)
 _JOINERS = "\u200c\u200d"  # part of words in Persian, of emoji; they hide nothing
 
 _NO_MEMORY = "there is too little memory for this process; free some, or raise its limit (ulimit -v)"
@@ -110,7 +114,9 @@ def run_stage(main: Callable[[], None], *, description: str | None = None) -> No
         _stop(str(error))
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        _stop(printable(f"{place}{error.strerror or str(error) or type(error).__name__}"))
+        reason = error.strerror or str(error) or type(error).__name__
+        cannot_map = error.errno == errno.ENODEV or f"os error {errno.ENODEV})" in reason  # Rust's words
+        _stop(printable(f"{place}{reason}{_CANNOT_MAP if cannot_map else ''}"))
     except MemoryError:
         _stop(_NO_MEMORY)
     except ImportError as error:

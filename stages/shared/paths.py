@@ -131,10 +131,12 @@ def read_dvc_config(dvc_folder: Path) -> Mapping[str, Any]:
                 continue
             except ConfigError as of_this_file:
                 place, reason = path, of_this_file
-        told = str(reason).removeprefix("config file error: ")
+        told = str(reason).removeprefix("config file error: ").rstrip(".")
         raise InputError(
             f"{place}: DVC cannot read its configuration: {printable(told)}; correct or delete that line"
         ) from None
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}; DVC cannot read its configuration") from None
     return config
 
 

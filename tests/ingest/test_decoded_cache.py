@@ -1,5 +1,7 @@
 """A file is read again whenever anything about it is in doubt, and never otherwise; so are its pixels."""
 
+import errno
+import fcntl
 import os
 import shutil
 import tarfile
@@ -296,6 +298,61 @@ def test_outside_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with open_cache(form(), DEFAULT_LIMITS, private=tmp_path / "private") as cache:
         assert cache.folder == tmp_path / "private"
     assert not (tmp_path / "private").exists()
+
+
+def fail_to_lock(monkeypatch: pytest.MonkeyPatch, number: int, *calls: str) -> None:
+    """Have locks of whole files (flock) or of bytes (lockf) fail, as on some network mounts."""
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    for call in calls:
+        monkeypatch.setattr(fcntl, call, fail)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_without_locks(
+    repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+) -> None:
+    """It is not taken for another run at work: the run keeps to itself, and says why."""
+    fail_to_lock(monkeypatch, number, "flock", "lockf")
+    with open_cache(form(), DEFAULT_LIMITS, private=tmp_path / "a") as cache:
+        assert cache.folder == tmp_path / "a"
+        assert cache.database is None
+    printed = capsys.readouterr().out
+    assert f"cannot lock ({os.strerror(number)})" in printed
+    assert "another run" not in printed
+
+
+def test_sqlite_without_locks(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite would wait a minute and give up; it is told not to lock, and workers do not read beside it."""
+    fail_to_lock(monkeypatch, errno.ENOLCK, "lockf")
+    note(source)
+    with closing(open_cache_of(source)) as cache:
+        assert cache.database is None
+        assert len(cache.find_files(cache.state_of(open_source(source), PATHS)).is_known) == len(PATHS)
+
+
+def test_a_database_that_cannot_be_used_is_named(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that another program has locked: one clear line, and no other's file is deleted."""
+    monkeypatch.setattr(decoded_cache, "_BUSY_SECONDS", 0.01)
+    with open_cache(form(), DEFAULT_LIMITS, private=tmp_path / "a") as cache:
+        database = cache.database
+    assert database is not None
+    with closing(connect(database)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with (
+            pytest.raises(OSError, match="database is locked"),
+            open_cache(form(), DEFAULT_LIMITS, private=tmp_path / "a"),
+        ):
+            pass
+    assert database.exists()
 
 
 # What empties a cache.

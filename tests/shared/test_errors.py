@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.shared import errors
 from stages.shared.errors import InputError, find_builder, run_stage
 from stages.shared.stopping import Stopped
 from tests.architecture.imports import ROOT
@@ -88,6 +89,8 @@ def test_input_error(capsys: pytest.CaptureFixture[str]) -> None:
         (PermissionError(13, "Permission denied", "caf\udce9"), "caf\\udce9: Permission denied"),
         (OSError(28, "No space left on device"), "No space left on device"),
         (OSError("odd"), "odd"),
+        (OSError(19, "No such device"), f"No such device{errors._CANNOT_MAP}"),
+        (OSError("No such device (os error 19)"), f"No such device (os error 19){errors._CANNOT_MAP}"),
         (OSError(), "OSError"),
     ],
 )

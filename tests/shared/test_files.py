@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import hashlib
+import os
 import shutil
 import stat
 import tempfile
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from schemas.shared.fields import Schema
 from schemas.shared.manifest import FileRecord
+from stages.shared import files
 from stages.shared.errors import InputError
 from stages.shared.files import (
     check_file,
@@ -350,6 +352,53 @@ def test_first_problem() -> None:
     with pytest.raises(ValidationError) as caught:
         Cat.model_validate({"lives": 1.5})
     assert first_error(caught.value) == "name: Field required"
+
+
+# Syncing.
+
+
+def fail_to_sync(monkeypatch: pytest.MonkeyPatch, number: int, *, only: Callable[[int], bool]) -> None:
+    """Have fsync answer an error for some kinds of files."""
+    sync = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if only(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(files, "_warned_of", set())
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS])
+@pytest.mark.parametrize("only", [stat.S_ISDIR, stat.S_ISREG])
+def test_a_file_system_that_does_not_sync(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+    only: Callable[[int], bool],
+) -> None:
+    """As some network mounts: files are published all the same, and one line says what that risks."""
+    fail_to_sync(monkeypatch, number, only=only)
+    for name in ("a", "b"):
+        write_text(tmp_path / name, name)
+    with publish_folder(tmp_path / "folder") as folder:
+        (folder / "c").write_text("c")
+    assert [path.read_text() for path in sorted(tmp_path.rglob("*")) if path.is_file()] == ["a", "b", "c"]
+    [line] = capsys.readouterr().err.splitlines()
+    assert "this file system does not sync" in line
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_a_file_that_fails_to_sync_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A broken or full disk is no disk that cannot sync."""
+    fail_to_sync(monkeypatch, number, only=stat.S_ISREG)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        write_text(tmp_path / "a", "a")
+    assert not (tmp_path / "a").exists()
 
 
 # Checksums.

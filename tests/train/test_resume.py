@@ -302,6 +302,39 @@ def test_a_file_system_without_locks_is_used_with_a_warning(
         assert saved.restore(make_training(folder, manifest).state)
 
 
+@pytest.mark.usefixtures("dvc")
+def test_a_lock_that_a_file_system_lacks_is_not_held_for_ever(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where flock is not even known, no lock file stands in for it: one of a killed run would stay."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with open_saved_state("a", section()), open_saved_state("a", section()):
+        pass
+    assert capsys.readouterr().out.count("cannot lock (Function not implemented)") == 2
+
+
+def test_states_that_no_lock_protects_are_not_pruned(dvc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run may be at work on them; one that is another user's is left alone as well."""
+    parent = dvc / "tmp/darkroom/resume"
+    (parent / "old").mkdir(parents=True)
+    (parent / "old/state-1.safetensors").touch()
+    os.utime(parent / "old/state-1.safetensors", (0, 0))
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", fail)
+        prune(parent, dvc_folder=dvc, keep=parent / "a")
+    assert (parent / "old/state-1.safetensors").exists()
+    prune(parent, dvc_folder=dvc, keep=parent / "a")
+    assert not (parent / "old").exists()
+
+
 def test_a_state_stays_until_dvc_has_the_result(dvc: Path, folder: Path, manifest: Manifest) -> None:
     """After publishing, the state is there until the cache holds every file of the result."""
     outputs = dvc.parent / "model"

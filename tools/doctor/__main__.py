@@ -19,8 +19,6 @@ from tools.doctor.obstacle import Obstacle
 from tools.doctor.prerequisites import check_prerequisites, describe_obstacles_of_experiments
 from tools.doctor.processes import describe_unseen, find_dvc_processes
 
-_UNLESS_ALONE = "\n  left alone, for its process may be one that is not seen; if not: --fix --alone"
-
 
 def main() -> None:
     """Print a line for each obstacle, and remove it if asked to."""
@@ -81,8 +79,12 @@ def find_obstacles(dvc_folder: Path, *, is_alone: bool) -> Iterator[Obstacle]:
     unseen = list(describe_unseen(dvc_folder)) if left and not is_alone else []
     for reason in unseen:
         print(f"doctor: {reason}")
-    for obstacle in left:
-        yield replace(obstacle, text=f"{obstacle.text}{_UNLESS_ALONE}", fix=None) if unseen else obstacle
+    if unseen:
+        print(
+            "doctor: so what looks like leftovers of a killed dvc is left alone; if nobody else is at work "
+            "here: python -m tools.doctor --fix --alone"
+        )
+    yield from (replace(obstacle, fix=None) for obstacle in left) if unseen else left
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def check_cache(dvc_folder: Path) -> Iterator[Obstacle]:
         return
     try:
         open_dvc_cache(dvc_folder)
-    except (InputError, OSError):
+    except InputError:
         return  # DVC's configuration is named among the prerequisites
     if not has_outputs(stages, dvc_folder=dvc_folder):
         print("doctor: nothing was made here yet; make it with: dvc repro (or get it with: dvc pull)")
@@ -43,14 +43,18 @@ def check_cache(dvc_folder: Path) -> Iterator[Obstacle]:
                 continue
             entries.append(entry)
             # A folder's listing first: which files it names is known only once it has been fixed.
-            yield from _check_object(stage, entry["md5"], entry["path"], dvc_folder=dvc_folder)
-            for md5, file in list_objects(entry, dvc_folder=dvc_folder).items():
+            yield from _check_object(stage, entry["md5"], [entry["path"]], dvc_folder=dvc_folder)
+            copies: dict[str, list[str]] = {}
+            for file, md5 in list_objects(entry, dvc_folder=dvc_folder).items():
+                copies.setdefault(md5, []).append(file)
+            for md5, files in copies.items():
                 if md5 != entry["md5"]:
-                    yield from _check_object(stage, md5, file, dvc_folder=dvc_folder)
+                    yield from _check_object(stage, md5, files, dvc_folder=dvc_folder)
     yield from _check_overlooked(entries, dvc_folder=dvc_folder)
 
 
-def _check_object(stage: str, md5: str, file: str, *, dvc_folder: Path) -> Iterator[Obstacle]:
+def _check_object(stage: str, md5: str, files: Sequence[str], *, dvc_folder: Path) -> Iterator[Obstacle]:
+    """Yield that the cache lacks an object, or holds it damaged, which all of these files should equal."""
     path = find_object(md5, dvc_folder=dvc_folder)
     if not path.is_file():
         state = "is missing from the cache"
@@ -58,11 +62,11 @@ def _check_object(stage: str, md5: str, file: str, *, dvc_folder: Path) -> Itera
         state = f"is damaged in the cache, as {md5}"
     else:
         return
-    is_here = _is_in_working_folder(Path(file), md5)
-    advice = "copy it there from the working folder" if is_here else f"delete it, then: dvc repro {stage}"
+    here = next((file for file in files if _is_in_working_folder(Path(file), md5)), None)
+    advice = "copy it there from the working folder" if here else f"delete it, then: dvc repro {stage}"
     yield Obstacle(
-        f"{printable(file)}: {state}; {advice} (or get it with: dvc pull)",
-        partial(_restore, path, Path(file), md5, stage=stage, dvc_folder=dvc_folder),
+        f"{printable(here or files[0])}: {state}; {advice} (or get it with: dvc pull)",
+        partial(_restore, path, Path(here or files[0]), md5, stage=stage, dvc_folder=dvc_folder),
     )
 
 
@@ -75,7 +79,7 @@ def _check_overlooked(entries: Sequence[Entry], *, dvc_folder: Path) -> Iterator
     damaged = {
         Path(file): entry["path"]
         for entry in entries
-        for md5, file in list_objects(entry, dvc_folder=dvc_folder).items()
+        for file, md5 in list_objects(entry, dvc_folder=dvc_folder).items()
         if not md5.endswith(".dir") and Path(file).is_file() and hash_for_dvc(Path(file)) != md5
     }
     seen = _ask_what_changed() if damaged else set()

@@ -91,7 +91,7 @@ def _check_link_locks(dvc_folder: Path) -> Iterator[Obstacle]:
     """Yield DVC's locks where it is configured to lock by hard links: these outlive their process."""
     try:
         uses_links = read_dvc_config(dvc_folder)["core"].get("hardlink_lock", False)
-    except (InputError, OSError):
+    except InputError:
         return  # named among the prerequisites
     for path in (dvc_folder / "tmp" / "lock", dvc_folder / "tmp" / "rwlock.lock"):
         if uses_links and path.exists():

@@ -36,7 +36,7 @@ def check_prerequisites(dvc_folder: Path) -> Iterator[Obstacle]:
     """Yield what keeps DVC from starting a stage."""
     try:
         config = read_dvc_config(dvc_folder)
-    except (InputError, OSError) as error:
+    except InputError as error:
         yield Obstacle(str(error))
     else:
         yield from _check_git(dvc_folder, config)

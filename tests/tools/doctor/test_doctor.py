@@ -1,9 +1,11 @@
 """`python -m tools.doctor` finds what killed runs leave, made for real with DVC, and fixes it."""
 
+import fcntl
 import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.shared.paths import hash_for_dvc
 from tests.faults.left import find_processes, find_stages
 from tests.faults.small_project import make_small_project
 from tests.pipeline.project import Project
@@ -187,3 +190,82 @@ def test_what_is_lost_is_named(project: Project) -> None:
             path.chmod(0o644)
             path.write_bytes(b"other")
     assert "make it with: dvc repro train" in project.run("python -m tools.doctor --fix", status=1)
+
+
+def test_what_may_be_running_is_left_alone(project: Project) -> None:
+    """While somebody unseen holds a lock, leftovers are named and stay, unless the user knows better."""
+    folder = project.root / ".dvc/tmp/exps/standalone/tmpabc"
+    (folder / ".git").mkdir(parents=True)
+    lock = project.root / ".dvc/tmp/darkroom/resume/a.lock"
+    lock.touch()
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        told = project.run("python -m tools.doctor --fix", status=1)
+        assert "a.lock: is locked by a running process" in told
+        assert "is the folder of a killed experiment" in told
+        assert folder.is_dir()
+        assert "everything is fixed" in project.run("python -m tools.doctor --fix --alone")
+    assert not folder.exists()
+
+
+def test_a_cache_elsewhere(project: Project, tmp_path: Path) -> None:
+    """The cache is where DVC has it, by the user's own configuration too, and objects get DVC's modes."""
+    cache = tmp_path / "cache"
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config").write_text(f"[cache]\n    dir = {cache}\n    shared = group\n")
+    (project.root / ".dvc/cache").rename(cache)
+    with_config = f"DVC_GLOBAL_CONFIG_DIR='{tmp_path}/config' python -m tools.doctor"
+    assert project.run(with_config).splitlines() == [WELL]
+    metrics = project.root / "data/metrics/train.json"
+    md5 = hash_for_dvc(metrics)
+    shutil.rmtree(cache / "files/md5" / md5[:2])
+    assert "fixed: data/metrics/train.json: is missing from the cache" in project.run(f"{with_config} --fix")
+    restored = cache / "files/md5" / md5[:2] / md5[2:]
+    assert restored.read_bytes() == metrics.read_bytes()
+    assert stat.S_IMODE(restored.stat().st_mode) == 0o444
+    assert stat.S_IMODE(restored.parent.stat().st_mode) == 0o2775
+    assert not (project.root / ".dvc/cache").exists()
+
+
+def test_damage_in_the_cache_ends_with_the_advice(project: Project) -> None:
+    """A bit flips in the cache, `dvc checkout` brings it back: what the refusal says to do ends it."""
+    project.set("num_epochs: 5000", "num_epochs: 1")
+    path = project.root / "data/model/best.safetensors"
+    before = project.hashes()
+    md5 = hash_for_dvc(path)
+    flip(project.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:])
+    path.unlink()
+    project.run("dvc checkout -q data/model")
+    assert "up to date" in project.run("dvc repro train")
+    told = project.run("python -m tools.predict data/small.zip", status=1)
+    assert told.startswith("data/model/best.safetensors: is ")
+    advice = told.partition("mend it with: ")[2]
+    assert advice.strip() == "python -m tools.doctor --fix; dvc repro train"
+    project.run(advice)
+    assert project.hashes() == before
+
+
+def test_damage_that_dvc_overlooks(project: Project) -> None:
+    """A bit flips in an output, and all that DVC looks at is as it was: the doctor has it look again."""
+    project.set("num_epochs: 5000", "num_epochs: 1")
+    project.run("dvc repro train")  # DVC reads the files of this copy, and knows them from then on
+    path = project.root / "data/model/best.safetensors"
+    data, status = path.read_bytes(), path.stat()
+    flip(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert "up to date" in project.run("dvc repro train")
+    examine(project, "best.safetensors: is damaged, and DVC takes it for unchanged")
+    project.run("dvc repro train")
+    assert path.read_bytes() == data
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file, and leave it as protected as it was."""
+    mode = path.stat().st_mode
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        byte = file.read(1)[0] ^ 1
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte]))
+    path.chmod(mode)

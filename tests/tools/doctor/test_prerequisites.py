@@ -1,5 +1,7 @@
 """What DVC needs before it starts a stage, and does not name when it is missing."""
 
+import errno
+import fcntl
 import os
 import re
 import subprocess
@@ -115,6 +117,32 @@ def test_a_folder_without_git(tmp_path_factory: pytest.TempPathFactory, project:
     assert obstacle.fix is not None
     obstacle.fix()
     assert found() == []
+
+
+def test_a_damaged_configuration(project: Path) -> None:
+    """DVC ends in a traceback at it, without the file's name; the doctor says which, and goes on."""
+    (project / ".dvc/config").write_text("[core\n")
+    (project / "data/weights/none").unlink()
+    config, weights = found()
+    assert config.startswith(f"{project}/.dvc/config: DVC cannot read its configuration: Invalid line")
+    assert weights.startswith("network.weights_file: ")
+
+
+def test_a_file_system_without_locks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC would say for ever that another dvc is at work; told to use hard links it works."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    (project / ".dvc/tmp").mkdir()
+    (project / ".dvc/tmp/lock").touch()
+    [obstacle] = check_prerequisites(project / ".dvc")
+    assert "its file system has no locks (No locks available)" in obstacle.text
+    assert obstacle.fix is not None
+    obstacle.fix()
+    assert found() == []
+    assert not (project / ".dvc/tmp/lock").exists()
 
 
 def test_a_locale_without_utf8() -> None:
