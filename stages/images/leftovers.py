@@ -17,6 +17,9 @@ from stages.images.headers import damaged
 _TABLE = 4096
 """Codes that a table of strings holds."""
 
+_MAX_EMPTY = 100
+"""Codes that clear a table which has been cleared just before."""
+
 _PADDING_BITS = 32
 """That may follow the last code where no end code does."""
 
@@ -115,8 +118,9 @@ def check_lzw(data: bytes, least: int, most: int, *, min_bits: int = 8, is_gif: 
     """
     num_bits, clear = 8 * len(data), 1 << min_bits
     position = num_values = 0
+    num_empty = 0
     known = np.zeros(0, dtype=np.int64)
-    while position + min_bits < num_bits and num_values < most:
+    while num_empty <= _MAX_EMPTY and position + min_bits < num_bits and num_values < most:
         codes, ends = _read_codes(data, position, min_bits, is_gif=is_gif, is_full=len(known) > 0)
         is_marked = bool(codes[-1] in (clear, clear + 1))
         values = codes[: len(codes) - is_marked]
@@ -128,7 +132,11 @@ def check_lzw(data: bytes, least: int, most: int, *, min_bits: int = 8, is_gif: 
                 is_last = is_marked and last == len(sums) - 1
                 if is_last or num_bits - position - ends[last] < _PADDING_BITS:
                     return
-        num_values, position = int(sums[-1]) if len(sums) else num_values, position + int(ends[-1])
+        position += int(ends[-1])
+        if len(sums):
+            num_values = int(sums[-1])
+        else:
+            num_empty += 1
         if is_marked:
             if codes[-1] != clear:
                 break
