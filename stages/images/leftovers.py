@@ -129,8 +129,9 @@ def check_lzw(data: bytes, least: int, most: int, *, min_bits: int = 8, is_gif: 
         for goal in (least, most):
             last = int(np.searchsorted(sums, goal))
             if last < len(sums) and sums[last] == goal:
-                is_last = is_marked and last == len(sums) - 1
-                if is_last or num_bits - position - ends[last] < _PADDING_BITS:
+                # Behind its last code comes one that ends the data or clears the table, or else padding.
+                is_end = num_bits - position - ends[last] < _PADDING_BITS
+                if last == len(sums) - 1 if is_marked else is_end:
                     return
         position += int(ends[-1])
         if len(sums):
