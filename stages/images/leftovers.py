@@ -122,6 +122,8 @@ def check_lzw(data: bytes, least: int, most: int, *, min_bits: int = 8, is_gif: 
     known = np.zeros(0, dtype=np.int64)
     while num_empty <= _MAX_EMPTY and position + min_bits < num_bits and num_values < most:
         codes, ends = _read_codes(data, position, min_bits, is_gif=is_gif, is_full=len(known) > 0)
+        if not len(codes):
+            break
         is_marked = bool(codes[-1] in (clear, clear + 1))
         values = codes[: len(codes) - is_marked]
         lengths = known[values] if len(known) else _string_lengths(values, clear)
@@ -142,6 +144,8 @@ def check_lzw(data: bytes, least: int, most: int, *, min_bits: int = 8, is_gif: 
             if codes[-1] != clear:
                 break
             known = known[:0]
+        elif len(codes) < _TABLE:
+            break
         elif not len(known):  # a full table that is not cleared, as in some GIFs
             known = np.concatenate([np.ones(clear + 2, dtype=np.int64), lengths + 1])[:_TABLE]
     raise damaged(_FULL)
@@ -184,6 +188,7 @@ def _code_places(
     """Return where each code ends (without offset), its first byte, its shift there, and its mask."""
     highest = (1 << min_bits) + 2 + np.maximum(np.arange(_TABLE) - 1, 0) + (0 if is_gif else 1)
     widths = np.minimum(np.frexp(highest)[1].astype(np.int64), 12)
+    widths[:2] = min_bits + 1  # no string to name yet; of one bit, the first would need three
     if is_full:
         widths[:] = 12
     ends = np.cumsum(widths)

@@ -60,6 +60,19 @@ def test_lzw(seed: int, min_bits: int, count: int, clears: bool, is_noise: bool)
             check_lzw(data, wrong, wrong, min_bits=min_bits, is_gif=True)
 
 
+def test_lzw_of_one_bit() -> None:
+    """The dot of one pixel that many web servers send has codes of two bits: clear, 0, end."""
+    check_lzw(b"\x32", 1, 1, min_bits=1, is_gif=True)
+
+
+def test_lzw_that_ends_early() -> None:
+    """Whatever is missing, it is damage."""
+    data = encode_lzw(range(256), 8, is_gif=True)
+    for num_bytes in range(len(data) - 2):
+        with pytest.raises(Undecodable):
+            check_lzw(data[:num_bytes], 256, 256, is_gif=True)
+
+
 def test_lzw_of_tiff() -> None:
     """Codes start in the highest bit and widen one code early; a last strip may have all rows."""
     values = np.random.default_rng(0).integers(0, 256, 20_000).tolist()
