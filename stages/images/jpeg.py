@@ -30,6 +30,11 @@ _DECODED = (*_SEQUENTIAL, *_PROGRESSIVE, 0xC9)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))
 
+_MAX_SCANS = 500
+"""Each goes over all coefficients. Encoders write some 10; libjpeg-turbo's own fuzzers stop at 500."""
+
+_FILL = re.compile(rb"\xff*")
+
 _HOLE = bytes(16)
 """Null bytes, which a disk, a download or an unpacker leaves in place of what it lost."""
 
@@ -63,6 +68,8 @@ def read_jpeg_header(data: bytes) -> Header:
             raise damaged(f"it claims {width_px:,} x {height_px:,} pixels of {num_channels} channels")
         is_progressive = marker in _PROGRESSIVE
         has_many_scans = is_progressive or len(scans) != 1 or data[scans[0]] != num_channels
+        if len(scans) > _MAX_SCANS:
+            raise Undecodable(f"has {len(scans):,} scans, more than the {_MAX_SCANS:,} allowed")
         if has_many_scans:
             _check_scans(data, start, scans, is_progressive=is_progressive)
         elif data.find(_HOLE, scans[0]) >= 0:
@@ -139,8 +146,8 @@ def _walk(data: bytes) -> list[_Segment]:
         marker = data[position + 1]
         if marker == _EOI:
             break
-        if marker == 0xFF:  # a fill byte
-            position += 1
+        if marker == 0xFF:  # fill bytes, the last of which begins a marker
+            position = _FILL.match(data, position).end() - 1  # type: ignore[union-attr]
         elif marker in _WITHOUT_LENGTH:
             position += 2
         else:

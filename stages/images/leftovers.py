@@ -17,6 +17,9 @@ from stages.images.headers import damaged
 _TABLE = 4096
 """Codes that a table of strings holds."""
 
+_MAX_EMPTY = 100
+"""Codes that clear a table which has been cleared just before."""
+
 _PADDING_BITS = 32
 """That may follow the last code where no end code does."""
 
@@ -115,9 +118,12 @@ def check_lzw(data: bytes, least: int, most: int, *, min_bits: int = 8, is_gif: 
     """
     num_bits, clear = 8 * len(data), 1 << min_bits
     position = num_values = 0
+    num_empty = 0
     known = np.zeros(0, dtype=np.int64)
-    while position + min_bits < num_bits and num_values < most:
+    while num_empty <= _MAX_EMPTY and position + min_bits < num_bits and num_values < most:
         codes, ends = _read_codes(data, position, min_bits, is_gif=is_gif, is_full=len(known) > 0)
+        if not len(codes):
+            break
         is_marked = bool(codes[-1] in (clear, clear + 1))
         values = codes[: len(codes) - is_marked]
         lengths = known[values] if len(known) else _string_lengths(values, clear)
@@ -125,14 +131,21 @@ def check_lzw(data: bytes, least: int, most: int, *, min_bits: int = 8, is_gif: 
         for goal in (least, most):
             last = int(np.searchsorted(sums, goal))
             if last < len(sums) and sums[last] == goal:
-                is_last = is_marked and last == len(sums) - 1
-                if is_last or num_bits - position - ends[last] < _PADDING_BITS:
+                # Behind its last code comes one that ends the data or clears the table, or else padding.
+                is_end = num_bits - position - ends[last] < _PADDING_BITS
+                if last == len(sums) - 1 if is_marked else is_end:
                     return
-        num_values, position = int(sums[-1]) if len(sums) else num_values, position + int(ends[-1])
+        position += int(ends[-1])
+        if len(sums):
+            num_values = int(sums[-1])
+        else:
+            num_empty += 1
         if is_marked:
             if codes[-1] != clear:
                 break
             known = known[:0]
+        elif len(codes) < _TABLE:
+            break
         elif not len(known):  # a full table that is not cleared, as in some GIFs
             known = np.concatenate([np.ones(clear + 2, dtype=np.int64), lengths + 1])[:_TABLE]
     raise damaged(_FULL)
@@ -175,6 +188,7 @@ def _code_places(
     """Return where each code ends (without offset), its first byte, its shift there, and its mask."""
     highest = (1 << min_bits) + 2 + np.maximum(np.arange(_TABLE) - 1, 0) + (0 if is_gif else 1)
     widths = np.minimum(np.frexp(highest)[1].astype(np.int64), 12)
+    widths[:2] = min_bits + 1  # no string to name yet; of one bit, the first would need three
     if is_full:
         widths[:] = 12
     ends = np.cumsum(widths)

@@ -24,6 +24,9 @@ _LOSSY, _LOSSLESS, _ALPHA, _FRAME, _EXTENDED = b"VP8 ", b"VP8L", b"ALPH", b"ANMF
 _SPARE_BYTES = 8
 """Twice what any of 800 sound files of several encoders could lose and still be decoded."""
 
+_LEAST_BYTES = 32
+"""That OpenCV asks for; a picture of one colour has fewer."""
+
 _ANIMATED = 2
 """Of the flags of VP8X."""
 
@@ -184,7 +187,9 @@ def _join(frame: _Frame, chunks: dict[bytes, memoryview]) -> bytes:
     parts: list[bytes | memoryview] = []
     for kind, body in chunks.items():
         parts += [struct.pack("<4sI", kind, len(body)), body, bytes(len(body) & 1)]
-    return b"".join([struct.pack("<4sI4s", b"RIFF", 4 + sum(map(len, parts)), b"WEBP"), *parts])
+    return b"".join([struct.pack("<4sI4s", b"RIFF", 4 + sum(map(len, parts)), b"WEBP"), *parts]).ljust(
+        _LEAST_BYTES, b"\0"
+    )
 
 
 def _check_leftovers(frame: _Frame) -> None:

@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,24 +77,31 @@ def read_peak_bytes() -> int:
     return int(line.split()[1]) * 1024
 
 
-def limit_memory(num_bytes: int) -> None:
-    """Have every request for more memory than that fail."""
+@contextmanager
+def limited_memory(num_bytes: int | None) -> Iterator[None]:
+    """Have every request for more memory than that fail, beyond what the process has."""
+    if num_bytes is None:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + num_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def main() -> None:
     """Decode what standard input holds."""
     files, wanted, max_memory_bytes = pickle.load(sys.stdin.buffer)
-    if max_memory_bytes is not None:
-        limit_memory(max_memory_bytes)
     for data in files:
         signal.alarm(10 * MAX_SECONDS)  # ends the process
         start = time.process_time()
         pixels, reason = None, ""
         try:
-            pixels = decode_image(data, wanted).pixels
+            with limited_memory(max_memory_bytes):
+                pixels = decode_image(data, wanted).pixels
         except Undecodable as error:
             reason = str(error)
         except MemoryError:

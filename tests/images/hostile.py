@@ -157,6 +157,11 @@ def _damaged_jpegs(whole: dict[str, bytes]) -> dict[str, Case]:
             "no channels": (_replace(jpeg, frame + 9, b"\x00"), DAMAGED),
             "two frame headers": (jpeg[:frame] + jpeg[frame:tables] + jpeg[frame:], DAMAGED),
             "no frame header": (jpeg[:frame] + jpeg[tables:], BROKEN),
+            "two codes for one value": (
+                _replace(jpeg, tables + 21, jpeg[tables + 22 : tables + 23]),
+                DAMAGED,
+            ),
+            "a hole of 20 null bytes": (_replace(jpeg, middle, bytes(20)), BROKEN),
             "no quantization tables": (jpeg[:quantization] + jpeg[frame:], DAMAGED),
             "a Huffman table of 17,000 codes": (_replace(jpeg, tables + 5, b"\xff" * 16), DAMAGED),
             "a segment without a length": (_replace(jpeg, quantization + 2, b"\0\0"), BROKEN),
@@ -282,6 +287,9 @@ def _webps(whole: dict[str, bytes]) -> dict[str, Case]:
             _replace(extended, 24, b"\xff\xff\x00\xff\xff\x00"),
             DAMAGED,
         ),
+        "null bytes to its end": (_replace(lossy, 800, bytes(len(lossy) - 800)), BROKEN),
+        "null bytes in its pixels": (_replace(lossy, 800, bytes(100)), BROKEN),
+        "noise in its pixels": (_replace(lossy, 800, b"\x99\xfe\x13\x77" * 9), BROKEN),
         "first bytes only": (lossy[:12], BROKEN),
     }
     return {"webp, rubbish behind the end": Case(lossy + b"rubbish", like="webp")} | {
@@ -351,6 +359,9 @@ def _tiffs(whole: dict[str, bytes]) -> dict[str, Case]:
         "no lengths of its strips": tiff(pixels, tags={279: (4, 0)}),
     }
     lzw, deflated, jpeg = whole["tiff lzw"], whole["tiff deflate"], whole["tiff jpeg"]
+    fax, packbits = whole["tiff group 4"], whole["tiff packbits"]
+    private = dict.fromkeys(range(65000, 65080), 7)
+    many_tags = save(Image.fromarray(pixels), "TIFF", compression="tiff_lzw", tiffinfo=private)
     refused = {
         "a page outside the file": (_replace(plain, 4, b"\xff\xff\xff\x7f"), BROKEN),
         "no width": (tiff(pixels, tags={256: (4, 0)}), DAMAGED),
@@ -374,6 +385,11 @@ def _tiffs(whole: dict[str, bytes]) -> dict[str, Case]:
         "a raw file (CR2)": (_replace(plain, 8, b"CR\x02\0"), "raw file"),
         "an unknown compression": (tiff(pixels, tags={259: (3, 999)}), DAMAGED),
         "noise in LZW": (_replace(lzw, 2000, b"\x99\xfe\x13\x77" * 9), DAMAGED),
+        "noise in LZW, and 80 private tags": (_replace(many_tags, 3000, b"\x99\xfe\x13\x77" * 9), DAMAGED),
+        "a flipped bit in deflate": (_replace(deflated, 3000, bytes((deflated[3000] ^ 1,))), DAMAGED),
+        "noise in fax data": (_replace(fax, 200, b"\x99\xfe\x13\x77" * 3), DAMAGED),
+        "null bytes in fax data": (_replace(fax, 200, bytes(20)), DAMAGED),
+        "null bytes in PackBits": (_replace(packbits, 2000, bytes(150)), DAMAGED),
         "noise in deflate": (_replace(deflated, 2000, b"\x99\xfe\x13\x77" * 9), DAMAGED),
         "an early end marker in JPEG": (_replace(jpeg, len(jpeg) // 2, b"\xff\xd9"), BROKEN),
         "first bytes only": (plain[:4], BROKEN),

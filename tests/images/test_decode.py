@@ -189,6 +189,13 @@ def test_gamma_changes_nothing() -> None:
     np.testing.assert_array_equal(decode_to_form(with_gamma, gray), decode_to_form(plain, gray))
 
 
+def test_webp_of_a_few_bytes() -> None:
+    """A picture of one colour takes fewer bytes than OpenCV asks for."""
+    data = save(Image.new("RGB", (134, 1)), "WEBP", lossless=True, quality=100, method=6)
+    assert len(data) < 32
+    assert color_of(data) == [0, 0, 0]
+
+
 # Shapes.
 
 side = st.integers(1, 40)
