@@ -23,6 +23,7 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 MAX_BYTES = 64 * 1024  # params.yaml has 6,000; ruamel.yaml takes a second for 64 KiB of brackets and commas
 MAX_DEPTH = 32
 MAX_VALUES = 25_000  # aliases of aliases can stand for billions
+MAX_BITS = 1000  # a float holds no larger number, and Python writes none out that has more than 4,300 digits
 MAX_LINES = 50
 
 _ADVICE = {
@@ -163,10 +164,14 @@ class _Constructor(SafeConstructor):
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         """Return the value of a node; an impossible one is 2024-13-01."""
         try:
-            return super().construct_object(node, deep)
+            value = super().construct_object(node, deep)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             message = f"found {shorten(str(node.value))}, which DVC cannot read: {shorten(str(error))}"
             raise _Unreadable(node.start_mark.line + 1, (), message) from None
+        if isinstance(value, int) and value.bit_length() > MAX_BITS:  # of 0xfff..., which YAML has, too
+            message = f"found {shorten(str(node.value))}; allowed: numbers of at most 300 digits"
+            raise _Unreadable(node.start_mark.line + 1, (), message)
+        return value
 
 
 def _walk(document: Document, node: Any, path: KeyPath, line: int) -> None:

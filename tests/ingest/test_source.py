@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import shutil
 import stat
 import tarfile
 import tempfile
@@ -129,7 +130,11 @@ def test_no_room_to_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     def fill(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", fill)
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "TemporaryFile", fill)
+        assert "No space left on device; make room there, set TMPDIR" in refusal(path)
+    total = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: total._replace(free=5000))  # a tar has 10,240
     assert "No space left on device; make room there, set TMPDIR" in refusal(path)
 
 

@@ -149,6 +149,7 @@ REFUSED = {
     ],
     "a: !mine 1": [f"f:1: {NO_YAML}could not determine a constructor for the tag '!mine'; delete the tag"],
     "a: 1\nb: 2024-13-01": ["f:2: found 2024-13-01, which DVC cannot read: month must be in 1..12"],
+    f"a: 1\nb: 0x{'f' * 5000}": [f"f:2: found 0x{'f' * 55}...; allowed: numbers of at most 300 digits"],
     "a: *x": [f"f:1: {NO_YAML}found undefined alias 'x'; write the value out"],
     "a: &x [*x]": [f"f:1: is nested more than {MAX_DEPTH} levels deep; write it flatter"],
     "a: 1\nb: \0": ["f:2: found the character \\x00, which no text file holds; delete it"],

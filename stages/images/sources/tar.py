@@ -6,9 +6,11 @@ every member: StrictHeader does not.
 """
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
+import shutil
 import struct
 import sys
 import tarfile
@@ -264,11 +266,14 @@ def _unpack_tar(path: Path, open_compressed: Callable[..., Any], *, place: str) 
     try:
         unpacked = _create_unnamed_file()
         num_packed = path.stat().st_size
+        room = shutil.disk_usage(tempfile.gettempdir()).free * 9 // 10  # others need some of it
         try:
             with open_compressed(path, "rb") as compressed:
                 while data := compressed.read(_COPIED_BYTES):
                     num_bytes = unpacked.tell() + len(data)
                     check_unpacked_size(num_bytes, num_packed=num_packed, place=place)
+                    if num_bytes > room:
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                     unpacked.write(data)
             unpacked.flush()
             name = f"/proc/{os.getpid()}/fd/{unpacked.fileno()}" if _HAS_PROC else unpacked.name
