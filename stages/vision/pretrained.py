@@ -5,6 +5,7 @@ The head is the last child module that has parameters, as in the networks of tor
 of timm have several: children like the last one in class and shapes.
 """
 
+import errno
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import PretrainedWeights
+from schemas.vision.network import NO_WEIGHTS_FILE
 from stages.shared.errors import InputError, describe_error, printable
 from stages.vision.checkpoint import check_header_size
 from stages.vision.torch_file import MAX_NAME, ForeignObject, NotWeights, TensorView, TorchFile
@@ -57,7 +59,7 @@ def read_weights(path: Path) -> Weights:
     """
     place = f"network.weights_file: {printable(str(path))}"
     if not path.exists():
-        raise InputError(f"{place}: there is no such file")
+        raise InputError(f"{place}: there is no such file; for random weights set {NO_WEIGHTS_FILE}")
     if not path.is_file():
         raise InputError(f"{place}: is a folder or a device; allowed: a file of weights")
     try:
@@ -76,9 +78,9 @@ def read_weights(path: Path) -> Weights:
         ) from None
     except NotWeights as error:
         raise InputError(f"{place}: {describe_error(error)}; {_SAVE_WEIGHTS}") from None
-    except OSError:
-        raise
     except Exception as error:  # any bytes may come, and all of this reads them: what it meets is their fault
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise  # the disk's; EINVAL is the answer to an offset that the file names
         raise InputError(f"{place}: is damaged, or not a file of weights ({describe_error(error)})") from None
 
 

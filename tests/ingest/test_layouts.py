@@ -168,6 +168,10 @@ LAYOUTS: dict[str, tuple[list[str], Read | str]] = {
     "two folders for one split": (below("train/", "val/", "valid/"), "found train, val, valid; keep one"),
     "an empty split": ([*below("train/"), "test/"], "found no images in test/; put class folders"),
     "a class called train": (["train/1.png", "bus/1.png"], Read("bus|train", 2)),
+    "long": (
+        [f"{'x' * 2001}/1.png", "cat/2.png"],
+        r"of 2,001 characters; allowed: 2,000; give it a shorter name",
+    ),
     "case": (["cat/1.png", "Cat/2.png"], "found the classes 'Cat' and 'cat', which differ only in case"),
     "trailing space": (["cat/1.png", "cat /2.png"], "found the classes 'cat' and 'cat ', which differ only"),
     "case across splits": (
