@@ -17,7 +17,7 @@ from tests.vision.hostile_weights import mutate
 
 Document = dict[str, Any]
 
-ODD_VALUES = (
+ODD_VALUES: tuple[Any, ...] = (
     *(None, True, -1, 0, 1, 2**31, 2**63, 1e308, 1e-308, -0.5, float("nan"), float("inf")),
     *("", "x" * 5000, "\x1b[2J\x07\u202e", "a\nb", "../../etc/passwd", "\ud800", "torchvision", "vit_h_14"),
     *([], {}, [[]], [0] * 3, ["a", "a"], {"name": "cnn"}, [1.0] * 5000),
