@@ -431,5 +431,7 @@ def test_a_dvc_project_inside_the_source_is_refused(below: str, tmp_path: Path) 
 
 def test_a_class_name_that_no_checkpoint_takes_is_refused() -> None:
     """It is said before training, with its start: archives and tables can hold names of any length."""
-    with pytest.raises(InputError, match=r"the class 'x{50}\.\.\.' of 2,001 characters; allowed: 2,000; give"):
+    with pytest.raises(
+        InputError, match=r"the class 'x{50}\.\.\.' of 2,001 characters; allowed: 2,000; give"
+    ):
         check_similar_classes(["cat", "x" * 2001], place="dataset.source: data.zip")
