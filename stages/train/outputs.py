@@ -182,7 +182,7 @@ def describe_checkpoint(
 
 def _list_parameters(params: Params) -> dict[str, Any]:
     """Return the parameters that a checkpoint keeps; of an absolute path only the name of the file."""
-    kept = params.model_dump(mode="json", include=_KEPT_SECTIONS, exclude=_NOT_KEPT)
+    kept = Params.model_dump(params, mode="json", include=_KEPT_SECTIONS, exclude=_NOT_KEPT)
     path = Path(params.network.weights_file)
     if path.is_absolute():
         kept["network"]["weights_file"] = path.name

@@ -28,6 +28,9 @@ Weights = dict[str, Tensor]
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module")
 """Keys under which training scripts save weights, beside the optimizer and so on."""
 
+MAX_CHARACTERS = 2**19
+"""Of all names, which the checkpoint lists: 3,000 tensors have some 150,000."""
+
 _MAX_WRAPPERS = 8
 _MAX_DEPTH = 16
 _SAVE_WEIGHTS = "save the weights alone: torch.save(model.state_dict(), ...)"
@@ -67,10 +70,15 @@ def read_weights(path: Path) -> Weights:
             start = file.read(512)
         # safetensors begin with 8 bytes of length, then JSON; torch writes a zip archive, or a pickle.
         if start[8:9] == b"{":
-            return _read_safetensors(path)
-        if other := _name_other_content(start):
+            weights = _read_safetensors(path)
+        elif other := _name_other_content(start):
             raise NotWeights(other)
-        return _read_torch_file(path)
+        else:
+            weights = _read_torch_file(path)
+        num_characters = sum(len(printable(name)) for name in weights)
+        if num_characters > MAX_CHARACTERS:
+            raise ValueError(f"{num_characters:,} characters of names; allowed: {MAX_CHARACTERS:,}")
+        return weights
     except ForeignObject as error:
         raise InputError(
             f"{place}: holds Python objects beside tensors, such as {describe_error(error)}, which are never "
