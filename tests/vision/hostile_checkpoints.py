@@ -79,6 +79,10 @@ FORGED: dict[str, Callable[[Document], Document]] = {
         "preprocessing": [{"Resize": {"height_px": 4096, "width_px": 4096}}] * 1000
         + document["preprocessing"],
     },
+    "a mean for each of nine channels": lambda document: {
+        **document,
+        "preprocessing": ["ToTensor", {"Normalize": {"mean": [0.5] * 9, "std": [0.5]}}],
+    },
     "deep parameters": _with("parameters", value={"a": json.loads("[" * 400 + "]" * 400)}),
     "wide parameters": _with("parameters", value={"a": [[]] * 2 * 10**6}),
     "a class too many": _with("classes", value=["ant", "bee", "cat"]),
