@@ -21,7 +21,7 @@ from schemas.shared.inputs import Inputs
 from schemas.shared.manifest import ImageForm
 from schemas.vision.network import ChosenNetwork
 from schemas.vision.runtime import Numerics
-from schemas.vision.transforms import Normalize, Transforms
+from schemas.vision.transforms import Form, Normalize, Transforms, find_transform_problems
 
 EndedBy = Literal["num_epochs", "early_stopping", "time_budget"]
 
@@ -193,4 +193,7 @@ class Checkpoint(Schema):
                 raise ValueError(f"{transform.name} is random, which preprocessing must not be")
             if isinstance(transform, Normalize) and {"dataset", "weights"} & {transform.mean, transform.std}:
                 raise ValueError("Normalize must hold numbers in a checkpoint")
+        form = Form(self.image.height_px, self.image.width_px, self.image.num_channels)
+        for index, argument, problem in find_transform_problems(form, self.preprocessing):
+            raise ValueError(f"preprocessing.{index}.{argument}: {problem}")
         return self

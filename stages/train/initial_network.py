@@ -29,6 +29,7 @@ from stages.vision.pretrained import (
 from stages.vision.rng import derive_seed
 
 _BATCH_SIZE = 64
+_MAX_LISTED = 100
 
 _MAX_NEW_FRACTION = 0.1
 """Of a frozen backbone: enough for what some files leave out, too little for another network's weights."""
@@ -180,7 +181,7 @@ def check_backbone_is_loaded(network: nn.Module, found: PretrainedWeights) -> No
 
 
 def _describe(found: PretrainedWeights, *, prefix: str) -> list[str]:
-    """Return in words what was loaded, and the name of every tensor that was not."""
+    """Return in words what was loaded, and which tensors were not; the checkpoint lists all of them."""
     without = f", without {printable(prefix)} before their names" if prefix else ""
     fit = "1 tensor fits" if found.num_loaded == 1 else f"{found.num_loaded} tensors fit"
     lines = [f"starting from {found.source}: {fit}{without}"]
@@ -192,7 +193,8 @@ def _describe(found: PretrainedWeights, *, prefix: str) -> list[str]:
         (found.only_in_weights, "not in the network, so left out"),
     ):
         if names:
-            lines.append(f"  {what}: {', '.join(names)}")
+            more = f" and {len(names) - _MAX_LISTED:,} more" if len(names) > _MAX_LISTED else ""
+            lines.append(f"  {what}: {', '.join(names[:_MAX_LISTED])}{more}")
     return lines
 
 

@@ -33,13 +33,21 @@ _MEND = f"{MEND}; {MAKE_MODEL}"
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint, weights: dict[str, "Tensor"]) -> None:
-    """Write a checkpoint atomically; the same weights and document always give the same bytes."""
+    """Write a checkpoint atomically; the same weights and document always give the same bytes.
+
+    Raises:
+        InputError: Its header is too long for `read_checkpoint`, as that of a million classes.
+    """
     from safetensors.torch import save as serialize_tensors
 
     document = checkpoint.model_dump_json()
     envelope = {"document": document, "sha256": hashlib.sha256(document.encode()).hexdigest()}
     # Only one metadata key, because safetensors writes several in random order.
     data = serialize_tensors(_move_to_cpu(weights), metadata={"darkroom": json.dumps(envelope)})
+    try:
+        check_header_size(data)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; give classes shorter names, or have fewer") from None
     with publish_file(path) as partial:
         partial.write_bytes(data)
 

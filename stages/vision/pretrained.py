@@ -5,6 +5,7 @@ The head is the last child module that has parameters, as in the networks of tor
 of timm have several: children like the last one in class and shapes.
 """
 
+import errno
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import PretrainedWeights
+from schemas.vision.network import NO_WEIGHTS_FILE
 from stages.shared.errors import InputError, describe_error, printable
 from stages.vision.checkpoint import check_header_size
 from stages.vision.torch_file import MAX_NAME, ForeignObject, NotWeights, TensorView, TorchFile
@@ -25,6 +27,9 @@ Weights = dict[str, Tensor]
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module")
 """Keys under which training scripts save weights, beside the optimizer and so on."""
+
+MAX_CHARACTERS = 2**19
+"""Of all names, which the checkpoint lists: 3,000 tensors have some 150,000."""
 
 _MAX_WRAPPERS = 8
 _MAX_DEPTH = 16
@@ -57,7 +62,7 @@ def read_weights(path: Path) -> Weights:
     """
     place = f"network.weights_file: {printable(str(path))}"
     if not path.exists():
-        raise InputError(f"{place}: there is no such file")
+        raise InputError(f"{place}: there is no such file; for random weights set {NO_WEIGHTS_FILE}")
     if not path.is_file():
         raise InputError(f"{place}: is a folder or a device; allowed: a file of weights")
     try:
@@ -65,10 +70,15 @@ def read_weights(path: Path) -> Weights:
             start = file.read(512)
         # safetensors begin with 8 bytes of length, then JSON; torch writes a zip archive, or a pickle.
         if start[8:9] == b"{":
-            return _read_safetensors(path)
-        if other := _name_other_content(start):
+            weights = _read_safetensors(path)
+        elif other := _name_other_content(start):
             raise NotWeights(other)
-        return _read_torch_file(path)
+        else:
+            weights = _read_torch_file(path)
+        num_characters = sum(len(printable(name)) for name in weights)
+        if num_characters > MAX_CHARACTERS:
+            raise ValueError(f"{num_characters:,} characters of names; allowed: {MAX_CHARACTERS:,}")
+        return weights
     except ForeignObject as error:
         raise InputError(
             f"{place}: holds Python objects beside tensors, such as {describe_error(error)}, which are never "
@@ -76,9 +86,9 @@ def read_weights(path: Path) -> Weights:
         ) from None
     except NotWeights as error:
         raise InputError(f"{place}: {describe_error(error)}; {_SAVE_WEIGHTS}") from None
-    except OSError:
-        raise
     except Exception as error:  # any bytes may come, and all of this reads them: what it meets is their fault
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise  # the disk's; EINVAL is the answer to an offset that the file names
         raise InputError(f"{place}: is damaged, or not a file of weights ({describe_error(error)})") from None
 
 

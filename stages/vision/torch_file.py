@@ -27,6 +27,9 @@ MAX_OPCODES = 2_000_000
 MAX_DIRECTORY_BYTES = 16 * 2**20
 """Of the names in a zip archive: about 200,000, of which each costs half a kilobyte."""
 
+_DIRECTORY_SIZE = 5
+"""Its place in the library's record of an archive's end."""
+
 MAX_NAME = 4096
 """Characters of a name; what has a longer one is left out."""
 
@@ -191,15 +194,9 @@ def _open_zip(file: BinaryIO) -> tuple[object, ReadBytes]:
 
 def _check_directory(file: BinaryIO) -> None:
     """Check the size of a zip archive's directory before the library reads all of it."""
-    start = max(0, _size_of(file) - 2**16 - 100)
-    file.seek(start)
-    tail = file.read()
-    end = tail.rfind(b"PK\x05\x06")
-    (size,) = struct.unpack_from("<I", tail, end + 12) if end >= 0 else (0,)
-    if size == 2**32 - 1:
-        # ZIP64: 12 bytes before the end stands where the record is that holds it in 64 bits.
-        file.seek(*struct.unpack_from("<Q", tail, end - 12))
-        (size,) = struct.unpack_from("<Q", file.read(56), 40)
+    # What the library itself finds at the end of the file: any other reader may find another record there.
+    end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+    size = end[_DIRECTORY_SIZE] if end else 0
     if size > MAX_DIRECTORY_BYTES:
         raise ValueError(f"{size:,} bytes of names; allowed: {MAX_DIRECTORY_BYTES:,}")
 

@@ -4,6 +4,7 @@ Each group of files is read in a process of its own, which is measured: its CPU 
 """
 
 import multiprocessing
+import os
 import resource
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def _grown_mib(outcomes: list[Outcome]) -> int:
 def _run_alone(read: Callable[[Path, int], list[Outcome]], scratch: Path, seed: int) -> list[Outcome]:
     """Return what a function returns in a new process; nothing if that hangs or dies."""
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(1, mp_context=context, initializer=_limit_cpu)
+    pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(scratch,))
     try:
         return pool.submit(read, scratch, seed).result(timeout=_GROUP_SECONDS)
     except (BrokenProcessPool, TimeoutError):
@@ -78,7 +79,8 @@ def _run_alone(read: Callable[[Path, int], list[Outcome]], scratch: Path, seed: 
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _limit_cpu() -> None:
+def _begin(scratch: Path) -> None:
+    os.chdir(scratch)  # where the code in a file would leave its mark
     # A process that loops for ever ends by itself, whatever becomes of the suite.
     seconds = int(_GROUP_SECONDS)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))

@@ -14,7 +14,7 @@ import pytest
 
 from stages.images.sources import UnreadableFile
 from stages.ingest.layout import find_layout
-from stages.ingest.listing import list_images
+from stages.ingest.listing import check_class_names, list_images
 from stages.params.read import read_params
 from stages.shared.errors import InputError
 from tests.images.trees import member, write_folder, write_tar, write_zip
@@ -443,3 +443,11 @@ def test_memory_of_deep_folders() -> None:
         tracemalloc.stop()
     assert {layout.class_of(folder) for folder in num_files} == {"cat", "dog"}
     assert peak / len(num_files) < 1000  # bytes
+
+
+def test_a_class_name_that_no_checkpoint_takes_is_refused() -> None:
+    """It is said before training, with its start: archives and tables can hold names of any length."""
+    with pytest.raises(
+        InputError, match=r"the class 'x{50}\.\.\.' of 2,001 characters; allowed: 2,000; give"
+    ):
+        check_class_names(["cat", "x" * 2001], place="dataset.source: data.zip")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.shared import errors
-from stages.shared.errors import InputError, find_builder, run_stage
+from stages.shared.errors import InputError, describe_error, find_builder, run_stage
 from stages.shared.stopping import Stopped
 from tests.architecture.imports import ROOT
 
@@ -173,3 +173,10 @@ def test_a_variant_without_code_is_named() -> None:
         InputError, match=r"optimizer\.name: found lion, which optimizer\.py does not build yet"
     ):
         find_builder({"adam": 1}, "lion", key="optimizer.name", module="optimizer.py")
+
+
+def test_what_is_quoted_of_foreign_bytes_is_short_and_escaped() -> None:
+    """A library's message may quote a megabyte of a file, with escape sequences in it."""
+    assert describe_error(ValueError("a\x1b[2J\nsecond line")) == "a\\x1b[2J"
+    assert describe_error(KeyError()) == "KeyError"
+    assert describe_error(ValueError("x" * 10**6)) == "x" * 300 + "..."

@@ -115,6 +115,30 @@ def test_training_starts_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.usefixtures("manifest")
+def test_outputs_do_not_say_where_a_weights_file_lies(tmp_path: Path) -> None:
+    """Of an absolute path outputs hold the name and the hash; a relative one is kept. Any suffix will do."""
+    write_params(tmp_path, training__num_epochs=1)
+    main()
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (MODEL / "last.safetensors").rename(folder / "start.pth.tar")
+    for file, kept in (
+        (str(folder / "start.pth.tar"), "start.pth.tar"),
+        ("elsewhere/start.pth.tar", "elsewhere/start.pth.tar"),
+    ):
+        write_params(tmp_path, training__num_epochs=1, network__weights_file=file)
+        main()
+        checkpoint, _ = read_checkpoint(MODEL / "last.safetensors")
+        section = checkpoint.parameters["network"]
+        assert isinstance(section, dict)
+        assert section["weights_file"] == kept
+        assert checkpoint.pretrained_weights is not None
+        assert checkpoint.pretrained_weights.source == "start.pth.tar"
+        written = b"".join(path.read_bytes() for path in Path("data").rglob("*") if path.is_file())
+        assert str(tmp_path).encode() not in written
+
+
+@pytest.mark.usefixtures("manifest")
 def test_training_by_file_repeats_byte_for_byte(tmp_path: Path) -> None:
     """Two runs on features computed once write the same checkpoint."""
     write_params(tmp_path, training__num_epochs=1)

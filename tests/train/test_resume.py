@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from schemas.shared.manifest import Manifest
 from schemas.vision.transforms import RandomCrop, RandomHorizontalFlip
@@ -419,6 +421,28 @@ def test_states_come_back_as_they_were(tmp_path: Path) -> None:
         assert torch.equal(before, after)
         assert before.dtype == after.dtype
     assert found["tensors"][0].stride() == images.stride()
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "[",
+        "5",
+        '["tensor", ["000001", [1]]]',
+        '["tensor", ["000000", [4611686018427387904]]]',
+        '["tensor", ["000000", [1, 1]]]',
+        "[" * 10**5,
+        '["dict", [[["list", []], 1]]]',
+    ],
+)
+def test_forged_states_are_refused(tmp_path: Path, document: str) -> None:
+    """A state whose hash fits, and whose document is no state, is damaged as well, and takes no memory."""
+    tensors = {"000000": torch.arange(20.0)}
+    digest = hashlib.sha256(f"{hash_weights(tensors)}\n{document}".encode()).hexdigest()
+    envelope = json.dumps({"document": document, "sha256": digest})
+    save_file(tensors, tmp_path / "state", metadata={"darkroom": envelope})
+    with pytest.raises(DamagedState):
+        read_state(tmp_path / "state")
 
 
 def test_every_flipped_byte_and_every_cut_of_a_state_is_found(tmp_path: Path) -> None:

@@ -60,10 +60,10 @@ def _network(name: str, **arguments: Any) -> Callable[[Document], Document]:
     return _with("network", value={"name": name, "arguments": arguments})
 
 
-FORGED = {
+FORGED: dict[str, Callable[[Document], Document]] = {
     "the largest cnn": _network("cnn", channels=[4096] * 12, kernel_size=11, dropout=0.0),
     "the largest resnet": _network("resnet", widths=[4096] * 8, blocks_per_stage=64, stem_stride=1),
-    "the largest of torchvision": _network("torchvision", model="vit_h_14", weights=None),
+    "the largest of torchvision": _network("torchvision", model="regnet_y_128gf", weights=None),
     "no model of torchvision": _network("torchvision", model="vit_x", weights=None),
     "images of 10^9 px": _with("image", "height_px", value=10**9),
     "10^9 threads": _with("numerics", "threads", value=10**9),
@@ -74,9 +74,15 @@ FORGED = {
     "an empty class": _with("classes", value=["ant", ""]),
     "a million classes": _with("classes", value=["x"] * 10**6),
     "a million wrong classes": _with("classes", value=[0] * 10**6),
-    "a thousand transforms": _with(
-        "preprocessing", value=[{"Resize": {"height_px": 4096, "width_px": 4096}}] * 1000
-    ),
+    "a thousand transforms": lambda document: {
+        **document,
+        "preprocessing": [{"Resize": {"height_px": 4096, "width_px": 4096}}] * 1000
+        + document["preprocessing"],
+    },
+    "a mean for each of nine channels": lambda document: {
+        **document,
+        "preprocessing": ["ToTensor", {"Normalize": {"mean": [0.5] * 9, "std": [0.5]}}],
+    },
     "deep parameters": _with("parameters", value={"a": json.loads("[" * 400 + "]" * 400)}),
     "wide parameters": _with("parameters", value={"a": [[]] * 2 * 10**6}),
     "a class too many": _with("classes", value=["ant", "bee", "cat"]),

@@ -135,6 +135,9 @@ def bombs() -> dict[str, Callable[[], bytes]]:
         ),
         "a million names": lambda: zip_archive({f"a/{at}": b"" for at in range(150_000)}),
         "deflated": lambda: zip_archive({"a/data.pkl": bytes(10**8)}, method=zipfile.ZIP_DEFLATED),
+        "names without end": lambda: zip_file(
+            b"}" + b"".join(text("\0" * 4000 + str(at)) + tensor() + b"s" for at in range(300)), s0=bytes(8)
+        ),
         "dots in names": lambda: _header(
             {f"{at}{'.' * 4000}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for at in range(1500)}
         ),

@@ -4,6 +4,8 @@ import hashlib
 import json
 import pickle
 import struct
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save as serialize
-from torch import Tensor
+from torch import Tensor, nn
 
 from schemas.shared.manifest import ImageForm
 from schemas.vision.transforms import CenterCrop, Normalize, Resize, ToTensor
 from stages.shared.errors import InputError
+from stages.vision import checkpoint as checkpoint_file
 from stages.vision.checkpoint import hash_weights, read_checkpoint, restore_network, write_checkpoint
-from stages.vision.networks import build_network
+from stages.vision.networks import TooManyParameters, build_network, limit_parameters
 from stages.vision.transforms import build_transforms
 from tests.vision.documents import TINY_CNN, make_checkpoint
+from tests.vision.hostile_checkpoints import FORGED, HARMLESS, forge, mutate_checkpoint
 
 
 @pytest.fixture
@@ -221,6 +225,43 @@ def test_document_of_another_version_is_refused(path: Path) -> None:
         InputError, match=r"by another version of darkroom, and this one reads version 3 \(version: "
     ):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", sorted(FORGED.keys() - HARMLESS))
+def test_forged_checkpoints_are_refused_cheaply(path: Path, name: str) -> None:
+    """Hashes that fit prove nothing: what a checkpoint claims is held against bounds and its own weights."""
+    path.write_bytes(forge(name))
+    start = time.process_time()
+    with pytest.raises(InputError) as caught:
+        restore_network(*read_checkpoint(path))
+    assert time.process_time() - start < 5
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_network_larger_than_its_file_is_not_built() -> None:
+    """Building stops at the first parameter beyond the limit, and the limit ends with the block."""
+    with pytest.raises(TooManyParameters), limit_parameters(99):
+        nn.Sequential(nn.Linear(9, 9), nn.Linear(3, 3, bias=False), nn.Linear(1, 1))
+    with limit_parameters(99):
+        nn.Sequential(nn.Linear(9, 9), nn.Linear(3, 3, bias=False))
+    nn.Linear(100, 100)
+
+
+def test_mutated_checkpoints_end_in_one_line(path: Path) -> None:
+    """Of mutants some are read, and all others refused in a line; `make attack` tries a thousand."""
+    for seed in range(60):
+        path.write_bytes(mutate_checkpoint(seed=seed))
+        with suppress(InputError):
+            restore_network(*read_checkpoint(path))
+
+
+def test_a_document_too_long_to_be_read_is_not_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no reader would take is refused when it is written."""
+    monkeypatch.setattr(checkpoint_file, "MAX_HEADER_BYTES", 900)
+    with pytest.raises(InputError, match="header"):
+        write_small(path)
+    assert not path.exists()
 
 
 def test_network_is_restored(path: Path) -> None:

@@ -19,6 +19,7 @@ from stages.vision import torch_file
 from stages.vision.pretrained import read_weights
 from tests.vision.hostile_weights import (
     PICKLES,
+    bombs,
     expanded,
     legacy_file,
     mutate,
@@ -182,6 +183,13 @@ def test_any_bytes_end_in_weights_or_in_one_line(tmp_path: Path, kind: str) -> N
         path.write_bytes(mutate(whole, seed=seed))
         with suppress(InputError):
             read_weights(path)
+
+
+def test_names_longer_than_a_checkpoint_are_refused(tmp_path: Path) -> None:
+    """The checkpoint lists the names that did not fit; training must not end by having too many of them."""
+    (tmp_path / "names.pth").write_bytes(bombs()["names without end"]())
+    with pytest.raises(InputError, match=r"4,800,\d+ characters of names; allowed: 524,288"):
+        read_weights(tmp_path / "names.pth")
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 
+from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import Checkpoint, ConfidenceLevel
 from stages.evaluate.__main__ import main as evaluate
 from stages.ingest.__main__ import main as ingest
@@ -28,8 +29,9 @@ from tests.images.trees import decode_to_form, encode, write_folder, write_zip
 from tests.tools.predict.troubled_decoding import CRASH, HANG, TroubledDecoding
 from tests.train.project import write_params
 from tests.vision.completeness import ROOT
+from tests.vision.documents import make_checkpoint
 from tests.vision.torch_state import keep_torch_settings
-from tools.predict.__main__ import main
+from tools.predict.__main__ import choose_batch_size, main
 from tools.predict.arguments import parse_arguments
 from tools.predict.predictor import Predictor
 
@@ -492,3 +494,10 @@ def test_decoding_is_that_of_ingest(project: Path) -> None:
     for row, pixels in zip(rows, packed, strict=True):
         data = (project / "raw" / row["path"]).read_bytes()
         assert np.array_equal(decode_to_form(data, checkpoint.image), pixels)
+
+
+@pytest.mark.parametrize(("side_px", "batch_size"), [(28, 256), (256, 256), (512, 64), (4096, 1)])
+def test_large_images_are_classified_fewer_at_a_time(side_px: int, batch_size: int) -> None:
+    """A batch has no more pixels than 256 images of 256 px, so that memory does not grow with the images."""
+    image = ImageForm(color="rgb", height_px=side_px, width_px=side_px, resize="pad")
+    assert choose_batch_size(make_checkpoint({}, image=image)) == batch_size
