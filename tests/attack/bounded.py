@@ -121,7 +121,7 @@ def run_bounded(
         environment: Variables to add to our own; those of DVC are left out.
         stdin: What it reads there.
         max_wall_seconds: When to end it. A busy machine needs many times the CPU time.
-        max_address_mb: Address space that each process may take (RLIMIT_AS); None for no limit.
+        max_address_mb: Address space of each process (RLIMIT_AS; on Linux only); None for no limit.
     """
     own = Path(tempfile.mkdtemp(dir=scratch))
     try:
@@ -240,11 +240,13 @@ def _watch_command(cost: str, max_wall_seconds: str, max_address_mb: str, *comma
     start = time.monotonic()
     child = os.fork()
     if child == 0:
-        os.setsid()
-        if limit := int(max_address_mb) * 1_000_000:
-            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         try:
+            os.setsid()
+            if limit := int(max_address_mb) * 1_000_000:
+                resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
             os.execvp(command[0], command)
+        except (OSError, ValueError) as error:
+            os.write(2, f"{command[0]}: {error}\n".encode())
         finally:
             os._exit(127)
     is_timed_out = False

@@ -70,6 +70,13 @@ def test_output_and_what_was_raised(tmp_path: Path) -> None:
     assert outcome.status == 1
     assert "a traceback" in outcome.complain(max_cpu_seconds=60, max_peak_mb=500)
     assert call_bounded(_fail, scratch=tmp_path).raised == "KeyError: 'x'"
+    missing = run_bounded(["no-such-program"], scratch=tmp_path)
+    assert (missing.status, missing.stderr[:15]) == (127, "no-such-program")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS does not limit the address space")
+def test_the_address_space_is_limited(tmp_path: Path) -> None:
+    """As on a machine with little memory."""
     assert call_bounded(_take, 3000, scratch=tmp_path, max_address_mb=1000).raised.startswith("MemoryError")
 
 

@@ -6,6 +6,8 @@ Where one of them is missing, DVC's own words lead nobody to the cause: `[Errno 
 
 import fcntl
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -53,6 +55,8 @@ def check_prerequisites(dvc_folder: Path) -> Iterator[Obstacle]:
 
 def describe_obstacles_of_experiments() -> Iterator[str]:
     """Yield what stands in the way of experiments alone, some of which run in a copy of what is tracked."""
+    if ask_git("rev-parse", "--git-dir") is None:
+        return  # an obstacle of its own
     try:
         params = read_params()
     except InputError:
@@ -80,11 +84,21 @@ def _list_named(params: Params) -> dict[str, str]:
 def _check_git(dvc_folder: Path, config: Mapping[str, Any]) -> Iterator[Obstacle]:
     """Yield that there is no Git repository, unless DVC is told to do without."""
     if not config["core"].get("no_scm", False) and ask_git("rev-parse", "--git-dir") is None:
-        yield Obstacle(
-            f"{dvc_folder.parent}: is in no Git repository, and DVC needs one, if only an empty one; "
-            "make it with: git init",
-            _make_repository,
+        yield _explain_no_git(dvc_folder.parent)
+
+
+def _explain_no_git(folder: Path) -> Obstacle:
+    if shutil.which("git") is None:
+        return Obstacle("git: is not installed, or not on PATH; DVC needs it; install it")
+    if ask_git("-c", "safe.directory=*", "rev-parse", "--git-dir") is not None:
+        return Obstacle(
+            f"{folder}: belongs to another user, as a shared folder in a container does, so Git refuses it; "
+            f"if you trust it: git config --global --add safe.directory {shlex.quote(str(folder))}"
         )
+    return Obstacle(
+        f"{folder}: is in no Git repository, and DVC needs one, if only an empty one; make it with: git init",
+        _make_repository,
+    )
 
 
 def _make_repository() -> None:

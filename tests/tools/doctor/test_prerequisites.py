@@ -106,6 +106,21 @@ def test_names_that_are_not_utf8(name: bytes, project: Path) -> None:
     assert "convmv -r -f latin1" in line
 
 
+def test_no_git_at_all(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+    """Git is asked for, not a repository; nothing is said of what Git alone could tell."""
+    monkeypatch.setenv("PATH", "")
+    assert found() == ["git: is not installed, or not on PATH; DVC needs it; install it"]
+    assert list(describe_obstacles_of_experiments()) == []
+
+
+def test_a_repository_of_another_user(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+    """As in a container: Git refuses the repository, and `git init` would not help."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # what Git's own tests set
+    [line] = found()
+    assert "belongs to another user" in line
+    assert "git config --global --add safe.directory" in line
+
+
 def test_a_folder_without_git(tmp_path_factory: pytest.TempPathFactory, project: Path) -> None:
     """As after the download of a zip file; --fix makes a repository, unless DVC is told to need none."""
     (project / ".git").rename(tmp_path_factory.mktemp("elsewhere") / "git")
