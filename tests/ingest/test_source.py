@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -375,6 +376,22 @@ def unreadable(path: Path, name: str) -> str:
         source.locate(name).read(max_bytes=MAX)
     assert str(caught.value).isprintable()
     return str(caught.value)
+
+
+@pytest.mark.parametrize("call", ["open", "read"])
+@pytest.mark.parametrize("error", ["EIO", "EMFILE", "ENOMEM", "ESTALE"])
+def test_a_failing_disk_is_no_reason_to_leave_a_file_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: str
+) -> None:
+    """The stage stops with a line that names the file; a data set without it would be taken for whole."""
+    file = open_source(write_folder(tmp_path / "raw", {"cat/1.png": b"x"})).locate("cat/1.png")
+
+    def fail(*_arguments: object, **_keywords: object) -> NoReturn:
+        raise OSError(getattr(errno, error), "failed")
+
+    monkeypatch.setattr(f"stages.images.sources.folder.os.{call}", fail)
+    with pytest.raises(InputError, match=r"raw/cat/1\.png: cannot be read: failed; mend that and run again"):
+        file.read(max_bytes=MAX)
 
 
 def test_checksum_error(tmp_path: Path) -> None:

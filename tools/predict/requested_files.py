@@ -47,7 +47,7 @@ class NamedFile(NamedTuple):
             descriptor = open_regular_file(self.path, follows_links=True)
         except (OSError, ValueError) as error:  # ValueError: a null byte in the name
             raise UnreadableFile(_explain_missing(error)) from None
-        return read_and_close(descriptor, max_bytes=max_bytes)
+        return read_and_close(descriptor, max_bytes=max_bytes, path=self.path)
 
 
 class Contents(NamedTuple):

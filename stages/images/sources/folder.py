@@ -8,7 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.images.sources.source import ListedFile, Source, UnreadableFile, check_size, reason_of
+from stages.images.sources.source import (
+    ListedFile,
+    Source,
+    UnreadableFile,
+    check_size,
+    explain_unreadable,
+    reason_of,
+)
 from stages.shared.errors import InputError, printable
 from stages.shared.paths import Walk
 
@@ -67,22 +74,27 @@ class FolderFile(NamedTuple):
     path: str
 
     def read(self, max_bytes: int) -> bytes:
-        return read_and_close(self._open(), max_bytes=max_bytes)
+        return read_and_close(self._open(), max_bytes=max_bytes, path=self._full_path)
 
     def read_start(self, num_bytes: int) -> bytes:
         descriptor = self._open()
         try:
             return os.read(descriptor, num_bytes)
         except OSError as error:
-            raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
+            raise explain_unreadable(error, path=self._full_path) from None
         finally:
             os.close(descriptor)
+
+    @property
+    def _full_path(self) -> str:
+        return f"{self.root}/{self.path}"
 
     def _open(self) -> int:
         """Return a descriptor of the file.
 
         Raises:
             UnreadableFile: It is a link out of the folder, no regular file, or cannot be opened.
+            InputError: The machine does not open it.
         """
         try:
             try:
@@ -90,7 +102,7 @@ class FolderFile(NamedTuple):
             except _LinkFound:
                 return self._open_target()
         except OSError as error:
-            raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
+            raise explain_unreadable(error, path=self._full_path) from None
 
     def _open_target(self) -> int:
         """Return a descriptor of the file that the file, a link, leads to."""
@@ -156,11 +168,17 @@ def open_regular_file(path: str, *, folder: int | None = None, follows_links: bo
     return descriptor
 
 
-def read_and_close(descriptor: int, *, max_bytes: int) -> bytes:
+def read_and_close(descriptor: int, *, max_bytes: int, path: str) -> bytes:
     """Return the bytes of an open file.
+
+    Args:
+        descriptor: Of the file; it is closed.
+        max_bytes: A larger file is refused.
+        path: What messages call it.
 
     Raises:
         UnreadableFile: It is too large, or cannot be read.
+        InputError: The machine does not give its bytes.
     """
     try:
         num_bytes = os.fstat(descriptor).st_size
@@ -170,7 +188,7 @@ def read_and_close(descriptor: int, *, max_bytes: int) -> bytes:
             with open(descriptor, "rb", closefd=False) as opened:
                 data += opened.read(max_bytes + 1 - len(data))
     except OSError as error:
-        raise UnreadableFile(f"cannot be read: {reason_of(error)}") from None
+        raise explain_unreadable(error, path=path) from None
     finally:
         os.close(descriptor)
     check_size(len(data), max_bytes=max_bytes)

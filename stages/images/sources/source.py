@@ -1,11 +1,12 @@
 """What every kind of source offers, and how one of its files is read in another process."""
 
+import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
-from stages.shared.errors import printable
+from stages.shared.errors import InputError, printable
 
 
 class UnreadableFile(Exception):
@@ -75,6 +76,28 @@ def check_size(num_bytes: int, *, max_bytes: int) -> None:
     """Raise UnreadableFile for a file that is larger than allowed."""
     if num_bytes > max_bytes:
         raise UnreadableFile(f"has {num_bytes:,} bytes, more than the {max_bytes:,} allowed (max_file_bytes)")
+
+
+_OF_THE_FILE = {
+    *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EINVAL, errno.EOVERFLOW, errno.EFBIG, errno.EILSEQ),
+}
+"""Errors that say what a file is. All others say how the machine is: that a disk fails, a server is away."""
+
+
+def explain_unreadable(error: OSError, *, path: str) -> UnreadableFile | InputError:
+    """Return what to raise for a file that the operating system does not give.
+
+    Returns:
+        UnreadableFile for what the file is, so that it is left out; InputError, which stops the stage, for
+        what the machine is: the next run may read it.
+    """
+    reason = f"cannot be read: {reason_of(error)}"
+    if error.errno in _OF_THE_FILE:
+        return UnreadableFile(reason)
+    return InputError(
+        f"{printable(path)}: {reason}; mend that and run again, or move the file out of the source"
+    )
 
 
 def reason_of(error: Exception) -> str:

@@ -415,7 +415,8 @@ def test_as_a_person_runs_it(alone: Path) -> None:
     done = run("raw", "--checkpoint", "raw/ant/01.jpg", folder=alone)
     assert done.returncode == 1
     assert done.stderr == (
-        b"raw/ant/01.jpg: is no darkroom checkpoint, or is damaged; make one with: dvc repro train\n"
+        b"raw/ant/01.jpg: is no darkroom checkpoint, or is damaged; "
+        b"mend it with: python -m tools.doctor --fix; dvc repro train\n"
     )
 
     done = run("raw", folder=alone)
@@ -499,5 +500,5 @@ def test_decoding_is_that_of_ingest(project: Path) -> None:
 @pytest.mark.parametrize(("side_px", "batch_size"), [(28, 256), (256, 256), (512, 64), (4096, 1)])
 def test_large_images_are_classified_fewer_at_a_time(side_px: int, batch_size: int) -> None:
     """A batch has no more pixels than 256 images of 256 px, so that memory does not grow with the images."""
-    image = ImageForm(color="rgb", height_px=side_px, width_px=side_px, resize="pad")
+    image = ImageForm(color="grayscale", height_px=side_px, width_px=side_px, resize="pad")
     assert choose_batch_size(make_checkpoint({}, image=image)) == batch_size
