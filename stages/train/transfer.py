@@ -151,7 +151,7 @@ def _compute_features(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield, batch by batch, the head's inputs, float32 on the CPU, and the labels (N,)."""
     network.eval()
-    for batch, labels in build_loader(images, batch_size=training.batch_size):
+    for batch, labels in build_loader(images, batch_size=training.batch_size, device=training.device):
         with capture_features(network) as captured:
             compute_batch_logits(network, batch, device=training.device, numerics=training.numerics)
         (features,) = captured
