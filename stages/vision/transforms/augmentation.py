@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from stages.vision.transforms import functional
-from stages.vision.transforms.functional import Fill, Image
+from stages.vision.transforms.functional import Fill, Floats, Image
 
 _Range = float | tuple[float, float]
 
@@ -120,8 +120,8 @@ class RandomGrayscale:
     def __init__(self, *, p: float = 0.1) -> None:
         self._p = p
 
-    def __call__(self, image: Image, numbers: Sequence[float]) -> Image:
-        return functional.to_grayscale(image) if numbers[0] < self._p else image
+    def change_block(self, images: Image, uniforms: Floats) -> Image:
+        return functional.change_some(images, uniforms, functional.to_grayscale, p=self._p)
 
 
 class GaussianBlur:

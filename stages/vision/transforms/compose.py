@@ -49,10 +49,10 @@ class PictureTransform(Protocol):
     """Random numbers per image; 0 for a transform that is not random."""
 
     def __call__(self, image: Image, numbers: Sequence[float]) -> Image:
-        """Return a changed image, or the same one.
+        """Return a changed image, or the one that was given.
 
         Args:
-            image: uint8 (height, width, channels), which may be written into.
+            image: uint8 (height, width, channels), not to be written into.
             numbers: num_uniforms random numbers in [0, 1).
         """
         ...
@@ -67,7 +67,7 @@ class BlockTransform(Protocol):
         """Return changed images uint8 (N, H', W', C).
 
         Args:
-            images: uint8 (N, H, W, C), which may be written into, and returned.
+            images: uint8 (N, H, W, C), not to be written into.
             uniforms: float64 (N, num_uniforms) in [0, 1).
         """
         ...
@@ -120,7 +120,7 @@ class Compose:
         """
         source = images.permute(0, 2, 3, 1).numpy()
         pictures = self.change_pictures(
-            lambda block: source[block].copy(), num_images=len(source), samples=samples, epoch=epoch
+            lambda block: source[block], num_images=len(source), samples=samples, epoch=epoch
         )
         return self.change_numbers(pictures.to(device), samples=samples, epoch=epoch)
 
@@ -135,7 +135,7 @@ class Compose:
         """Return images uint8 (N, C, H', W'), channels_last, after all transforms of pictures.
 
         Args:
-            read: Returns those of a slice, uint8 (n, H, W, C), to be written into. Several threads call it.
+            read: Returns those of a slice, uint8 (n, H, W, C). Several threads call it.
             num_images: N.
             samples: int64 (N,), the index of each image in its split; needed if a transform is random.
             epoch: Epoch, counted from 0, that the random numbers are for.
@@ -222,7 +222,7 @@ def _start_threads(num_threads: int, process: int) -> ThreadPoolExecutor:
 
 
 def change_block(transform: Any, images: Image, uniforms: Floats) -> Image:
-    """Return what a transform of pictures makes of a block (N, H, W, C), which it may write into.
+    """Return what a transform of pictures makes of a block (N, H, W, C), which stays as it is.
 
     Raises:
         InputError: It makes something else than pictures of one size.
@@ -230,20 +230,23 @@ def change_block(transform: Any, images: Image, uniforms: Floats) -> Image:
     if hasattr(transform, "change_block"):
         block: Image = transform.change_block(images, uniforms)
         return block
-    changed = images
+    images = images.view()
+    images.flags.writeable = False  # they may be in the prepared file
+    changed = images[:0]
     for number, (image, numbers) in enumerate(zip(images, uniforms.tolist(), strict=True)):
-        one = transform(image, numbers)
-        if number == 0 and one.shape != image.shape:
+        one: Image = transform(image, numbers)
+        if number == 0:
             changed = np.empty((len(images), *one.shape), dtype=np.uint8)
-        if one is not image:
-            is_picture = one.dtype == np.uint8 and one.ndim == 3 and one.shape[2] == image.shape[2]
-            if not is_picture or one.shape != changed.shape[1:]:
-                raise InputError(
-                    f"transforms: {type(transform).__name__}: made {one.dtype} {one.shape} of {image.dtype} "
-                    f"{image.shape}; allowed: uint8 (height, width, {image.shape[2]}), all of one size; "
-                    "convert by .astype(np.uint8)"
-                )
-            changed[number] = one
+        is_picture = one.dtype == np.uint8 and one.ndim == 3 and one.shape[2] == image.shape[2]
+        if not is_picture or one.shape != changed.shape[1:]:
+            raise InputError(
+                f"transforms: {type(transform).__name__}: made {one.dtype} {one.shape} of {image.dtype} "
+                f"{image.shape}; allowed: uint8 (height, width, {image.shape[2]}), all of one size; "
+                "convert by .astype(np.uint8)"
+            )
+        if len(images) == 1:
+            return one[None]
+        changed[number] = one
     return changed
 
 

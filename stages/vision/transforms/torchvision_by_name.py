@@ -39,7 +39,7 @@ class TorchvisionTransform:
             warnings.simplefilter("ignore")  # deprecations, which do not matter: torchvision is pinned
             for pixels, uniform in zip(images, uniforms[:, 0].tolist(), strict=True):
                 torch.manual_seed(seed_from_uniform(uniform))  # the only generator it uses
-                image = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+                image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
                 one = _call(self._name, self._transform, image)
                 if one.shape != image.shape or one.dtype != image.dtype:
                     raise InputError(
