@@ -88,14 +88,14 @@ digits: env ## re-create data/digits.zip from the digits that the package mlxten
 PEERS := fastai==2.8.12 fastcore==2.2.39 fastdownload==0.0.8 fastprogress==1.0.3 fasttransform==0.0.5 \
 	plum-dispatch==2.10.1 beartype==0.23.1 ultralytics==8.4.190 ultralytics-thop==2.2.3 polars==2.1.0 \
 	polars-runtime-32==2.1.0 pandas==3.1.1 python-dateutil pytz six matplotlib==3.11.2 contourpy \
-	cycler kiwisolver fonttools requests
+	cycler kiwisolver fonttools requests albumentations==2.0.8 albucore==0.0.24 stringzilla==5.3.2 simsimd==6.5.16
 
-bench-env: env ## create .venv.bench with what benchmarks.epoch compares with: fastai and Ultralytics
+bench-env: env ## create .venv.bench with what benchmarks compare with: fastai, Ultralytics and albumentations
 	@$(ENV) -m venv --clear .venv.bench
 	@$(ENV) -c 'import site; print(site.getsitepackages()[0])' \
 		> "$$(.venv.bench/bin/python -c 'import site; print(site.getsitepackages()[0])')/darkroom.pth"
 	@.venv.bench/bin/python -m pip install --disable-pip-version-check --quiet --no-deps $(PEERS)
-	@YOLO_CONFIG_DIR=.venv.bench .venv.bench/bin/python -W ignore -c 'import fastai.vision.all, ultralytics'
+	@YOLO_CONFIG_DIR=.venv.bench .venv.bench/bin/python -W ignore -c 'import albumentations, fastai.vision.all, ultralytics'
 
 clean: ## remove what the pipeline made; .venv and DVC's cache stay, so `make repro` brings it back in seconds
 	rm -rf data/images data/prepared data/audit data/model data/dvclive data/counts data/metrics data/report

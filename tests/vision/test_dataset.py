@@ -17,7 +17,7 @@ from schemas.shared.manifest import Manifest, SplitName
 from schemas.vision import transforms as schema
 from stages.shared.errors import InputError
 from stages.vision.dataset import PreparedImages, build_loader, explain_lost_workers, read_manifest
-from stages.vision.transforms import build_transforms
+from stages.vision.transforms import Compose, build_transforms
 from tests.vision.prepared import read_pixels, write_prepared
 
 Batch = tuple[Tensor, Tensor]
@@ -247,6 +247,37 @@ def test_split_of_one_image_of_a_class_loads(folder: Path) -> None:
     assert sorted(labels.tolist()) == [0, 1]
     (image, label) = dataset[1]
     assert_same(list(build_loader(Subset(dataset, [1]), batch_size=100)), [(image[None], label[None])])
+
+
+@pytest.mark.parametrize("transform", [None, AUGMENTED])
+def test_images_can_be_written_into(folder: Path, transform: Compose | None) -> None:
+    """A batch, and a single image, is a copy: changing it in place changes none that is read later."""
+    manifest = write_prepared(folder, height_px=80, width_px=90)
+    dataset = PreparedImages(folder, manifest, "train", transform=transform)
+    before = dataset.gather(range(4))[0].clone()
+    for index in range(4):
+        dataset[index][0].zero_()
+        dataset.gather([index])[0].zero_()
+    dataset.__getitems__(range(4)).images.zero_()
+    assert torch.equal(dataset.gather(range(4))[0], before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_bytes_are_finished_on_the_gpu(folder: Path) -> None:
+    """Batches on the GPU hold what they hold on the CPU, erased and normalized there."""
+    entries = (
+        schema.ToTensor(name="ToTensor"),
+        schema.Normalize(name="Normalize", mean=(0.4,), std=(0.2,)),
+        schema.RandomErasing(name="RandomErasing", p=0.7, value="random"),
+        schema.RandomErasing(name="RandomErasing", p=0.3, value=2.0),
+    )
+    manifest = write_prepared(folder)
+    dataset = PreparedImages(folder, manifest, "train", transform=build_transforms(entries))
+    for images, _ in build_loader(dataset, batch_size=100, device=torch.device("cuda")):
+        assert images.is_cuda
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        expected, _ = dataset.gather(range(len(dataset)))
+        torch.testing.assert_close(images.cpu(), expected, rtol=0, atol=1e-6)
 
 
 class Deadly(Plain):

@@ -27,12 +27,11 @@ from stages.vision.transforms.numbers import Normalize, ToTensor
 _CPU = torch.device("cpu")
 
 _BLOCK_BYTES = 2**18
-"""Images that are read and changed together, while they are in a core's cache. Rotating 32 images of 256 px
-that were read before took three times as long."""
+"""Images that are read and changed together, by one of several threads, while they are in a core's cache."""
 
-_MIN_BYTES_FOR_THREADS = 2**14
-"""Size of an image from which threads are worth it: Python, which only one can run at a time, takes as long
-for a small image as for a large one."""
+_MIN_BLOCK_BYTES = 2**14
+"""Size of an image below which a batch is one block. Python then takes longer than the pixels, and only one
+thread can run it."""
 
 # Threads share out the images of a batch; OpenCV's own would only compete with them.
 cv2.setNumThreads(1)
@@ -141,8 +140,6 @@ class Compose:
             epoch: Epoch, counted from 0, that the random numbers are for.
         """
         transforms = self.transforms[: self._num_pictures]
-        if not transforms:
-            return torch.from_numpy(read(slice(num_images))).permute(0, 3, 1, 2)
         uniforms = [
             self._draw(index, num_images=num_images, samples=samples, epoch=epoch)
             for index in range(len(transforms))
@@ -154,6 +151,9 @@ class Compose:
                 images = change_block(transform, images, of_transform[block])
             return images
 
+        # A single image would not have been copied.
+        if num_images > 1 and read(slice(1)).nbytes < _MIN_BLOCK_BYTES:
+            return torch.from_numpy(np.ascontiguousarray(change(slice(num_images)))).permute(0, 3, 1, 2)
         first = change(slice(1))  # which tells the size afterwards
         target = np.empty((num_images, *first.shape[1:]), dtype=np.uint8)
         target[:1] = first
@@ -164,7 +164,7 @@ class Compose:
 
         num_each = max(1, _BLOCK_BYTES // first.nbytes)
         blocks = [slice(start, start + num_each) for start in range(1, num_images, num_each)]
-        num_threads = torch.get_num_threads() if first.nbytes >= _MIN_BYTES_FOR_THREADS else 1
+        num_threads = torch.get_num_threads()
         if num_threads == 1:
             fill(blocks)
         else:

@@ -74,7 +74,7 @@ def test_threads_make_no_difference(name: str, monkeypatch: pytest.MonkeyPatch) 
     transform = build_case(name, 3)
     alone = transform(images, samples=count_up(24))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    monkeypatch.setattr(compose, "_MIN_BYTES_FOR_THREADS", 0)
+    monkeypatch.setattr(compose, "_MIN_BLOCK_BYTES", 0)
     for block_bytes in (1, 2000, 5000):
         monkeypatch.setattr(compose, "_BLOCK_BYTES", block_bytes)
         assert torch.equal(transform(images, samples=count_up(24)), alone)
