@@ -95,13 +95,13 @@ digits: env ## re-create data/digits.zip from the digits that the package mlxten
 			--require-hashes --target "$$folder" -r /dev/stdin && \
 		PYTHONPATH="$$folder" $(ENV) -m data.make_digits
 
-bench-env: env ## create .venv.bench with what benchmarks.epoch compares with: fastai and Ultralytics
+bench-env: env ## create .venv.bench with what benchmarks compare with: fastai, Ultralytics and albumentations
 	@$(ENV) -m venv --clear .venv.bench
 	@$(ENV) -c 'import site; print(site.getsitepackages()[0])' \
 		> "$$(.venv.bench/bin/python -c 'import site; print(site.getsitepackages()[0])')/darkroom.pth"
 	@.venv.bench/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes --only-binary :all: \
 		-r benchmarks/requirements.lock
-	@YOLO_CONFIG_DIR=.venv.bench .venv.bench/bin/python -W ignore -c 'import fastai.vision.all, ultralytics'
+	@YOLO_CONFIG_DIR=.venv.bench .venv.bench/bin/python -W ignore -c 'import albumentations, fastai.vision.all, ultralytics'
 
 clean: ## remove what the pipeline made; .venv and DVC's cache stay, so `make repro` brings it back in seconds
 	rm -rf data/images data/prepared data/audit data/model data/dvclive data/counts data/metrics data/report

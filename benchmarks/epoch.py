@@ -20,13 +20,15 @@ import torch
 from torch import nn, optim
 
 from benchmarks.epoch_rivals import Epoch, build_fastai, build_plain, build_ultralytics
-from benchmarks.loader import ROOT, exhaust, make_schema, prepare
+from benchmarks.loader import ROOT, exhaust, prepare
+from benchmarks.transforms import make_schema
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.train.epoch_table import TrainingProgress
 from stages.train.loop import Phase, Training, train_steps
 from stages.train.loss import CrossEntropy
+from stages.train.precision import choose_precision
 from stages.train.sampler import EpochSampler
 from stages.train.state import begin_state
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
@@ -81,13 +83,14 @@ def unpack(archive: Path, folder: Path, *, num_images: int) -> None:
 
 def build_ours(folder: Path, *, batch_size: int) -> tuple[Epoch, Epoch]:
     """Return an epoch of darkroom's loop, and one of its loader and transforms alone."""
-    numerics = Numerics(threads=THREADS, precision="bfloat16")
+    numerics = Numerics(threads=THREADS, precision=choose_precision("auto", CPU))
+    print(f"darkroom computes in {numerics.precision}, which training.precision: auto chooses here")
     manifest = read_manifest(folder / "data/prepared")
     fixed = (
         ToTensor(name="ToTensor"),
         Normalize(name="Normalize", mean=manifest.mean, std=manifest.std),
     )
-    transforms = (make_schema("RandomCrop"), make_schema("RandomHorizontalFlip"), *fixed)
+    transforms = (make_schema("RandomCrop", padding=4), make_schema("RandomHorizontalFlip"), *fixed)
     images = PreparedImages(
         folder / "data/prepared", manifest, "train", transform=build_transforms(transforms)
     )

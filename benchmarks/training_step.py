@@ -3,8 +3,9 @@
     python -m benchmarks.training_step
 
 `plain` is what people write: float32, NCHW. `hand-tuned` is what is commonly advised for a processor:
-channels_last, bfloat16 autocast, a fused optimizer. Both pool after ReLU, as is customary; `hand-tuned, pools
-first` pools before it, as darkroom does: the same values from a quarter of the work. Same AdamW,
+channels_last, a fused optimizer, and bfloat16 autocast where the processor has it; darkroom's precision is
+`auto`, as users have it, which chooses the same way. Both pool after ReLU, as is customary; `hand-tuned,
+pools first` pools before it, as darkroom does: the same values from a quarter of the work. Same AdamW,
 cross-entropy and batch in memory. darkroom alone computes deterministically, and keeps memory that it frees.
 Each has a process of its own, and they take turns.
 """
@@ -32,11 +33,13 @@ from stages.train.epoch_table import TrainingProgress
 from stages.train.loop import Phase, Training, train_steps
 from stages.train.loss import CrossEntropy
 from stages.train.optimizer import build_optimizer
+from stages.train.precision import choose_precision, has_bfloat16
 from stages.train.sampler import EpochSampler
 from stages.train.state import begin_state
 from stages.vision.networks import build_network
 from stages.vision.runtime import make_deterministic
 
+CPU = torch.device("cpu")
 SIDE_PX, NUM_CLASSES = 32, 10
 CHANNELS = (32, 64, 128)
 WANTED = {"plain": 2.5, "hand-tuned": 1.1, "hand-tuned, pools first": None}
@@ -63,6 +66,9 @@ def main() -> None:
                 if round_number:  # the first one prepares what the others use
                     seconds[name].append(taken)
     print(f"{arguments.steps} steps of {arguments.batch_size} images, {arguments.threads} threads")
+    print(
+        f"darkroom computes in {choose_precision('auto', CPU)}, which training.precision: auto chooses here"
+    )
     for kind in Seconds._fields:
         of_kind = {name: [getattr(each, kind) for each in values] for name, values in seconds.items()}
         print(f"\nby the {kind}:")
@@ -122,7 +128,7 @@ def build_hand_tuned(
     def run() -> None:
         torch.use_deterministic_algorithms(False)
         for _ in range(num_steps):
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16(CPU)):
                 loss = functional.cross_entropy(network(images).float(), labels)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
@@ -134,7 +140,7 @@ def build_hand_tuned(
 def build_ours(images: Tensor, labels: Tensor, *, num_steps: int) -> Callable[[], None]:
     """Return darkroom's own loop over the same batch: all that its steps do, sums and schedule too."""
     keep_freed_memory()  # as the stage does when it starts
-    numerics = Numerics(threads=torch.get_num_threads(), precision="bfloat16")
+    numerics = Numerics(threads=torch.get_num_threads(), precision=choose_precision("auto", CPU))
     torch.manual_seed(0)
     network = build_network(
         ChosenNetwork(name="cnn", arguments=Cnn(channels=CHANNELS, kernel_size=3, dropout=0.0)),
@@ -157,7 +163,7 @@ def build_ours(images: Tensor, labels: Tensor, *, num_steps: int) -> Callable[[]
         best_metric="loss",
         max_grad_norm=None,
         accumulation_steps=1,
-        device=torch.device("cpu"),
+        device=CPU,
         numerics=numerics,
         seed=0,
         progress=TrainingProgress(num_epochs=10**6, images_per_epoch=len(labels) * num_steps),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
+import numpy.typing as npt
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -87,9 +87,12 @@ class CorruptedImages(Dataset[tuple[Tensor, Tensor]]):
                 for image, sample in zip(originals, indices, strict=True)
             ]
         )
-        images = torch.from_numpy(corrupted).permute(0, 3, 1, 2)
-        samples = np.asarray(indices, dtype=np.int64)
-        return Samples(self._transform(images, samples=samples, epoch=0), labels)
+        images = self._transform.change_pictures(lambda block: corrupted[block], num_images=len(corrupted))
+        return Samples(images, labels, np.asarray(indices, dtype=np.int64))
+
+    def finish(self, images: Tensor, indices: npt.NDArray[np.int64]) -> Tensor:
+        """Return the images (N, C, H, W) as the network takes them, on the device they are on."""
+        return self._transform.change_numbers(images)
 
 
 def measure_corruptions(

@@ -17,7 +17,8 @@ class PackedImages:
         self._open()
 
     def _open(self) -> None:
-        self._shards: list[npt.NDArray[np.uint8]] = [np.load(path, mmap_mode="r") for path in self._paths]
+        # "c" instead of "r": torch warns of arrays that cannot be written. The files never change.
+        self._shards: list[npt.NDArray[np.uint8]] = [np.load(path, mmap_mode="c") for path in self._paths]
         self._starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
 
     def __getstate__(self) -> list[Path]:
@@ -29,7 +30,11 @@ class PackedImages:
         self._open()
 
     def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Return uint8 (N, height, width, channels) for int64 row numbers (N,)."""
+        """Return uint8 (N, height, width, channels) for int64 row numbers (N,); not to be written into."""
+        if len(rows) == 1:  # no copy
+            shard = int(np.searchsorted(self._starts, rows[0], side="right")) - 1
+            row = int(rows[0] - self._starts[shard])
+            return np.asarray(self._shards[shard][row : row + 1])
         if len(self._shards) == 1:
             return self._shards[0][rows]
         images = np.empty((len(rows), *self._shards[0].shape[1:]), dtype=np.uint8)

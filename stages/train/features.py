@@ -100,7 +100,7 @@ def _write_features(path: Path, training: Training, network: nn.Module, images: 
     """Write a .npy file batch by batch: never all in memory, and, unlike a map, an error on a full disk."""
     network.eval()
     with path.open("wb") as file, Progress("train: features", len(images)) as progress:
-        for batch, _ in build_loader(images, batch_size=_BATCH_SIZE):
+        for batch, _ in build_loader(images, batch_size=_BATCH_SIZE, device=training.device):
             with capture_features(network) as captured:
                 compute_batch_logits(network, batch, device=training.device, numerics=training.numerics)
             # The features of a single image come twice: build_loader has no batches of one.

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from schemas.train.training import Training as TrainingParams
 from schemas.vision.checkpoint import EndedBy, EpochRecord, Scores
@@ -24,13 +23,11 @@ from stages.train.precision import Forward
 from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, take_snapshot
 from stages.vision import scores
-from stages.vision.dataset import PreparedImages, explain_lost_workers
+from stages.vision.dataset import Batches, PreparedImages, explain_lost_workers
 from stages.vision.inference import compute_logits
 from stages.vision.rng import derive_seed, find_dropouts, seed_dropouts
 from stages.vision.runtime import autocast, seed_torch
 from stages.vision.transforms import Mixing
-
-Batches = DataLoader[tuple[Tensor, Tensor]]
 
 SavePoint = Callable[[TrainingState], None]
 """Called after every step and every epoch, where the state is whole: may save it, may end the run."""

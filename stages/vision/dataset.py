@@ -1,11 +1,11 @@
-"""Prepared images as a torch Dataset, the DataLoader over it, and their columns of index.csv."""
+"""Prepared images as a torch Dataset, batches of them on a device, and their columns of index.csv."""
 
 import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -48,12 +48,13 @@ class Samples:
     """Images and their labels, each sort in one tensor, to be read as a list of pairs (image, label).
 
     A list of samples is what DataLoader expects of `__getitems__`; `build_loader` takes the tensors as they
-    are.
+    are, and hands the indices int64 (N,) to the data set's method `finish`, where there is one.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
+    def __init__(self, images: Tensor, labels: Tensor, indices: npt.NDArray[np.int64] | None = None) -> None:
         self.images = images
         self.labels = labels
+        self.indices = indices
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,14 +66,22 @@ class Samples:
         return zip(self.images, self.labels, strict=True)
 
 
+@runtime_checkable
+class Finishes(Protocol):
+    """A data set whose batches are finished on the device of the network."""
+
+    def finish(self, images: Tensor, indices: npt.NDArray[np.int64]) -> Tensor:
+        """Return the images (N, C, H, W) as the network takes them, on the device they are on."""
+        ...
+
+
 class PreparedImages(Dataset[tuple[Tensor, Tensor]]):
     """The images of one split, with the transforms applied.
 
-    `dataset[i]` is one image (C, H, W) and its label, a scalar; `dataset.gather([i, j, ...])` is a whole
-    batch (N, C, H, W) and its labels (N,), read and transformed at once, which is where any DataLoader over
-    the data set gets its batches. Images are float32 after the transforms, uint8 without any; labels are
-    int64 positions in the manifest's classes. With a limit there are so many images at most, spread evenly
-    over the split.
+    `dataset[i]` is one image (C, H, W) and its label, a scalar; any DataLoader gets whole batches of them,
+    uint8 after the transforms of pictures. `finish` does the rest, on the device of the network; what comes
+    from `build_loader` and from `dataset.gather([i, j, ...])` is finished. Labels are int64 positions in the
+    manifest's classes. With a limit there are so many images at most, spread evenly over the split.
     """
 
     def __init__(
@@ -93,7 +102,7 @@ class PreparedImages(Dataset[tuple[Tensor, Tensor]]):
         self._shard_rows: npt.NDArray[np.int64] = np.load(folder / manifest.rows.name)[self._rows]
         self._images = PackedImages(_shard_folder(folder), manifest.image_shards)
         self._index = folder / manifest.index.name
-        self._transform = transform
+        self._transform = transform or Compose([])
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -130,20 +139,28 @@ class PreparedImages(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         if not -len(self) <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
-        images, labels = self.gather([index % len(self)])
-        return images[0], labels[0]
+        return self.__getitems__([index % len(self)])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> Samples:
         """Return the samples at these indices; DataLoader calls it once a batch."""
-        return Samples(*self.gather(indices))
+        samples = np.asarray(indices, dtype=np.int64)
+        rows = self._shard_rows[samples]
+        images = self._transform.change_pictures(
+            lambda block: np.asarray(self._images[rows[block]]),
+            num_images=len(rows),
+            samples=samples,
+            epoch=self._epoch,
+        )
+        return Samples(images, self._labels[samples], samples)
+
+    def finish(self, images: Tensor, indices: npt.NDArray[np.int64]) -> Tensor:
+        """Return the images (N, C, H, W) after the transforms of numbers, on the device they are on."""
+        return self._transform.change_numbers(images, samples=indices, epoch=self._epoch)
 
     def gather(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return the batch for these indices: images (N, C, H, W), labels (N,)."""
-        samples = np.asarray(indices, dtype=np.int64)
-        images = torch.from_numpy(self._images[self._shard_rows[samples]]).permute(0, 3, 1, 2)
-        if self._transform is not None:
-            images = self._transform(images, samples=samples, epoch=self._epoch)
-        return images, self._labels[samples]
+        """Return the batch for these indices after all transforms: images (N, C, H, W), labels (N,)."""
+        samples = self.__getitems__(indices)
+        return self.finish(samples.images, np.asarray(indices, dtype=np.int64)), samples.labels
 
 
 def read_index_columns(
@@ -209,6 +226,29 @@ def number_groups(names: Sequence[str]) -> npt.NDArray[np.int64]:
     return groups
 
 
+class Batches:
+    """Batches (images, labels) of a data set: images on the device and as the network takes them."""
+
+    def __init__(
+        self, loader: DataLoader[tuple[Tensor, Tensor]], *, device: torch.device | None = None
+    ) -> None:
+        """Take a loader of what `_collate` returns; without a device, images stay where they are."""
+        self.loader = loader
+        self._device = device
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        dataset = self.loader.dataset
+        for images, labels, *rest in self.loader:
+            if self._device is not None:
+                images = images.to(self._device, non_blocking=True, memory_format=torch.channels_last)
+            if rest and isinstance(dataset, Finishes):
+                images = dataset.finish(images, rest[0].numpy())
+            yield images, labels
+
+
 def build_loader(
     dataset: Dataset[tuple[Tensor, Tensor]],
     *,
@@ -217,14 +257,15 @@ def build_loader(
     device: torch.device | None = None,
     num_workers: int = 0,
     prefetch_factor: int | None = None,
-) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Return a DataLoader of batches (images, labels), in the sampler's order or the data set's own.
+) -> Batches:
+    """Return the batches (images, labels) of a data set, in the sampler's order or the data set's own.
 
-    Batches for a GPU, which `device` may name, are put into memory that it copies from while others compute.
+    Images are on the device, where one is named. Batches for a GPU are put into memory that it copies from
+    while others compute; pictures are sent as bytes.
     """
     if num_workers:
         use_short_socket_paths()  # batches arrive through a socket; with none, training waits for ever
-    return DataLoader(
+    loader = DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
@@ -234,6 +275,7 @@ def build_loader(
         worker_init_fn=_start_worker,
         pin_memory=device is not None and device.type == "cuda",
     )
+    return Batches(loader, device=device)
 
 
 @contextmanager
@@ -265,7 +307,11 @@ def _start_worker(number: int) -> None:
 
 
 def _collate(samples: Any) -> Any:
-    batch = (samples.images, samples.labels) if isinstance(samples, Samples) else default_collate(samples)
+    if isinstance(samples, Samples):
+        indices = () if samples.indices is None else (torch.from_numpy(samples.indices),)
+        batch = (samples.images, samples.labels, *indices)
+    else:
+        batch = default_collate(samples)
     if get_worker_info() is not None:
         # As sending it would do later, in a thread in which an error would only be printed, and the batch
         # be waited for without end.

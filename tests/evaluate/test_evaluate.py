@@ -144,7 +144,7 @@ def test_examples_show_what_the_network_sees(tmp_path: Path, monkeypatch: pytest
     normalize = {"Normalize": {"mean": "dataset", "std": "dataset"}}
     monkeypatch.setattr(stage, "collect_examples", collect)
     with keep_torch_settings():
-        write_params(tmp_path, transforms=["ToTensor", crop, normalize], training__num_epochs=1)
+        write_params(tmp_path, transforms=[crop, "ToTensor", normalize], training__num_epochs=1)
         train()
         main()
     assert {example.image.shape for example in shown[0].uncertain} == {(4, 5, 1)}

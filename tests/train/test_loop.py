@@ -113,9 +113,7 @@ def test_weights_are_those_of_a_loop_written_by_hand(folder: Path, manifest: Man
         order = torch.randperm(len(images), generator=generator)
         total = 0.0
         for batch in order.split(5):  # type: ignore[no-untyped-call]
-            inputs = torch.stack([images[index][0] for index in batch.tolist()])
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-            labels = images.labels[batch]
+            inputs, labels = images.gather(batch.tolist())
             optimizer.param_groups[0]["lr"] = 0.05 / (1 + step / 10)
             loss = functional.cross_entropy(network(inputs), labels)
             optimizer.zero_grad()

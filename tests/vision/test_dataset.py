@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset, default_collate
 
 from schemas.shared.manifest import Manifest, SplitName
 from schemas.vision import transforms as schema
 from stages.shared.errors import InputError
 from stages.vision.dataset import PreparedImages, build_loader, explain_lost_workers, read_manifest
-from stages.vision.transforms import build_transforms
+from stages.vision.transforms import Compose, build_transforms
 from tests.vision.prepared import read_pixels, write_prepared
 
 Batch = tuple[Tensor, Tensor]
@@ -86,13 +86,32 @@ def test_one_item_is_a_row_of_a_batch(folder: Path) -> None:
     """An image fetched alone equals its row in any batch, augmentation and all."""
     dataset = PreparedImages(folder, write_prepared(folder), "train", transform=AUGMENTED)
     indices = [3, 0, 17, 3]
-    images, labels = dataset.gather(indices)
+    samples = dataset.__getitems__(indices)
+    images, labels = samples.images, samples.labels
     assert images.shape == (4, 1, 6, 9)
+    assert images.dtype == torch.uint8
     assert images.is_contiguous(memory_format=torch.channels_last)
     for place, index in enumerate(indices):
         image, label = dataset[index]
         assert torch.equal(image, images[place])
         assert torch.equal(label, labels[place])
+
+
+def test_batch_is_finished_with_the_random_numbers_of_its_samples(folder: Path) -> None:
+    """What works on numbers is applied to whole batches of bytes: by gather, and by every loader of ours."""
+    erasing = schema.RandomErasing(name="RandomErasing", p=0.5, value="random")
+    transform = build_transforms((schema.ToTensor(name="ToTensor"), erasing), seed=3)
+    manifest = write_prepared(folder)
+    dataset = PreparedImages(folder, manifest, "train", transform=transform)
+    dataset.set_epoch(1)
+    pixels = PreparedImages(folder, manifest, "train")
+    everything = range(len(dataset))
+    expected = transform(pixels.gather(everything)[0], samples=np.asarray(everything), epoch=1)
+    assert torch.equal(dataset.gather(everything)[0], expected)
+    for workers in (0, 1):
+        loaded = [images for images, _ in load_ours(dataset, workers)]
+        order = list(random_order(dataset))
+        assert torch.equal(torch.cat(loaded), expected[order])
 
 
 def test_getitems_is_a_list_of_samples(folder: Path) -> None:
@@ -104,7 +123,7 @@ def test_getitems_is_a_list_of_samples(folder: Path) -> None:
     assert_same(list(samples), [dataset[index] for index in indices])
     assert_same([samples[1]], [dataset[1]])
     collated: list[Batch] = [default_collate(samples)]  # type: ignore[arg-type]
-    assert_same(collated, [dataset.gather(indices)])
+    assert_same(collated, [(samples.images, samples.labels)])
 
 
 def test_indices_behave_as_those_of_a_list(folder: Path) -> None:
@@ -159,12 +178,17 @@ def load_plainly(dataset: Dataset[Batch], workers: int) -> list[Batch]:
     return [(images, labels) for images, labels in loader]
 
 
-def load_ours(dataset: Dataset[Batch], workers: int) -> list[Batch]:
-    """Return the batches of our own loader."""
-    order = torch.utils.data.RandomSampler(
+def random_order(dataset: Dataset[Batch]) -> Sampler[int]:
+    """Return the indices of all images in a random order, the same whenever it is asked for."""
+    return torch.utils.data.RandomSampler(
         dataset,  # type: ignore[arg-type]
         generator=torch.Generator().manual_seed(0),
     )
+
+
+def load_ours(dataset: Dataset[Batch], workers: int) -> list[Batch]:
+    """Return the batches of our own loader."""
+    order = random_order(dataset)
     return list(build_loader(dataset, batch_size=5, sampler=order, num_workers=workers, prefetch_factor=3))
 
 
@@ -181,18 +205,18 @@ def test_workers_make_no_difference(folder: Path, load: Callable[[Dataset[Batch]
 
 
 def test_plain_loader_and_ours_give_the_same(folder: Path) -> None:
-    """Torch's own collation of our samples gives the batches that ours takes whole."""
+    """Torch's own collation of our samples gives the bytes of the batches that ours takes whole."""
     manifest = write_prepared(folder)
     dataset = PreparedImages(folder, manifest, "train", transform=AUGMENTED)
-    plain = [(images, labels) for images, labels in DataLoader(dataset, batch_size=7)]
+    plain = [(images / 255, labels) for images, labels in DataLoader(dataset, batch_size=7)]
     assert_same(list(build_loader(dataset, batch_size=7)), plain)
 
 
 def test_subset_of_prepared_images_loads(folder: Path) -> None:
-    """Torch's Subset passes our batches on, under a plain loader and under ours."""
+    """Torch's Subset passes our batches of bytes on, under a plain loader and under ours."""
     dataset = PreparedImages(folder, write_prepared(folder), "train", transform=AUGMENTED)
     subset = Subset(dataset, [9, 2, 4])
-    expected = [dataset.gather([9, 2]), dataset.gather([4])]
+    expected = [(some.images, some.labels) for some in map(dataset.__getitems__, ([9, 2], [4]))]
     assert_same(list(build_loader(subset, batch_size=2)), expected)
     assert_same([(images, labels) for images, labels in DataLoader(subset, batch_size=2)], expected)
 
@@ -201,9 +225,9 @@ def test_only_batches_for_a_gpu_are_pinned(folder: Path, monkeypatch: pytest.Mon
     """Pinning costs a copy: the processor's own batches are left alone, also where there is a GPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     dataset = PreparedImages(folder, write_prepared(folder), "val")
-    assert not build_loader(dataset, batch_size=2).pin_memory
-    assert not build_loader(dataset, batch_size=2, device=torch.device("cpu")).pin_memory
-    assert build_loader(dataset, batch_size=2, device=torch.device("cuda")).pin_memory
+    assert not build_loader(dataset, batch_size=2).loader.pin_memory
+    assert not build_loader(dataset, batch_size=2, device=torch.device("cpu")).loader.pin_memory
+    assert build_loader(dataset, batch_size=2, device=torch.device("cuda")).loader.pin_memory
 
 
 @pytest.mark.parametrize("dataset", [Plain(), ListOfSamples(), Subset(Plain(), range(5))])
@@ -221,7 +245,39 @@ def test_split_of_one_image_of_a_class_loads(folder: Path) -> None:
     [(images, labels)] = build_loader(dataset, batch_size=100)
     assert images.shape == (2, 1, 6, 9)
     assert sorted(labels.tolist()) == [0, 1]
-    assert_same(list(build_loader(Subset(dataset, [1]), batch_size=100)), [dataset.gather([1])])
+    (image, label) = dataset[1]
+    assert_same(list(build_loader(Subset(dataset, [1]), batch_size=100)), [(image[None], label[None])])
+
+
+@pytest.mark.parametrize("transform", [None, AUGMENTED])
+def test_images_can_be_written_into(folder: Path, transform: Compose | None) -> None:
+    """A batch, and a single image, is a copy: changing it in place changes none that is read later."""
+    manifest = write_prepared(folder, height_px=80, width_px=90)
+    dataset = PreparedImages(folder, manifest, "train", transform=transform)
+    before = dataset.gather(range(4))[0].clone()
+    for index in range(4):
+        dataset[index][0].zero_()
+        dataset.gather([index])[0].zero_()
+    dataset.__getitems__(range(4)).images.zero_()
+    assert torch.equal(dataset.gather(range(4))[0], before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_bytes_are_finished_on_the_gpu(folder: Path) -> None:
+    """Batches on the GPU hold what they hold on the CPU, erased and normalized there."""
+    entries = (
+        schema.ToTensor(name="ToTensor"),
+        schema.Normalize(name="Normalize", mean=(0.4,), std=(0.2,)),
+        schema.RandomErasing(name="RandomErasing", p=0.7, value="random"),
+        schema.RandomErasing(name="RandomErasing", p=0.3, value=2.0),
+    )
+    manifest = write_prepared(folder)
+    dataset = PreparedImages(folder, manifest, "train", transform=build_transforms(entries))
+    for images, _ in build_loader(dataset, batch_size=100, device=torch.device("cuda")):
+        assert images.is_cuda
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        expected, _ = dataset.gather(range(len(dataset)))
+        torch.testing.assert_close(images.cpu(), expected, rtol=0, atol=1e-6)
 
 
 class Deadly(Plain):

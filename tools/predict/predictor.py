@@ -32,7 +32,7 @@ class Predictor:
         pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
         logits = compute_batch_logits(
             self._network,
-            self._transform(pixels),
+            self._transform(pixels, device=self._device),
             device=self._device,
             numerics=self._checkpoint.numerics,
         )

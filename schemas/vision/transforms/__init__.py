@@ -106,10 +106,8 @@ def _check_order(transforms: tuple[Transform, ...]) -> tuple[Transform, ...]:
         raise ValueError("ToTensor must come before Normalize")
     for index, transform in enumerate(transforms):
         is_allowed = {
-            "anywhere": True,
             "before ToTensor": index < to_tensor,
-            "after ToTensor": index > to_tensor,
-            "before Normalize": index < normalize,
+            "after ToTensor": index >= to_tensor,
             "last": index > normalize and all(later.position == "last" for later in transforms[index:]),
         }[transform.position]
         if not is_allowed:

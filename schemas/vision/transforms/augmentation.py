@@ -46,7 +46,7 @@ class RandomRotation(Transform):
     """Point [x, y] to rotate around, in pixels from the upper left corner; null: the middle."""
 
     fill: Fill = 0.0
-    """Value of the corners, on the scale that pixels have at this position of the list."""
+    """Value of the corners, from 0 to 255."""
 
     def find_problems(self, form: Form) -> Iterator[tuple[str, str]]:
         yield from find_wrong_length("fill", self.fill, form)
@@ -79,7 +79,7 @@ class RandomAffine(Transform):
     """How values between pixels are found."""
 
     fill: Fill = 0.0
-    """Value of the corners, on the scale that pixels have at this position of the list."""
+    """Value of the corners, from 0 to 255."""
 
     center: _Center = None
     """Point [x, y] that stays in place, in pixels from the upper left corner; null: the middle."""
@@ -96,7 +96,6 @@ class ColorJitter(Transform):
     """Change brightness, contrast, saturation and hue by random amounts, in random order."""
 
     random = True
-    position = "before Normalize"
     name: Literal["ColorJitter"]
 
     brightness: _Factors = 0.0
@@ -118,7 +117,6 @@ class RandomGrayscale(Transform):
     """Convert to gray with probability p; the number of channels stays."""
 
     random = True
-    position = "before Normalize"
     name: Literal["RandomGrayscale"]
     p: Fraction = 0.1
     """Fraction of the images that become gray."""
@@ -159,7 +157,6 @@ class TrivialAugmentWide(Transform):
     """Apply one of 14 operations to each image, at random strength (arXiv:2103.10158)."""
 
     random = True
-    position = "before ToTensor"
     name: Literal["TrivialAugmentWide"]
 
     num_magnitude_bins: Annotated[int, Field(ge=2, le=1000)] = 31

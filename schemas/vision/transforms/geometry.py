@@ -40,7 +40,7 @@ class RandomCrop(Transform):
     """Pad more where the window is larger than the padded image, instead of refusing it."""
 
     fill: Fill = 0.0
-    """Value of constant padding, on the scale that pixels have at this position of the list."""
+    """Value of constant padding, from 0 to 255."""
 
     padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
     """What the padding holds: fill, the outermost pixel, or the image mirrored without or with its edge."""

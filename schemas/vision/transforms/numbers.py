@@ -7,7 +7,6 @@ from pydantic import Field
 
 from schemas.shared.fields import Fraction, Items, Positive
 from schemas.vision.transforms.transform import (
-    Fill,
     Form,
     FractionRange,
     PositiveRange,
@@ -15,6 +14,7 @@ from schemas.vision.transforms.transform import (
     find_wrong_length,
 )
 
+_Number = Annotated[float, Field(ge=-1e6, le=1e6)]
 _Alpha = Annotated[float, Field(gt=0, le=1000)]
 
 
@@ -22,6 +22,7 @@ class ToTensor(Transform):
     """Convert bytes 0..255 to floats 0..1."""
 
     random = False
+    position = "after ToTensor"
     name: Literal["ToTensor"]
 
 
@@ -29,6 +30,7 @@ class Normalize(Transform):
     """Subtract the mean and divide by the standard deviation, channel by channel."""
 
     random = False
+    position = "after ToTensor"
     name: Literal["Normalize"]
 
     mean: Literal["dataset", "weights"] | Items[float]
@@ -68,8 +70,8 @@ class RandomErasing(Transform):
     ratio: PositiveRange = (0.3, 3.3)
     """Smallest and largest height divided by width."""
 
-    value: Literal["random"] | Fill = 0.0
-    """New value, on the scale that pixels have at this position; random: standard normal noise."""
+    value: Literal["random"] | _Number | Annotated[Items[_Number], Field(min_length=1)] = 0.0
+    """New value, on the scale that pixels have at this place of the list; random: standard normal noise."""
 
     def find_problems(self, form: Form) -> Iterator[tuple[str, str]]:
         yield from find_wrong_length("value", self.value, form)

@@ -95,7 +95,6 @@ class TorchvisionTransform(Transform):
     """A transform that torchvision carries out."""
 
     random = True
-    position = "before Normalize"
 
 
 def _find_type(default: object) -> object:

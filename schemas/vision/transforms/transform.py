@@ -20,8 +20,8 @@ Side = Annotated[int, Field(ge=1, le=4096)]
 SideOrImage = Literal["image"] | Side
 """A height or width in pixels; image: that of the incoming image."""
 
-Gray = Annotated[float, Field(ge=-1e6, le=1e6)]
-Fill = Gray | Annotated[Items[Gray], Field(min_length=1)]
+_Level = Annotated[float, Field(ge=0, le=255)]
+Fill = _Level | Annotated[Items[_Level], Field(min_length=1)]
 """One number for all channels, or one number per channel."""
 
 Interpolation = Literal["nearest", "bilinear"]
@@ -59,11 +59,9 @@ class Transform(Schema):
 
     random: ClassVar[bool]
 
-    position: ClassVar[
-        Literal["anywhere", "before ToTensor", "after ToTensor", "before Normalize", "last"]
-    ] = "anywhere"
-    """Where in the list it may be. Color operations make no sense on normalized values; what mixes the images
-    of a batch comes last."""
+    position: ClassVar[Literal["before ToTensor", "after ToTensor", "last"]] = "before ToTensor"
+    """Where in the list it may be: pictures come before ToTensor, numbers after it, and what mixes the images
+    of a batch last."""
 
     name: str
 

@@ -1,29 +1,19 @@
-"""Transforms of whole batches, under torchvision's names and with its meaning.
-
-Images are tensors (N, C, H, W) in channels_last memory: uint8 up to ToTensor, float32 after it. A random
-transform is a pure function of the images and of uniform random numbers for each of them, so the same sample
-in the same epoch is always transformed the same way.
+"""Transforms under torchvision's names and with its meaning.
 
 A transform is found by its name: the module in this folder named like the module of its schema holds a class
-of the same name, whose arguments are the schema's fields.
+of the same name, whose arguments are the schema's fields. `compose.py` says what such a class is.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
-from typing import NamedTuple, Protocol
-
-import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
+from typing import NamedTuple
 
 from schemas.vision import transforms as schema
 from stages.shared.errors import InputError
-from stages.vision.rng import draw_uniform
+from stages.vision.transforms.compose import Compose
 from stages.vision.transforms.numbers import Mixing
 
 __all__ = [
-    "BatchTransform",
     "Compose",
     "Mixing",
     "Statistics",
@@ -34,91 +24,6 @@ __all__ = [
     "only_form",
     "without_random",
 ]
-
-
-class BatchTransform(Protocol):
-    """One transform of a batch.
-
-    A class may set `is_alternating = True`: its random numbers u are then those of epoch 0 in all even
-    epochs, and 1 - u in the odd ones.
-    """
-
-    num_uniforms: int
-    """Random numbers per image; 0 for a transform that is not random."""
-
-    def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        """Return transformed images (N, C, H, W); uniforms is float64 (N, num_uniforms) in [0, 1)."""
-        ...
-
-
-class Compose:
-    """Transforms in order, each with its own random numbers.
-
-    Each transform handles the whole batch before the next one starts. At 32 px a call of torch costs more
-    than its arithmetic, so one call per batch, not per image, is where the speed comes from. Steps are not
-    fused beyond that: the order and rounding of torchvision's separate steps stay, and so do its pixels.
-    """
-
-    def __init__(self, transforms: Sequence[BatchTransform], *, seed: int = 0) -> None:
-        self.transforms = tuple(transforms)
-        self._seed = seed
-
-    def __call__(
-        self, images: Tensor, *, samples: npt.NDArray[np.int64] | None = None, epoch: int = 0
-    ) -> Tensor:
-        """Return the images as the network takes them.
-
-        Args:
-            images: uint8 (N, C, H, W).
-            samples: int64 (N,), the index of each image in its split; needed if a transform is random.
-            epoch: Epoch, counted from 0, that the random numbers are for.
-
-        Returns:
-            float32 (N, C, H', W'), channels_last, where ToTensor is in the list.
-        """
-        for index, transform in enumerate(self.transforms):
-            uniforms = torch.empty(len(images), 0, dtype=torch.float64)
-            if transform.num_uniforms:
-                assert samples is not None, "a random transform needs to know its samples"
-                uniforms = self._draw(transform, index, samples=samples, epoch=epoch)
-            transformed = transform(images, uniforms)
-            _check_transformed(transformed, images, name=type(transform).__name__)
-            images = transformed
-        return images.contiguous(memory_format=torch.channels_last)
-
-    def _draw(
-        self, transform: BatchTransform, index: int, *, samples: npt.NDArray[np.int64], epoch: int
-    ) -> Tensor:
-        """Return random numbers float64 (N, num_uniforms), a function of (seed, epoch, index, sample)."""
-        is_alternating = getattr(transform, "is_alternating", False)
-        uniforms = torch.from_numpy(
-            draw_uniform(
-                self._seed,
-                0 if is_alternating else epoch,
-                index,
-                samples=samples,
-                num_values=transform.num_uniforms,
-            )
-        )
-        return 1 - uniforms if is_alternating and epoch % 2 else uniforms
-
-
-def _check_transformed(transformed: Tensor, images: Tensor, *, name: str) -> None:
-    """Check that images are uint8 up to ToTensor and float32 after it: a network would stop far from here.
-
-    Raises:
-        InputError: A transform made something else of them, such as float64 by multiplying with its uniforms.
-    """
-    fits = transformed.dtype == images.dtype or (images.dtype, transformed.dtype) == (
-        torch.uint8,
-        torch.float32,
-    )
-    if not fits or transformed.ndim != 4 or len(transformed) != len(images):
-        raise InputError(
-            f"transforms: {name}: made {transformed.dtype} {tuple(transformed.shape)} of {images.dtype} "
-            f"{tuple(images.shape)}; allowed: as many images, (N, C, H, W), of the same type; "
-            "convert by .to(images.dtype)"
-        )
 
 
 def build_transforms(transforms: schema.Transforms, *, seed: int = 0) -> Compose:
@@ -140,7 +45,7 @@ def build_mixing(transforms: schema.Transforms, *, num_classes: int, seed: int) 
 
 
 def _build_transform(transform: schema.Transform):  # type: ignore[no-untyped-def]
-    """Return the BatchTransform or BatchMixer that a schema describes."""
+    """Return the transform or the BatchMixer that a schema describes."""
     arguments = {name: getattr(transform, name) for name in type(transform).model_fields if name != "name"}
     arguments.pop("in_training", None)
     name = f"{__name__}.{type(transform).__module__.rpartition('.')[2]}"

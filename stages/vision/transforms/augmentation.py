@@ -1,14 +1,15 @@
-"""Random augmentations: rotation, affine maps, colors, blur, TrivialAugment.
+"""Random augmentations of one image: rotation, affine maps, colors, blur, TrivialAugment.
 
-Pixels are those of torchvision.transforms.v2 for the same amounts; `functional.py` computes them for a whole
-batch at once, each image by its own amount.
+Pixels are those of torchvision.transforms.v2 for the same amounts; `functional.py` computes them.
 """
 
+import math
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
 
 from stages.vision.transforms import functional
-from stages.vision.transforms.functional import Fill
+from stages.vision.transforms.functional import Fill, Floats, Image
 
 _Range = float | tuple[float, float]
 
@@ -29,11 +30,10 @@ class RandomRotation:
         self._degrees = _expand_range(degrees)
         self._interpolation, self._center, self._fill = interpolation, center, fill
 
-    def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        matrices = functional.invert_affine(
-            -_scale_to(uniforms[:, 0], self._degrees), center=_from_middle(self._center, images)
-        )
-        return functional.warp(images, matrices, interpolation=self._interpolation, fill=self._fill)
+    def __call__(self, image: Image, numbers: Sequence[float]) -> Image:
+        angle = _scale_to(numbers[0], self._degrees)
+        matrix = functional.invert_affine(-angle, center=_from_middle(self._center, image))
+        return functional.warp(image, matrix, interpolation=self._interpolation, fill=self._fill)
 
 
 class RandomAffine:
@@ -60,23 +60,23 @@ class RandomAffine:
         self._shears = shears if len(shears) == 4 else (*shears, 0.0, 0.0)
         self._interpolation, self._fill, self._center = interpolation, fill, center
 
-    def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        height, width = images.shape[2:]
-        most = torch.tensor([self._translate[0] * width, self._translate[1] * height], dtype=torch.float64)
-        matrices = functional.invert_affine(
-            _scale_to(uniforms[:, 0], self._degrees),
-            center=_from_middle(self._center, images),
-            translate=((2 * uniforms[:, 1:3] - 1) * most).round(),
-            scale=_scale_to(uniforms[:, 3], self._scale),
-            shear=torch.stack(
-                [
-                    _scale_to(uniforms[:, 4], (self._shears[0], self._shears[1])),
-                    _scale_to(uniforms[:, 5], (self._shears[2], self._shears[3])),
-                ],
-                dim=1,
+    def __call__(self, image: Image, numbers: Sequence[float]) -> Image:
+        angle, across, down, scale, shear_x, shear_y = numbers
+        height, width = image.shape[:2]
+        matrix = functional.invert_affine(
+            _scale_to(angle, self._degrees),
+            center=_from_middle(self._center, image),
+            translate=(
+                round((2 * across - 1) * self._translate[0] * width),
+                round((2 * down - 1) * self._translate[1] * height),
+            ),
+            scale=_scale_to(scale, self._scale),
+            shear=(
+                _scale_to(shear_x, (self._shears[0], self._shears[1])),
+                _scale_to(shear_y, (self._shears[2], self._shears[3])),
             ),
         )
-        return functional.warp(images, matrices, interpolation=self._interpolation, fill=self._fill)
+        return functional.warp(image, matrix, interpolation=self._interpolation, fill=self._fill)
 
 
 class ColorJitter:
@@ -92,20 +92,16 @@ class ColorJitter:
             *(_expand_factors(value) for value in (brightness, contrast, saturation)),
             _expand_range(hue),
         ]
+        self._changes = [
+            change
+            for change, limits in enumerate(self._limits)
+            if limits != ((0.0, 0.0) if change == 3 else (1.0, 1.0))
+        ]
 
-    def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        order = uniforms[:, 4:].argsort(dim=1)
-        changed = images.clone()
-        # All images whose next change is the same are changed together.
-        for turn in range(4):
-            for change, limits in enumerate(self._limits):
-                if limits == ((0.0, 0.0) if change == 3 else (1.0, 1.0)):
-                    continue
-                chosen = (order[:, turn] == change).nonzero().squeeze(1)
-                if len(chosen):
-                    amounts = _scale_to(uniforms[chosen, change], limits)
-                    changed[chosen] = _CHANGES[change](changed[chosen], amounts)
-        return changed
+    def __call__(self, image: Image, numbers: Sequence[float]) -> Image:
+        for change in sorted(self._changes, key=lambda change: numbers[4 + change]):
+            image = _CHANGES[change](image, _scale_to(numbers[change], self._limits[change]))
+        return image
 
 
 _CHANGES = (
@@ -124,11 +120,8 @@ class RandomGrayscale:
     def __init__(self, *, p: float = 0.1) -> None:
         self._p = p
 
-    def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        chosen = (uniforms[:, 0] < self._p).nonzero().squeeze(1)
-        changed = images.clone()
-        changed[chosen] = functional.to_grayscale(images[chosen])
-        return changed
+    def change_block(self, images: Image, uniforms: Floats) -> Image:
+        return functional.change_some(images, uniforms, functional.to_grayscale, p=self._p)
 
 
 class GaussianBlur:
@@ -142,9 +135,9 @@ class GaussianBlur:
         self._kernel_size = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
         self._sigma = sigma if isinstance(sigma, tuple) else (sigma, sigma)
 
-    def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        sigmas = _scale_to(uniforms[:, 0], self._sigma)
-        return functional.gaussian_blur(images, sigmas, kernel_size=self._kernel_size)
+    def __call__(self, image: Image, numbers: Sequence[float]) -> Image:
+        sigma = _scale_to(numbers[0], self._sigma)
+        return functional.gaussian_blur(image, sigma, kernel_size=self._kernel_size)
 
 
 OPERATIONS = (
@@ -166,7 +159,6 @@ OPERATIONS = (
 """TrivialAugment's operations, in torchvision's order."""
 
 _STRONGEST = {"TranslateX": 32.0, "TranslateY": 32.0, "Rotate": 135.0}
-_SHEARS = ("ShearX", "ShearY")
 
 
 class TrivialAugmentWide:
@@ -183,61 +175,60 @@ class TrivialAugmentWide:
     ) -> None:
         self._num_bins = num_magnitude_bins
         self._interpolation, self._fill = interpolation, fill
+        # By torch, as torchvision does: a last bit decides how many whole pixels a shift has.
+        self._strengths = {
+            name: torch.linspace(0.0, _STRONGEST.get(name, 0.99), num_magnitude_bins).tolist()
+            for name in OPERATIONS
+        }
+        self._thresholds = (255 * torch.linspace(1.0, 0.0, num_magnitude_bins)).tolist()
 
-    def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        operations = (uniforms[:, 0] * len(OPERATIONS)).long()
-        bins = (uniforms[:, 1] * self._num_bins).long()
-        signs = torch.where(uniforms[:, 2] <= 0.5, -1.0, 1.0)
-        changed = images.clone()
-        for index, operation in enumerate(OPERATIONS):
-            chosen = (operations == index).nonzero().squeeze(1)
-            if len(chosen) and operation != "Identity":
-                changed[chosen] = self._apply(images[chosen], operation, bins[chosen], signs[chosen])
-        return changed
-
-    def _apply(self, images: Tensor, operation: str, bins: Tensor, signs: Tensor) -> Tensor:
-        strongest = _STRONGEST.get(operation, 0.99)
-        strengths = torch.linspace(0, strongest, self._num_bins)[bins].double() * signs
+    def __call__(self, image: Image, numbers: Sequence[float]) -> Image:
+        operation = OPERATIONS[int(numbers[0] * len(OPERATIONS))]
+        place = int(numbers[1] * self._num_bins)
+        strength = self._strengths[operation][place] * (-1 if numbers[2] <= 0.5 else 1)
         match operation:
+            case "Identity":
+                return image
             case "Brightness":
-                return functional.adjust_brightness(images, 1 + strengths)
+                return functional.adjust_brightness(image, 1 + strength)
             case "Color":
-                return functional.adjust_saturation(images, 1 + strengths)
+                return functional.adjust_saturation(image, 1 + strength)
             case "Contrast":
-                return functional.adjust_contrast(images, 1 + strengths)
+                return functional.adjust_contrast(image, 1 + strength)
             case "Sharpness":
-                return functional.adjust_sharpness(images, 1 + strengths)
+                return functional.adjust_sharpness(image, 1 + strength)
             case "Posterize":
-                return functional.posterize(images, (8 - bins / ((self._num_bins - 1) / 6)).round())
+                return functional.posterize(image, round(8 - place / ((self._num_bins - 1) / 6)))
             case "Solarize":
-                thresholds = 255 * torch.linspace(1, 0, self._num_bins)[bins].double()
-                return functional.solarize(images, thresholds)
+                return functional.solarize(image, self._thresholds[place])
             case "AutoContrast":
-                return functional.autocontrast(images)
+                return functional.autocontrast(image)
             case "Equalize":
-                return functional.equalize(images)
+                return functional.equalize(image)
             case _:
-                return self._move(images, operation, strengths)
+                return self._move(image, operation, strength)
 
-    def _move(self, images: Tensor, operation: str, strengths: Tensor) -> Tensor:
+    def _move(self, image: Image, operation: str, strength: float) -> Image:
         """Shear around the upper left corner, shift by whole pixels, or rotate counter-clockwise."""
-        amounts = torch.zeros(len(images), 2, dtype=torch.float64)
-        if operation == "Rotate":
-            matrices = functional.invert_affine(-strengths)
-        elif operation in _SHEARS:
-            height, width = images.shape[2:]
-            amounts[:, _SHEARS.index(operation)] = strengths.atan().rad2deg()
-            center = -width * 0.5, -height * 0.5
-            matrices = functional.invert_affine(torch.zeros_like(strengths), center=center, shear=amounts)
-        else:
-            amounts[:, ("TranslateX", "TranslateY").index(operation)] = strengths.trunc()
-            matrices = functional.invert_affine(torch.zeros_like(strengths), translate=amounts)
-        return functional.warp(images, matrices, interpolation=self._interpolation, fill=self._fill)
+        height, width = image.shape[:2]
+        corner, angle, shift = (-width * 0.5, -height * 0.5), math.degrees(math.atan(strength)), int(strength)
+        match operation:
+            case "Rotate":
+                matrix = functional.invert_affine(-strength)
+            case "ShearX":
+                matrix = functional.invert_affine(0.0, center=corner, shear=(angle, 0.0))
+            case "ShearY":
+                matrix = functional.invert_affine(0.0, center=corner, shear=(0.0, angle))
+            case "TranslateX":
+                matrix = functional.invert_affine(0.0, translate=(shift, 0))
+            case _:
+                matrix = functional.invert_affine(0.0, translate=(0, shift))
+        return functional.warp(image, matrix, interpolation=self._interpolation, fill=self._fill)
 
 
-def _scale_to(uniforms: Tensor, limits: tuple[float, float]) -> Tensor:
-    """Return random numbers in [0, 1) as numbers between two limits."""
-    return limits[0] + uniforms * (limits[1] - limits[0])
+def _scale_to(number: float, limits: tuple[float, float]) -> float:
+    """Return a random number in [0, 1) as a number between two limits."""
+    return limits[0] + number * (limits[1] - limits[0])
 
 
 def _expand_range(value: _Range, *, center: float = 0.0) -> tuple[float, float]:
@@ -250,9 +241,9 @@ def _expand_factors(value: _Range) -> tuple[float, float]:
     return max(0.0, low), high
 
 
-def _from_middle(center: tuple[float, float] | None, images: Tensor) -> tuple[float, float]:
-    """Return a point measured from the middle of the images instead of their upper left corner."""
+def _from_middle(center: tuple[float, float] | None, image: Image) -> tuple[float, float]:
+    """Return a point measured from the middle of the image instead of its upper left corner."""
     if center is None:
         return 0.0, 0.0
-    height, width = images.shape[2:]
+    height, width = image.shape[:2]
     return center[0] - width * 0.5, center[1] - height * 0.5

@@ -1,12 +1,18 @@
-"""Crops, resizing and flips of whole batches."""
+"""Crops, resizing and flips.
+
+Most of them take a block of images (N, height, width, channels) at once, which is shorter, and faster where
+images are small.
+"""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
+
+from stages.vision.transforms.functional import Floats, Image, as_image, change_some
 
 _MAX_TRIES = 10
 _NUMPY_MODES: dict[str, Literal["edge", "reflect", "symmetric"]] = {
@@ -39,35 +45,34 @@ class RandomCrop:
         self._fill = fill
         self._padding_mode = padding_mode
 
-    def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        source = images.permute(0, 2, 3, 1).numpy()
-        num, height, width, channels = source.shape
+    def change_block(self, images: Image, uniforms: Floats) -> Image:
+        num, height, width, channels = images.shape
         top, bottom, left, right = self._top, self._bottom, self._left, self._right
-        new_height = height if self._height_px == "image" else self._height_px
-        new_width = width if self._width_px == "image" else self._width_px
+        new_height, new_width = _resolve(self._height_px, height), _resolve(self._width_px, width)
         if self._pad_if_needed:
             missing_rows = max(0, new_height - height - top - bottom)
             missing_columns = max(0, new_width - width - left - right)
             top, bottom = top + missing_rows, bottom + missing_rows
             left, right = left + missing_columns, right + missing_columns
-        num_positions = torch.tensor(
-            [height + top + bottom - new_height + 1, width + left + right - new_width + 1]
-        )
-        corners = (uniforms * num_positions).long()
+        num_positions = height + top + bottom - new_height + 1, width + left + right - new_width + 1
+        corners = (uniforms * num_positions).astype(np.int64)
         if self._padding_mode != "constant":
             sides = ((0, 0), (top, bottom), (left, right), (0, 0))
-            source = np.pad(source, sides, mode=_NUMPY_MODES[self._padding_mode])
+            images = np.pad(images, sides, mode=_NUMPY_MODES[self._padding_mode])
             top = left = 0
-        target = np.empty((num, new_height, new_width, channels), dtype=source.dtype)
-        target[:] = np.asarray(self._fill).astype(source.dtype)
+        target = np.empty((num, new_height, new_width, channels), dtype=np.uint8)
+        target[:] = np.asarray(self._fill).astype(np.uint8)
         # Constant padding is never made: the target starts as fill, and the part of each window that lies on
         # the image is copied over it. Six times as fast as padding and gathering.
-        shifts = corners - torch.tensor([top, left])
-        for image, (down, across) in enumerate(shifts.tolist()):
-            to_rows, from_rows = _overlap(down, source.shape[1], new_height)
-            to_columns, from_columns = _overlap(across, source.shape[2], new_width)
-            target[image, to_rows, to_columns] = source[image, from_rows, from_columns]
-        return torch.from_numpy(target).permute(0, 3, 1, 2)
+        for image, (down, across) in enumerate((corners - (top, left)).tolist()):
+            to_rows, from_rows = _overlap(down, images.shape[1], new_height)
+            to_columns, from_columns = _overlap(across, images.shape[2], new_width)
+            target[image, to_rows, to_columns] = images[image, from_rows, from_columns]
+        return target
+
+
+def _resolve(side_px: int | Literal["image"], image_px: int) -> int:
+    return image_px if side_px == "image" else side_px
 
 
 def _overlap(shift: int, length: int, window: int) -> tuple[slice, slice]:
@@ -97,55 +102,43 @@ class RandomResizedCrop:
         self._scale, self._ratio = scale, ratio
         self._interpolation, self._antialias = interpolation, antialias
 
-    def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        height, width = images.shape[2:]
-        new_height = height if self._height_px == "image" else self._height_px
-        new_width = width if self._width_px == "image" else self._width_px
-        windows = self.choose_windows(uniforms, height=height, width=width)
-        resized = [
-            _resize(
-                images[index : index + 1, :, top : top + rows, left : left + columns],
-                height_px=new_height,
-                width_px=new_width,
-                interpolation=self._interpolation,
-                antialias=self._antialias,
-            )
-            for index, (top, left, rows, columns) in enumerate(windows.tolist())
-        ]
-        return torch.cat(resized).contiguous(memory_format=torch.channels_last)
+    def change_block(self, images: Image, uniforms: Floats) -> Image:
+        num, height, width, channels = images.shape
+        new_height, new_width = _resolve(self._height_px, height), _resolve(self._width_px, width)
+        resized = np.empty((num, new_height, new_width, channels), dtype=np.uint8)
+        for image, numbers, target in zip(images, uniforms.tolist(), resized, strict=True):
+            top, left, rows, columns = self.choose_window(numbers, height=height, width=width)
+            window = image[top : top + rows, left : left + columns]
+            if self._interpolation == "bilinear" and rows <= new_height and columns <= new_width:
+                # A gray level off in a quarter of the pixels, in four fifths of the time; at 32 px a fifth.
+                cv2.resize(window, (new_width, new_height), dst=target, interpolation=cv2.INTER_LINEAR)
+            else:
+                _resize(
+                    window[None], target[None], interpolation=self._interpolation, antialias=self._antialias
+                )
+        return resized
 
-    def choose_windows(self, uniforms: Tensor, *, height: int, width: int) -> Tensor:
-        """Choose windows as torchvision does: the first of ten tries that fits, or the largest one.
+    def choose_window(
+        self, numbers: Sequence[float], *, height: int, width: int
+    ) -> tuple[int, int, int, int]:
+        """Choose top, left, height and width as torchvision does: the first of ten tries that fits.
 
-        Returns:
-            Top, left, height and width, int64 (N, 4).
+        If none does, it is the largest window with an allowed aspect ratio, in the middle.
         """
         low, high = math.log(self._ratio[0]), math.log(self._ratio[1])
-        areas = height * width * (self._scale[0] + uniforms[:, 0:-2:2] * (self._scale[1] - self._scale[0]))
-        ratios = (low + uniforms[:, 1:-2:2] * (high - low)).exp()
-        columns, rows = (areas * ratios).sqrt().round(), (areas / ratios).sqrt().round()
-        fits = (columns > 0) & (columns <= width) & (rows > 0) & (rows <= height)
-        first = fits.to(torch.uint8).argmax(dim=1, keepdim=True)
-        found = fits.any(dim=1)
-        fallback_rows, fallback_columns = self._choose_fallback(height, width)
-        sides = torch.stack(
-            [
-                torch.where(found, rows.gather(1, first).squeeze(1), fallback_rows),
-                torch.where(found, columns.gather(1, first).squeeze(1), fallback_columns),
-            ],
-            dim=1,
-        )
-        free = torch.tensor([height, width]) - sides
-        corners = torch.where(found[:, None], (uniforms[:, -2:] * (free + 1)).floor(), (free / 2).floor())
-        return torch.cat([corners, sides], dim=1).long()
-
-    def _choose_fallback(self, height: int, width: int) -> tuple[float, float]:
-        """Return height and width of the largest window with an allowed aspect ratio."""
+        for area_number, ratio_number in zip(numbers[0:-2:2], numbers[1:-2:2], strict=True):
+            area = height * width * (self._scale[0] + area_number * (self._scale[1] - self._scale[0]))
+            ratio = math.exp(low + ratio_number * (high - low))
+            columns, rows = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if 0 < columns <= width and 0 < rows <= height:
+                down, across = numbers[-2:]
+                return int(down * (height - rows + 1)), int(across * (width - columns + 1)), rows, columns
+        rows, columns = height, width
         if width / height < self._ratio[0]:
-            return float(round(width / self._ratio[0])), float(width)
-        if width / height > self._ratio[1]:
-            return float(height), float(round(height * self._ratio[1]))
-        return float(height), float(width)
+            rows = round(width / self._ratio[0])
+        elif width / height > self._ratio[1]:
+            columns = round(height * self._ratio[1])
+        return (height - rows) // 2, (width - columns) // 2, rows, columns
 
 
 class Resize:
@@ -159,26 +152,32 @@ class Resize:
         self._height_px, self._width_px = height_px, width_px
         self._interpolation, self._antialias = interpolation, antialias
 
-    def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        return _resize(
-            images,
-            height_px=self._height_px,
-            width_px=self._width_px,
-            interpolation=self._interpolation,
-            antialias=self._antialias,
-        )
+    def change_block(self, images: Image, uniforms: Floats) -> Image:
+        resized = np.empty((len(images), self._height_px, self._width_px, images.shape[3]), dtype=np.uint8)
+        _resize(images, resized, interpolation=self._interpolation, antialias=self._antialias)
+        return resized
 
 
-def _resize(images: Tensor, *, height_px: int, width_px: int, interpolation: str, antialias: bool) -> Tensor:
-    if images.shape[2:] == (height_px, width_px):
-        return images
-    return functional.interpolate(
-        images,
-        size=(height_px, width_px),
-        mode=interpolation,
-        align_corners=False if interpolation == "bilinear" else None,
-        antialias=antialias and interpolation == "bilinear",
-    )
+def _resize(images: Image, resized: Image, *, interpolation: str, antialias: bool) -> None:
+    """Resize images (N, H, W, C) by torchvision's own code: OpenCV has no antialiased bilinear interpolation.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        resized: uint8 (N, H', W', C), where they are written.
+        interpolation: nearest or bilinear.
+        antialias: Average over all pixels that fall into one.
+    """
+    source, target = (torch.from_numpy(each).permute(0, 3, 1, 2) for each in (images, resized))
+    size = list(target.shape[2:])
+    # What torch.nn.functional.interpolate calls, which has no `out` and would copy a single image once more.
+    if images.shape == resized.shape:
+        target.copy_(source)
+    elif interpolation == "nearest":
+        torch.ops.aten.upsample_nearest2d.out(source, size, out=target)
+    elif antialias:
+        torch.ops.aten._upsample_bilinear2d_aa.out(source, size, False, out=target)
+    else:
+        torch.ops.aten.upsample_bilinear2d.out(source, size, False, out=target)
 
 
 class CenterCrop:
@@ -189,57 +188,45 @@ class CenterCrop:
     def __init__(self, *, height_px: int, width_px: int) -> None:
         self._height_px, self._width_px = height_px, width_px
 
-    def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        height, width = images.shape[2:]
-        missing = max(0, self._height_px - height), max(0, self._width_px - width)
-        if any(missing):
-            top, left = missing[0] // 2, missing[1] // 2
-            images = functional.pad(images, (left, missing[1] - left, top, missing[0] - top))
-            height, width = images.shape[2:]
+    def change_block(self, images: Image, uniforms: Floats) -> Image:
+        height, width = images.shape[1:3]
+        rows, columns = max(0, self._height_px - height), max(0, self._width_px - width)
+        if rows or columns:
+            top, left = rows // 2, columns // 2
+            images = np.pad(images, ((0, 0), (top, rows - top), (left, columns - left), (0, 0)))
+            height, width = images.shape[1:3]
         # Python rounds halves to even, as torchvision does.
         top, left = round((height - self._height_px) / 2), round((width - self._width_px) / 2)
-        return images[:, :, top : top + self._height_px, left : left + self._width_px]
-
-
-class AlternatingHorizontalFlip:
-    """Flip left and right in every other epoch; a random half of the images starts flipped.
-
-    Source: Jordan 2024, arXiv:2404.00498, section 3.6.
-    """
-
-    num_uniforms = 1
-    is_alternating = True
-
-    def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        return _flip(images, uniforms[:, 0] < 0.5, dim=3)
+        return images[:, top : top + self._height_px, left : left + self._width_px]
 
 
 class RandomHorizontalFlip:
     """Flip left and right with probability p."""
 
     num_uniforms = 1
+    _axis = 1
 
     def __init__(self, *, p: float = 0.5) -> None:
         self._p = p
 
-    def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        return _flip(images, uniforms[:, 0] < self._p, dim=3)
+    def change_block(self, images: Image, uniforms: Floats) -> Image:
+        # By OpenCV: NumPy takes forty times as long for a row of pixels.
+        return change_some(images, uniforms, lambda image: as_image(cv2.flip(image, self._axis)), p=self._p)
 
 
-class RandomVerticalFlip:
+class RandomVerticalFlip(RandomHorizontalFlip):
     """Flip top and bottom with probability p."""
 
-    num_uniforms = 1
-
-    def __init__(self, *, p: float = 0.5) -> None:
-        self._p = p
-
-    def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
-        return _flip(images, uniforms[:, 0] < self._p, dim=2)
+    _axis = 0
 
 
-def _flip(images: Tensor, is_chosen: Tensor, *, dim: int) -> Tensor:
-    chosen = is_chosen.nonzero().squeeze(1)
-    flipped = images.clone()
-    flipped[chosen] = images[chosen].flip(dim)
-    return flipped
+class AlternatingHorizontalFlip(RandomHorizontalFlip):
+    """Flip left and right in every other epoch; a random half of the images starts flipped.
+
+    Source: Jordan 2024, arXiv:2404.00498, section 3.6.
+    """
+
+    is_alternating = True
+
+    def __init__(self) -> None:
+        super().__init__(p=0.5)

@@ -1,4 +1,7 @@
-"""What works on numbers: bytes to floats, normalization, erasing, and mixing of the images of a batch."""
+"""What works on numbers: bytes to floats, normalization, erasing, and mixing of the images of a batch.
+
+It works on the device that the images are on; random numbers come from the CPU, where all of them are drawn.
+"""
 
 import math
 from abc import ABC, abstractmethod
@@ -25,20 +28,28 @@ class ToTensor:
 
 
 class Normalize:
-    """Subtract the mean and divide by the standard deviation, channel by channel."""
+    """Subtract the mean and divide by the standard deviation, channel by channel.
+
+    Bytes 0..255 are taken for what ToTensor makes of them, so that one pass over the pixels does both.
+    """
 
     num_uniforms = 0
 
     def __init__(self, *, mean: Sequence[float], std: Sequence[float]) -> None:
-        self._mean = torch.tensor(mean, dtype=torch.float32)
-        self._std = torch.tensor(std, dtype=torch.float32)
+        self._mean = torch.tensor(mean, dtype=torch.float64)
+        self._std = torch.tensor(std, dtype=torch.float64)
 
     def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
         num, channels, height, width = images.shape
-        # Whole rows of channels_last memory at a time, mean and std repeated to that length: three times as
+        largest = 1 if images.is_floating_point() else 255
+        # Whole rows of channels_last memory at a time, with factors repeated to that length: three times as
         # fast as broadcasting over channels, whose innermost loop would have a length of 1 or 3.
+        factor, offset = (
+            values.float().repeat(width).to(images.device, non_blocking=True)
+            for values in (1 / (largest * self._std), -self._mean / self._std)
+        )
         rows = images.permute(0, 2, 3, 1).reshape(num * height, width * channels)
-        normalized = (rows - self._mean.repeat(width)).div_(self._std.repeat(width))
+        normalized = torch.addcmul(offset, rows, factor)
         return normalized.view(num, height, width, channels).permute(0, 3, 1, 2)
 
 
@@ -66,15 +77,16 @@ class RandomErasing:
     def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
         channels, height, width = images.shape[1:]
         erased = images.clone()
+        value = None if self._value == "random" else torch.tensor(self._value).view(-1, 1, 1).to(images)
         windows, found = self.choose_windows(uniforms, height=height, width=width)
         chosen = (found & (uniforms[:, -2] < self._p)).nonzero().squeeze(1)
         for image, (top, left, rows, columns) in zip(chosen.tolist(), windows[chosen].tolist(), strict=True):
             window = erased[image, :, top : top + rows, left : left + columns]
-            if self._value == "random":
+            if value is None:
                 generator = torch.Generator().manual_seed(seed_from_uniform(float(uniforms[image, -1])))
                 window[:] = torch.randn(channels, rows, columns, generator=generator)
             else:
-                window[:] = torch.tensor(self._value, dtype=images.dtype).view(-1, 1, 1)
+                window[:] = value
         return erased
 
     def choose_windows(self, uniforms: Tensor, *, height: int, width: int) -> tuple[Tensor, Tensor]:

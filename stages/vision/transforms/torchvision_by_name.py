@@ -3,14 +3,19 @@
 import warnings
 from collections.abc import Callable
 from functools import partial
+from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from schemas.vision.transforms.torchvision_by_name import SIGNATURES
 from stages.shared.errors import InputError, printable
 from stages.vision.rng import seed_from_uniform
+from stages.vision.transforms.functional import Floats, Image
+
+_USING_TORCH_RNG = Lock()
+"""torch has one generator for all threads."""
 
 
 class TorchvisionTransform:
@@ -28,20 +33,21 @@ class TorchvisionTransform:
             arguments["policy"] = _call(name, v2.AutoAugmentPolicy, arguments["policy"])
         self._transform = _call(name, getattr(v2, name), **arguments)
 
-    def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
+    def change_block(self, images: Image, uniforms: Floats) -> Image:
         changed = []
-        with torch.random.fork_rng(devices=()), warnings.catch_warnings():
+        with _USING_TORCH_RNG, torch.random.fork_rng(devices=()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations, which do not matter: torchvision is pinned
-            for image, uniform in zip(images, uniforms[:, 0].tolist(), strict=True):
+            for pixels, uniform in zip(images, uniforms[:, 0].tolist(), strict=True):
                 torch.manual_seed(seed_from_uniform(uniform))  # the only generator it uses
-                one = _call(self._name, self._transform, image.contiguous())
+                image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
+                one = _call(self._name, self._transform, image)
                 if one.shape != image.shape or one.dtype != image.dtype:
                     raise InputError(
                         f"params.yaml: transforms: {self._name}: makes {one.dtype} {tuple(one.shape)} of "
                         f"{image.dtype} {tuple(image.shape)}; allowed: transforms that keep type and shape"
                     )
-                changed.append(one)
-        return torch.stack(changed).contiguous(memory_format=torch.channels_last)
+                changed.append(one.permute(1, 2, 0).numpy())
+        return np.stack(changed)
 
 
 def _call(name: str, function: Callable[..., Any], *values: Any, **arguments: Any) -> Any:

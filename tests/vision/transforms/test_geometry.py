@@ -1,4 +1,4 @@
-"""Crops, resizing and flips do to a batch what torchvision does to each of its images."""
+"""Crops, resizing and flips do to images what torchvision does to them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +25,7 @@ from stages.vision.transforms.geometry import (
 from tests.vision.transforms.samples import (
     LARGEST,
     NO_UNIFORMS,
+    apply_to,
     draw,
     draw_images,
     make_schema,
@@ -42,7 +43,7 @@ def test_random_crop_cuts_what_torchvision_cuts(shape: tuple[int, int, int], pad
     along = spread_evenly(places)[:, 0]
     uniforms = torch.cartesian_prod(along, along).reshape(-1, 2)
     images = draw_images(len(uniforms), shape)
-    cropped = RandomCrop(padding=padding)(images, uniforms)
+    cropped = apply_to(RandomCrop(padding=padding), images, uniforms)
     for number, (image, found) in enumerate(zip(images, cropped, strict=True)):
         top, left = divmod(number, places)
         padded = reference.pad(image, [padding])
@@ -57,7 +58,7 @@ def test_random_crop_stays_inside_the_padding(padding: int) -> None:
     image = torch.zeros(2, 1, side, side, dtype=torch.uint8)
     image[:, :, padding, padding] = 255  # the centre, which each end moves to a corner
     uniforms = torch.tensor([[0.0, 0.0], [LARGEST, LARGEST]], dtype=torch.float64)
-    first, last = RandomCrop(padding=padding)(image, uniforms)
+    first, last = apply_to(RandomCrop(padding=padding), image, uniforms)
     assert first[0, -1, -1] == 255
     assert last[0, 0, 0] == 255
 
@@ -69,7 +70,7 @@ def test_random_crop_pads_as_torchvision_does(padding: int | tuple[int, ...], pa
     images, uniforms = draw_images(30, (3, 8, 9)), draw(30, 2)
     fill = (10.0, 20.0, 30.0) if padding_mode == "constant" else 0.0
     crop = RandomCrop(padding=padding, height_px=6, width_px=5, fill=fill, padding_mode=padding_mode)
-    cropped = crop(images, uniforms)
+    cropped = apply_to(crop, images, uniforms)
     sides = [padding] if isinstance(padding, int) else list(padding)
     for image, found, (down, across) in zip(images, cropped, uniforms.tolist(), strict=True):
         values = list(fill) if isinstance(fill, tuple) else fill
@@ -81,7 +82,7 @@ def test_random_crop_pads_as_torchvision_does(padding: int | tuple[int, ...], pa
 def test_random_crop_pads_where_it_has_to() -> None:
     """pad_if_needed makes a window larger than the image possible, with torchvision's choice of places."""
     images, uniforms = draw_images(40, (3, 5, 9)), draw(40, 2)
-    cropped = RandomCrop(padding=0, height_px=8, width_px=7, pad_if_needed=True)(images, uniforms)
+    cropped = apply_to(RandomCrop(padding=0, height_px=8, width_px=7, pad_if_needed=True), images, uniforms)
     for image, found, (down, across) in zip(images, cropped, uniforms.tolist(), strict=True):
         padded = reference.pad(image, [0, 3])
         window = {"top": int(down * 4), "left": int(across * 3), "height": 8, "width": 7}
@@ -109,19 +110,19 @@ def test_random_crop_says_what_cannot_be(arguments: dict[str, Any], problem: str
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 @pytest.mark.parametrize("antialias", [True, False])
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_resizing_is_that_of_torchvision(interpolation: str, antialias: bool, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("channels", [1, 3])
+def test_resizing_is_that_of_torchvision(interpolation: str, antialias: bool, channels: int) -> None:
     """Bit for bit, larger and smaller, and the same for one image as for a batch."""
-    images = draw_images(6, (3, 12, 17), dtype=dtype)
+    images = draw_images(6, (channels, 12, 17))
     for height_px, width_px in ((5, 30), (24, 8), (12, 17)):
         resize = Resize(
             height_px=height_px, width_px=width_px, interpolation=interpolation, antialias=antialias
         )
-        resized = resize(images, NO_UNIFORMS)
+        resized = apply_to(resize, images, NO_UNIFORMS)
         mode = InterpolationMode(interpolation)
         expected = reference.resize(images, [height_px, width_px], interpolation=mode, antialias=antialias)
         assert torch.equal(resized, expected)
-        assert torch.equal(resize(images[2:3], NO_UNIFORMS)[0], resized[2])
+        assert torch.equal(apply_to(resize, images[2:3], NO_UNIFORMS)[0], resized[2])
 
 
 @pytest.mark.parametrize("height_px", [3, 5, 6, 8, 11])
@@ -129,22 +130,30 @@ def test_resizing_is_that_of_torchvision(interpolation: str, antialias: bool, dt
 def test_center_crop_is_that_of_torchvision(height_px: int, width_px: int) -> None:
     """Odd and even rests are cut off on the same side, and a smaller image is padded as there."""
     images = draw_images(2, (3, 6, 9))
-    cropped = CenterCrop(height_px=height_px, width_px=width_px)(images, NO_UNIFORMS)
+    cropped = apply_to(CenterCrop(height_px=height_px, width_px=width_px), images, NO_UNIFORMS)
     assert torch.equal(cropped, reference.center_crop(images, [height_px, width_px]))
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+@pytest.mark.parametrize("antialias", [True, False])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_random_resized_crop_resizes_its_windows(channels: int, dtype: torch.dtype) -> None:
-    """The chosen window, resized, is torchvision's bit for bit."""
-    images, uniforms = (
-        draw_images(40, (channels, 12, 17), dtype=dtype),
-        draw(40, RandomResizedCrop.num_uniforms),
-    )
-    crop = RandomResizedCrop(height_px=10, width_px=13)
-    windows = crop.choose_windows(uniforms, height=12, width=17).tolist()
-    for image, found, window in zip(images, crop(images, uniforms), windows, strict=True):
-        assert torch.equal(found, reference.resized_crop(image, *window, size=[10, 13]))
+def test_random_resized_crop_resizes_its_windows(channels: int, antialias: bool, interpolation: str) -> None:
+    """The chosen window, resized, is torchvision's, to a gray level where it is made larger."""
+    images, uniforms = draw_images(60, (channels, 12, 17)), draw(60, RandomResizedCrop.num_uniforms)
+    crop = RandomResizedCrop(height_px=10, width_px=13, interpolation=interpolation, antialias=antialias)
+    sizes = set()
+    for image, found, numbers in zip(
+        images, apply_to(crop, images, uniforms), uniforms.tolist(), strict=True
+    ):
+        top, left, rows, columns = crop.choose_window(numbers, height=12, width=17)
+        mode = InterpolationMode(interpolation)
+        expected = reference.resized_crop(
+            image, top, left, rows, columns, size=[10, 13], interpolation=mode, antialias=antialias
+        )
+        is_larger = interpolation == "bilinear" and rows <= 10 and columns <= 13
+        sizes.add(is_larger)
+        assert (found.int() - expected.int()).abs().max() <= is_larger
+    assert sizes == {interpolation == "bilinear", False}
 
 
 @pytest.mark.parametrize(
@@ -161,7 +170,8 @@ def test_random_resized_crop_has_torchvisions_distribution(
 ) -> None:
     """Places and sides of windows have torchvision's distribution (Kolmogorov-Smirnov), fitting or not."""
     crop = RandomResizedCrop(scale=scale, ratio=ratio)
-    ours = crop.choose_windows(draw(3000, crop.num_uniforms), height=height, width=width).numpy()
+    drawn_numbers = draw(3000, crop.num_uniforms).tolist()
+    ours = np.array([crop.choose_window(numbers, height=height, width=width) for numbers in drawn_numbers])
     theirs = v2.RandomResizedCrop(8, scale=scale, ratio=ratio)
     image = torch.zeros(3, height, width, dtype=torch.uint8)
     with torch.random.fork_rng():
@@ -181,7 +191,9 @@ def assert_same_distribution(ours: np.ndarray, theirs: Sequence[Sequence[float]]
 def test_image_is_the_size_of_what_comes_in() -> None:
     """Without numbers, images keep their height and width, whatever these are."""
     images = draw_images(3, (3, 7, 11))
-    assert RandomResizedCrop()(images, draw(3, RandomResizedCrop.num_uniforms)).shape == images.shape
+    assert (
+        apply_to(RandomResizedCrop(), images, draw(3, RandomResizedCrop.num_uniforms)).shape == images.shape
+    )
     assert make_schema("RandomResizedCrop", height_px="image", width_px=5).change_form(Form(7, 11, 3)) == (
         7,
         5,
@@ -197,8 +209,8 @@ SHAPES = [(1, 8, 8), (3, 5, 9), (3, 9, 4), (1, 1, 7)]
 def test_flips_are_those_of_torchvision(shape: tuple[int, int, int], p: float) -> None:
     """Images whose random number is below p are flipped, all others stay; p is the fraction flipped."""
     images, uniforms = draw_images(20, shape), spread_evenly(20)
-    across = RandomHorizontalFlip(p=p)(images, uniforms)
-    down = RandomVerticalFlip(p=p)(images, uniforms)
+    across = apply_to(RandomHorizontalFlip(p=p), images, uniforms)
+    down = apply_to(RandomVerticalFlip(p=p), images, uniforms)
     for number, image in enumerate(images):
         is_flipped = number < 20 * p
         assert torch.equal(across[number], reference.horizontal_flip(image) if is_flipped else image)
@@ -209,8 +221,8 @@ def test_flips_are_those_of_torchvision(shape: tuple[int, int, int], p: float) -
 def test_flips_leave_out_their_limit(p: float) -> None:
     """A random number of exactly p does not flip: p = 0 never does, though the number may be 0."""
     images, uniforms = draw_images(1), torch.tensor([[p]], dtype=torch.float64)
-    assert torch.equal(RandomHorizontalFlip(p=p)(images, uniforms), images)
-    assert torch.equal(RandomVerticalFlip(p=p)(images, uniforms), images)
+    assert torch.equal(apply_to(RandomHorizontalFlip(p=p), images, uniforms), images)
+    assert torch.equal(apply_to(RandomVerticalFlip(p=p), images, uniforms), images)
 
 
 def test_alternating_flips_flip_every_image_in_every_other_epoch() -> None:

@@ -28,15 +28,33 @@ def test_to_tensor_scales_as_torchvision_does() -> None:
     assert torch.equal(images, before)
 
 
-def test_normalize_is_that_of_torchvision() -> None:
-    """Each channel loses its mean and is divided by its standard deviation; the input stays as it is."""
-    images = draw_images(4).float() / 255
+@pytest.mark.parametrize("channels", [1, 3])
+def test_normalize_is_that_of_torchvision(channels: int) -> None:
+    """Each channel loses its mean and is divided by its deviation, as floats and as bytes, which stay."""
+    images = draw_images(4, (channels, 5, 9))
     before = images.clone()
-    mean, std = [0.1, 0.5, 0.9], [0.3, 0.2, 1e-3]
-    assert torch.equal(
-        Normalize(mean=mean, std=std)(images, NO_UNIFORMS), reference.normalize(images, mean, std)
-    )
+    mean, std = [0.1, 0.5, 0.9][:channels], [0.3, 0.2, 0.1][:channels]
+    expected = reference.normalize(images.float() / 255, mean, std)
+    normalize = Normalize(mean=mean, std=std)
+    for given in (images, images.float() / 255):
+        torch.testing.assert_close(normalize(given, NO_UNIFORMS), expected, rtol=0, atol=3e-6)
     assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize(("num", "width"), [(1, 3), (2, 17), (64, 33), (33, 224)])
+def test_normalize_does_not_depend_on_batch_and_threads(num: int, width: int) -> None:
+    """An image gets the same bits alone and in a batch, with one thread and with several."""
+    images = draw_images(num, (3, 5, width))
+    normalize = Normalize(mean=[0.1, 0.5, 0.9], std=[0.3, 0.2, 0.1])
+    num_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        together = normalize(images, NO_UNIFORMS)
+        torch.set_num_threads(1)
+        for number in range(num):
+            assert torch.equal(normalize(images[number : number + 1], NO_UNIFORMS)[0], together[number])
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.5, (0.1, 0.2, 0.3)])

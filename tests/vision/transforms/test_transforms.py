@@ -17,46 +17,48 @@ from schemas.shared.manifest import ImageForm
 from schemas.vision import transforms as schema
 from stages.shared.errors import InputError
 from stages.vision.transforms import (
-    BatchTransform,
     Compose,
     Statistics,
     build_mixing,
     build_transforms,
+    compose,
     fill_in_statistics,
     for_training,
     without_random,
 )
-from stages.vision.transforms.geometry import RandomCrop, RandomHorizontalFlip
+from stages.vision.transforms.compose import BlockTransform
+from stages.vision.transforms.functional import Image
+from stages.vision.transforms.geometry import RandomCrop, RandomHorizontalFlip, Resize
 from stages.vision.transforms.numbers import Normalize, ToTensor
 from tests.vision.completeness import ROOT, read_test
-from tests.vision.transforms.samples import EXAMPLES, NO_UNIFORMS, OURS, count_up, draw_images, make_schema
+from tests.vision.transforms.samples import (
+    EXAMPLES,
+    NO_UNIFORMS,
+    OURS,
+    apply_to,
+    count_up,
+    draw_images,
+    make_schema,
+)
 
 OF_IMAGES = [name for name, example in OURS.items() if example.position != "last"]
 OF_BATCHES = [name for name, example in OURS.items() if example.position == "last"]
 TAIL = ("ToTensor", "Normalize")
-
-
-def types_taken(name: str) -> list[torch.dtype]:
-    """Return the types of the images that a transform may meet, by its place in the list."""
-    if name == "ToTensor" or OURS[name].position == "before ToTensor":
-        return [torch.uint8]
-    only_floats = name == "Normalize" or OURS[name].position == "after ToTensor"
-    return [torch.float32] if only_floats else [torch.uint8, torch.float32]
-
-
-CASES = [(name, dtype, channels) for name in OF_IMAGES for dtype in types_taken(name) for channels in (1, 3)]
+CASES = [(name, channels) for name in OF_IMAGES for channels in (1, 3)]
 
 
 def build_case(name: str, channels: int) -> Compose:
-    """Return the example of a transform for images of so many channels."""
+    """Return the example of a transform for images of so many channels, after ToTensor where it has to be."""
     numbers = {"mean": [0.4], "std": [0.1]} if name == "Normalize" and channels == 1 else {}
-    return build_transforms((make_schema(name, **numbers),))
+    example = make_schema(name, **numbers)
+    is_later = example.position == "after ToTensor" and name != "ToTensor"
+    return build_transforms((EXAMPLES["ToTensor"], example) if is_later else (example,))
 
 
-@pytest.mark.parametrize(("name", "dtype", "channels"), CASES)
-def test_image_alone_is_changed_as_in_a_batch(name: str, dtype: torch.dtype, channels: int) -> None:
+@pytest.mark.parametrize(("name", "channels"), CASES)
+def test_image_alone_is_changed_as_in_a_batch(name: str, channels: int) -> None:
     """What becomes of an image depends on itself and its number, bit for bit, and not on its batch."""
-    images = draw_images(33, (channels, 9, 8), dtype=dtype)
+    images = draw_images(33, (channels, 9, 8))
     transform = build_case(name, channels)
     together = transform(images, samples=count_up(33))
     for number in range(33):
@@ -66,17 +68,29 @@ def test_image_alone_is_changed_as_in_a_batch(name: str, dtype: torch.dtype, cha
     assert torch.equal(transform(images[some], samples=count_up(33)[some]), together[some])
 
 
-@pytest.mark.parametrize(("name", "dtype", "channels"), CASES)
-def test_form_is_what_the_schema_says_and_the_input_stays(
-    name: str, dtype: torch.dtype, channels: int
-) -> None:
-    """Images come out changed, channels_last, of the schema's form and their type; those given stay."""
-    images = draw_images(16, (channels, 9, 8), dtype=dtype)
+@pytest.mark.parametrize("name", [*OF_IMAGES, "RandAugment"])
+def test_threads_make_no_difference(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are changed in the same way by one thread and by several, however many come in a block."""
+    images = draw_images(24, (3, 20, 28))
+    transform = build_case(name, 3)
+    alone = transform(images, samples=count_up(24))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(compose, "_MIN_BLOCK_BYTES", 0)
+    for block_bytes in (1, 2000, 5000):
+        monkeypatch.setattr(compose, "_BLOCK_BYTES", block_bytes)
+        assert torch.equal(transform(images, samples=count_up(24)), alone)
+
+
+@pytest.mark.parametrize(("name", "channels"), CASES)
+def test_form_is_what_the_schema_says_and_the_input_stays(name: str, channels: int) -> None:
+    """Images come out changed, channels_last and of the schema's form and type; those given stay."""
+    images = draw_images(16, (channels, 9, 8))
     before = images.clone()
     changed = build_case(name, channels)(images, samples=count_up(16))
     height_px, width_px, num_channels = EXAMPLES[name].change_form(schema.Form(9, 8, channels))
     assert changed.shape == (16, num_channels, height_px, width_px)
-    assert changed.dtype == (torch.float32 if name == "ToTensor" else dtype)
+    is_float = EXAMPLES[name].position == "after ToTensor"
+    assert changed.dtype == (torch.float32 if is_float else torch.uint8)
     assert changed.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(images, before)
     is_color = name == "RandomGrayscale"
@@ -113,8 +127,8 @@ def read_list(*entries: object) -> schema.Transforms:
         (["ToTensor", *TAIL], "each of them once"),
         (["Normalize", "ToTensor"], "ToTensor must come before Normalize"),
         (["RandomErasing", *TAIL], "RandomErasing must come after ToTensor"),
-        ([*TAIL, "ColorJitter"], "ColorJitter must come before Normalize"),
-        ([*TAIL, "RandAugment"], "RandAugment must come before Normalize"),
+        ([*TAIL, "RandomHorizontalFlip"], "RandomHorizontalFlip must come before ToTensor"),
+        ([*TAIL, "RandAugment"], "RandAugment must come before ToTensor"),
         (["ToTensor", "TrivialAugmentWide", "Normalize"], "TrivialAugmentWide must come before ToTensor"),
         (["ToTensor", "MixUp", "Normalize"], "MixUp must come at the end of the list"),
         ([*TAIL, "MixUp", "RandomErasing"], "MixUp must come at the end of the list"),
@@ -130,10 +144,10 @@ def test_list_in_a_wrong_order_is_refused(entries: list[object], message: str) -
 
 
 def test_list_may_go_on_after_normalize() -> None:
-    """RandomErasing, and whatever does not depend on colors, may follow; MixUp and CutMix are last."""
-    entries = ["TrivialAugmentWide", "ToTensor", "ColorJitter", "Normalize", "RandomErasing"]
-    read = read_list(*entries, "RandomHorizontalFlip", "CutMix", "MixUp")
-    assert [transform.name for transform in read][:5] == entries
+    """RandomErasing may stand on both sides of Normalize; MixUp and CutMix are last."""
+    for tail in (["Normalize", "RandomErasing"], ["RandomErasing", "Normalize"]):
+        entries = ["TrivialAugmentWide", "ToTensor", *tail, "CutMix", "MixUp"]
+        assert [transform.name for transform in read_list(*entries)] == entries
 
 
 def test_lists_of_training_and_of_all_else() -> None:
@@ -176,7 +190,7 @@ class Blank(Transform):
     \"\"\"The grey.\"\"\"
 """
 OWN_MODULE = """
-import torch
+import numpy as np
 
 
 class Blank:
@@ -185,8 +199,8 @@ class Blank:
     def __init__(self, *, grey):
         self._grey = grey
 
-    def __call__(self, images, uniforms):
-        return torch.full_like(images, self._grey)
+    def __call__(self, image, numbers):
+        return np.full_like(image, self._grey)
 """
 
 
@@ -222,38 +236,68 @@ def test_own_transform_works_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "made"),
     [
-        (lambda images: images * torch.rand(4, dtype=torch.float64)[:, None, None, None], "float64 (4, "),
-        (lambda images: images.to(torch.int64), "int64 (4, "),
-        (lambda images: images[:1], "uint8 (1, "),
-        (lambda images: images[:, 0], "uint8 (4, "),
+        (lambda image, numbers: image * numbers[0], r"float64 \(5, 9, 3\)"),
+        (lambda image, numbers: image.astype(np.int64), r"int64 \(5, 9, 3\)"),
+        (lambda image, numbers: image[..., 0], r"uint8 \(5, 9\)"),
+        (lambda image, numbers: image[..., :2], r"uint8 \(5, 9, 2\)"),
+        (lambda image, numbers: image[: 1 + int(numbers[0] * 5)], r"uint8 .*, all of one size"),
     ],
 )
-def test_what_a_transform_returns_is_checked(change: Callable[[Tensor], Tensor], made: str) -> None:
-    """Where it returns another type or number of images, one line says so, before a network stops at them."""
+def test_what_a_transform_makes_of_an_image_is_checked(
+    change: Callable[[Image, Sequence[float]], Image], made: str
+) -> None:
+    """Where it is no picture, or has another size than the others, one line says so."""
 
     class Vignette:
+        num_uniforms = 1
+
+        def __call__(self, image: Image, numbers: Sequence[float]) -> Image:
+            return change(image, numbers)
+
+    with pytest.raises(InputError, match=rf"^transforms: Vignette: made {made}"):
+        Compose([Vignette()])(draw_images(9), samples=count_up(9))
+
+
+@pytest.mark.parametrize(
+    ("change", "made"),
+    [
+        (lambda images: images * torch.rand(4, dtype=torch.float64)[:, None, None, None], "float64 (4, "),
+        (lambda images: images.to(torch.int64), "int64 (4, "),
+        (lambda images: images[:1], "float32 (1, "),
+        (lambda images: images[:, 0], "float32 (4, "),
+    ],
+)
+def test_what_a_transform_makes_of_a_batch_is_checked(change: Callable[[Tensor], Tensor], made: str) -> None:
+    """Where it returns another type or number of images, one line says so, before a network stops at them."""
+
+    class Jitter:
         num_uniforms = 0
 
         def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
             return change(images)
 
-    with pytest.raises(
-        InputError, match=rf"^transforms: Vignette: made torch\.{re.escape(made)}.*; allowed: "
-    ):
-        Compose([Vignette()])(draw_images(4))
+    with pytest.raises(InputError, match=rf"^transforms: Jitter: made torch\.{re.escape(made)}.*; allowed: "):
+        Compose([ToTensor(), Jitter()])(draw_images(4))
 
 
 def test_compose_applies_transforms_in_order() -> None:
-    """The result is that of one transform after the other, float32 in channels_last memory."""
+    """Pictures before ToTensor, numbers from it on, each after the one before, in channels_last memory."""
     images = draw_images(4)
-    listed = (EXAMPLES["ToTensor"], EXAMPLES["Normalize"])
-    composed = build_transforms(listed)(images)
-    expected = Normalize(mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))(
-        ToTensor()(images, NO_UNIFORMS), NO_UNIFORMS
-    )
-    assert torch.equal(composed, expected)
+    composed = build_transforms(tuple(EXAMPLES[name] for name in ("Resize", *TAIL)))(images)
+    resized = apply_to(Resize(height_px=7, width_px=6), images, NO_UNIFORMS)
+    normalize = Normalize(mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))
+    expected = normalize(ToTensor()(resized, NO_UNIFORMS), NO_UNIFORMS)
+    torch.testing.assert_close(composed, expected, rtol=0, atol=3e-6)
     assert composed.dtype == torch.float32
     assert composed.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_what_stands_between_to_tensor_and_normalize_gets_floats() -> None:
+    """The two are one step only where nothing is between them: an erased rectangle of 0 is black, -4 here."""
+    erase_all = make_schema("RandomErasing", p=1.0, value=0.0)
+    listed = (EXAMPLES["ToTensor"], erase_all, EXAMPLES["Normalize"])
+    changed = build_transforms(listed)(draw_images(40), samples=count_up(40))
+    assert torch.isclose(changed[:, 0].flatten(1).amin(dim=1), torch.tensor(-4.0)).all()
 
 
 def apply(
@@ -261,7 +305,7 @@ def apply(
     samples: Sequence[int] = range(40),
     seed: int = 0,
     epoch: int = 0,
-    placed: Sequence[BatchTransform] = (),
+    placed: Sequence[BlockTransform] = (),
 ) -> Tensor:
     """Return what a random crop makes of copies of one image."""
     images = draw_images(1).expand(len(samples), -1, -1, -1)
