@@ -9,6 +9,7 @@ the functions that handle tensors import it themselves.
 
 import hashlib
 import json
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,8 @@ def read_document(path: Path) -> tuple[Checkpoint, bytes]:
         InputError: The file is missing, damaged, of another version, or not a darkroom checkpoint.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device may never end
+            raise InputError(f"{path}: is no darkroom checkpoint; make one with: {MAKE_MODEL}")
         data = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such checkpoint; make it with: {MAKE_MODEL}") from None
@@ -85,12 +88,8 @@ def read_document(path: Path) -> tuple[Checkpoint, bytes]:
         envelope = json.loads(header["__metadata__"]["darkroom"])
         document, document_sha256 = envelope["document"], envelope["sha256"]
         is_intact = hashlib.sha256(document.encode()).hexdigest() == document_sha256
-    except (UnicodeDecodeError, json.JSONDecodeError):
+    except Exception:  # any bytes may come, and this only reads them
         raise InputError(f"{path}: is no darkroom checkpoint, or is damaged; {_MEND}") from None
-    except Exception as error:  # any bytes may come, and this only reads them
-        raise InputError(
-            f"{path}: is no darkroom checkpoint, or is damaged ({describe_error(error)}); {_MEND}"
-        ) from None
     if not is_intact:
         raise InputError(f"{path}: is damaged (its document does not have its recorded SHA-256); {_MEND}")
     try:

@@ -290,7 +290,10 @@ def test_files_that_crash_or_hang_the_decoder(monkeypatch: pytest.MonkeyPatch) -
         "crashes the decoder (SIGSEGV)",
         "takes more than 1 s to decode",
     ]
-    assert [row for row in rows if not row["error"]] == read_csv(sound)
+    # In a batch of another size an image may get other last bits.
+    assert [(row["path"], row["predicted"], row["probability"][:7]) for row in rows if not row["error"]] == [
+        (row["path"], row["predicted"], row["probability"][:7]) for row in read_csv(sound)
+    ]
 
 
 @pytest.mark.usefixtures("alone")
