@@ -79,10 +79,11 @@ def make_content(
     recall, precision = correct / np.maximum(1, support), correct / np.maximum(1, num_predicted)
     f1 = 2 * correct / np.maximum(1, support + num_predicted)
     return ReportContent(
+        # Names that a checkpoint refuses are tried as well: the page must not rely on it.
         checkpoint=Checkpoint(
             version=3,
             network=ChosenNetwork(name="cnn", arguments=Cnn(channels=(16, 32), kernel_size=5, dropout=0.25)),
-            classes=tuple(classes),
+            classes=tuple(map(str, range(num_classes))),
             image=form,
             preprocessing=(
                 ToTensor(name="ToTensor"),
@@ -105,7 +106,7 @@ def make_content(
                 "loss": {"name": "focal", "class_weights": "none", "focal": {"gamma": 2.0}},
                 "optimizer": {"name": "sgd", "lr": 0.1, "sgd": {"momentum": 0.9}, "adam": {"betas": [0.5]}},
             },
-        ),
+        ).model_copy(update={"classes": tuple(classes)}),
         history=History(
             num_parameters=1234,
             best_metric="balanced_accuracy",
