@@ -5,6 +5,7 @@ Each group of files is read in a process of its own, which is measured: its CPU 
 
 import multiprocessing
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -191,6 +193,9 @@ def _try(
 
 def _peak_memory() -> int:
     """Return the most bytes that this process has had in memory."""
+    with suppress(FileNotFoundError):  # ru_maxrss begins at the peak of the process that started this
+        (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        return 1024 * int(peak)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
