@@ -7,12 +7,15 @@ Local, bounded and repeatable: the seed decides what is tried. Exit status 1 if 
 
 import argparse
 import importlib
+import signal
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from tests.faults.tally import Tally, print_table
 
@@ -27,6 +30,9 @@ PARTS = (
     "weights",  # mutated weights and checkpoints
 )
 """Modules beside this one, in the order they run; `attack(scratch, *, seed)` of each yields tallies."""
+
+MAX_SECONDS = 900
+"""For a part, which takes two minutes at most: what never ends is wrong as well."""
 
 
 def main() -> None:
@@ -52,13 +58,21 @@ def run_parts(folder: Path, names: tuple[str, ...] | list[str], *, seed: int) ->
         names: Of the parts.
         seed: Of what is tried.
     """
+    signal.signal(signal.SIGALRM, _end_part)
     for name in names:
         scratch = folder / name
         scratch.mkdir()
         try:
+            signal.alarm(MAX_SECONDS)
             yield from importlib.import_module(f"tests.attack.{name}").attack(scratch, seed=seed)
         except Exception:
             yield Tally(name, wrong=[f"{name}: the part itself failed:\n{traceback.format_exc()}"])
+        finally:
+            signal.alarm(0)
+
+
+def _end_part(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise TimeoutError(f"it takes more than {MAX_SECONDS} s")
 
 
 if __name__ == "__main__":

@@ -101,3 +101,19 @@ def test_a_part_that_fails_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     tallies = list(run_parts(tmp_path, ["fake", "other"], seed=3))
     assert [tally.name for tally in tallies] == ["fake 3", "fake", "other 3", "other"]
     assert "broken" in tallies[1].wrong[0]
+
+
+def test_a_part_that_never_ends_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that waits for a pipe would be: it is interrupted, and says where."""
+
+    def attack(_scratch: Path, *, seed: int) -> Iterator[Tally]:
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "pipe").read_bytes()
+        yield Tally("read", tried=seed)
+
+    module = type(sys)("tests.attack.fake")
+    vars(module)["attack"] = attack
+    monkeypatch.setitem(sys.modules, "tests.attack.fake", module)
+    monkeypatch.setattr("tests.attack.__main__.MAX_SECONDS", 1)
+    (tally,) = run_parts(tmp_path, ["fake"], seed=0)
+    assert "it takes more than 1 s" in tally.wrong[0]
