@@ -68,7 +68,8 @@ def publish_folder(path: Path) -> Iterator[Path]:
 def _swap_folders(partial: Path, path: Path, replaced: Path) -> bool:
     """Move a folder aside and another to its place; return False if a third got there in between."""
     if path.is_dir():
-        path.rename(replaced)
+        with suppress(FileNotFoundError):  # another process has just moved it aside
+            path.rename(replaced)
     try:
         partial.rename(path)
     except OSError as error:

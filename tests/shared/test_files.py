@@ -471,3 +471,13 @@ def test_an_output_that_is_not_there_yet(tmp_path: Path) -> None:
     check_free_space(tmp_path / "data" / "model", num_bytes=1)
     with pytest.raises(InputError, match="data/model: needs"):
         check_free_space(tmp_path / "data" / "model", num_bytes=2**60)
+
+
+def test_a_folder_that_another_process_has_just_moved_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at it and the move: it is replaced all the same."""
+    with publish_folder(tmp_path / "out") as folder:
+        (folder / "a").write_text("new")
+        monkeypatch.setattr(Path, "is_dir", lambda _path: True)
+    assert (tmp_path / "out" / "a").read_text() == "new"
