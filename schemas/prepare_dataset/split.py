@@ -13,11 +13,8 @@ def _check_pattern(text: str) -> str:
         raise ValueError("allowed: null, column, or a regular expression")
     try:
         re.compile(text)
-    except (
-        re.error,
-        OverflowError,
-        RecursionError,
-    ) as error:  # also a{99999999999}, and thousands of brackets
+    # The last two come of a{99999999999} and of thousands of brackets.
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(
             f"allowed: null, column, or a regular expression; this one is invalid: {error}"
         ) from None

@@ -131,12 +131,12 @@ def decode_image(
     except cv2.error as error:
         raise_again(error)
     except Undecodable as error:
-        reason = str(error)
+        refusal = type(error)(str(error))  # without the traceback, which holds what was decoded
     # Decoders that get no memory say that the file is damaged. Ask for it here, where theirs is free again.
     num_bytes = header.height_px * header.width_px * header.bytes_per_pixel
     del header
     np.empty(num_bytes, dtype=np.uint8)
-    raise Undecodable(reason)
+    raise refusal
 
 
 def _decode(data: bytes, header: Header, form: ImageForm, *, is_measured: bool) -> Decoded:

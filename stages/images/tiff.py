@@ -104,7 +104,7 @@ def _read_parts(tags: Any, data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 class _Reported(threading.local):
-    """The first of libtiff's complaints in this thread since it was asked for."""
+    """The first of libtiff's messages in this thread since it was asked for."""
 
     message = ""
 

@@ -250,9 +250,8 @@ class _Pool(Generic[ItemT, ResultT]):
         self._num_submitted = 0
         self._workers = workers
         self._is_broken = False
-        self._exit_codes: dict[
-            int, int
-        ] = {}  # of processes that ended by themselves, once the pool has ended
+        # Of processes that ended by themselves, once the pool has ended.
+        self._exit_codes: dict[int, int] = {}
         with _explain_failed_start():
             notes = context.RawArray("q", len(_End._fields) * _CHUNKS_PER_WORKER * workers)
             self._notes = _view(notes)

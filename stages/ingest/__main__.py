@@ -5,7 +5,7 @@ List the source, decode what was never seen before, measure, write pixel shards 
 all. The stage itself is stage.py.
 """
 
-from stages.shared.errors import InputError, run_stage
+from stages.shared.errors import run_stage
 
 
 def main() -> None:
@@ -16,8 +16,6 @@ def main() -> None:
     from stages.shared.inputs import record_inputs
 
     params = read_params()
-    import sqlite3
-
     from stages.images.workers import start_early
 
     # The worker processes load their libraries while this one loads its own.
@@ -26,12 +24,7 @@ def main() -> None:
     from stages.shared.process import return_freed_memory
 
     return_freed_memory()
-    try:
-        ingest(params, record_inputs("ingest", params, read_params))
-    except sqlite3.OperationalError as error:  # a full disk, or one that fails
-        raise InputError(
-            f"the cache of decoded images (.dvc/tmp/darkroom): {error}; make room there"
-        ) from None
+    ingest(params, record_inputs("ingest", params, read_params))
 
 
 if __name__ == "__main__":

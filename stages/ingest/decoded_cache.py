@@ -128,7 +128,7 @@ def open_cache(form: ImageForm, limits: DecodeLimits, *, private: Path) -> Itera
         else:
             _remove_old_caches(folder)
     except sqlite3.Error as error:
-        raise OSError(errno.EIO, f"what is decoded cannot be kept track of ({error})", private) from None
+        raise OSError(errno.EIO, f"what is decoded cannot be kept track of ({error})", folder) from None
     finally:
         if lock is not None:
             lock.release()

@@ -30,7 +30,7 @@ from stages.ingest.listing import (
     name_class,
     text_column,
 )
-from stages.shared.errors import InputError, printable
+from stages.shared.errors import InputError, printable, shorten
 
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "path": (
@@ -281,7 +281,7 @@ class _Lines:
                 f"{place}: found {len(cells):,} columns; allowed: at most {_MAX_COLUMNS:,}; "
                 "keep path, label, split and group"
             )
-        shown = _shown(",".join(cells))
+        shown = shorten(",".join(cells), limit=200)
         names = [_plain(cell) for cell in cells]
         columns = {column: found for column in _COLUMNS if (found := _find_column(column, names))}
         for column, found in columns.items():
@@ -312,7 +312,7 @@ class _Lines:
         ]
         ignored = [printable(cells[position].strip()) for position in unused if names[position]]
         says = (("took ", taken), ("ignored ", ignored))
-        if note := "; ".join(verb + _shown(", ".join(what)) for verb, what in says if what):
+        if note := "; ".join(verb + shorten(", ".join(what), limit=200) for verb, what in says if what):
             self.notes.append(note)
         return {column: position for column, (position,) in columns.items()}
 
@@ -336,11 +336,6 @@ def _count_known(line: str, separator: str) -> int:
     return sum(bool(_find_column(column, names)) for column in _COLUMNS)
 
 
-def _shown(text: str) -> str:
-    """Return a cell on one line; of a long one the start."""
-    return printable(text if len(text) <= 200 else f"{text[:200]}...")
-
-
 def _check_cells(line: _Line) -> None:
     for column in ("path", "label", "split"):
         cell = getattr(line, column)
@@ -359,7 +354,7 @@ def _check_cells(line: _Line) -> None:
 def _read_split(text: str) -> int:
     split = read_split_name(text)
     if split is None:
-        raise _Problem(f"split: found {_shown(text)}; allowed: {', '.join(SPLIT_NAMES)}")
+        raise _Problem(f"split: found {shorten(text, limit=200)}; allowed: {', '.join(SPLIT_NAMES)}")
     return SPLIT_NAMES.index(split)
 
 

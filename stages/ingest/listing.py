@@ -208,7 +208,7 @@ def check_class_names(classes: Sequence[str], *, place: str) -> None:
                 f"{place}: found the class '{label}', which a spreadsheet that opens a table of predictions "
                 "would run as a formula; give it a name that does not begin with = + - @"
             )
-    check_similar_classes(classes, place=place)
+    _check_similar_classes(classes, place=place)
 
 
 def explain(status: FileStatus) -> str:
@@ -227,7 +227,7 @@ def name_class(text: str) -> str:
     return printable(unicodedata.normalize("NFC", text))
 
 
-def check_similar_classes(classes: Sequence[str], *, place: str) -> None:
+def _check_similar_classes(classes: Sequence[str], *, place: str) -> None:
     """Refuse classes that differ only in case or in spaces around them: one of them is a typo."""
     first: dict[str, str] = {}
     for label in classes:

@@ -15,7 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from stages.shared.errors import InputError, printable
+from stages.shared.errors import InputError, shorten
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Keys and list places that lead to a value; empty for the file as a whole."""
@@ -136,12 +136,6 @@ def format_problems(file: str | Path, problems: Sequence[Problem]) -> str:
 def format_path(path: KeyPath) -> str:
     """Return the dotted key, as `dvc exp run -S` takes it: `transforms.0.RandomCrop.padding`."""
     return ".".join(shorten(str(key), limit=40) for key in path)
-
-
-def shorten(text: str, *, limit: int = 60) -> str:
-    """Return text on one line, control characters as escapes, with at most limit characters."""
-    escaped = printable(text[: limit + 1])
-    return escaped if len(escaped) <= limit else escaped[: limit - 3] + "..."
 
 
 class _Unreadable(Exception):

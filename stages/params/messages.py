@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from schemas.params import Params
 from schemas.shared.fields import Schema
 from schemas.vision.transforms import TRANSFORMS
-from stages.params.document import MAX_LINES, Document, KeyPath, Problem, format_path, shorten
+from stages.params.document import MAX_LINES, Document, KeyPath, Problem, format_path
+from stages.shared.errors import shorten
 
 _TYPES = {
     "bool_type": "true or false",

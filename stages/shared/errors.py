@@ -13,7 +13,6 @@ from stages.shared.stopping import STOPPED, Stopped, is_stop_requested, watch_fo
 
 _Builder = TypeVar("_Builder")
 
-_MAX_MESSAGE = 300
 _CANNOT_MAP = (
     "; the file system, as some network mounts, cannot map files into memory: move the project to another"
 )
@@ -38,15 +37,15 @@ def printable(text: str) -> str:
     )
 
 
+def shorten(text: str, *, limit: int = 60) -> str:
+    """Return text on one line, control characters as escapes, with at most limit characters."""
+    escaped = printable(text[: limit + 1])
+    return escaped if len(escaped) <= limit else escaped[: limit - 3] + "..."
+
+
 def describe_error(error: BaseException) -> str:
     """Return the first line of what a library says of foreign bytes, which it may quote: escaped, short."""
-    return shorten((str(error) or type(error).__name__).splitlines()[0])
-
-
-def shorten(text: str) -> str:
-    """Return the start of a text from outside, safe to print."""
-    start = printable(text[: _MAX_MESSAGE + 1])
-    return start if len(start) <= _MAX_MESSAGE else f"{start[:_MAX_MESSAGE]}..."
+    return shorten((str(error) or type(error).__name__).splitlines()[0], limit=300)
 
 
 _FORMULA_STARTS = ("=", "+", "-", "@")

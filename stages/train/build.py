@@ -141,8 +141,8 @@ def build_run(params: Params, manifest: Manifest) -> Run:
     forward = compile_steps(network) if params.training.compile else network
     whole = Phase(network, forward, train_batches, val_batches)
     random = next((transform.name for transform in transforms if transform.random), None)
-    why_anew = f"{random} is random" if random else "" if has_one_head else "the network has several heads"
-    phases = Phases(training, network, whole, params.transfer, why_anew=why_anew)
+    why_again = f"{random} is random" if random else "" if has_one_head else "the network has several heads"
+    phases = Phases(training, network, whole, params.transfer, why_again=why_again)
     return Run(training, state, phases, transforms, pretrained_weights)
 
 

@@ -24,7 +24,7 @@ class TrainingProgress(Progress):
         self._last_epoch: int | None = None
 
     def start_phase(self, *, last_epoch: int | None) -> None:
-        """Begin to measure the speed anew, for epochs up to this one or, if None, to the end."""
+        """Begin to measure the speed again, for epochs up to this one or, if None, to the end."""
         self.skip(self.num_done)
         self._last_epoch = last_epoch
 

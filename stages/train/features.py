@@ -5,6 +5,7 @@ with the same backbone, data and preprocessing, whatever the learning rate, the 
 are kept in `.dvc/tmp/darkroom/features/` of the main repository, each file by a hash of what it depends on.
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +44,21 @@ class FeatureStore:
         self._folder = folder
         self._key = key
 
-    def open(self, training: Training, network: nn.Module, images: PreparedImages) -> "Features":
+    def open(
+        self, training: Training, network: nn.Module, images: PreparedImages, *, backbone: str
+    ) -> "Features":
         """Return the features of a split, from an earlier run or computed now, and print which.
+
+        Args:
+            training: The run.
+            network: In evaluation mode afterwards.
+            images: The split.
+            backbone: Hash of the network's backbone, by `hash_backbone`.
 
         Raises:
             OSError: They are not there and cannot be written.
         """
-        name = hash_json([self._key, _hash_backbone(network), hash_json(images.rows.tolist())])
+        name = hash_json([self._key, backbone, hashlib.sha256(images.rows.tobytes()).hexdigest()])
         path = self._folder / f"{name}.npy"
         count = f"{len(images):,} image{'s' if len(images) > 1 else ''}"
         try:
@@ -113,7 +122,7 @@ def _write_features(path: Path, training: Training, network: nn.Module, images: 
             progress.advance(len(batch))
 
 
-def _hash_backbone(network: nn.Module) -> str:
+def hash_backbone(network: nn.Module) -> str:
     """Return a hash of the backbone's weights and buffers."""
     heads = tuple(f"{name}." for name in find_heads(network))
     return hash_weights(

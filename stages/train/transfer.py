@@ -12,7 +12,7 @@ from torch import nn
 from schemas.train.transfer import Transfer
 from schemas.vision.checkpoint import EpochRecord
 from stages.train.epoch_table import write_accuracy
-from stages.train.features import FeatureStore
+from stages.train.features import FeatureStore, hash_backbone
 from stages.train.loop import Phase, Training
 from stages.vision.dataset import build_loader
 from stages.vision.pretrained import FrozenBackbone, HeadOnFeatures, find_heads, set_backbone_trainable
@@ -63,7 +63,7 @@ class Phases:
         whole: Phase,
         transfer: Transfer,
         *,
-        why_anew: str = "",
+        why_again: str = "",
     ) -> None:
         """Prepare the phases of a run.
 
@@ -72,13 +72,13 @@ class Phases:
             network: The state's.
             whole: The phase that trains all of the network on images.
             transfer: What is frozen.
-            why_anew: Why features must be computed anew in every epoch; empty where they need not.
+            why_again: Why features must be computed again in every epoch; empty where they need not.
         """
         self.whole = whole
         self._training = training
         self._network = network
         self._transfer = transfer
-        self._why_anew = why_anew
+        self._why_again = why_again
         self._store: FeatureStore | None = None
         self._phase = whole
         self._is_frozen: bool | None = None
@@ -102,11 +102,9 @@ class Phases:
 
     def _freeze(self) -> Phase:
         # Never compiled: a head alone has little to gain.
-        if self._why_anew or self._store is None:
-            if self._why_anew:
-                print(
-                    f"train: the backbone is frozen; computing features anew in every epoch: {self._why_anew}"
-                )
+        if self._why_again or self._store is None:
+            if self._why_again:
+                print(f"train: the backbone is frozen; features differ in every epoch: {self._why_again}")
             module = FrozenBackbone(self._network)
             return Phase(module, module, self.whole.train_batches, self.whole.val_batches)
         return train_on_features(self._training, self._network, self._store)
@@ -118,8 +116,9 @@ def train_on_features(training: Training, network: nn.Module, store: FeatureStor
     Its steps use the same random numbers as those of FrozenBackbone, and differ from them only in the
     rounding that comes with other batch sizes.
     """
-    train_features = store.open(training, network, training.train_images)
-    val_features = store.open(training, network, training.val_images)
+    backbone = hash_backbone(network)
+    train_features = store.open(training, network, training.train_images, backbone=backbone)
+    val_features = store.open(training, network, training.val_images, backbone=backbone)
     module = HeadOnFeatures(network, feature_shape=train_features.feature_shape)
     return Phase(
         module,

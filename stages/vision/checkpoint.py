@@ -95,9 +95,10 @@ def read_document(path: Path) -> tuple[Checkpoint, bytes]:
     try:
         return Checkpoint.model_validate_json(document), data
     except ValidationError as error:
+        problem = shorten(first_error(error), limit=300)
         raise InputError(
             f"{path}: was not written by darkroom, or by another version of darkroom, and this one reads "
-            f"version {CHECKPOINT_VERSION} ({shorten(first_error(error))}); re-create it with: {MAKE_MODEL}"
+            f"version {CHECKPOINT_VERSION} ({problem}); re-create it with: {MAKE_MODEL}"
         ) from None
 
 

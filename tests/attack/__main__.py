@@ -36,7 +36,7 @@ MAX_SECONDS = 900
 
 
 def main() -> None:
-    """Run the parts, print a line of the table as each ends, and every complaint below it."""
+    """Run the parts, print a line of the table as each ends, and every problem below it."""
     parser = argparse.ArgumentParser(prog="python -m tests.attack", description=__doc__.split("\n")[0])
     parser.add_argument(
         "--only", nargs="+", choices=PARTS, metavar="PART", default=PARTS, help=" ".join(PARTS)

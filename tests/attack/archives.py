@@ -53,8 +53,8 @@ def attack(scratch: Path, *, seed: int) -> Iterator[Tally]:
     for kind, cases in (("zips", _zips(sound)), ("tars", _tars(sound))):
         tally = Tally(f"archives: {kind}")
         for name, case in cases.items():
-            complaint = _try(case, scratch)
-            tally.count(not complaint, f"{name}: {complaint}")
+            problem = _try(case, scratch)
+            tally.count(not problem, f"{name}: {problem}")
         yield tally
     yield _ingest_bombs({**_zips(sound), **_tars(sound)}, scratch)
 
@@ -66,7 +66,7 @@ def _try(case: Case, scratch: Path) -> str:
     looked_at = [] if isinstance(case.expected, str) else list(case.expected)
     outcome = call_bounded(read_members, str(path), looked_at, scratch=scratch)
     path.unlink()
-    wrong = outcome.complain(max_cpu_seconds=MAX_CPU_SECONDS, max_peak_mb=MAX_PEAK_MB)
+    wrong = outcome.find_problem(max_cpu_seconds=MAX_CPU_SECONDS, max_peak_mb=MAX_PEAK_MB)
     if wrong or outcome.raised:
         return wrong or outcome.raised
     refusal, members = outcome.value
@@ -117,12 +117,12 @@ def _ingest_bombs(cases: Mapping[str, Case], scratch: Path) -> Tally:
             cwd=project,
             environment={"PYTHONPATH": str(ROOT)},
         )
-        complaint = outcome.complain(
+        problem = outcome.find_problem(
             max_cpu_seconds=MAX_CPU_SECONDS, max_peak_mb=MAX_PEAK_MB, statuses=[1]
         ) or " ".join(outcome.left)
         lines = outcome.stderr.splitlines()
         is_clear = len(lines) == 1 and lines[0].startswith("dataset.source: a")
-        tally.count(not complaint and is_clear, f"{name}: {complaint or outcome.stderr[:300]}")
+        tally.count(not problem and is_clear, f"{name}: {problem or outcome.stderr[:300]}")
     return tally
 
 

@@ -1,8 +1,8 @@
 """A command or a function in a process of its own, and what it took: CPU time, memory, disk, output.
 
     outcome = run_bounded([sys.executable, "-m", "tools.predict", bomb], cwd=project, scratch=scratch)
-    complaint = outcome.complain(max_cpu_seconds=20, max_peak_mb=1500, max_temporary_mb=100)
-    tally.count(not complaint, f"{bomb.name}: {complaint}")
+    problem = outcome.find_problem(max_cpu_seconds=20, max_peak_mb=1500, max_temporary_mb=100)
+    tally.count(not problem, f"{bomb.name}: {problem}")
 
     outcome = call_bounded(decode_all, [str(path) for path in mutants], scratch=scratch)
     outcome.value   # what decode_all returned
@@ -66,7 +66,7 @@ class Outcome:
     raised: str = ""
     """Class and message of what the function raised."""
 
-    def complain(
+    def find_problem(
         self,
         *,
         max_cpu_seconds: float,

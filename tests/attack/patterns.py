@@ -49,7 +49,7 @@ def _search(scratch: Path) -> Tally:
     for pattern in ENDLESS:
         write_params(scratch, dataset__source="raw", split__group=pattern)
         outcome = run("prepare_dataset")
-        wrong = outcome.complain(max_cpu_seconds=MAX_CPU_SECONDS, max_peak_mb=MAX_PEAK_MB, statuses=[1])
+        wrong = outcome.find_problem(max_cpu_seconds=MAX_CPU_SECONDS, max_peak_mb=MAX_PEAK_MB, statuses=[1])
         is_clear = re.fullmatch(r"split\.group: .*takes more than 10 s of CPU time.*\n", outcome.stderr)
         tally.count(not wrong and bool(is_clear), f"{pattern}: {wrong or outcome.stderr[:300]}")
     return tally
@@ -64,7 +64,8 @@ def _read_all(
         path = scratch / "case"
         path.write_bytes(data)
         outcome = call_bounded(read, str(path), scratch=scratch)
-        wrong = outcome.complain(max_cpu_seconds=MAX_CPU_SECONDS, max_peak_mb=MAX_PEAK_MB) or outcome.raised
+        wrong = outcome.find_problem(max_cpu_seconds=MAX_CPU_SECONDS, max_peak_mb=MAX_PEAK_MB)
+        wrong = wrong or outcome.raised
         said = str(outcome.value)
         is_right = len(said) < 10_000 and all(map(str.isprintable, said.split("\n")))
         tally.count(

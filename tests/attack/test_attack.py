@@ -43,7 +43,7 @@ def test_memory_is_the_childs_own(tmp_path: Path) -> None:
     large = call_bounded(_take, 300, scratch=tmp_path)
     assert small.value == 1_000_000
     assert small.peak_mb < 200 < 300 < large.peak_mb < 500
-    assert "MB of memory" in large.complain(max_cpu_seconds=60, max_peak_mb=200)
+    assert "MB of memory" in large.find_problem(max_cpu_seconds=60, max_peak_mb=200)
 
 
 def test_cpu_time_and_wall_time_are_bounded(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_cpu_time_and_wall_time_are_bounded(tmp_path: Path) -> None:
     hanging = run_bounded(["sleep", "60"], scratch=tmp_path, max_wall_seconds=0.3)
     assert hanging.is_timed_out
     assert hanging.wall_seconds < 30
-    assert hanging.complain(max_cpu_seconds=60, max_peak_mb=500).startswith("hangs")
+    assert hanging.find_problem(max_cpu_seconds=60, max_peak_mb=500).startswith("hangs")
 
 
 def test_temporary_files_are_measured_and_listed(tmp_path: Path) -> None:
@@ -65,10 +65,10 @@ def test_temporary_files_are_measured_and_listed(tmp_path: Path) -> None:
 
 
 def test_output_and_what_was_raised(tmp_path: Path) -> None:
-    """A command's status and output, a function's exception, a traceback as a complaint."""
+    """A command's status and output, a function's exception, a traceback as a problem."""
     outcome = run_bounded([sys.executable, "-c", "1 / 0"], scratch=tmp_path)
     assert outcome.status == 1
-    assert "a traceback" in outcome.complain(max_cpu_seconds=60, max_peak_mb=500)
+    assert "a traceback" in outcome.find_problem(max_cpu_seconds=60, max_peak_mb=500)
     assert call_bounded(_fail, scratch=tmp_path).raised == "KeyError: 'x'"
     missing = run_bounded(["no-such-program"], scratch=tmp_path)
     assert (missing.status, missing.stderr[:15]) == (127, "no-such-program")

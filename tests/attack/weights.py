@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
     """What became of a file."""
 
     name: str
-    complaint: str
+    problem: str
     """Empty if it ended as it must."""
 
     seconds: float
@@ -55,7 +55,7 @@ def attack(scratch: Path, *, seed: int) -> Iterator[Tally]:
         tally = Tally(name)
         outcomes = _run_alone(read, scratch, seed)
         for outcome in outcomes:
-            tally.count(not outcome.complaint, f"{outcome.name}: {outcome.complaint}")
+            tally.count(not outcome.problem, f"{outcome.name}: {outcome.problem}")
         if not outcomes:
             tally.count(False, "the process that read them hung or was killed")
         slowest = max((outcome.seconds for outcome in outcomes), default=0.0)
@@ -175,20 +175,20 @@ def _try(
 
     path.write_bytes(data)
     peak, start = _peak_memory(), time.process_time()
-    complaint = "was accepted" if must_fail else ""
+    problem = "was accepted" if must_fail else ""
     try:
         read(path)
     except InputError as error:
         is_line = str(error).isprintable() and len(str(error)) < 2000
-        complaint = "" if is_line else f"its message is no line: {str(error)[:200]!r}"
+        problem = "" if is_line else f"its message is no line: {str(error)[:200]!r}"
     except Exception as error:
-        complaint = f"{type(error).__name__}: {error}"[:300]
+        problem = f"{type(error).__name__}: {error}"[:300]
     seconds, grown = time.process_time() - start, _peak_memory() - peak
     if seconds > MAX_CPU_SECONDS:
-        complaint = complaint or f"took {seconds:.0f} s"
+        problem = problem or f"took {seconds:.0f} s"
     if grown > 4 * len(data) + MAX_MEMORY:
-        complaint = complaint or f"took {grown / 2**20:,.0f} MiB for {len(data):,} bytes"
-    return Outcome(name, complaint, seconds, grown)
+        problem = problem or f"took {grown / 2**20:,.0f} MiB for {len(data):,} bytes"
+    return Outcome(name, problem, seconds, grown)
 
 
 def _peak_memory() -> int:

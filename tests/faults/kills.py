@@ -18,7 +18,7 @@ from tests.pipeline.project import Project
 _MAX_STOPS = 4
 """Of runs one after the other."""
 _NUM_LINES = 8
-"""Of what dvc printed, in a complaint."""
+"""Of what dvc printed, in a problem."""
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,15 @@ class Tally:
 
     note: str = ""
 
-    def count(self, is_right: bool, complaint: str) -> None:
+    def count(self, is_right: bool, problem: str) -> None:
         """Count a case."""
         self.tried += 1
         if not is_right:
-            self.wrong.append(f"{self.name}: {complaint}")
+            self.wrong.append(f"{self.name}: {problem}")
 
 
 def print_table(tallies: Iterable[Tally]) -> list[str]:
-    """Print a line for each part as it ends, and return all complaints."""
+    """Print a line for each part as it ends, and return all problems."""
     problems = []
     print(f"{'what':<40}{'tried':>8}{'wrong':>8}", flush=True)
     for tally in tallies:

@@ -11,10 +11,11 @@ from PIL import Image
 
 from schemas.shared.manifest import ImageForm, ResizeMode
 from stages.images.decode import DEFAULT_LIMITS, Undecodable, decode_image
+from stages.images.headers import Damaged
 from stages.images.resize import Pixels, resize_image
 from stages.params.read import read_params
 from tests.images.samples import png_chunk
-from tests.images.trees import decode_to_form, encode, flat, form, picture
+from tests.images.trees import decode_to_form, encode, flat, form, photograph, picture
 
 ORANGE = (200, 100, 50)
 LUMA = 124  # 0.299 * 200 + 0.587 * 100 + 0.114 * 50
@@ -301,3 +302,11 @@ def test_enlarging_interpolates() -> None:
     grown = resize_image(np.array([[0, 200]], np.uint8), gray_form(1, 8, "squish"))[0, :, 0].astype(int)
     assert (np.diff(grown) >= 0).all()
     assert 0 < grown[3] < grown[4] < 200
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".gif", ".tiff", ".bmp"])
+def test_a_damaged_file_is_told_from_a_refused_kind(suffix: str) -> None:
+    """A worker short of memory tries it again: decoders that get no memory say the same."""
+    data = encode(photograph(0), suffix)
+    with pytest.raises(Damaged):
+        decode_image(data[: len(data) // 2], form())

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import shutil
+import sqlite3
 import tarfile
 import time
 import zipfile
@@ -376,3 +377,13 @@ def test_another_library_or_limit_empties_the_cache(monkeypatch: pytest.MonkeyPa
     assert name_version(form(height_px=9), DEFAULT_LIMITS) != first
     monkeypatch.setattr("cv2.__version__", "0")
     assert name_version(form(), DEFAULT_LIMITS) != first
+
+
+def test_a_failing_database_names_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk, say: one line names the cache's folder, not that of the results."""
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    opened = open_cache(form(), DEFAULT_LIMITS, private=tmp_path / "private")
+    with pytest.raises(OSError, match="database or disk is full") as caught, opened:
+        raise sqlite3.OperationalError("database or disk is full")
+    assert Path(caught.value.filename).is_relative_to(tmp_path / ".dvc/tmp/darkroom/decoded")

@@ -23,9 +23,8 @@ from stages.params.document import (
     format_problems,
     parse_yaml,
     read_document,
-    shorten,
 )
-from stages.shared.errors import InputError
+from stages.shared.errors import InputError, shorten
 from tests.params.yaml_samples import DATA, YAML_LIKE, repeatable, same
 
 ROOT = Path(__file__).parents[2]

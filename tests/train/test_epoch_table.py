@@ -82,7 +82,7 @@ def test_a_terminal_shows_epoch_and_table() -> None:
 
 @pytest.mark.usefixtures("_clock")
 def test_epochs_of_a_frozen_backbone_tell_nothing_of_those_after(capsys: pytest.CaptureFixture[str]) -> None:
-    """Until the last of them no time is shown; from then on the speed counts anew."""
+    """Until the last of them no time is shown; from then on the speed counts again."""
     shown = TrainingProgress(num_epochs=3, images_per_epoch=100)
     shown.start_phase(last_epoch=2)
     shown.advance(200)

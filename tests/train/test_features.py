@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from schemas.shared.manifest import Manifest
-from stages.train.features import FeatureStore
+from stages.train.features import FeatureStore, hash_backbone
 from tests.train.toy import Toy, make_training
 from tests.vision.prepared import write_prepared
 
@@ -27,7 +27,10 @@ def run(tmp_path: Path, manifest: Manifest) -> Toy:
 def open_features(folder: Path, run: Toy, *, key: str = "") -> torch.Tensor:
     """Return the features of all training images."""
     training, state, _ = run
-    features = FeatureStore(folder, key=key).open(training, state.network, training.train_images)
+    backbone = hash_backbone(state.network)
+    features = FeatureStore(folder, key=key).open(
+        training, state.network, training.train_images, backbone=backbone
+    )
     return features.__getitems__(list(range(len(features)))).images
 
 
@@ -59,7 +62,10 @@ def test_features_of_something_else_are_not_taken(
         with torch.no_grad():
             next(run.state.network.parameters()).add_(1)
     if change == "images":
-        FeatureStore(folder, key="").open(run.training, run.state.network, run.training.val_images)
+        network = run.state.network
+        FeatureStore(folder, key="").open(
+            run.training, network, run.training.val_images, backbone=hash_backbone(network)
+        )
     else:
         open_features(folder, run, key="other" if change == "key" else "")
     assert count_files(folder) == 2

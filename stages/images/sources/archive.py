@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from stages.shared.errors import InputError, printable
+from stages.shared.errors import InputError, shorten
 
 MAX_UNPACKED_RATIO = 1000
 MAX_UNPACKED_BYTES = 10**8
@@ -164,7 +164,7 @@ def _drop_dots(name: str, *, place: str) -> str:
     parts = PurePosixPath(slashed).parts
     if slashed.startswith("/") or ".." in parts or re.match("[A-Za-z]:/", slashed):
         raise InputError(
-            f"{place}: holds {_shorten(name)}, which climbs out of the archive; "
+            f"{place}: holds {shorten(name, limit=200)}, which climbs out of the archive; "
             "re-create it with paths that stay inside"
         )
     return "/".join(parts) + ("/" if parts and slashed.endswith("/") else "")
@@ -184,13 +184,9 @@ def _check_name(name: str, *, place: str) -> None:
     else:
         return
     raise InputError(
-        f"{place}: holds {_shorten(name)}: found {found}; allowed: {allowed}; re-create it with other names"
+        f"{place}: holds {shorten(name, limit=200)}: found {found}; allowed: {allowed}; "
+        "re-create it with other names"
     )
-
-
-def _shorten(name: str) -> str:
-    """Return a name on one line, of a long one the start and the end."""
-    return printable(name if len(name) <= 200 else f"{name[:100]} ... {name[-60:]}")
 
 
 def check_unpacked_size(num_bytes: float, *, num_packed: int, place: str) -> None:
