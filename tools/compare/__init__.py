@@ -1,0 +1,1 @@
+"""Comparing tested experiments: is one better than another, or can the test images not tell?"""
