@@ -1,5 +1,6 @@
 """Numbers, names and kinds of findings as every page writes them."""
 
+import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -155,6 +156,16 @@ def brief_path(text: str) -> Markup:
 def brief(text: str) -> str:
     """Return a class name for an attribute, as short as where it is shown."""
     return plain(_shortened(text, limit=_MAX_NAME))
+
+
+def code_span(text: str) -> str:
+    """Return a name as a code span of Markdown, in which all of it is literal."""
+    # Markdown strips a space from either end.
+    shown = re.sub("^ +| +$", lambda spaces: "\N{SYMBOL FOR SPACE}" * len(spaces[0]), brief(text))
+    longest = max((len(run) for run in re.findall("`+", shown)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if shown.startswith("`") or shown.endswith("`") else ""
+    return f"{fence}{pad}{shown}{pad}{fence}"
 
 
 def is_upright(text: str) -> bool:

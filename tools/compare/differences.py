@@ -123,14 +123,14 @@ def compare(first: Sequence[Predictions], other: Sequence[Predictions], groups: 
 
 
 def test_flips(change: Ints, groups: Ints) -> float:
-    """Return the exact two-sided p-value of a change in accuracy, if each group's were as likely its opposite.
+    """Return the exact two-sided p-value of a change in accuracy: each group's is as likely its opposite.
 
     With every image a group of its own it is McNemar's exact test, doi:10.1007/BF02295996. In general it is
     the sign-flip permutation test over groups: the sum of +-|change| has the characteristic function
     prod cos(|change| t), which one Fourier transform turns into probabilities.
 
     Args:
-        change: int64 (N,), 1 where a wrong prediction became right, -1 where a right one became wrong, else 0.
+        change: int64 (N,), 1 where a wrong prediction became right, -1 where a right one became wrong, or 0.
         groups: int64 (N,), the group of each image, from 0 without gaps.
     """
     totals = np.bincount(groups, weights=change).round().astype(np.int64)

@@ -4,7 +4,6 @@ Names stand in code spans and in lists. There, no character of theirs means anyt
 page that shows it: no markup, no table bars, no @mentions and no #references.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from stages.evaluate.report.content import (
 from stages.evaluate.report.next_steps import list_next_steps
 from stages.evaluate.report.run_details import describe_image
 from stages.pages import wording
+from stages.pages.wording import code_span
 
 _NUM_LISTED = 5
 
@@ -27,7 +27,7 @@ _NUM_LISTED = 5
 def render_summary(content: ReportContent) -> str:
     """Return the summary, to be stored as UTF-8."""
     parts = (
-        ["# Test report", "", f"**{build_verdict(content).write(_code)}**"],
+        ["# Test report", "", f"**{build_verdict(content).write(code_span)}**"],
         _list_steps(content),
         _tabulate_metrics(content),
         _list_pairs(content),
@@ -64,7 +64,7 @@ def render_closing(content: ReportContent, *, page: Path) -> str:
 def _list_steps(content: ReportContent) -> list[str]:
     """Return what to do next, in order; nothing if there is nothing."""
     steps = [
-        f"{number}. {step.write(_code)}" for number, step in enumerate(list_next_steps(content), start=1)
+        f"{number}. {step.write(code_span)}" for number, step in enumerate(list_next_steps(content), start=1)
     ]
     return ["## Next steps", "", *steps] if steps else []
 
@@ -84,7 +84,7 @@ def _list_pairs(content: ReportContent) -> list[str]:
         return [*heading, "No class was confused with another."]
     classes = content.checkpoint.classes
     lines = [
-        f"- {_code(classes[pair.label])} predicted as {_code(classes[pair.predicted])}: "
+        f"- {code_span(classes[pair.label])} predicted as {code_span(classes[pair.predicted])}: "
         f"{wording.plural(pair.count, 'image')}, {wording.percent(pair.fraction)} of the class"
         for pair in pairs[:_NUM_LISTED]
     ]
@@ -100,7 +100,7 @@ def _list_classes(content: ReportContent) -> list[str]:
     return [
         *heading,
         *(
-            f"- {_code(row.label)}: recall {wording.percent(row.recall or 0.0)} of "
+            f"- {code_span(row.label)}: recall {wording.percent(row.recall or 0.0)} of "
             f"{wording.plural(row.support, 'test image')}"
             + ("" if row.precision is None else f", precision {wording.percent(row.precision)}")
             for row in rows[:_NUM_LISTED]
@@ -118,7 +118,7 @@ def _list_run_details(content: ReportContent) -> list[str]:
         "## Run details",
         "",
         f"- {wording.count(len(checkpoint.classes))} classes; images: {images}; {describe_image(checkpoint)}",
-        f"- Network {_code(checkpoint.network.name)}, {epoch}, seed {checkpoint.seed}",
+        f"- Network {code_span(checkpoint.network.name)}, {epoch}, seed {checkpoint.seed}",
         f"- Dataset hash `{data}`, weights hash `{weights}`",
         f"- Data audit: {', '.join(_describe_findings(content)) or 'no findings'}",
         f"- Test images whose label may be wrong: {describe_label_errors(content.examples.label_errors)}",
@@ -129,13 +129,3 @@ def _describe_findings(content: ReportContent) -> Iterator[str]:
     for findings in content.findings:
         left_out = f" ({wording.count(findings.num_left_out)} left out)" if findings.num_left_out else ""
         yield f"{findings.kind.replace('_', ' ')} {wording.count(findings.num_found)}{left_out}"
-
-
-def _code(text: str) -> str:
-    """Return a name as a code span, in which all of it is literal."""
-    # Markdown strips a space from either end.
-    shown = re.sub("^ +| +$", lambda spaces: "\N{SYMBOL FOR SPACE}" * len(spaces[0]), wording.brief(text))
-    longest = max((len(run) for run in re.findall("`+", shown)), default=0)
-    fence = "`" * (longest + 1)
-    pad = " " if shown.startswith("`") or shown.endswith("`") else ""
-    return f"{fence}{pad}{shown}{pad}{fence}"

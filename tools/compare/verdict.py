@@ -1,0 +1,216 @@
+"""What a comparison says, in words: on the terminal, in summary.md, as JSON."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from stages.evaluate.intervals import Interval
+from stages.pages import wording
+from stages.pages.wording import code_span
+from tools.compare.differences import LEVEL, Comparison, Difference, correct_for_many
+from tools.compare.results import Configuration
+
+Word = Literal["better", "worse", "cannot tell"]
+
+TITLES = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_f1": "Macro F1",
+    "log_loss": "Log loss",
+    "ece": "Calibration error (ECE)",
+}
+_MAX_LISTED = 10
+_MAX_MORE = 10_000_000
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A configuration compared with the first."""
+
+    configuration: Configuration
+    comparison: Comparison
+    p_value: float
+    """Corrected for the number of comparisons."""
+
+    @property
+    def word(self) -> Word:
+        """Return the verdict on the accuracy."""
+        if self.p_value >= LEVEL:
+            return "cannot tell"
+        return "better" if self.comparison.find("accuracy").value > 0 else "worse"
+
+
+def judge(configurations: Sequence[Configuration], comparisons: Sequence[Comparison]) -> list[Judged]:
+    """Return the verdicts on all but the first configuration."""
+    p_values = correct_for_many([comparison.p_value for comparison in comparisons])
+    return [Judged(*each) for each in zip(configurations[1:], comparisons, p_values, strict=True)]
+
+
+def describe(judged: Judged) -> str:
+    """Return the verdict on one configuration as a sentence without its name."""
+    accuracy = judged.comparison.find("accuracy")
+    change = f"accuracy {write_change(accuracy)}, p = {write_p(judged.p_value)}"
+    if judged.word != "cannot tell":
+        return f"{judged.word}: {change}"
+    return f"cannot tell: {change}; {_say_needed(judged)}"
+
+
+def write_change(difference: Difference) -> str:
+    """Write `98.3 % -> 97.8 %, -0.5 points (95 %: -1.2 to +0.2)`."""
+    before, after = (write_value(difference.name, each) for each in (difference.first, difference.other))
+    return f"{before} -> {after}, {write_points(difference)}"
+
+
+def write_points(difference: Difference) -> str:
+    """Write a difference with its interval: `-0.5 points (95 %: -1.2 to +0.2)`."""
+    unit = "" if difference.name == "log_loss" else " points"
+    number = _write_signed(difference.name, difference.value)
+    return f"{number}{unit}" + (f" (95 %: {_write_interval(difference)})" if difference.interval else "")
+
+
+def write_value(name: str, value: float) -> str:
+    """Write the value of a metric."""
+    return f"{value:.4f}" if name == "log_loss" else f"{100 * value:.2f} %"
+
+
+def write_p(p_value: float) -> str:
+    """Write a p-value with two digits."""
+    return "< 0.0001" if p_value < 0.0001 else f"{p_value:.2g}"
+
+
+def render_json(judged: Sequence[Judged], *, first: Configuration, num_images: int, num_judged: int) -> str:
+    """Return everything that was found, as JSON."""
+
+    def interval(found: Interval | None) -> list[float] | None:
+        return None if found is None else [found.low, found.high]
+
+    document = {
+        "first": [result.revision for result in first.results],
+        "num_images": num_images,
+        "num_models_judged_on_this_split": num_judged,
+        "comparisons": [
+            {
+                "revisions": [result.revision for result in each.configuration.results],
+                "verdict": each.word,
+                "p_value": each.p_value,
+                "num_images_needed": each.comparison.num_images_needed,
+                "num_fixed": len(each.comparison.fixed),
+                "num_broken": len(each.comparison.broken),
+                "differences": {
+                    found.name: {
+                        "first": found.first,
+                        "other": found.other,
+                        "difference": found.value,
+                        "interval": interval(found.interval),
+                    }
+                    for found in each.comparison.differences
+                },
+            }
+            for each in judged
+        ],
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def render_summary(
+    judged: Sequence[Judged], *, first: Configuration, paths: Sequence[str], num_judged: int
+) -> str:
+    """Return the comparison in Markdown, for a pull request; `paths` (N,) are those of the test images."""
+    lines = ["# Comparison", "", f"On {wording.plural(len(paths), 'test image')}, against {_name(first)}."]
+    lines += ["", *(f"- {_name(each.configuration)}: **{each.word}**. {_rest(each)}" for each in judged)]
+    lines += ["", say_judged(num_judged)]
+    for each in judged:
+        lines += ["", f"## {_name(each.configuration)}", "", *_tabulate(each), *_list_changes(each, first)]
+        lines += _list_images("Fixed", each.comparison.fixed.tolist(), paths)
+        lines += _list_images("Broken", each.comparison.broken.tolist(), paths)
+    return "\n".join(lines) + "\n"
+
+
+def say_judged(num_judged: int) -> str:
+    """Say how many models this test split has judged."""
+    if num_judged < 2:
+        return "This is the first model that this test split has judged."
+    return (
+        f"This test split has judged {num_judged:,} models so far. The best of them on it is chosen with "
+        "chance's help: only images that none has seen would test it."
+    )
+
+
+def list_changed_parameters(first: Configuration, other: Configuration) -> list[tuple[str, str, str]]:
+    """Return the parameters that differ, with both values as YAML writes them."""
+    both = (first.parameters, other.parameters)
+    keys = sorted(set().union(*both))
+    rows = [(key, _write_parameter(both[0], key), _write_parameter(both[1], key)) for key in keys]
+    return [row for row in rows if row[1] != row[2]]
+
+
+def _write_parameter(parameters: Mapping[str, Any], key: str) -> str:
+    return json.dumps(parameters[key], ensure_ascii=False) if key in parameters else "absent"
+
+
+def _say_needed(judged: Judged) -> str:
+    comparison = judged.comparison
+    if comparison.num_images_needed is None:
+        same = len(comparison.fixed) == len(comparison.broken) == 0
+        return "every prediction is correct in both or wrong in both" if same else "equally many are correct"
+    num_images = sum(each.support for each in comparison.classes)
+    more = comparison.num_images_needed - num_images
+    if more > _MAX_MORE:
+        return "no test set would tell so small a difference"
+    # Where few groups decide, the estimate is below what is there.
+    step = 10 ** max(0, math.floor(math.log10(max(more, 1))) - 1)
+    return f"about {max(math.ceil(more / step) * step, 100):,} more test images would tell"
+
+
+def _rest(judged: Judged) -> str:
+    _, _, rest = describe(judged).partition(": ")
+    return rest[0].upper() + rest[1:]
+
+
+def _name(configuration: Configuration) -> str:
+    results = configuration.results
+    names = ", ".join(code_span(result.revision) for result in results)
+    return names if len(results) == 1 else f"{names} (one configuration, {len(results)} seeds)"
+
+
+def _write_signed(name: str, value: float) -> str:
+    return f"{value:+.4f}" if name == "log_loss" else f"{100 * value:+.2f}"
+
+
+def _write_interval(difference: Difference) -> str:
+    assert difference.interval is not None
+    return " to ".join(_write_signed(difference.name, end) for end in difference.interval)
+
+
+def _tabulate(judged: Judged) -> list[str]:
+    rows = []
+    for each in judged.comparison.differences:
+        before, after = (write_value(each.name, value) for value in (each.first, each.other))
+        rows.append(f"| {TITLES[each.name]} | {before} | {after} | {write_points(each)} |")
+    return ["| Metric | First | This | Difference |", "|---|--:|--:|--:|", *rows]
+
+
+def _list_images(title: str, images: Sequence[int], paths: Sequence[str]) -> list[str]:
+    if not images:
+        return []
+    shown = [f"- {code_span(paths[image])}" for image in images[:_MAX_LISTED]]
+    more = len(images) - len(shown)
+    lines = ["", f"{title}: {wording.plural(len(images), 'image')}", "", *shown]
+    return lines + ([f"- and {more:,} more"] if more else [])
+
+
+def _list_changes(judged: Judged, first: Configuration) -> list[str]:
+    """Return the classes whose recall changed by more than chance, and the parameters that differ."""
+    lines = []
+    for each in judged.comparison.classes:
+        if each.p_value < LEVEL:
+            name = code_span(first.results[0].classes[each.label])
+            recalls = f"{100 * each.first:.1f} % -> {100 * each.other:.1f} %"
+            lines.append(f"- recall of {name}: {recalls}, p = {write_p(each.p_value)}")
+    lines += [
+        f"- `{key}`: {code_span(before)} -> {code_span(after)}"
+        for key, before, after in list_changed_parameters(first, judged.configuration)
+    ]
+    return ["", "What differs:", "", *lines] if lines else []
