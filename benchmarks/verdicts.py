@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.coverage import _AS_IT_IS, draw_groups
 from stages.evaluate.predictions import Ints, Predictions, make_predictions
-from tools.compare.differences import LEVEL, METRICS, compare, correct_for_many, test_flips
+from tools.compare.differences import LEVEL, METRICS, compare, compute_flip_p_value, correct_for_many
 
 _NUM_TRUTH = 300_000
 _SHARED = 0.8
@@ -91,7 +91,7 @@ def simulate_families(num_images: int, *, num_others: int, num_families: int) ->
             groups, separations=[2.5] * (num_others + 1), num_classes=10, generator=generator
         )
         correct = [model.is_correct.astype(np.int64) for model in models]
-        p_values = [test_flips(each - correct[0], groups) for each in correct[1:]]
+        p_values = [compute_flip_p_value(each - correct[0], groups) for each in correct[1:]]
         num_wrong += min(correct_for_many(p_values)) < LEVEL
     print(
         f"{num_families} families of {num_others} models like the first: "

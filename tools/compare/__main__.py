@@ -44,6 +44,7 @@ def compare_revisions(arguments: argparse.Namespace) -> None:
     from stages.vision.dataset import number_groups
     from tools.compare.differences import compare
     from tools.compare.ledger import count_judged
+    from tools.compare.page import render_comparison
     from tools.compare.results import join_seeds, match_images, read_result
     from tools.compare.verdict import describe, judge, render_json, render_summary, say_judged
 
@@ -53,8 +54,7 @@ def compare_revisions(arguments: argparse.Namespace) -> None:
     first, *others = join_seeds(results)
     if not others:
         raise InputError(
-            "these revisions differ only in training.seed, and are one configuration; name another to "
-            "compare with"
+            f"{first.name}: is one configuration, or differs only in training.seed; name another to compare with"
         )
     reference = first.results[0]
     place = {key: row for row, key in enumerate(reference.keys)}
@@ -70,6 +70,8 @@ def compare_revisions(arguments: argparse.Namespace) -> None:
     with publish_folder(FOLDER) as folder:
         summary = render_summary(judged, first=first, paths=paths, num_judged=num_judged)
         write_text(folder / "summary.md", summary)
+        page = render_comparison(judged, first=first, paths=paths, keys=keys, num_judged=num_judged)
+        write_text(folder / "report.html", page)
     if arguments.format == "json":
         print(render_json(judged, first=first, num_images=len(keys), num_judged=num_judged), end="")
     else:
@@ -77,7 +79,7 @@ def compare_revisions(arguments: argparse.Namespace) -> None:
         for each in judged:
             print(f"compare: {each.configuration.name}: {describe(each)}")
         print(f"compare: {say_judged(num_judged)}")
-        print(f"compare: see {FOLDER}/summary.md")
+        print(f"compare: open {FOLDER}/report.html")
     if arguments.fail_if_worse is not None:
         for each in judged:
             fall = -each.comparison.find("accuracy").value

@@ -122,7 +122,7 @@ def compare(first: Sequence[Predictions], other: Sequence[Predictions], groups: 
     )
 
 
-def test_flips(change: Ints, groups: Ints) -> float:
+def compute_flip_p_value(change: Ints, groups: Ints) -> float:
     """Return the exact two-sided p-value of a change in accuracy: each group's is as likely its opposite.
 
     With every image a group of its own it is McNemar's exact test, doi:10.1007/BF02295996. In general it is
@@ -226,7 +226,7 @@ def _compare_shares(correct: Sequence[Floats], groups: Ints) -> _Change:
     error = _estimate_error(influence, groups, seeds=[side.mean(axis=1).tolist() for side in correct])
     # Exact where both have one run; a t-test where the seed counts too.
     if all(len(side) == 1 for side in correct):
-        p_value = test_flips(change.astype(np.int64), groups)
+        p_value = compute_flip_p_value(change.astype(np.int64), groups)
     else:
         p_value = error.test(after - before)
     needed = None

@@ -6,6 +6,7 @@ configuration.
 
 import csv
 import io
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from schemas.vision.checkpoint import Calibration, ConfidenceLevel
+from schemas.vision.checkpoint import Calibration, ConfidenceLevel, EpochRecord, History
 from stages.evaluate.predictions import Floats, Ints, Predictions
 from stages.shared.errors import InputError, describe_error, printable
 from stages.shared.inputs import leaves
-from stages.shared.paths import PREPARED, REPORT
+from stages.shared.paths import MODEL, PREPARED, REPORT
 from tools.compare.ledger import read_tested
 from tools.dvc_lock import parse_yaml
 
@@ -53,6 +54,9 @@ class Result:
 
     parameters: Mapping[str, Any]
     """By dotted key, as dvc.lock recorded them."""
+
+    history: Sequence[EpochRecord]
+    """All epochs."""
 
     prepared_md5: str
     """DVC's name for the prepared data it was tested on."""
@@ -99,12 +103,13 @@ def read_result(revision: str) -> Result:
     lock = _read(system, "dvc.lock", revision)
     predictions = _read(system, f"{REPORT}/predictions.csv", revision)
     index = _read(system, f"{PREPARED}/index.csv", revision)
+    history = _read(system, f"{MODEL}/history.json", revision)
     try:
-        return _parse(revision, lock, predictions, index)
+        return _parse(revision, lock=lock, predictions=predictions, index=index, history=history)
     except (ValueError, KeyError, TypeError, StopIteration) as error:
         raise InputError(
-            f"{printable(revision)}: {REPORT}/predictions.csv or {PREPARED}/index.csv is not as this version "
-            f"of darkroom writes it ({describe_error(error)})"
+            f"{printable(revision)}: {REPORT}/predictions.csv, {PREPARED}/index.csv or {MODEL}/history.json "
+            f"is not as this version of darkroom writes it ({describe_error(error)})"
         ) from None
 
 
@@ -205,7 +210,7 @@ def _explain_missing(path: str, revision: str) -> InputError:
     )
 
 
-def _parse(revision: str, lock: str, predictions: str, index: str) -> Result:
+def _parse(revision: str, *, lock: str, predictions: str, index: str, history: str) -> Result:
     of_path: dict[str, tuple[str, str]] = {}
     for record in csv.DictReader(io.StringIO(index)):
         if record["split"] == "test":
@@ -231,8 +236,15 @@ def _parse(revision: str, lock: str, predictions: str, index: str) -> Result:
         predicted=np.array(predicted),
         probabilities=np.stack(probabilities),
         parameters=dict(_list_parameters(parse_yaml(lock))),
+        history=_parse_history(history),
         prepared_md5=read_tested(lock)[str(PREPARED)],
     )
+
+
+def _parse_history(text: str) -> Sequence[EpochRecord]:
+    record = json.loads(text)
+    del record["sha256"]
+    return History.model_validate_json(json.dumps(record)).epochs
 
 
 def _number_copies(hashes: Iterator[str]) -> Iterator[ImageKey]:

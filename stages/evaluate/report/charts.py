@@ -306,19 +306,19 @@ def build_epoch_chart(
     description: str,
     meaning: str,
     epochs: Sequence[int],
-    marked_epoch: int,
+    marked_epoch: int | None,
     percent: bool,
 ) -> LineChart:
     """Lay out a line for each series over the epochs.
 
     Args:
-        series: At least one, each with as many values as there are epochs.
+        series: At least one, each with as many values as there are epochs, or fewer.
         key: Prefix of the ids inside the drawing.
         title: What the chart shows.
         description: The same for screen readers.
         meaning: How to read it.
         epochs: Numbers of the horizontal axis, ascending.
-        marked_epoch: Where the vertical line is.
+        marked_epoch: Where the vertical line is, if there is one.
         percent: Whether the values are fractions, labeled in percent.
     """
     values = [value for each in series for value in each.values]
@@ -328,7 +328,8 @@ def build_epoch_chart(
 
     def line(each: EpochSeries) -> Line:
         places = [
-            (x_axis.to_x(epoch), y_axis.to_y(value)) for epoch, value in zip(epochs, each.values, strict=True)
+            (x_axis.to_x(epoch), y_axis.to_y(value))
+            for epoch, value in zip(epochs, each.values, strict=False)
         ]
         return Line(
             name=each.name,
@@ -336,7 +337,7 @@ def build_epoch_chart(
             css_class=each.css_class,
             points=_join_points(places),
             dots=[(*place, "2.5") for place in places] if len(places) <= _MAX_DOTS else [],
-            marked=places[list(epochs).index(marked_epoch)],
+            marked=None if marked_epoch is None else places[list(epochs).index(marked_epoch)],
         )
 
     return LineChart(
@@ -345,13 +346,13 @@ def build_epoch_chart(
         long_title=f"{title} after each epoch",
         x_label="epoch",
         y_label=title.lower(),
-        marked_label=f"best epoch: {marked_epoch}",
+        marked_label="" if marked_epoch is None else f"best epoch: {marked_epoch}",
         description=description,
         meaning=meaning,
         lines=[line(each) for each in series],
         x_ticks=[Tick(x_axis.to_x(epoch), str(epoch)) for epoch in _label_epochs(epochs[0], epochs[-1])],
         y_ticks=y_axis.list_y_ticks(percent=percent),
-        marked_x=x_axis.to_x(marked_epoch),
+        marked_x=None if marked_epoch is None else x_axis.to_x(marked_epoch),
     )
 
 

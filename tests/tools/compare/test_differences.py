@@ -1,0 +1,177 @@
+"""Paired differences and tests, against brute force and scipy, and in simulation."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest, false_discovery_control
+
+from benchmarks.verdicts import draw_models
+from stages.evaluate.predictions import Predictions
+from tests.tools.compare.results import make_result
+from tools.compare.differences import LEVEL, compare, compute_flip_p_value, correct_for_many
+
+
+def predict(predicted: list[int], labels: list[int]) -> Predictions:
+    result = make_result(predicted, labels)
+    return result.select(result.keys, result.classes)
+
+
+@pytest.mark.parametrize(("fixed", "broken"), [(0, 0), (1, 0), (5, 0), (10, 3), (7, 7), (300, 240)])
+def test_the_test_is_mcnemars_where_every_image_is_alone(fixed: int, broken: int) -> None:
+    """Of images that changed, as many improve as worsen: an exact binomial test."""
+    change = np.array([1] * fixed + [-1] * broken + [0] * 20)
+    expected = binomtest(fixed, fixed + broken).pvalue if fixed + broken else 1.0
+    assert compute_flip_p_value(change, np.arange(len(change))) == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(-1, 1)), min_size=1, max_size=40))
+def test_the_test_flips_the_signs_of_groups(images: list[tuple[int, int]]) -> None:
+    """Its p-value is the share of all ways to flip the groups' signs that change as much or more."""
+    groups = np.unique([group for group, _ in images], return_inverse=True)[1]
+    change = np.array([change for _, change in images])
+    totals = np.bincount(groups, weights=change)
+    sums = [abs(np.dot(signs, totals)) for signs in itertools.product((1, -1), repeat=len(totals))]
+    expected = np.mean([each >= abs(totals.sum()) - 1e-9 for each in sums])
+    assert compute_flip_p_value(change, groups) == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holms_correction(p_values: list[float]) -> None:
+    """The smallest is multiplied by their number, the next by one less; none falls below one before it."""
+    corrected = correct_for_many(p_values)
+    order = np.argsort(p_values, kind="stable")
+    expected, highest = {}, 0.0
+    for place, at in enumerate(order):
+        highest = max(highest, min(1.0, p_values[at] * (len(p_values) - place)))
+        expected[at] = highest
+    assert corrected == [pytest.approx(expected[at]) for at in range(len(p_values))]
+    # Any that Holm rejects, Benjamini and Hochberg's weaker correction rejects as well.
+    assert all(b <= a + 1e-12 for a, b in zip(corrected, false_discovery_control(p_values), strict=True))
+
+
+def test_the_same_predictions_do_not_differ() -> None:
+    """No metric moves, nothing is fixed or broken, and no number of images would tell."""
+    run = predict([0, 1] * 40, [0, 0, 1, 1] * 20)
+    found = compare([run], [run], np.arange(80))
+    assert [each.value for each in found.differences] == [0.0] * 5
+    assert all(each.interval is None for each in found.differences)
+    assert (found.p_value, found.num_images_needed) == (1.0, None)
+    assert len(found.fixed) == len(found.broken) == 0
+
+
+def test_fixed_and_broken_images_are_named() -> None:
+    """Fixed ones were wrong and are right; for several seeds, most of them must say so."""
+    labels = [0, 0, 0, 1, 1, 1]
+    first = [predict([1, 0, 0, 1, 1, 1], labels)]
+    other = [
+        predict([0, 0, 0, 0, 1, 1], labels),
+        predict([0, 1, 0, 0, 1, 1], labels),
+        predict([0, 0, 0, 0, 1, 0], labels),
+    ]
+    found = compare(first, other, np.arange(6))
+    assert (found.fixed.tolist(), found.broken.tolist()) == ([0], [3])
+
+
+def test_the_direction_of_each_metric() -> None:
+    """Another that is right more often has a higher accuracy and a lower loss."""
+    labels = [0, 1] * 50
+    first = predict([0] * 100, labels)
+    other = predict(labels, labels)
+    found = compare([first], [other], np.arange(100))
+    assert found.find("accuracy").value == pytest.approx(0.5)
+    assert found.find("log_loss").value < 0
+    assert found.p_value < 1e-9
+    assert found.classes[1].p_value < 1e-9
+    assert found.classes[0].p_value == 1.0
+
+
+def test_copies_of_images_in_groups_add_no_certainty() -> None:
+    """Each image four times, as a group, gives the test of the single images, and as wide an interval."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(2, size=200)
+    first, other = (np.where(generator.random(200) < share, labels, 1 - labels) for share in (0.7, 0.8))
+    single = compare(
+        [predict(first.tolist(), labels.tolist())], [predict(other.tolist(), labels.tolist())], np.arange(200)
+    )
+    four = [np.repeat(each, 4).tolist() for each in (first, other, labels)]
+    copied = compare([predict(four[0], four[2])], [predict(four[1], four[2])], np.repeat(np.arange(200), 4))
+    assert copied.p_value == pytest.approx(single.p_value)
+    a, b = (found.find("accuracy").interval for found in (single, copied))
+    assert a is not None
+    assert b is not None
+    assert b == pytest.approx(a)
+
+
+def test_seeds_that_differ_widen_the_interval() -> None:
+    """Two configurations of three seeds each, whose accuracies swing, cannot be told apart by their means."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(2, size=2000)
+
+    def draw(accuracy: float) -> Predictions:
+        right = generator.random(2000) < accuracy
+        return predict(np.where(right, labels, 1 - labels).tolist(), labels.tolist())
+
+    swinging = compare(
+        [draw(share) for share in (0.75, 0.80, 0.85)],
+        [draw(share) for share in (0.80, 0.84, 0.88)],
+        np.arange(2000),
+    )
+    steady = compare([draw(0.80) for _ in range(3)], [draw(0.84) for _ in range(3)], np.arange(2000))
+    assert steady.p_value < LEVEL < swinging.p_value
+
+
+def test_one_seed_counts_as_uncertain_as_those_of_the_other() -> None:
+    """A single run against three: the interval covers the seed of the single one, too."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(2, size=2000)
+
+    def draw(accuracy: float) -> Predictions:
+        right = generator.random(2000) < accuracy
+        return predict(np.where(right, labels, 1 - labels).tolist(), labels.tolist())
+
+    three = [draw(share) for share in (0.75, 0.80, 0.85)]
+    one = compare(three[1:2], three, np.arange(2000)).find("accuracy").interval
+    assert one is not None
+    assert one.high - one.low > 0.2
+
+
+@pytest.mark.parametrize("separations", [(2.5, 2.5), (2.3, 2.6)])
+def test_intervals_hold_and_verdicts_are_seldom_wrong(separations: tuple[float, float]) -> None:
+    """The intervals of 300 simulated pairs hold the truth in about 95 %; p < 0.05 is rare by chance."""
+    generator = np.random.default_rng(0)
+    many = np.arange(100_000)
+    models = draw_models(many, separations=separations, num_classes=4, generator=generator)
+    accuracies = [float(model.is_correct.mean()) for model in models]
+    truth = 0.0 if separations[0] == separations[1] else accuracies[1] - accuracies[0]
+    num_held = num_called = 0
+    for _ in range(300):
+        groups = np.arange(1200) // 2
+        first, other = draw_models(groups, separations=separations, num_classes=4, generator=generator)
+        found = compare([first], [other], groups)
+        interval = found.find("accuracy").interval
+        assert interval is not None
+        num_held += interval.low <= truth <= interval.high
+        num_called += found.p_value < LEVEL
+    assert 0.92 * 300 <= num_held <= 0.98 * 300
+    assert num_called <= 0.08 * 300 if truth == 0 else num_called > 0.3 * 300
+
+
+def test_needed_images_would_tell() -> None:
+    """With as many images as the comparison asks for, about 80 % of test sets tell the difference."""
+    generator = np.random.default_rng(0)
+
+    def draw(num_images: int) -> list[Predictions]:
+        return draw_models(np.arange(num_images), separations=(2.4, 2.55), num_classes=4, generator=generator)
+
+    many = draw(100_000)
+    needed = compare(many[:1], many[1:], np.arange(100_000)).num_images_needed
+    assert needed is not None
+    num_images = round(needed)
+    num_told = 0
+    for _ in range(100):
+        first, other = draw(num_images)
+        num_told += compare([first], [other], np.arange(num_images)).p_value < LEVEL
+    assert 65 <= num_told <= 95

@@ -1,0 +1,204 @@
+"""The comparison as one HTML page, in the look of the test report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stages.evaluate.predictions import Ints
+from stages.evaluate.report import charts
+from stages.evaluate.report.charts import EpochSeries, LineChart, build_epoch_chart
+from stages.images.image_table import read_ingested
+from stages.pages import wording
+from stages.pages.page import render_page
+from stages.prepare_dataset.data_page.thumbnails import Thumbnail, draw_thumbnails
+from stages.shared.errors import InputError
+from stages.shared.packed_images import PackedImages
+from stages.shared.paths import IMAGES
+from tools.compare.differences import LOWER_IS_BETTER, METRICS
+from tools.compare.results import Configuration, ImageKey
+from tools.compare.verdict import (
+    TITLES,
+    Judged,
+    describe,
+    list_changed_parameters,
+    say_judged,
+    write_points,
+    write_value,
+)
+
+_MAX_PICTURES = 48
+_MAX_EPOCHS = 200
+_LINES = ("val", "class-1", "class-3", "class-4", "class-2", "train")
+"""Styles of the report's curves: colours and dashes that can be told apart."""
+
+_ROOM = 1.08  # beside the longest interval
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The difference of a metric as a bar on a scale from 0 to 100, which is `Scale`'s."""
+
+    name: str
+    text: str
+    at: float
+    low: float | None
+    high: float | None
+    word: str
+    """better, worse, or cannot tell: by this metric's own interval."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One metric's differences, side by side."""
+
+    title: str
+    note: str
+    first: str
+    zero: float
+    bars: Sequence[Bar]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Test images that one configuration got right and the other wrong."""
+
+    num_images: int
+    shown: Sequence[tuple[Thumbnail | None, str, str]]
+    """A picture, where its pixels are here; path; class."""
+
+
+def render_comparison(
+    judged: Sequence[Judged],
+    *,
+    first: Configuration,
+    paths: Sequence[str],
+    keys: Sequence[ImageKey],
+    num_judged: int,
+) -> str:
+    """Return the page as one HTML document, to be stored as UTF-8.
+
+    Args:
+        judged: The other configurations.
+        first: What they are compared with.
+        paths: Of the test images (N,).
+        keys: Of the test images (N,), for their pictures.
+        num_judged: Models that this test split has judged.
+    """
+    classes = first.results[0].classes
+    reference = first.results[0]
+    labels = dict(zip(reference.keys, reference.labels.tolist(), strict=True))
+    sides = [side for each in judged for side in (each.comparison.fixed, each.comparison.broken)]
+    wanted = sorted({image for side in sides for image in side[:_MAX_PICTURES].tolist()})
+    drawn = _draw([keys[image] for image in wanted])
+
+    def show(images: Ints) -> Pictures:
+        shown = [
+            (drawn.get(keys[image][0]), paths[image], classes[labels[keys[image]]])
+            for image in images[:_MAX_PICTURES].tolist()
+        ]
+        return Pictures(len(images), shown)
+
+    return render_page(
+        Path(__file__).parent,
+        charts=charts,
+        num_images=len(paths),
+        first=first,
+        classes=classes,
+        judged=[
+            {
+                "name": each.configuration.name,
+                "num_seeds": len(each.configuration.results),
+                "word": each.word,
+                "text": describe(each).partition(": ")[2],
+                "classes": [change for change in each.comparison.classes if change.first != change.other],
+                "fixed": show(each.comparison.fixed),
+                "broken": show(each.comparison.broken),
+                "parameters": list_changed_parameters(first, each.configuration),
+            }
+            for each in judged
+        ],
+        scales=[_lay_out(name, judged) for name in METRICS],
+        curves=_draw_curves([first, *(each.configuration for each in judged)]),
+        about_judged=say_judged(num_judged),
+    )
+
+
+def _lay_out(name: str, judged: Sequence[Judged]) -> Scale:
+    differences = [each.comparison.find(name) for each in judged]
+    ends = [0.0]
+    for difference in differences:
+        ends += [difference.value, *(difference.interval or ())]
+    low, high = min(ends), max(ends)
+    middle, reach = (low + high) / 2, max((high - low) / 2, 1e-9) * _ROOM
+
+    def place(value: float) -> float:
+        return round(50 + 50 * (value - middle) / reach, 2)
+
+    bars = []
+    for each, difference in zip(judged, differences, strict=True):
+        interval, word = difference.interval, "cannot tell"
+        if interval is not None and not interval.low <= 0 <= interval.high:
+            is_better = (difference.value > 0) != (name in LOWER_IS_BETTER)
+            word = "better" if is_better else "worse"
+        bars.append(
+            Bar(
+                each.configuration.name,
+                write_points(difference),
+                at=place(difference.value),
+                low=place(interval.low) if interval else None,
+                high=place(interval.high) if interval else None,
+                word=word,
+            )
+        )
+    note = "lower is better" if name in LOWER_IS_BETTER else "higher is better"
+    return Scale(TITLES[name], note, write_value(name, differences[0].first), place(0.0), bars)
+
+
+def _draw_curves(configurations: Sequence[Configuration]) -> list[LineChart]:
+    """Return validation loss and accuracy over the epochs, a line for each run, of six at most."""
+    runs = [result for each in configurations for result in each.results if result.history][: len(_LINES)]
+    if not runs:
+        return []
+    longest = max(len(run.history) for run in runs)
+    epochs = list(range(1, longest + 1))[:: -(-longest // _MAX_EPOCHS)]
+
+    def chart(title: str, *, key: str, percent: bool) -> LineChart:
+        series = [
+            EpochSeries(
+                wording.brief(run.revision),
+                style,
+                [getattr(run.history[epoch - 1].val, key) for epoch in epochs if epoch <= len(run.history)],
+            )
+            for run, style in zip(runs, _LINES, strict=False)
+        ]
+        return build_epoch_chart(
+            series,
+            key=key,
+            title=title,
+            description=", ".join(f"{each.name}: {each.values[-1]:.4g} at the end" for each in series) + ".",
+            meaning="On the validation split, after each epoch.",
+            epochs=epochs,
+            marked_epoch=None,
+            percent=percent,
+        )
+
+    return [chart("Loss", key="loss", percent=False), chart("Accuracy", key="accuracy", percent=True)]
+
+
+def _draw(keys: Sequence[ImageKey]) -> dict[str, Thumbnail]:
+    """Return pictures by SHA-256, of those images whose pixels are in data/images now."""
+    try:
+        ingested, table = read_ingested(IMAGES)
+        images = PackedImages(IMAGES, ingested.shards)
+    except (InputError, OSError, ValueError):
+        return {}
+    wanted = {sha256 for sha256, _ in keys}
+    rows = {
+        sha256: row
+        for row in np.flatnonzero(table.row >= 0).tolist()
+        if (sha256 := table.sha256[row].tobytes().hex()) in wanted
+    }
+    thumbnails = draw_thumbnails(sorted(rows.values()), table, images)
+    return {sha256: thumbnails[row] for sha256, row in rows.items()}
