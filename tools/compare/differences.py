@@ -122,6 +122,26 @@ def compare(first: Sequence[Predictions], other: Sequence[Predictions], groups: 
     )
 
 
+def estimate(runs: Sequence[Predictions], groups: Ints) -> dict[str, tuple[float, Interval | None]]:
+    """Return the metrics of one configuration with their 95 % confidence intervals, as `compare` has them.
+
+    Args:
+        runs: A run for each seed, on N images with the same labels.
+        groups: int64 (N,), the group of each image, from 0 without gaps.
+    """
+    estimates = {}
+    for name in METRICS:
+        measured = [_measure(name, run) for run in runs]
+        value = float(np.mean([each for each, _ in measured]))
+        influence = np.mean([influence for _, influence in measured], axis=0)
+        interval = _estimate_error(influence, groups, seeds=[[each for each, _ in measured]]).around(value)
+        if interval is not None:
+            highest = np.inf if name == "log_loss" else 1.0
+            interval = Interval(max(0.0, interval.low), min(highest, interval.high))
+        estimates[name] = value, interval
+    return estimates
+
+
 def compute_flip_p_value(change: Ints, groups: Ints) -> float:
     """Return the exact two-sided p-value of a change in accuracy: each group's is as likely its opposite.
 
@@ -189,7 +209,7 @@ def _estimate_error(influence: Floats, groups: Ints, *, seeds: Sequence[Sequence
     Args:
         influence: (N,), its derivative by each image's weight; adds up to 0.
         groups: int64 (N,).
-        seeds: For both configurations the metric of each run.
+        seeds: For each configuration the metric of each run.
     """
     squares = np.square(np.bincount(groups, weights=influence))
     of_images = float(squares.sum())

@@ -20,6 +20,7 @@ from tools.compare.differences import LOWER_IS_BETTER, METRICS
 from tools.compare.results import Configuration, ImageKey
 from tools.compare.verdict import (
     TITLES,
+    Findings,
     Judged,
     describe,
     list_changed_parameters,
@@ -69,23 +70,9 @@ class Pictures:
     """A picture, where its pixels are here; path; class."""
 
 
-def render_comparison(
-    judged: Sequence[Judged],
-    *,
-    first: Configuration,
-    paths: Sequence[str],
-    keys: Sequence[ImageKey],
-    num_judged: int,
-) -> str:
-    """Return the page as one HTML document, to be stored as UTF-8.
-
-    Args:
-        judged: The other configurations.
-        first: What they are compared with.
-        paths: Of the test images (N,).
-        keys: Of the test images (N,), for their pictures.
-        num_judged: Models that this test split has judged.
-    """
+def render_comparison(findings: Findings) -> str:
+    """Return the page as one HTML document, to be stored as UTF-8."""
+    first, judged, keys, paths = findings.first, findings.judged, findings.keys, findings.paths
     classes = first.results[0].classes
     reference = first.results[0]
     labels = dict(zip(reference.keys, reference.labels.tolist(), strict=True))
@@ -119,9 +106,11 @@ def render_comparison(
             }
             for each in judged
         ],
-        scales=[_lay_out(name, judged) for name in METRICS],
+        scales=[_lay_out(name, judged) for name in METRICS] if judged else [],
         curves=_draw_curves([first, *(each.configuration for each in judged)]),
-        about_judged=say_judged(num_judged),
+        about_judged="" if findings.joined else say_judged(findings.num_judged),
+        joined=findings.joined,
+        confusion=None if findings.confusion is None else findings.confusion.tolist(),
     )
 
 

@@ -37,6 +37,17 @@ ImageKey = tuple[str, int]
 
 
 @dataclass(frozen=True)
+class FoldScore:
+    """The accuracy of one fold of a configuration."""
+
+    fold: int
+    seed: int
+    num_test: int
+    num_train: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
 class Result:
     """What a revision predicted for its N test images."""
 
@@ -60,6 +71,12 @@ class Result:
 
     prepared_md5: str
     """DVC's name for the prepared data it was tested on."""
+
+    num_train: int = 0
+    """Images that it was trained on."""
+
+    folds: tuple[FoldScore, ...] = ()
+    """Of cross-validation, where this is joined from its folds; the images stand fold after fold."""
 
     def select(self, keys: Sequence[ImageKey], classes: Sequence[str]) -> Predictions:
         """Return the predictions for some of the images, in this order, with the classes in this order."""
@@ -212,7 +229,9 @@ def _explain_missing(path: str, revision: str) -> InputError:
 
 def _parse(revision: str, *, lock: str, predictions: str, index: str, history: str) -> Result:
     of_path: dict[str, tuple[str, str]] = {}
+    num_train = 0
     for record in csv.DictReader(io.StringIO(index)):
+        num_train += record["split"] == "train"
         if record["split"] == "test":
             of_path[record["path"]] = (record["sha256"], record["group"])
     rows = csv.reader(io.StringIO(predictions))
@@ -238,6 +257,7 @@ def _parse(revision: str, *, lock: str, predictions: str, index: str, history: s
         parameters=dict(_list_parameters(parse_yaml(lock))),
         history=_parse_history(history),
         prepared_md5=read_tested(lock)[str(PREPARED)],
+        num_train=num_train,
     )
 
 

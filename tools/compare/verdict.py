@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from stages.evaluate.intervals import Interval
+from stages.evaluate.predictions import Ints
 from stages.pages import wording
 from stages.pages.wording import code_span
 from tools.compare.differences import LEVEL, Comparison, Difference, correct_for_many
-from tools.compare.results import Configuration
+from tools.compare.folds import compute_fold_p_value
+from tools.compare.results import Configuration, ImageKey
 
 Word = Literal["better", "worse", "cannot tell"]
 
@@ -34,6 +38,9 @@ class Judged:
     p_value: float
     """Corrected for the number of comparisons."""
 
+    fold_p_value: float | None = None
+    """Of the corrected resampled t-test over folds; None without folds, or where they are all alike."""
+
     @property
     def word(self) -> Word:
         """Return the verdict on the accuracy."""
@@ -42,19 +49,61 @@ class Judged:
         return "better" if self.comparison.find("accuracy").value > 0 else "worse"
 
 
+@dataclass(frozen=True)
+class Findings:
+    """All that a comparison found, on N test images."""
+
+    first: Configuration
+    judged: Sequence[Judged]
+    """The other configurations against it; empty for folds of a single one."""
+
+    keys: Sequence[ImageKey]
+    paths: Sequence[str]
+    """(N,)."""
+
+    num_judged: int
+    """Models that this test split has judged."""
+
+    joined: Sequence[str]
+    """What `describe_folds` says of each configuration, the first too; empty without folds."""
+
+    confusion: Ints | None
+    """int64 (C, C) of the first over all its folds; None without folds."""
+
+
 def judge(configurations: Sequence[Configuration], comparisons: Sequence[Comparison]) -> list[Judged]:
     """Return the verdicts on all but the first configuration."""
     p_values = correct_for_many([comparison.p_value for comparison in comparisons])
-    return [Judged(*each) for each in zip(configurations[1:], comparisons, p_values, strict=True)]
+    first = configurations[0]
+    return [
+        Judged(other, comparison, p_value, compute_fold_p_value(first, other))
+        for other, comparison, p_value in zip(configurations[1:], comparisons, p_values, strict=True)
+    ]
 
 
 def describe(judged: Judged) -> str:
     """Return the verdict on one configuration as a sentence without its name."""
     accuracy = judged.comparison.find("accuracy")
     change = f"accuracy {write_change(accuracy)}, p = {write_p(judged.p_value)}"
+    if judged.fold_p_value is not None:
+        change += f" ({write_p(judged.fold_p_value)} by the folds, Nadeau and Bengio's t-test)"
     if judged.word != "cannot tell":
         return f"{judged.word}: {change}"
     return f"cannot tell: {change}; {_say_needed(judged)}"
+
+
+def describe_folds(configuration: Configuration, accuracy: tuple[float, Interval | None]) -> str:
+    """Return the accuracy over all folds as a sentence without a name."""
+    value, interval = accuracy
+    scores = np.array([score.accuracy for result in configuration.results for score in result.folds])
+    num_folds = len(configuration.results[0].folds)
+    between = f" (95 %: {100 * interval.low:.2f} to {100 * interval.high:.2f})" if interval else ""
+    seeds = "" if len(configuration.results) == 1 else f" and {len(configuration.results)} seeds"
+    return (
+        f"accuracy {100 * value:.2f} %{between} over {num_folds} folds{seeds}; of single folds "
+        f"{100 * scores.min():.2f} to {100 * scores.max():.2f} %, standard deviation "
+        f"{100 * scores.std(ddof=1):.2f} points"
+    )
 
 
 def write_change(difference: Difference) -> str:
@@ -80,16 +129,17 @@ def write_p(p_value: float) -> str:
     return "< 0.0001" if p_value < 0.0001 else f"{p_value:.2g}"
 
 
-def render_json(judged: Sequence[Judged], *, first: Configuration, num_images: int, num_judged: int) -> str:
+def render_json(findings: Findings) -> str:
     """Return everything that was found, as JSON."""
 
     def interval(found: Interval | None) -> list[float] | None:
         return None if found is None else [found.low, found.high]
 
     document = {
-        "first": [result.revision for result in first.results],
-        "num_images": num_images,
-        "num_models_judged_on_this_split": num_judged,
+        "first": [result.revision for result in findings.first.results],
+        "num_images": len(findings.paths),
+        "num_models_judged_on_this_split": findings.num_judged,
+        "folds": list(findings.joined),
         "comparisons": [
             {
                 "revisions": [result.revision for result in each.configuration.results],
@@ -108,23 +158,25 @@ def render_json(judged: Sequence[Judged], *, first: Configuration, num_images: i
                     for found in each.comparison.differences
                 },
             }
-            for each in judged
+            for each in findings.judged
         ],
     }
     return json.dumps(document, indent=2) + "\n"
 
 
-def render_summary(
-    judged: Sequence[Judged], *, first: Configuration, paths: Sequence[str], num_judged: int
-) -> str:
-    """Return the comparison in Markdown, for a pull request; `paths` (N,) are those of the test images."""
-    lines = ["# Comparison", "", f"On {wording.plural(len(paths), 'test image')}, against {_name(first)}."]
-    lines += ["", *(f"- {_name(each.configuration)}: **{each.word}**. {_rest(each)}" for each in judged)]
-    lines += ["", say_judged(num_judged)]
-    for each in judged:
-        lines += ["", f"## {_name(each.configuration)}", "", *_tabulate(each), *_list_changes(each, first)]
-        lines += _list_images("Fixed", each.comparison.fixed.tolist(), paths)
-        lines += _list_images("Broken", each.comparison.broken.tolist(), paths)
+def render_summary(findings: Findings) -> str:
+    """Return the comparison in Markdown, for a pull request."""
+    images = wording.plural(len(findings.paths), "test image")
+    against = f", against {_name(findings.first)}" if findings.judged else ""
+    lines = ["# Comparison", "", f"On {images}{against}.", ""]
+    lines += [f"- {_name(each.configuration)}: **{each.word}**. {_rest(each)}" for each in findings.judged]
+    lines += findings.joined and ["", *(f"- {line}" for line in findings.joined)]
+    lines += [] if findings.joined else ["", say_judged(findings.num_judged)]
+    for each in findings.judged:
+        lines += ["", f"## {_name(each.configuration)}", "", *_tabulate(each)]
+        lines += _list_changes(each, findings.first)
+        lines += _list_images("Fixed", each.comparison.fixed.tolist(), findings.paths)
+        lines += _list_images("Broken", each.comparison.broken.tolist(), findings.paths)
     return "\n".join(lines) + "\n"
 
 
