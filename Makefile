@@ -6,9 +6,10 @@ $(error darkroom runs on Linux and macOS; on Windows, install WSL and run make t
 endif
 
 PYTHON ?= python3
+K ?= 5
 
 .NOTPARALLEL: # the targets share .venv and the outputs
-.PHONY: help env repro test faults attack picture lock digits bench-env clean install-env
+.PHONY: help env repro test faults attack folds picture lock digits bench-env clean install-env
 
 help: ## list the targets (this is what `make` alone does)
 	@echo 'darkroom turns a folder of images into a classifier you can trust.'
@@ -74,6 +75,9 @@ faults: env ## kill, damage and edit runs in hundreds of ways, and count what go
 
 attack: env ## give it hostile files and small machines, and count what is lost, accepted or overrun (minutes)
 	@$(IN_ENV) python -m tests.attack $(ARGS)
+
+folds: env ## run cross-validation, and join its folds in data/compare (K=5; a stopped one goes on)
+	@$(IN_ENV) python -m tools.compare --run-folds $(K) $(ARGS)
 
 # The one that is there shows photographs, of CIFAR-10 (Krizhevsky 2009), in folders in an archive:
 # ARGS='--source cifar10.zip -S dataset.color=rgb -S dataset.height_px=32 -S dataset.width_px=32'

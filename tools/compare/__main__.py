@@ -95,7 +95,7 @@ def compare_revisions(arguments: argparse.Namespace, configurations: "Sequence[C
     if arguments.format == "json":
         print(render_json(findings), end="")
     else:
-        lines = [*findings.joined]
+        lines = [f"{each.configuration.name}: {each.text}" for each in findings.joined]
         if findings.judged:
             lines.append(f"on {len(findings.paths):,} test images, against {findings.first.name}")
         lines += [f"{each.configuration.name}: {describe(each)}" for each in findings.judged]
@@ -118,7 +118,7 @@ def find_differences(
     from tools.compare.differences import compare, estimate
     from tools.compare.ledger import count_judged
     from tools.compare.results import match_images
-    from tools.compare.verdict import Findings, describe_folds, judge
+    from tools.compare.verdict import Findings, Joined, judge
 
     first = configurations[0]
     results = [result for configuration in configurations for result in configuration.results]
@@ -131,8 +131,7 @@ def find_differences(
     joined = []
     for configuration, predictions in zip(configurations, runs, strict=True):
         if are_joined:
-            accuracy = estimate(predictions, groups)["accuracy"]
-            joined.append(f"{configuration.name}: {describe_folds(configuration, accuracy)}")
+            joined.append(Joined(configuration, estimate(predictions, groups)))
     return Findings(
         first=first,
         judged=judge(configurations, [compare(runs[0], each, groups) for each in runs[1:]]),

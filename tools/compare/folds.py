@@ -5,6 +5,7 @@ Every image is tested once, by a network that was not trained on it.
 
 import csv
 import hashlib
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -56,8 +57,10 @@ def _join(folds: Mapping[int, Result]) -> Result:
         )
     by_class = [[part.classes.index(name) for name in first.classes] for part in parts]
     position = [np.argsort(columns) for columns in by_class]
+    names = [part.revision for part in parts]
     return Result(
-        revision=first.revision,
+        # What their names begin with: not a path, which is what the function is known for.
+        revision=os.path.commonprefix(names).rstrip("-_. ") or first.revision,  # noqa: RUF071
         classes=first.classes,
         keys=keys,
         paths=[path for part in parts for path in part.paths],

@@ -110,6 +110,7 @@ def render_comparison(findings: Findings) -> str:
         curves=_draw_curves([first, *(each.configuration for each in judged)]),
         about_judged="" if findings.joined else say_judged(findings.num_judged),
         joined=findings.joined,
+        titles=TITLES,
         confusion=None if findings.confusion is None else findings.confusion.tolist(),
     )
 

@@ -14,7 +14,7 @@ from stages.pages import wording
 from stages.pages.wording import code_span
 from tools.compare.differences import LEVEL, Comparison, Difference, correct_for_many
 from tools.compare.folds import compute_fold_p_value
-from tools.compare.results import Configuration, ImageKey
+from tools.compare.results import Configuration, FoldScore, ImageKey
 
 Word = Literal["better", "worse", "cannot tell"]
 
@@ -50,6 +50,38 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Joined:
+    """The metrics of a configuration over all images, each tested in the fold that held it out."""
+
+    configuration: Configuration
+    metrics: Mapping[str, tuple[float, Interval | None]]
+
+    @property
+    def scores(self) -> list[FoldScore]:
+        """Return the accuracy of each fold of each seed."""
+        return [score for result in self.configuration.results for score in result.folds]
+
+    @property
+    def text(self) -> str:
+        """Return the accuracy as a sentence without the configuration's name."""
+        num_folds, num_seeds = len(self.configuration.results[0].folds), len(self.configuration.results)
+        accuracies = np.array([score.accuracy for score in self.scores])
+        seeds = "" if num_seeds == 1 else f" and {num_seeds} seeds"
+        return (
+            f"accuracy {self.write('accuracy')} over {num_folds} folds{seeds}; of single folds "
+            f"{100 * accuracies.min():.2f} to {100 * accuracies.max():.2f} %, standard deviation "
+            f"{100 * accuracies.std(ddof=1):.2f} points"
+        )
+
+    def write(self, name: str) -> str:
+        """Write a metric with its interval: `96.32 % (95 %: 95.79 to 96.85)`."""
+        value, interval = self.metrics[name]
+        scale, decimals = (1, 4) if name == "log_loss" else (100, 2)
+        ends = interval and " to ".join(f"{scale * end:.{decimals}f}" for end in interval)
+        return write_value(name, value) + (f" (95 %: {ends})" if ends else "")
+
+
+@dataclass(frozen=True)
 class Findings:
     """All that a comparison found, on N test images."""
 
@@ -64,8 +96,8 @@ class Findings:
     num_judged: int
     """Models that this test split has judged."""
 
-    joined: Sequence[str]
-    """What `describe_folds` says of each configuration, the first too; empty without folds."""
+    joined: Sequence[Joined]
+    """Of each configuration, the first too; empty without folds."""
 
     confusion: Ints | None
     """int64 (C, C) of the first over all its folds; None without folds."""
@@ -90,20 +122,6 @@ def describe(judged: Judged) -> str:
     if judged.word != "cannot tell":
         return f"{judged.word}: {change}"
     return f"cannot tell: {change}; {_say_needed(judged)}"
-
-
-def describe_folds(configuration: Configuration, accuracy: tuple[float, Interval | None]) -> str:
-    """Return the accuracy over all folds as a sentence without a name."""
-    value, interval = accuracy
-    scores = np.array([score.accuracy for result in configuration.results for score in result.folds])
-    num_folds = len(configuration.results[0].folds)
-    between = f" (95 %: {100 * interval.low:.2f} to {100 * interval.high:.2f})" if interval else ""
-    seeds = "" if len(configuration.results) == 1 else f" and {len(configuration.results)} seeds"
-    return (
-        f"accuracy {100 * value:.2f} %{between} over {num_folds} folds{seeds}; of single folds "
-        f"{100 * scores.min():.2f} to {100 * scores.max():.2f} %, standard deviation "
-        f"{100 * scores.std(ddof=1):.2f} points"
-    )
 
 
 def write_change(difference: Difference) -> str:
@@ -139,7 +157,7 @@ def render_json(findings: Findings) -> str:
         "first": [result.revision for result in findings.first.results],
         "num_images": len(findings.paths),
         "num_models_judged_on_this_split": findings.num_judged,
-        "folds": list(findings.joined),
+        "folds": [{"name": each.configuration.name, "metrics": each.metrics} for each in findings.joined],
         "comparisons": [
             {
                 "revisions": [result.revision for result in each.configuration.results],
@@ -170,8 +188,13 @@ def render_summary(findings: Findings) -> str:
     against = f", against {_name(findings.first)}" if findings.judged else ""
     lines = ["# Comparison", "", f"On {images}{against}.", ""]
     lines += [f"- {_name(each.configuration)}: **{each.word}**. {_rest(each)}" for each in findings.judged]
-    lines += findings.joined and ["", *(f"- {line}" for line in findings.joined)]
+    lines += [f"- {_name(each.configuration)}: {each.text}" for each in findings.joined]
     lines += [] if findings.joined else ["", say_judged(findings.num_judged)]
+    if findings.joined:
+        names = [_name(each.configuration) for each in findings.joined]
+        lines += ["", f"| Metric | {' | '.join(names)} |", f"|---|{'--:|' * len(names)}"]
+        for name, title in TITLES.items():
+            lines.append(f"| {title} | {' | '.join(each.write(name) for each in findings.joined)} |")
     for each in findings.judged:
         lines += ["", f"## {_name(each.configuration)}", "", *_tabulate(each)]
         lines += _list_changes(each, findings.first)
