@@ -82,8 +82,8 @@ def read_configurations(arguments: argparse.Namespace) -> "list[Configuration]":
 
 def compare_revisions(arguments: argparse.Namespace, configurations: "Sequence[Configuration]") -> None:
     """Compare all with the first, write data/compare, and print the verdicts."""
+    from tools.compare.comparison_page import render_comparison
     from tools.compare.folds import write_out_of_fold
-    from tools.compare.page import render_comparison
     from tools.compare.verdict import describe, render_json, render_summary, say_judged
 
     findings = find_differences(configurations, shared_only=arguments.shared, are_joined=arguments.join)
