@@ -69,8 +69,9 @@ def test_threads_are_those_of_the_parameters() -> None:
         assert torch.get_num_threads() == threads
 
 
-def test_only_deterministic_algorithms_are_left() -> None:
+def test_only_deterministic_algorithms_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """An operation that torch cannot repeat bit for bit raises instead of computing."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     make_deterministic(Numerics(threads=1, precision="float32"))
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.backends.cudnn.benchmark
