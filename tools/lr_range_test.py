@@ -51,7 +51,11 @@ def main() -> None:
     params = read_params()
     limit_spinning()
     rates = space_rates(arguments.start_lr, arguments.end_lr, num_steps=arguments.steps)
-    points = smooth(rates, measure_losses(params, rates, max_rise=_MAX_RISE))
+    from stages.train.stage import LESS_MEMORY
+    from stages.vision.runtime import explain_device_errors
+
+    with explain_device_errors("lr_range_test", lambda: LESS_MEMORY):
+        points = smooth(rates, measure_losses(params, rates, max_rise=_MAX_RISE))
     suggestion = suggest(points)
     with publish_folder(FOLDER) as folder:
         lines = [f"{point.lr:.6g},{point.loss:.6g},{point.smoothed:.6g}" for point in points]

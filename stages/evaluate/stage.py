@@ -26,8 +26,10 @@ from stages.shared.inputs import StageInputs, hash_json
 from stages.shared.paths import METRICS, REPORT, list_tested
 from stages.shared.progress import show_step
 from stages.vision.dataset import number_groups
+from stages.vision.runtime import explain_device_errors
 
 
+@explain_device_errors("evaluate", lambda: "lower evaluation.batch_size")
 def evaluate(params: Params, inputs: StageInputs) -> None:
     """Test the checkpoint that evaluation.checkpoint names; write data/report and data/metrics/test.json."""
     run = load_test_run(params.evaluation)

@@ -17,7 +17,7 @@ from stages.train.loop import Phase, Training
 from stages.train.loss import build_loss
 from stages.train.lr_scheduler import Plateau, build_lr_scheduler
 from stages.train.optimizer import build_optimizer
-from stages.train.precision import choose_precision, compile_steps
+from stages.train.precision import build_scaler, choose_precision, compile_steps
 from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, WeightAverage, begin_state
 from stages.train.transfer import Phases, build_parameter_groups
@@ -120,7 +120,7 @@ def build_run(params: Params, manifest: Manifest) -> Run:
         state.plateau = plateau
     if params.training.ema_decay is not None:
         state.average = WeightAverage(network, decay=params.training.ema_decay)
-    state.scaler = torch.amp.GradScaler(device.type, enabled=numerics.precision == "float16")
+    state.scaler = build_scaler(numerics.precision, device)
 
     training = Training(
         criterion=build_loss(params.loss, class_counts=manifest.counts.train).to(device),

@@ -45,6 +45,18 @@ def has_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and uses_avx512 and bool(torch.cpu._is_avx512_bf16_supported())
 
 
+def build_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler:
+    """Return what keeps float16 gradients from vanishing: it scales losses up and gradients down again.
+
+    A scale that is too large costs a step, which is passed over, and is halved. Without float16 it does
+    nothing.
+    """
+    if precision == "float16":
+        # The first scale often is too large, and torch takes a passed over step for a schedule out of order.
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+    return torch.amp.GradScaler(device.type, enabled=precision == "float16")
+
+
 def compile_steps(network: nn.Module) -> Forward:
     """Return the network's forward pass, which is compiled when it is first called.
 

@@ -59,6 +59,9 @@ class SavedState:
         self._every_seconds = training.save_every_seconds
         self._steps_since = 0
         self._saved_at = time.monotonic()
+        self._place: str | None = None
+        """Where the newest state is in the run."""
+
         self._save_seconds: list[float] = []
         """What the last two saves took, of which the shorter counts: a disk may stall now and then."""
 
@@ -71,6 +74,7 @@ class SavedState:
                 print(f"train: skips a saved state that is damaged ({error})")
                 path.unlink(missing_ok=True)
             else:
+                self._place = state.describe_place()
                 return True
         return False
 
@@ -110,12 +114,22 @@ class SavedState:
         number = state.epoch * (len(state.losses) + 1) + state.step
         try:
             write_state(self._folder / f"state-{number:012}.safetensors", state.state_dict())
+            self._place = state.describe_place()
             for old in self._newest_first()[2:]:
                 old.unlink(missing_ok=True)
         except OSError as error:
             print(f"train: cannot save its state: {error.strerror or error}; if stopped, it loses more work")
         self._steps_since, self._saved_at = 0, time.monotonic()
         self._save_seconds = [*self._save_seconds[-1:], self._saved_at - start]
+
+    def describe_kept(self) -> str:
+        """Return in words what a run that ends here leaves, and for whom."""
+        if self._place is None:
+            return "nothing was saved of this run yet"
+        return (
+            f"the state saved {self._place} is kept: the same command resumes there, should more memory be "
+            "free, and with other parameters training starts again"
+        )
 
     def note_result(self, folders: Sequence[Path]) -> None:
         """Note what was published. The states stay until DVC's cache has all of it."""

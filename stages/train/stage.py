@@ -13,6 +13,9 @@ from stages.train.loop import explain_end, run_epoch
 from stages.train.outputs import open_features, publish, record_run, show_curves, snapshot_epochs
 from stages.train.resume import open_saved_state
 from stages.vision.dataset import read_manifest
+from stages.vision.runtime import explain_device_errors
+
+LESS_MEMORY = "lower loader.batch_size or raise training.accumulation_steps"
 
 
 def train(params: Params, inputs: StageInputs) -> None:
@@ -22,13 +25,15 @@ def train(params: Params, inputs: StageInputs) -> None:
         InputError: Something that the user gave does not work; nothing was published.
     """
     manifest = read_manifest(PREPARED)
-    run = build_run(params, manifest)
+    with explain_device_errors("train", lambda: LESS_MEMORY):
+        run = build_run(params, manifest)
     check_disk(run.state.network)
     record = record_run(run, params, inputs)
 
     training, state = run.training, run.state
     with (
         open_saved_state(record.key, params.training) as saved,
+        explain_device_errors("train", lambda: f"{LESS_MEMORY}; {saved.describe_kept()}"),
         defer_stops(),
         training.progress,
         show_curves() as add_to_curves,

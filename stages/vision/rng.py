@@ -136,7 +136,8 @@ class SampleDropout(nn.Module):
         mask, kept_fraction = draw_mask(
             self._seed, samples=self._samples, num_values=features[0].numel(), fraction=1 - self.p
         )
-        kept = torch.from_numpy(mask).to(features.device).reshape(features.shape)
+        # non_blocking: else the CPU waits until the GPU has done all that it was given.
+        kept = torch.from_numpy(mask).to(features.device, non_blocking=True).reshape(features.shape)
         return features * kept / kept_fraction
 
     def extra_repr(self) -> str:

@@ -1,11 +1,14 @@
 """What a network runs on: device, threads, precision, and the same bits on every run.
 
 Also what is recorded of it: versions of libraries, the device, and all of the machine that changes last bits.
+And what is said where a device cannot do what is asked of it.
 """
 
 import os
 import platform
-from contextlib import AbstractContextManager
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -20,6 +23,20 @@ _ARITHMETIC = ("ATEN_", "DNNL_", "KMP_", "MKL_", "NVIDIA_", "ONEDNN_", "OPENBLAS
 """Prefixes of the environment variables that arithmetic libraries read."""
 
 NOT_INSTALLED = "not installed"
+
+_NO_MEMORY = re.compile(
+    r"out of memory|(can't|cannot|not enough|unable to) (allocate|memory)|alloc_failed|bad_alloc",
+    re.IGNORECASE,
+)
+"""What torch, CUDA and its libraries, Metal, NumPy and C++ say where memory runs out."""
+
+_AMOUNTS = re.compile(
+    r"(tried|unable) to allocate [\d.,]+ \w+|[\d.]+ \w+ is free|max allowed: [\d.]+ \w+", re.IGNORECASE
+)
+"""How much was wanted and how much is there, in their words."""
+
+_ON_GPU = re.compile(r"cuda|cudnn|cublas|\bmps\b", re.IGNORECASE)
+_NOT_DETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")
 
 
 def choose_device(name: Device, *, place: str) -> torch.device:
@@ -59,6 +76,39 @@ def make_deterministic(numerics: Numerics) -> None:
     # Deterministic mode would also fill every new tensor with NaN; nothing here reads one before writing it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
+    # float32 means float32, as on a CPU: cuDNN would round the factors of convolutions to TF32, 10 bits.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
+@contextmanager
+def explain_device_errors(command: str, advice: Callable[[], str]) -> Iterator[None]:
+    """Say in one line what to do when memory runs out in the block, that of a GPU or that of the process.
+
+    And where the network needs an operation that gives other bits every time on this device: CUDA has some.
+
+    Args:
+        command: Who says it: `train`.
+        advice: Returns what takes less memory, and what is kept; called when memory ran out.
+
+    Raises:
+        InputError: One of the two happened.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error)
+        if operation := _NOT_DETERMINISTIC.search(text):
+            raise InputError(
+                f"{command}: this network needs {operation[1]}, which gives other bits in every run on this "
+                "device; take another network by network.name, or the CPU"
+            ) from None
+        if not isinstance(error, MemoryError) and not _NO_MEMORY.search(text):
+            raise
+        whose = "the GPU" if _ON_GPU.search(text) else "this process"
+        in_gib = re.sub(r"(\d+) bytes", lambda found: f"{int(found[1]) / 2**30:,.2f} GiB", text)
+        amounts = ", ".join(amount[0][0].lower() + amount[0][1:] for amount in _AMOUNTS.finditer(in_gib))
+        reason = f" ({amounts})" if amounts else ""
+        raise InputError(f"{command}: {whose} ran out of memory{reason}; {advice()}") from None
 
 
 def seed_torch(seed: int, device: torch.device) -> None:

@@ -21,6 +21,7 @@ from stages.train.precision import choose_precision, compile_steps
 from stages.vision.checkpoint import hash_weights
 from tests.pipeline.project import ROOT
 from tests.train.toy import make_training, never_save
+from tests.vision.devices import DEVICES
 from tests.vision.prepared import write_prepared
 from tests.vision.torch_state import keep_torch_settings
 
@@ -93,15 +94,17 @@ def make_network() -> nn.Sequential:
 
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="needs a C++ compiler")
 @pytest.mark.timeout(180)
-def test_compiled_training_repeats_and_resumes_in_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_compiled_training_repeats_and_resumes_in_the_same_bits(tmp_path: Path, device: str) -> None:
     """A compiled run resumed in the middle of an epoch ends in the bits of one that never stopped.
 
     Both come close to a run that is not compiled, and the weights keep their names.
     """
     manifest = write_prepared(tmp_path)
+    settings: dict[str, Any] = {"dropout": 0.5, "device": torch.device(device)}
 
     def run(*, is_compiled: bool, stop_at: int | None = None) -> dict[str, torch.Tensor]:
-        toy = make_training(tmp_path, manifest, dropout=0.5, is_compiled=is_compiled)
+        toy = make_training(tmp_path, manifest, is_compiled=is_compiled, **settings)
         if stop_at is not None:
             saved: dict[str, Any] = {}
 
@@ -111,11 +114,11 @@ def test_compiled_training_repeats_and_resumes_in_the_same_bits(tmp_path: Path) 
 
             run_epoch(*toy, save_point=save)
             torch._dynamo.reset()
-            toy = make_training(tmp_path, manifest, dropout=0.5, is_compiled=is_compiled)
+            toy = make_training(tmp_path, manifest, is_compiled=is_compiled, **settings)
             toy.state.load_state_dict(saved["state"])
         while toy.state.epoch < 2:
             run_epoch(*toy, save_point=never_save)
-        return toy.state.network.state_dict()
+        return {name: tensor.cpu() for name, tensor in toy.state.network.state_dict().items()}
 
     eager = run(is_compiled=False)
     compiled = run(is_compiled=True)

@@ -14,7 +14,7 @@ from schemas.vision.transforms import Normalize, ToTensor, Transform
 from stages.train.epoch_table import TrainingProgress
 from stages.train.loop import Phase, Training
 from stages.train.loss import CrossEntropy
-from stages.train.precision import compile_steps
+from stages.train.precision import build_scaler, compile_steps
 from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, begin_state
 from stages.vision.dataset import PreparedImages, build_loader
@@ -55,6 +55,7 @@ def make_training(
     max_grad_norm: float | None = None,
     accumulation_steps: int = 1,
     is_compiled: bool = False,
+    device: torch.device = CPU,
 ) -> Toy:
     """Return a training run of a tiny network with SGD and momentum, its learning rate falling by steps."""
     torch.manual_seed(seed)
@@ -63,7 +64,8 @@ def make_training(
         Network.model_validate({**read_section("network"), "name": "cnn", "cnn": cnn}).chosen(),
         image=manifest.image,
         num_classes=len(manifest.classes),
-    ).to(memory_format=torch.channels_last)
+    )
+    network = network.to(device).to(memory_format=torch.channels_last)
     transforms = (
         *augment,
         ToTensor(name="ToTensor"),
@@ -77,7 +79,7 @@ def make_training(
     sampler = EpochSampler(images.labels, shuffle=True, seed=seed)
     optimizer = optim.SGD(network.parameters(), lr=lr, momentum=0.9)
     training = Training(
-        criterion=criterion or CrossEntropy(label_smoothing=0.0),
+        criterion=(criterion or CrossEntropy(label_smoothing=0.0)).to(device),
         mixing=build_mixing(transforms, num_classes=len(manifest.classes), seed=seed),
         train_images=images,
         val_images=val_images,
@@ -87,7 +89,7 @@ def make_training(
         best_metric="loss",
         max_grad_norm=max_grad_norm,
         accumulation_steps=accumulation_steps,
-        device=CPU,
+        device=device,
         numerics=Numerics(threads=1, precision=precision),
         seed=seed,
         progress=TrainingProgress(num_epochs=num_epochs, images_per_epoch=len(images)),
@@ -99,16 +101,18 @@ def make_training(
             images,
             batch_size=batch_size,
             sampler=sampler,
+            device=device,
             num_workers=num_workers,
             prefetch_factor=prefetch_factor,
         ),
-        build_loader(val_images, batch_size=batch_size),
+        build_loader(val_images, batch_size=batch_size, device=device),
     )
     state = begin_state(
         network,
         optimizer,
         optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step / 10)),
         steps_per_epoch=len(phase.train_batches),
-        device=CPU,
+        device=device,
     )
+    state.scaler = build_scaler(precision, device)
     return Toy(training, state, phase)

@@ -12,6 +12,7 @@ from stages.shared.errors import InputError
 from stages.vision.runtime import (
     autocast,
     choose_device,
+    explain_device_errors,
     find_version,
     list_libraries,
     make_deterministic,
@@ -68,11 +69,13 @@ def test_threads_are_those_of_the_parameters() -> None:
         assert torch.get_num_threads() == threads
 
 
-def test_only_deterministic_algorithms_are_left() -> None:
+def test_only_deterministic_algorithms_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """An operation that torch cannot repeat bit for bit raises instead of computing."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     make_deterministic(Numerics(threads=1, precision="float32"))
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.backends.cudnn.benchmark
+    assert not torch.backends.cudnn.allow_tf32
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     with pytest.raises(RuntimeError, match="does not have a deterministic implementation"):
         torch.zeros(2).put_(torch.tensor([0, 0]), torch.ones(2))
@@ -120,3 +123,81 @@ def test_seed_is_that_of_torch() -> None:
         expected = torch.rand(4)
         seed_torch(seed, CPU)
         assert torch.equal(torch.rand(4), expected)
+
+
+CUDA_FULL = (
+    "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.15 GiB of which "
+    "3.12 GiB is free. Including non-PyTorch memory, this process has 76.01 GiB memory in use. Of the "
+    "allocated memory 74.00 GiB is allocated by PyTorch, and 1.00 GiB is reserved but unallocated."
+)
+MPS_FULL = (
+    "MPS backend out of memory (MPS allocated: 5.00 GiB, other allocations: 2.00 GiB, max allowed: "
+    "9.07 GiB). Tried to allocate 256.00 MiB on private pool."
+)
+CPU_FULL = (
+    "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+    "allocate 4294967296 bytes. Error code 12 (Cannot allocate memory)"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            torch.OutOfMemoryError(CUDA_FULL),
+            "the GPU ran out of memory (tried to allocate 20.00 GiB, 3.12 GiB is free)",
+        ),
+        (
+            torch.OutOfMemoryError(MPS_FULL),
+            "the GPU ran out of memory (max allowed: 9.07 GiB, tried to allocate 256.00 MiB)",
+        ),
+        (
+            RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA"),
+            "the GPU ran out of memory",
+        ),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "the GPU ran out of memory"),
+        (RuntimeError(CPU_FULL), "this process ran out of memory (tried to allocate 4.00 GiB)"),
+        (RuntimeError("std::bad_alloc"), "this process ran out of memory"),
+        (MemoryError(), "this process ran out of memory"),
+        (
+            MemoryError("Unable to allocate 3.4 GiB for an array with shape (2,) and data type uint8"),
+            "this process ran out of memory (unable to allocate 3.4 GiB)",
+        ),
+    ],
+    ids=["cuda", "mps", "start of cuda", "cudnn", "torch", "c++", "python", "numpy"],
+)
+def test_a_lack_of_memory_is_one_line(error: Exception, reason: str) -> None:
+    """It names who ran out of it, how much was wanted, and what to do; in the words of each library."""
+    with (
+        pytest.raises(InputError) as raised,
+        explain_device_errors("train", lambda: "lower loader.batch_size"),
+    ):
+        raise error
+    assert str(raised.value) == f"train: {reason}; lower loader.batch_size"
+
+
+def test_torchs_own_lack_of_memory_is_recognized() -> None:
+    """The text is that of the torch that is installed: no machine has so much memory."""
+    with (
+        pytest.raises(
+            InputError, match=r"^train: this process ran out of memory \(tried to allocate 4,194,304\.00 GiB"
+        ),
+        explain_device_errors("train", lambda: "less"),
+    ):
+        torch.empty(2**52, dtype=torch.uint8)
+
+
+def test_an_operation_without_a_deterministic_form_is_one_line() -> None:
+    """It is named, with what to choose instead; nothing is computed that would differ in the next run."""
+    make_deterministic(Numerics(threads=1, precision="float32"))
+    with (
+        pytest.raises(InputError, match=r"^train: this network needs put_, which .*; take another network"),
+        explain_device_errors("train", lambda: ""),
+    ):
+        torch.zeros(2).put_(torch.tensor([0, 0]), torch.ones(2))
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    """A bug keeps its traceback."""
+    with pytest.raises(RuntimeError, match=r"^shapes differ$"), explain_device_errors("train", lambda: ""):
+        raise RuntimeError("shapes differ")

@@ -59,7 +59,7 @@ def predict_files(
         arguments: The command line.
     """
     from stages.vision.checkpoint import parse_weights
-    from stages.vision.runtime import choose_device
+    from stages.vision.runtime import choose_device, explain_device_errors
     from tools.predict.prediction_table import check_classes, open_table, silence_stdout
     from tools.predict.predictor import Predictor, predict_batch
     from tools.predict.score import Score
@@ -67,7 +67,7 @@ def predict_files(
     check_classes(checkpoint.classes, arguments.format)
     weights = parse_weights(data, checkpoint, path=arguments.checkpoint)
     device = choose_device(arguments.device, place="--device")
-    predictor = Predictor(checkpoint, weights, device=device)
+    batch_size = arguments.batch_size or choose_batch_size(checkpoint)
     top_k = min(arguments.top_k, len(checkpoint.classes))
     rule = choose_rule(checkpoint.calibration, arguments)
     score = Score(checkpoint.classes) if arguments.score else None
@@ -75,6 +75,7 @@ def predict_files(
     num_failed = num_accepted = 0
     try:
         with (
+            explain_device_errors("predict", lambda: f"set --batch-size to less than {batch_size}"),
             open_table(
                 arguments.output,
                 arguments.format,
@@ -90,7 +91,8 @@ def predict_files(
                 is_quiet=shares_terminal,
             ) as progress,
         ):
-            for batch in cut_batches(files, arguments.batch_size or choose_batch_size(checkpoint)):
+            predictor = Predictor(checkpoint, weights, device=device)
+            for batch in cut_batches(files, batch_size):
                 predictions = list(predict_batch(predictor, batch, top_k=top_k, rule=rule))
                 if score:
                     predictions = score.add(predictions)

@@ -77,14 +77,20 @@ class RandomErasing:
     def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
         channels, height, width = images.shape[1:]
         erased = images.clone()
-        value = None if self._value == "random" else torch.tensor(self._value).view(-1, 1, 1).to(images)
+        # non_blocking, here and below: else the CPU waits until the GPU has done all that it was given.
+        value = None
+        if self._value != "random":
+            value = (
+                torch.tensor(self._value).view(-1, 1, 1).to(images.device, images.dtype, non_blocking=True)
+            )
         windows, found = self.choose_windows(uniforms, height=height, width=width)
         chosen = (found & (uniforms[:, -2] < self._p)).nonzero().squeeze(1)
         for image, (top, left, rows, columns) in zip(chosen.tolist(), windows[chosen].tolist(), strict=True):
             window = erased[image, :, top : top + rows, left : left + columns]
             if value is None:
                 generator = torch.Generator().manual_seed(seed_from_uniform(float(uniforms[image, -1])))
-                window[:] = torch.randn(channels, rows, columns, generator=generator)
+                noise = torch.randn(channels, rows, columns, generator=generator)
+                window.copy_(noise, non_blocking=True)
             else:
                 window[:] = value
         return erased

@@ -38,7 +38,8 @@ class TorchvisionTransform:
         with _USING_TORCH_RNG, torch.random.fork_rng(devices=()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations, which do not matter: torchvision is pinned
             for pixels, uniform in zip(images, uniforms[:, 0].tolist(), strict=True):
-                torch.manual_seed(seed_from_uniform(uniform))  # the only generator it uses
+                # The only generator it uses. torch.manual_seed would reseed a GPU's too, for each image.
+                torch.default_generator.manual_seed(seed_from_uniform(uniform))
                 image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
                 one = _call(self._name, self._transform, image)
                 if one.shape != image.shape or one.dtype != image.dtype:

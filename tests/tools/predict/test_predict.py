@@ -505,3 +505,18 @@ def test_large_images_are_classified_fewer_at_a_time(side_px: int, batch_size: i
     """A batch has no more pixels than 256 images of 256 px, so that memory does not grow with the images."""
     image = ImageForm(color="grayscale", height_px=side_px, width_px=side_px, resize="pad")
     assert choose_batch_size(make_checkpoint({}, image=image)) == batch_size
+
+
+def test_a_gpu_without_memory_names_the_batch_size(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line says what to lower, and no table is left that lacks rows."""
+
+    def predict_nothing(*arguments: object, **more: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(Predictor, "predict", predict_nothing)
+    with pytest.raises(InputError) as raised:
+        predict(monkeypatch, "raw", "--output", "table.csv", "--batch-size", "32")
+    assert str(raised.value) == (
+        "predict: the GPU ran out of memory (tried to allocate 2.00 GiB); set --batch-size to less than 32"
+    )
+    assert not (alone / "table.csv").exists()
