@@ -155,7 +155,8 @@ def _decode(data: bytes, header: Header, form: ImageForm, *, is_measured: bool) 
     if header.format != "JPEG":
         decoded = _decode_other(data, header, gray=gray, depth16=form.depth16)
         pixels = turn_upright(decoded, header.orientation)
-        return Decoded(pixels, pixels, *pixels.shape[:2], header.bits)
+        height_px, width_px = pixels.shape[:2]
+        return Decoded(pixels, pixels, height_px, width_px, header.bits)
 
     def decode(reduction: int) -> Pixels:
         # In colour also where gray is wanted: libjpeg's own gray differs from it by a level.

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from stages.images.resize import Pixels
 from tests.images.samples import (
     HEIGHT_PX,
     WIDTH_PX,
