@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from schemas.shared.fields import OneLine, PlainPath, Schema, SidePx
-from schemas.shared.manifest import Color, ResizeMode
+from schemas.shared.manifest import Color, Depth16, ResizeMode
 
 
 def _refuse_what_is_no_table(text: str) -> str:
@@ -45,6 +45,15 @@ class Dataset(Schema):
 
     resize: ResizeMode
     """squish ignores the aspect ratio, pad adds black bars, crop cuts the longer side around the centre."""
+
+    depth16: Depth16
+    """How gray levels of more than 8 bits (PNG, TIFF, gray PGM and JPEG 2000) become the 8 that are kept.
+
+    high_byte keeps the upper 8 bits: 12-bit data stored in 16 come out nearly black. full_range makes each
+    image's lowest value 0 and its highest 255. percentile makes the value that 0.5 % of an image's values do
+    not exceed 0, and the one that 99.5 % do not exceed 255, so that a few hot pixels do not matter. Both look
+    at each image on its own, at all colours together, and never make a difference larger than it is: an image
+    with a range of less than 255 is not spread. How bright one image is beside another is lost."""
 
     undecodable: Literal["exclude", "error"]
     """What to do with a file that is no readable image: leave it out and say so, or stop."""

@@ -8,6 +8,7 @@ from schemas.shared.fields import Count, Items, NonNegative, PositiveCount, Sche
 
 Color = Literal["rgb", "grayscale"]
 ResizeMode = Literal["squish", "pad", "crop"]
+Depth16 = Literal["high_byte", "full_range", "percentile"]
 
 
 class ImageForm(Schema):
@@ -17,6 +18,8 @@ class ImageForm(Schema):
     height_px: SidePx
     width_px: SidePx
     resize: ResizeMode
+    depth16: Depth16 = "high_byte"
+    """How values of more than 8 bits become 8; absent in older checkpoints."""
 
     @property
     def num_channels(self) -> int:

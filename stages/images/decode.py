@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import ImageFile, PngImagePlugin
 
-from schemas.shared.manifest import ImageForm
+from schemas.shared.manifest import Depth16, ImageForm
 from stages.images.headers import (
     JPEG,
     Header,
@@ -27,7 +27,7 @@ from stages.images.jpeg import decode_jpeg, read_jpeg_header
 from stages.images.leftovers import check_bmp_runs, check_gif_frame
 from stages.images.resize import Pixels, raise_again
 from stages.images.tiff import decode_tiff
-from stages.images.to_rgb import render_array, render_image, turn_upright
+from stages.images.to_rgb import WIDE_MODES, render_array, render_image, turn_upright
 from stages.images.webp import decode_webp, decode_with_opencv, is_webp, read_webp_header
 
 __all__ = ["DEFAULT_LIMITS", "DecodeLimits", "Decoded", "Undecodable", "decode_image"]
@@ -37,6 +37,12 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 _BYTES_PER_PIXEL = 6
 """What `max_pixels` counts on: a photograph, and once more while it is turned upright."""
+
+_WIDE_BYTES_PER_PIXEL = 20
+"""Memory that decoding takes at most where 16 bits are spread over 8: two decoders are asked; measured."""
+
+_ROUNDING = 2
+"""Grey levels by which two decoders may differ that make 8 bits of 16, and lay them on white."""
 
 _PIXELS_IN_TIME = 10_000_000
 """Pixels up to which an image has `max_seconds`."""
@@ -92,6 +98,9 @@ class Decoded(NamedTuple):
     width_px: int
     """Of the whole image, upright."""
 
+    bits: int
+    """Of a channel; of more than 8, form.depth16 said which grey levels they become."""
+
 
 def decode_image(
     data: bytes,
@@ -125,6 +134,8 @@ def decode_image(
         header = read_jpeg_header(data)
     else:
         header = read_webp_header(data) if is_webp(data) else read_header(data)
+    if header.bits > 8 and form.depth16 != "high_byte":
+        header = header._replace(bytes_per_pixel=max(header.bytes_per_pixel, _WIDE_BYTES_PER_PIXEL))
     _check_limits(header, limits, allow_seconds)
     try:
         return _decode(data, header, form, is_measured=is_measured)
@@ -142,8 +153,10 @@ def decode_image(
 def _decode(data: bytes, header: Header, form: ImageForm, *, is_measured: bool) -> Decoded:
     gray = form.color == "grayscale"
     if header.format != "JPEG":
-        pixels = turn_upright(_decode_other(data, header, gray=gray), header.orientation)
-        return Decoded(pixels, pixels, *pixels.shape[:2])
+        decoded = _decode_other(data, header, gray=gray, depth16=form.depth16)
+        pixels = turn_upright(decoded, header.orientation)
+        height_px, width_px = pixels.shape[:2]
+        return Decoded(pixels, pixels, height_px, width_px, header.bits)
 
     def decode(reduction: int) -> Pixels:
         # In colour also where gray is wanted: libjpeg's own gray differs from it by a level.
@@ -153,8 +166,10 @@ def _decode(data: bytes, header: Header, form: ImageForm, *, is_measured: bool) 
     reduction, of_measured = choose_reduction(header, form), _choose_reduction(header, _MEASURED_PX)
     pixels = decode(reduction)
     measured = pixels if reduction == of_measured or not is_measured else decode(of_measured)
-    sides_px = (header.height_px, header.width_px)
-    return Decoded(pixels, measured, *(sides_px if header.orientation < 5 else sides_px[::-1]))
+    height_px, width_px = header.height_px, header.width_px
+    if header.orientation >= 5:
+        height_px, width_px = width_px, height_px
+    return Decoded(pixels, measured, height_px, width_px, header.bits)
 
 
 def _check_limits(
@@ -192,22 +207,65 @@ def _choose_reduction(header: Header, side_px: int) -> int:
     return next((reduction for reduction in (8, 4, 2) if -(-shorter // reduction) >= 2 * side_px), 1)
 
 
-def _decode_other(data: bytes, header: Header, *, gray: bool) -> Pixels:
+def _decode_other(data: bytes, header: Header, *, gray: bool, depth16: Depth16) -> Pixels:
     """Return the pixels of an image that is no JPEG."""
     if header.format == "WebP":
         return decode_webp(data, gray=gray)
     image = header.image
     if image is None:  # a plain PNG: OpenCV is faster there
-        return render_array(decode_with_opencv(data, header.format), gray=gray)
+        return render_array(decode_with_opencv(data, header.format), gray=gray, depth16=depth16)
+    is_wide_color = header.bits > 8 and image.mode not in WIDE_MODES
+    pixels = _decode_with_pillow(data, header, image, gray=gray, depth16=depth16)
+    if is_wide_color and depth16 != "high_byte":
+        return _decode_wide_color(data, header, pixels, gray=gray, depth16=depth16)
+    return pixels
+
+
+def _decode_with_pillow(
+    data: bytes, header: Header, image: ImageFile.ImageFile, *, gray: bool, depth16: Depth16
+) -> Pixels:
+    """Return the pixels of an image that Pillow has opened; it is closed."""
     if header.format == "TIFF":
-        return decode_tiff(image, data, gray=gray, bits=header.bits)
+        return decode_tiff(image, data, gray=gray, bits=header.bits, depth16=depth16)
     with explain_errors(header.format):
         if header.format == "PNG":  # Pillow checks its checksums only if asked, and closes it then
             image.verify()
             image = PngImagePlugin.PngImageFile(io.BytesIO(data))
             scale_transparent_gray(image, data)
         _check_leftovers(image, data)
-        return render_image(image, gray=gray, bits=header.bits)
+        return render_image(image, gray=gray, bits=header.bits, depth16=depth16)
+
+
+def _decode_wide_color(
+    data: bytes, header: Header, decoded: Pixels, *, gray: bool, depth16: Depth16
+) -> Pixels:
+    """Return the pixels of a PNG or TIFF whose colours have 16 bits, of which Pillow gives the upper 8 only.
+
+    OpenCV gives all, but knows fewer kinds of files and finds less damage.
+
+    Args:
+        data: The whole file.
+        header: Of it.
+        decoded: What Pillow made of it: proof that it is whole, and what OpenCV has to agree with.
+        gray: Whether one channel is wanted.
+        depth16: `full_range` or `percentile`.
+
+    Raises:
+        Undecodable: OpenCV does not decode it, or sees another picture.
+    """
+    values = decode_with_opencv(data, header.format)
+    shown = render_array(values, gray=gray)
+    if values.dtype != np.uint16 or shown.shape != decoded.shape or _differ(shown, decoded):
+        raise Undecodable(
+            f"is a {header.format} of a kind that dataset.depth16: {depth16} does not read; save it as PNG "
+            "without transparency, or set high_byte"
+        )
+    return render_array(values, gray=gray, depth16=depth16)
+
+
+def _differ(left: Pixels, right: Pixels) -> bool:
+    """Return whether pictures of one shape differ by more than rounding."""
+    return bool(cv2.norm(left, right, cv2.NORM_INF) > _ROUNDING)
 
 
 def _check_leftovers(image: ImageFile.ImageFile, data: bytes) -> None:

@@ -25,7 +25,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from stages.images.to_rgb import MODES
+from stages.images.to_rgb import MODES, WIDE_MODES
 from stages.shared.errors import printable
 
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -155,8 +155,8 @@ class Header(NamedTuple):
     image: ImageFile.ImageFile | None = None
     """Opened by Pillow, not decoded yet; none where OpenCV or simplejpeg does without."""
 
-    bits: int = 16
-    """That the values of a gray image of more than 8 bits use."""
+    bits: int = 8
+    """Of a channel, as it is decoded; `dataset.depth16` says what becomes of more than 8."""
 
 
 def read_header(data: bytes) -> Header:
@@ -170,7 +170,7 @@ def read_header(data: bytes) -> Header:
     format_name, reader = _identify(data)
     with explain_errors(format_name):
         image = reader(io.BytesIO(data))
-        bits = _check_tiff(image, data) if format_name == "TIFF" else 16
+        bits = _check_tiff(image, data) if format_name == "TIFF" else 8
         if format_name == "JPEG 2000":
             _check_jpeg2000(data)
     # A TIFF is turned upright by Pillow as it is decoded.
@@ -181,6 +181,10 @@ def read_header(data: bytes) -> Header:
         raise Undecodable(
             f"is a {format_name} of a kind (Pillow: {image.mode}) that is not supported; save it as PNG"
         )
+    if format_name == "PNG":
+        bits = data[24]
+    elif image.mode in WIDE_MODES and format_name != "TIFF":
+        bits = 16  # to which Pillow scales PGM and JPEG 2000
     width_px, height_px = image.size
     # OpenJPEG decodes to 4 bytes a sample.
     bytes_per_pixel = _BYTES_PER_PIXEL.get(format_name, 5 + 5 * len(image.getbands()))
@@ -211,7 +215,7 @@ def _read_plain_png(data: bytes) -> Header | None:
         return None
     has_alpha = color_type in (4, 6)
     bytes_per_pixel = (20 if bits == 16 else 11) if has_alpha else 6
-    return Header("PNG", height_px, width_px, bytes_per_pixel)
+    return Header("PNG", height_px, width_px, bytes_per_pixel, bits=bits)
 
 
 def _identify(data: bytes) -> tuple[str, type[ImageFile.ImageFile]]:

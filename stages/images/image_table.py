@@ -101,6 +101,9 @@ class ImageTable:
 
     width_px: npt.NDArray[np.uint32]
 
+    bits: npt.NDArray[np.uint8]
+    """Of a channel in the file, as far as decoding gives them: of more than 8, depth16 chose grey levels."""
+
     frequencies: npt.NDArray[np.int8]
     """(N, 64), those of the perceptual hash without brightness and contrast: a vector of length 127."""
 
@@ -151,6 +154,7 @@ _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "sharpness": ("<f4", ()),
     "height_px": ("<u4", ()),
     "width_px": ("<u4", ()),
+    "bits": ("<u1", ()),
     "frequencies": ("<i1", (64,)),
     "sums": ("<i8", (3,)),
     "squares": ("<i8", (3,)),

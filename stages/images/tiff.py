@@ -15,6 +15,7 @@ from typing import Any
 
 from PIL import ImageFile, TiffImagePlugin, _imaging
 
+from schemas.shared.manifest import Depth16
 from stages.images.headers import damaged, explain_errors
 from stages.images.jpeg import decode_jpeg, read_jpeg_header
 from stages.images.leftovers import check_lzw, check_packbits, check_zlib
@@ -43,7 +44,9 @@ _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 """Bytes whose lowest bit comes first."""
 
 
-def decode_tiff(image: ImageFile.ImageFile, data: bytes, *, gray: bool, bits: int) -> Pixels:
+def decode_tiff(
+    image: ImageFile.ImageFile, data: bytes, *, gray: bool, bits: int, depth16: Depth16
+) -> Pixels:
     """Return a TIFF's pixels: (height, width, 3) in RGB order, or (height, width) for gray.
 
     Args:
@@ -51,6 +54,7 @@ def decode_tiff(image: ImageFile.ImageFile, data: bytes, *, gray: bool, bits: in
         data: The whole file.
         gray: Whether one channel is wanted.
         bits: Of a channel.
+        depth16: What becomes of more than 8 bits, if it is gray.
 
     Raises:
         Undecodable: It is damaged.
@@ -59,7 +63,7 @@ def decode_tiff(image: ImageFile.ImageFile, data: bytes, *, gray: bool, bits: in
     with explain_errors("TIFF"):
         _check_parts(image, data)
         _reported.message = ""
-        pixels = render_image(image, gray=gray, bits=bits)
+        pixels = render_image(image, gray=gray, bits=bits, depth16=depth16)
     if _reported.message:
         raise damaged(f"libtiff finds its data damaged: {_reported.message}")
     return pixels

@@ -104,7 +104,7 @@ class Decoding:
         digests: list[bytes] = []
         reasons: dict[int, str] = {}
         new: list[int] = []
-        packed, small, sides_px, histograms = [], [], [], []
+        packed, small, sides_px, histograms, bits = [], [], [], [], []
         for item, file in enumerate(items):
             digest, is_damaged = b"", False
             try:
@@ -118,6 +118,7 @@ class Decoding:
                     small.append(shrink(decoded.measured))
                     histograms.append(count_levels(decoded.measured))
                     sides_px.append((decoded.height_px, decoded.width_px))
+                    bits.append(decoded.bits)
                     new.append(item)
                 digest = sha256
             except (UnreadableFile, Undecodable) as error:
@@ -131,6 +132,7 @@ class Decoding:
             return Chunk(digests, reasons, new, None, np.empty(0, FEATURES))
         pixels = np.stack(packed)
         features = measure_images(np.stack(small), sides_px, pixels, np.stack(histograms))
+        features["bits"] = bits
         return Chunk(digests, reasons, new, self._write(pixels), features)
 
     def _write(self, pixels: Pixels) -> Path:

@@ -25,12 +25,13 @@ FEATURES = np.dtype(
         ("sharpness", "<f4"),
         ("height_px", "<u4"),
         ("width_px", "<u4"),
+        ("bits", "<u1"),
         ("frequencies", "<i1", (64,)),
         ("sums", "<i8", (3,)),
         ("squares", "<i8", (3,)),
     ]
 )
-"""The measured columns of `stages.images.image_table`, which explains each of them: 147 bytes an image."""
+"""The measured columns of `stages.images.image_table`, which explains each of them: 148 bytes an image."""
 
 Features = npt.NDArray[np.void]
 """Array (num_images,) of FEATURES."""

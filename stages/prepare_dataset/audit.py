@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from schemas.audit.finding import ClassKind, FindingRow, ImageKind, LeakKind
 from schemas.prepare_dataset.audit import Audit
+from schemas.shared.manifest import Depth16
 from stages.images.image_table import ImageTable
 from stages.prepare_dataset.groups import Groups
 from stages.prepare_dataset.leaks import Mates, closeness_to_test
@@ -64,20 +65,27 @@ class Findings:
 
 
 def audit_images(
-    table: ImageTable, groups: Groups, audit: Audit, *, classes: Sequence[str]
+    table: ImageTable, groups: Groups, audit: Audit, *, classes: Sequence[str], depth16: Depth16
 ) -> tuple[ImageTable, Findings]:
     """Look for every kind of finding, and return the table without what is to be excluded.
+
+    Args:
+        table: All files.
+        groups: Which of them belong together.
+        audit: Policies and thresholds.
+        classes: By label.
+        depth16: How images of more than 8 bits were decoded.
 
     Raises:
         InputError: Something is found whose policy is error, or fewer than two classes stay.
     """
     finders: dict[ImageKind, Callable[[Mask], Iterator[Finding]]] = {
         "conflicting_labels": lambda is_used: find_conflicts(table, groups, is_used, classes),
-        "blank": lambda is_used: find_blank(table, is_used, audit),
-        "dark": lambda is_used: find_odd_looks("dark", table, is_used, audit),
-        "bright": lambda is_used: find_odd_looks("bright", table, is_used, audit),
-        "low_information": lambda is_used: find_odd_looks("low_information", table, is_used, audit),
-        "blurred": lambda is_used: find_odd_looks("blurred", table, is_used, audit),
+        "blank": lambda is_used: find_blank(table, is_used, audit, depth16),
+        "dark": lambda is_used: find_odd_looks("dark", table, is_used, audit, depth16),
+        "bright": lambda is_used: find_odd_looks("bright", table, is_used, audit, depth16),
+        "low_information": lambda is_used: find_odd_looks("low_information", table, is_used, audit, depth16),
+        "blurred": lambda is_used: find_odd_looks("blurred", table, is_used, audit, depth16),
         "extreme_size": lambda is_used: find_extreme_sizes(table, is_used, audit),
         "extreme_shape": lambda is_used: find_extreme_shapes(table, is_used, audit),
         "copies": lambda is_used: find_spare_copies(table, groups, is_used),
@@ -151,21 +159,35 @@ def _pair_across_classes(members: Sequence[int], label: npt.NDArray[np.int32]) -
             yield row, other if label[row] == label[first] else first
 
 
-def find_blank(table: ImageTable, is_used: Mask, audit: Audit) -> Iterator[Finding]:
+def find_blank(table: ImageTable, is_used: Mask, audit: Audit, depth16: Depth16) -> Iterator[Finding]:
     """Yield images of one colour, or nearly."""
     for row in np.flatnonzero(is_used & (table.std < audit.blank_std)).tolist():
         std = table.std.item(row)
-        yield Finding(row, f"deviates by {std:.2f} grey levels", -std)
+        detail = f"deviates by {std:.2f} grey levels{_mention_depth(table, row, depth16)}"
+        yield Finding(row, detail, -std)
 
 
-def find_odd_looks(kind: LookKind, table: ImageTable, is_used: Mask, audit: Audit) -> Iterator[Finding]:
+def _mention_depth(table: ImageTable, row: int, depth16: Depth16) -> str:
+    """Return what else to look at where an image may be dark only for the bits that were dropped."""
+    bits = table.bits.item(row)
+    if bits <= 8 or depth16 != "high_byte":
+        return ""
+    return f"; of {bits} bits a channel the upper 8 are kept: see dataset.depth16"
+
+
+def find_odd_looks(
+    kind: LookKind, table: ImageTable, is_used: Mask, audit: Audit, depth16: Depth16
+) -> Iterator[Finding]:
     """Yield images that look unlike the rest in one way; blank ones are left aside."""
     is_compared = is_used & (table.std >= audit.blank_std)
     if kind == "blurred":
         is_compared &= table.sharpness > 0  # without edges there is nothing to be blurred
     comparison = compare(LOOKS[kind], table, is_compared)
     for row in np.flatnonzero(-comparison.deviations > audit.max_deviations).tolist():
-        yield Finding(row, describe_look(kind, table, row, comparison), -comparison.deviations.item(row))
+        detail = describe_look(kind, table, row, comparison)
+        if kind in ("dark", "low_information"):
+            detail += _mention_depth(table, row, depth16)
+        yield Finding(row, detail, -comparison.deviations.item(row))
 
 
 def find_extreme_sizes(table: ImageTable, is_used: Mask, audit: Audit) -> Iterator[Finding]:

@@ -38,7 +38,9 @@ def prepare(params: Params, inputs: StageInputs) -> None:
         groups = join_groups(table, params.split, wrapper=ingested.wrapper)
     leaks = find_leaks(table, groups)
     table = handle_leaks(table, leaks, params.split)
-    table, findings = audit_images(table, groups, params.audit, classes=classes)
+    table, findings = audit_images(
+        table, groups, params.audit, classes=classes, depth16=ingested.image.depth16
+    )
     is_told = params.split.leaks != "ignore"
     findings = replace(findings, leaks=list_leaks(table, leaks) if is_told else [])
     print_findings(findings, table, params.audit)

@@ -3,11 +3,12 @@
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from stages.images.resize import Pixels
 from tests.images.samples import (
     HEIGHT_PX,
     WIDTH_PX,
@@ -320,7 +321,12 @@ def _gifs(data: bytes) -> dict[str, Case]:
     } | {f"gif, {name}": Case(file, reason) for name, (file, reason) in refused.items()}
 
 
-def tiff(pixels: Pixels, *, order: str = "<", tags: dict[int, tuple[int, int]] | None = None) -> bytes:
+def tiff(
+    pixels: npt.NDArray[np.unsignedinteger[Any]],
+    *,
+    order: str = "<",
+    tags: dict[int, tuple[int, int]] | None = None,
+) -> bytes:
     """Return an uncompressed TIFF of pixels (height, width, 3); tags (kind, value) replace its own."""
     height, width = pixels.shape[:2]
     start = 8 + pixels.nbytes

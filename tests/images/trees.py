@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from schemas.shared.manifest import Color, ImageForm, ResizeMode
+from schemas.shared.manifest import Color, Depth16, ImageForm, ResizeMode
 from stages.images.decode import decode_image
 from stages.images.resize import Pixels, resize_image
 
@@ -136,10 +136,15 @@ def member(name: str, kind: bytes, *, target: str = "", num_bytes: int = 0) -> t
 
 
 def form(
-    *, color: Color = "rgb", height_px: int = 4, width_px: int = 4, resize: ResizeMode = "squish"
+    *,
+    color: Color = "rgb",
+    height_px: int = 4,
+    width_px: int = 4,
+    resize: ResizeMode = "squish",
+    depth16: Depth16 = "high_byte",
 ) -> ImageForm:
     """Return an image form, small and square unless told otherwise."""
-    return ImageForm(color=color, height_px=height_px, width_px=width_px, resize=resize)
+    return ImageForm(color=color, height_px=height_px, width_px=width_px, resize=resize, depth16=depth16)
 
 
 def flat(*values: int, height: int = 8, width: int = 8) -> Pixels:

@@ -375,6 +375,7 @@ def test_another_library_or_limit_empties_the_cache(monkeypatch: pytest.MonkeyPa
     first = name_version(form(), DEFAULT_LIMITS)
     assert name_version(form(), DEFAULT_LIMITS) == first
     assert name_version(form(height_px=9), DEFAULT_LIMITS) != first
+    assert name_version(form(depth16="percentile"), DEFAULT_LIMITS) != first
     monkeypatch.setattr("cv2.__version__", "0")
     assert name_version(form(), DEFAULT_LIMITS) != first
 

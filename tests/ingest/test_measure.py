@@ -80,7 +80,7 @@ def test_noise_of_one_level_is_flat() -> None:
 
 def test_no_padding() -> None:
     """What is joined from bytes has no gaps."""
-    assert FEATURES.itemsize == 8 + 1 + 6 * 4 + 2 * 1 + 64 + 6 * 8
+    assert FEATURES.itemsize == 8 + 1 + 6 * 4 + 3 * 1 + 64 + 6 * 8
     assert measure(flat(1, 2, 3)).nbytes == FEATURES.itemsize
 
 

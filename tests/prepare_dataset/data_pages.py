@@ -32,7 +32,9 @@ def render(
     write_images(folder, table, classes=classes_of(named))
     ingested, table = read_ingested(folder)
     audit = audit_params(**policies)
-    after, found = audit_images(table, groups_of(table), audit, classes=ingested.classes)
+    after, found = audit_images(
+        table, groups_of(table), audit, classes=ingested.classes, depth16=ingested.image.depth16
+    )
     splits = np.where(after.has_status("decoded"), np.arange(len(table)) % 3, UNUSED).astype(np.int8)
     images = PackedImages(folder, ingested.shards)
     html = render_data_page(
@@ -49,6 +51,8 @@ def render(
 
 def findings_of(table: ImageTable, *, leaks: Sequence[Finding], **found: list[Finding]) -> Findings:
     """Return findings of some kinds in a table without any others."""
-    _, findings = audit_images(table, groups_of(table), audit_params(), classes=classes_of(table.path))
+    _, findings = audit_images(
+        table, groups_of(table), audit_params(), classes=classes_of(table.path), depth16="high_byte"
+    )
     images = {kind: found.get(kind, some) for kind, some in findings.images.items()}
     return replace(findings, images=images, leaks=list(leaks))

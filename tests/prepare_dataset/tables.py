@@ -97,6 +97,7 @@ def table_of(paths: Sequence[str], *, classes: Sequence[str] = (), **columns: An
         "sharpness": np.full(len(paths), 0.6, dtype=np.float32),
         "height_px": np.full(len(paths), 100, dtype=np.uint32),
         "width_px": np.full(len(paths), 90, dtype=np.uint32),
+        "bits": np.full(len(paths), 8, dtype=np.uint8),
     }
     return make_table(len(paths), **measured | columns)
 

@@ -9,6 +9,7 @@ import pytest
 
 from schemas.audit.finding import ImageKind
 from schemas.prepare_dataset.audit import Audit
+from schemas.shared.manifest import Depth16
 from stages.prepare_dataset.audit import Findings, audit_images
 from stages.shared.errors import InputError
 from tests.prepare_dataset.tables import (
@@ -32,12 +33,13 @@ def look(
     copies: Pairs = (),
     near: Pairs = (),
     absent: Sequence[int] = (),
+    depth16: Depth16 = "high_byte",
     **columns: Any,
 ) -> tuple[Findings, dict[int, str]]:
     """Return what is found in some images, by default eight of two classes, and why images are left out."""
     table = table_of(paths, **columns).leave_out(dict.fromkeys(absent, "elsewhere"), "leak")
     groups = groups_of(table, copies=copies, near=near)
-    after, findings = audit_images(table, groups, audit, classes=classes_of(paths))
+    after, findings = audit_images(table, groups, audit, classes=classes_of(paths), depth16=depth16)
     left_out = np.flatnonzero(after.has_status("audit")).tolist()
     return findings, {row: after.reason[row] for row in left_out}
 
@@ -75,6 +77,21 @@ def test_blank() -> None:
     assert findings.images["blank"][1].detail == "deviates by 2.90 grey levels"
 
 
+def test_blank_for_its_depth() -> None:
+    """Where 16 bits were cut to 8, a blank image may hold a picture: there alone the line names the key."""
+    columns = {"std": column("<f4", 50, r1=1, r4=0), "bits": column("<u1", 8, r1=16, r2=16)}
+    of_eight, of_sixteen = find(audit_params(), **columns).images["blank"]
+    assert of_eight.detail == "deviates by 0.00 grey levels"
+    assert of_sixteen.detail == (
+        "deviates by 1.00 grey levels; of 16 bits a channel the upper 8 are kept: see dataset.depth16"
+    )
+    spread = find(audit_params(), depth16="percentile", **columns).images["blank"]
+    assert [finding.detail for finding in spread] == [
+        "deviates by 0.00 grey levels",
+        "deviates by 1.00 grey levels",
+    ]
+
+
 def test_extreme_sizes() -> None:
     """Too short a side or too long a one, the most extreme first; the limits themselves are allowed."""
     heights = column("<u4", 100, r0=7, r1=8, r2=1001, r3=1000, r4=1)
@@ -93,7 +110,9 @@ def test_extreme_shapes() -> None:
 def test_files_that_are_not_images_are_not_seen() -> None:
     """A file without pixels has zeros for measurements, and is neither blank nor small."""
     table = concatenate(table_of(PATHS), other_files(["cat/x.png"], "undecodable", reason="cut", label=0))
-    after, findings = audit_images(table, groups_of(table), audit_params(), classes=("cat", "dog"))
+    after, findings = audit_images(
+        table, groups_of(table), audit_params(), classes=("cat", "dog"), depth16="high_byte"
+    )
     assert not any(findings.images.values())
     assert after.status.tolist() == table.status.tolist()
     assert findings.imbalance == 1.0

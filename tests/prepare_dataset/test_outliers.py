@@ -16,7 +16,11 @@ def find(kind: ImageKind, **columns: np.ndarray) -> list[tuple[int, str]]:
     """Return row and detail of what is found in sixty images of two classes."""
     table = table_of(PATHS).with_columns(**columns)
     _, findings = audit_images(
-        table, groups_of(table), audit_params(max_aspect_ratio=8.0), classes=("cat", "dog")
+        table,
+        groups_of(table),
+        audit_params(max_aspect_ratio=8.0),
+        classes=("cat", "dog"),
+        depth16="high_byte",
     )
     return [(finding.row, finding.detail) for finding in findings.images[kind]]
 

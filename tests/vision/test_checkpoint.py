@@ -227,6 +227,19 @@ def test_document_of_another_version_is_refused(path: Path) -> None:
         read_checkpoint(path)
 
 
+def test_a_checkpoint_without_depth16(path: Path) -> None:
+    """One of before the key was there kept the upper 8 bits of 16, and is read so; a new one says its own."""
+    weights = {"weight": torch.zeros(2)}
+    image = ImageForm(color="grayscale", height_px=6, width_px=9, resize="pad", depth16="percentile")
+    document = make_checkpoint(weights, image=image).model_dump_json()
+    path.write_bytes(serialize(weights, metadata=wrap(document)))
+    assert read_checkpoint(path)[0].image.depth16 == "percentile"
+    older = document.replace(',"depth16":"percentile"', "")
+    assert older != document
+    path.write_bytes(serialize(weights, metadata=wrap(older)))
+    assert read_checkpoint(path)[0].image.depth16 == "high_byte"
+
+
 @pytest.mark.parametrize("name", sorted(FORGED.keys() - HARMLESS))
 def test_forged_checkpoints_are_refused_cheaply(path: Path, name: str) -> None:
     """Hashes that fit prove nothing: what a checkpoint claims is held against bounds and its own weights."""
