@@ -68,7 +68,7 @@ def test_changes_that_git_does_not_have_are_never_replaced(monkeypatch: pytest.M
     """The line says how to keep them and how to give them up; the file stays as it is."""
     edit("seed: 0", "seed: 7")
     before = Path("params.yaml").read_bytes()
-    with pytest.raises(InputError, match="changes that Git does not have.*git commit.*git checkout"):
+    with pytest.raises(InputError, match=r"changes that Git does not have.*git commit.*git checkout"):
         run(monkeypatch, "data/raw")
     assert Path("params.yaml").read_bytes() == before
 
