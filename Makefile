@@ -9,7 +9,7 @@ PYTHON ?= python3
 K ?= 5
 
 .NOTPARALLEL: # the targets share .venv and the outputs
-.PHONY: help env repro test faults attack folds picture lock digits bench-env clean install-env
+.PHONY: help env repro photos test faults attack folds picture lock digits bench-env clean install-env
 
 help: ## list the targets (this is what `make` alone does)
 	@echo 'darkroom turns a folder of images into a classifier you can trust.'
@@ -57,6 +57,12 @@ IN_ENV = PYTHONUTF8=1 PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 repro: env ## bring the model and its report up to date: environment, then `dvc repro`
 	@# Before DVC starts: it removes a stage's outputs before it runs the stage, and seldom names a cause.
+	@$(IN_ENV) python -m tools.doctor --inputs >/dev/null
+	@$(IN_ENV) dvc repro $(ARGS)
+
+# make hands SOURCE on in the environment, so that no shell splits it at its spaces.
+photos: env ## train on photographs of your own, from pretrained weights to the report: make photos SOURCE=path/to/folder
+	@$(IN_ENV) python -m tools.photos "$$SOURCE"
 	@$(IN_ENV) python -m tools.doctor --inputs >/dev/null
 	@$(IN_ENV) dvc repro $(ARGS)
 

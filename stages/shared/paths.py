@@ -169,11 +169,12 @@ def walk_seen_by_dvc(top: str, onerror: Callable[[OSError], None] | None = None)
 
 def _rules_at(top: Path) -> tuple[_Rules, ...]:
     root = Path.cwd()
-    if not top.absolute().is_relative_to(root):
+    top = Path(os.path.normpath(top.absolute()))
+    if not top.is_relative_to(root):
         return ()
     rules = _read_rules(root, _ALWAYS_IGNORED)
     folder = root
-    for name in Path(os.path.normpath(top.absolute())).relative_to(root).parts:
+    for name in top.relative_to(root).parts:
         rules = _enter(rules, str(folder), name)
         folder /= name
     return rules

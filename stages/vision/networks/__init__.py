@@ -123,7 +123,8 @@ def fetch_weights(network: ChosenNetwork, *, image: ImageForm) -> Weights | None
     except Exception as error:  # network, file system and library raise all sorts, and the advice is the same
         raise InputError(
             f"network.{network.name}.weights: {weights}: cannot be fetched: {describe_error(error)}; "
-            "connect to the internet, or give a file of them as network.weights_file"
+            f"connect to the internet, or give a file of them as network.weights_file, with network."
+            f"{network.name}.weights: null"
         ) from None
     return fetched
 

@@ -4,6 +4,7 @@ For grayscale images timm itself sums the kernels of the first layer. The masks 
 depth depend on the step and the batch, not on the sample alone.
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -31,6 +32,8 @@ def build(arguments: Timm, *, image: ImageForm, num_classes: int) -> nn.Module:
 
 def fetch_weights(arguments: Timm, *, image: ImageForm) -> Weights:
     """Return the weights of timm's tag, adapted to the images, from its cache or the internet."""
+    # Without a network it says so twelve times in a minute, and then raises an error that says it again.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     weights: Weights = _create(arguments, image=image, pretrained=True).state_dict()
     return weights
 
