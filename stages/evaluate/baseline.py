@@ -6,6 +6,7 @@ Transforms that are random take no part. The network is the one that training st
 (data/model/pretrained.safetensors), not the one that is tested.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
+from schemas.evaluate.evaluation import Evaluation
 from schemas.shared.manifest import SplitName
 from stages.evaluate.calibration import Share
 from stages.evaluate.intervals import Interval, estimate_share
@@ -25,7 +27,7 @@ from stages.shared.progress import show_step
 from stages.vision.checkpoint import hash_weights, restore_backbone
 from stages.vision.dataset import PreparedImages
 from stages.vision.embeddings import capture_embeddings
-from stages.vision.features import FeatureStore, compute_features, open_store
+from stages.vision.features import compute_features, open_store
 from stages.vision.pretrained import select_backbone
 
 NUM_NEIGHBOURS = 20
@@ -36,20 +38,19 @@ TEMPERATURE = 0.07
 L2_STRENGTHS = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001)
 """Tried in this order, each from the result of the one before, until validation loss rises."""
 
-MAX_TRAIN_IMAGES = 50_000
-"""Spread evenly over the training split; bounds time, and memory to twice their features."""
-
-MAX_VAL_IMAGES = 10_000
+_SPLITS: Mapping[SplitName, int | None] = {"train": 50_000, "val": 10_000, "test": None}
+"""So many images of each at most, spread evenly: that bounds the time, and memory to twice their features."""
 
 _CHUNK = 1024
 """Images at once; their cosines to all training images take 200 MB."""
 _MAX_ITERATIONS = 200
 
-Method = Literal["kNN", "linear probe"]
 
+@dataclass(frozen=True)
+class NoBaseline:
+    """There is nothing to compare with."""
 
-class NoBaseline(Exception):
-    """There is nothing to compare with; says why."""
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Baseline:
     l2: float
     """The strength of regularization that the probe has."""
 
-    better: Method
+    better: Literal["kNN", "linear probe"]
     """Which of the two is more accurate on the validation images; the network is compared with it."""
 
     against_better: Comparison
@@ -127,98 +128,90 @@ class Probe:
         return torch.cat([linear((part - self.mean) / self.std, self.weight, self.bias) for part in parts])
 
 
-def measure_baseline(run: TestRun, *, is_correct: Bools, groups: Ints) -> Baseline:
-    """Fit both classifiers to the pretrained features and test them.
+def measure_baseline(
+    evaluation: Evaluation, run: TestRun, *, is_correct: Bools, groups: Ints
+) -> Baseline | NoBaseline | None:
+    """Fit both classifiers to the pretrained features and test them; None if that is not asked for.
 
     Args:
+        evaluation: The section.
         run: What is tested.
         is_correct: bool (N,), whether the network's prediction is, of every test image.
         groups: int64 (N,), the group of each test image.
 
     Raises:
-        NoBaseline: The network started from random weights, or its features are of no use.
         InputError: The pretrained weights are missing or damaged.
     """
     pretrained = run.checkpoint.pretrained_weights
+    if evaluation.baseline is None:
+        return None
     if pretrained is None:
-        raise NoBaseline("the network started from random weights")
-    train, val, test = read_features(run)
-    num_classes = len(run.checkpoint.classes)
+        return NoBaseline("the network started from random weights")
+    network = restore_backbone(run.checkpoint, PRETRAINED).to(run.device)
+    with capture_embeddings(network) as captured:
+        if captured is None:
+            return NoBaseline("the network has several heads, or one without a linear layer")
+    train, val, test = read_features(run, network, weights_sha256=pretrained.backbone_sha256 or "")
+    num_bad = sum(int((~torch.isfinite(each.features).all(dim=1)).sum()) for each in (train, val, test))
+    if num_bad:
+        return NoBaseline(
+            f"the pretrained network's features are not finite for {num_bad:,} images; set "
+            "training.precision: float32, or use other weights"
+        )
     if len(torch.unique(train.labels)) == 1:
-        raise NoBaseline("the training images that it would be fitted to are all of one class")
-    labels = test.labels.numpy()
+        return NoBaseline("the training images that it would be fitted to are all of one class")
+
+    num_classes = len(run.checkpoint.classes)
     with show_step("evaluate: fitting the baseline"):
-        predict_knn = partial(predict_by_neighbours, train, num_classes=num_classes)
-        knn = predict_knn(test.features).numpy() == labels
-        knn_on_val = (predict_knn(val.features) == val.labels).double().mean()
-        probe = fit_probe(train, val, num_classes=num_classes)
-        probed = probe.predict(test.features).numpy() == labels
-        probe_on_val = (probe.predict(val.features) == val.labels).double().mean()
-    better: Method = "kNN" if knn_on_val > probe_on_val else "linear probe"
+        knn, knn_on_val = (
+            (predict_by_neighbours(train, split.features, num_classes=num_classes) == split.labels).numpy()
+            for split in (test, val)
+        )
+        fitted = fit_probe(train, val, num_classes=num_classes)
+        probe, probe_on_val = (
+            (fitted.predict(split.features) == split.labels).numpy() for split in (test, val)
+        )
+    is_knn_better = bool(knn_on_val.mean() > probe_on_val.mean())
     return Baseline(
         source=pretrained.source,
         num_train=len(train.labels),
         num_features=train.features.shape[1],
         knn=_share(knn, groups),
-        probe=_share(probed, groups),
-        l2=probe.l2,
-        better=better,
-        against_better=compare(is_correct, knn if better == "kNN" else probed, groups=groups),
+        probe=_share(probe, groups),
+        l2=fitted.l2,
+        better="kNN" if is_knn_better else "linear probe",
+        against_better=compare(is_correct, knn if is_knn_better else probe, groups=groups),
         is_frozen=hash_weights(select_backbone(run.network)) == pretrained.backbone_sha256,
     )
 
 
-def read_features(run: TestRun) -> tuple[LabeledFeatures, LabeledFeatures, LabeledFeatures]:
-    """Return the pretrained network's features of training, validation and test images.
-
-    Raises:
-        NoBaseline: It has none that a linear layer takes, or they are not finite.
-        InputError: The pretrained weights are missing or damaged.
-    """
-    network = restore_backbone(run.checkpoint, PRETRAINED).to(run.device)
-    with capture_embeddings(network) as captured:
-        if captured is None:
-            raise NoBaseline("the network has several heads, or one without a linear layer")
+def read_features(run: TestRun, network: nn.Module, *, weights_sha256: str) -> list[LabeledFeatures]:
+    """Return a network's features of training, validation and test images, computed now or earlier."""
+    device, numerics = run.device, run.checkpoint.numerics
     store = open_store(
         "embeddings",
         data_sha256=run.checkpoint.dataset_sha256,
         network=run.checkpoint.network,
         preprocessing=run.checkpoint.preprocessing,
-        device=run.device,
-        numerics=run.checkpoint.numerics,
+        device=device,
+        numerics=numerics,
         say=lambda text: print(f"evaluate: baseline: {text}"),
     )
-
-    def read(split: SplitName, limit: int | None) -> LabeledFeatures:
+    splits = []
+    for split, limit in _SPLITS.items():
         images = PreparedImages(PREPARED, run.manifest, split, transform=run.transform, limit=limit)
-        return _read_split(run, network, images, store=store)
-
-    return read("train", MAX_TRAIN_IMAGES), read("val", MAX_VAL_IMAGES), read("test", None)
-
-
-def _read_split(
-    run: TestRun, network: nn.Module, images: PreparedImages, *, store: FeatureStore
-) -> LabeledFeatures:
-    compute = partial(
-        compute_features,
-        network,
-        images,
-        capture=capture_embeddings,
-        device=run.device,
-        numerics=run.checkpoint.numerics,
-        title="evaluate: features",
-    )
-    weights = run.checkpoint.pretrained_weights
-    assert weights is not None
-    features = store.open(images, weights=weights.backbone_sha256 or "", compute=compute)
-    found = torch.from_numpy(np.array(features))
-    num_bad = int((~torch.isfinite(found).all(dim=1)).sum())
-    if num_bad:
-        raise NoBaseline(
-            f"the pretrained network's features are not finite for {num_bad:,} of {len(found):,} images; "
-            "set training.precision: float32, or use other weights"
+        compute = partial(
+            compute_features,
+            network,
+            images,
+            capture=capture_embeddings,
+            device=device,
+            numerics=numerics,
+            title="evaluate: features",
         )
-    return LabeledFeatures(found, images.labels)
+        features = store.open(images, weights=weights_sha256, compute=compute)
+        splits.append(LabeledFeatures(torch.from_numpy(np.array(features)), images.labels))
+    return splits
 
 
 def predict_by_neighbours(train: LabeledFeatures, features: Tensor, *, num_classes: int) -> Tensor:

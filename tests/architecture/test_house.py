@@ -10,8 +10,8 @@ from tests.architecture.imports import ROOT, STAGES, find_modules
 
 MAX_MAIN_PATH = {"ingest": 54, "prepare_dataset": 51, "train": 62, "evaluate": 73}
 """Half of what they were. Some 27 of each are the schemas of all sections and what reads and checks them, for
-every stage checks the whole of params.yaml. Ingest has nine that decode images and find their damage. Evaluate
-counts pretrained.py and torch_file.py since it imports them itself, not only by stages.vision.networks."""
+every stage checks the whole of params.yaml. Ingest has nine that decode images and find their damage.
+Evaluate imports pretrained.py and torch_file.py itself, and not only by stages.vision.networks."""
 
 MAX_STAGE_LINES = 110
 """Of which about 25 are imports."""

@@ -13,7 +13,7 @@ from schemas.vision.checkpoint import Checkpoint, EpochRecord, History, Scores
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
-from stages.evaluate.baseline import Baseline, Comparison
+from stages.evaluate.baseline import Baseline, Comparison, NoBaseline
 from stages.evaluate.calibration import (
     Bin,
     CalibrationReport,
@@ -67,8 +67,7 @@ def make_content(
     corrupted: Sequence[CorruptedAccuracy] = (),
     hardest: int | None = None,
     leaks: LeakReport = NO_LEAKS,
-    baseline: Baseline | None = None,
-    why_no_baseline: str = "",
+    baseline: Baseline | NoBaseline | None = None,
 ) -> ReportContent:
     """Return content whose metrics follow from the confusion matrix."""
     matrix = np.asarray(confusion, dtype=np.int64)
@@ -137,7 +136,6 @@ def make_content(
         ),
         leaks=leaks,
         baseline=baseline,
-        why_no_baseline=why_no_baseline,
         estimates=make_estimates(matrix) if estimates is None else estimates,
         per_class=[
             ClassScores(

@@ -244,9 +244,9 @@ def test_where_there_is_no_baseline_the_report_says_why(
         case "not finite":
             nan = torch.full((1, 4), torch.nan)
             monkeypatch.setattr(baseline, "compute_features", lambda _, images, **rest: [nan] * len(images))
-            expected = "features are not finite for 24 of 24 images; set training.precision: float32"
+            expected = "features are not finite for 39 images; set training.precision: float32"
         case "one class":
-            monkeypatch.setattr(baseline, "MAX_TRAIN_IMAGES", 1)
+            monkeypatch.setitem(baseline._SPLITS, "train", 1)
             expected = "the training images that it would be fitted to are all of one class"
         case _:
             changes = {"network.weights_file": "data/weights/none"}

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from schemas.shared.manifest import SplitCounts
 from schemas.vision.checkpoint import Checkpoint, History
-from stages.evaluate.baseline import NUM_NEIGHBOURS, Baseline
+from stages.evaluate.baseline import NUM_NEIGHBOURS, Baseline, NoBaseline
 from stages.evaluate.calibration import CalibrationReport, PredictionSets, SelectivePrediction, Share
 from stages.evaluate.corruptions import CorruptedAccuracy
 from stages.evaluate.curves import ClassCurves
@@ -72,11 +72,8 @@ class ReportContent:
 
     metrics: TestMetrics
     leaks: LeakReport
-    baseline: Baseline | None
-    """What the pretrained features reach alone; None if evaluation.baseline is null, or there is none."""
-
-    why_no_baseline: str
-    """Why there is none; empty where there is one, or none was asked for."""
+    baseline: Baseline | NoBaseline | None
+    """What the pretrained features reach alone; None if evaluation.baseline is null."""
 
     estimates: Sequence[Estimate]
     """Metrics with their confidence intervals."""
@@ -248,7 +245,8 @@ def describe_intervals(content: ReportContent) -> str:
 
 def build_baseline_rows(content: ReportContent) -> list[MetricRow]:
     """Return what the pretrained features reach alone, and the network; nothing without a baseline."""
-    if (baseline := content.baseline) is None:
+    baseline = content.baseline
+    if not isinstance(baseline, Baseline):
         return []
     images = wording.plural(baseline.num_train, "training image")
     features = wording.plural(baseline.num_features, "feature")
@@ -265,38 +263,30 @@ def build_baseline_rows(content: ReportContent) -> list[MetricRow]:
     ]
 
 
-def describe_baseline(content: ReportContent) -> str:
-    """Say what training gained over the pretrained features, or why that is not known; empty if not asked."""
-    if (baseline := content.baseline) is None:
-        reason = content.why_no_baseline
-        return f"There is no baseline of pretrained features: {reason}." if reason else ""
-    against = baseline.against_better
-    num_differ = against.num_won + against.num_lost
-    if not num_differ:
-        return f"{describe_gain(content)} Both are right about the same test images."
-    chance = {
-        "better": "That is more than chance explains",
-        "worse": "That is less than chance explains",
-        "": "Chance may explain that",
-    }[against.verdict]
-    images = wording.plural(num_differ, "test image")
-    return (
-        f"{describe_gain(content)} {chance}: of the {images} that only one of the two gets right, this "
-        f"network gets {wording.count(against.num_won)}."
-    )
-
-
-def describe_gain(content: ReportContent) -> str:
-    """Say in a sentence by how much training the network changed the accuracy of its pretrained features."""
+def describe_baseline(content: ReportContent) -> list[str]:
+    """Say in sentences what training gained over the pretrained features, or why that is not known."""
     baseline = content.baseline
-    assert baseline is not None
+    if baseline is None:
+        return []
+    if isinstance(baseline, NoBaseline):
+        return [f"There is no baseline of pretrained features: {baseline.reason}."]
     what = "Training the head" if baseline.is_frozen else "Fine-tuning"
-    article = "a linear probe" if baseline.better == "linear probe" else "kNN"
-    reached = f"{article} on the pretrained features, which reaches {wording.percent(baseline.best.value)}"
+    classifier = "kNN" if baseline.better == "kNN" else "a linear probe"
+    reached = f"{classifier} on the pretrained features, which reaches {wording.percent(baseline.best.value)}"
     points = 100 * (content.metrics.accuracy - baseline.best.value)
     if round(points, 1) == 0:
-        return f"{what} is as accurate as {reached}."
-    return f"{what} {'gains' if points > 0 else 'loses'} {abs(points):.1f} points over {reached}."
+        gain = f"{what} is as accurate as {reached}"
+    else:
+        gain = f"{what} {'gains' if points > 0 else 'loses'} {abs(points):.1f} points against {reached}"
+    num_won, num_lost = baseline.against_better.num_won, baseline.against_better.num_lost
+    if not num_won + num_lost:
+        return [f"{gain}.", "Both are right about the same test images."]
+    by_chance = ": more than chance explains" if baseline.against_better.verdict else "; that may be chance"
+    images = wording.plural(num_won + num_lost, "test image")
+    return [
+        f"{gain}{by_chance}.",
+        f"Of the {images} that only one of the two gets right, this network gets {wording.count(num_won)}.",
+    ]
 
 
 def build_cards(content: ReportContent) -> list[MetricRow]:

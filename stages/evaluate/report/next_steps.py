@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 
+from stages.evaluate.baseline import Baseline
 from stages.evaluate.report.content import ReportContent
 from stages.pages.wording import Sentence, percent, plural
 
@@ -67,7 +68,7 @@ def _beat_guessing(content: ReportContent) -> Iterator[Sentence]:
 def _beat_features(content: ReportContent) -> Iterator[Sentence]:
     """Say what to change where training the network lost what its pretrained features knew."""
     baseline = content.baseline
-    if baseline is not None and baseline.against_better.verdict == "worse":
+    if isinstance(baseline, Baseline) and baseline.against_better.verdict == "worse":
         advice = (
             "train for more epochs, or raise optimizer.lr"
             if baseline.is_frozen

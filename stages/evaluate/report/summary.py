@@ -55,13 +55,10 @@ def render_closing(content: ReportContent, *, page: Path) -> str:
     if low <= (by_largest := content.metrics.majority_accuracy):
         compared = "worse than" if high < by_largest else "not distinguishable from"
         lines.append(f"that is {compared} always predicting one class: {wording.percent(by_largest)}")
-    if content.baseline:
-        lines.append(
-            f"pretrained features alone: kNN {wording.percent(content.baseline.knn.value)}, linear probe "
-            f"{wording.percent(content.baseline.probe.value)}"
-        )
-    if about := describe_baseline(content):
-        lines.append(f"{about[0].lower()}{about.removesuffix('.')[1:]}")
+    if rows := build_baseline_rows(content):
+        lines.append(f"pretrained features alone: kNN {rows[0].value}, linear probe {rows[1].value}")
+    for sentence in describe_baseline(content)[:1]:
+        lines.append(f"{sentence[0].lower()}{sentence[1:].removesuffix('.')}")
     if pairs := rank_confused_pairs(content.confusion):
         pair, classes = pairs[0], content.checkpoint.classes
         label, predicted = (wording.brief(classes[each]) for each in (pair.label, pair.predicted))
@@ -89,10 +86,10 @@ def _tabulate_metrics(content: ReportContent) -> list[str]:
 
 def _list_baseline(content: ReportContent) -> list[str]:
     """Return what the pretrained features reach alone; nothing if that was not asked for."""
-    if not (text := describe_baseline(content)):
+    if not (sentences := describe_baseline(content)):
         return []
     rows = [f"- {row.title}: {row.value} ({row.interval})" for row in build_baseline_rows(content)]
-    return ["## Pretrained features alone", "", text, *(["", *rows] if rows else [])]
+    return ["## Pretrained features alone", "", " ".join(sentences), *(["", *rows] if rows else [])]
 
 
 def _list_pairs(content: ReportContent) -> list[str]:
