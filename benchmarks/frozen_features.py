@@ -23,13 +23,13 @@ from schemas.vision.network import ChosenNetwork, Torchvision
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.train.epoch_table import TrainingProgress
-from stages.train.features import FeatureStore
 from stages.train.loop import Phase, Training, run_epoch
 from stages.train.loss import CrossEntropy
 from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, begin_state
 from stages.train.transfer import Phases, build_parameter_groups
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
+from stages.vision.features import FeatureStore
 from stages.vision.networks import build_network
 from stages.vision.runtime import make_deterministic
 from stages.vision.transforms import build_transforms
@@ -87,7 +87,7 @@ def train(folder: Path, arguments: argparse.Namespace, *, caches: bool) -> Resul
     training, state, whole = build_run(folder / "prepared", arguments)
     phases = Phases(training, state.network, whole, FROZEN)
     if caches:
-        phases.keep_features(FeatureStore(Path(tempfile.mkdtemp(dir=folder)), key=""))
+        phases.keep_features(FeatureStore(Path(tempfile.mkdtemp(dir=folder)), key="", say=print))
     for epoch in range(arguments.epochs):
         run_epoch(training, state, phases.at(epoch), save_point=lambda state: None)
     return Result(state.history, state.network.state_dict())

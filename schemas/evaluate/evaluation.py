@@ -56,6 +56,11 @@ class Evaluation(Schema):
     """standard also tests on corrupted images: noise, blur, brightness, contrast, JPEG compression, rotation,
     at three severities each, which takes 18 more passes over the test split. null skips this."""
 
+    baseline: Literal["features"] | None
+    """features also tests what the pretrained network's features reach without any training of it: nearest
+    neighbours and a linear probe. It takes one pass over all images; networks from random weights have none.
+    null skips this."""
+
     num_worst: Annotated[int, Field(ge=0, le=100)]
     """Number of pictures in the report, of each: worst mistakes, suspected label errors, least confident
     predictions, random predictions."""

@@ -55,6 +55,12 @@ class TestMetrics(Schema):
     """Accuracy on the test images that share nothing with training or validation.
     Left out without leaks, and if there are no other test images."""
 
+    knn_accuracy: Fraction | None = None
+    """Accuracy of the nearest neighbours in the pretrained features. Left out without evaluation.baseline."""
+
+    probe_accuracy: Fraction | None = None
+    """Accuracy of a linear probe of the pretrained features. Left out without evaluation.baseline."""
+
 
 class TestRecord(TestMetrics):
     """The metrics, and what they were measured on: data/report/metrics.json."""

@@ -138,6 +138,10 @@ class PretrainedWeights(Schema):
     only_in_weights: Items[str]
     """Not in the network; ignored."""
 
+    backbone_sha256: Sha256 | None = None
+    """Of the tensors of data/model/pretrained.safetensors: the network before its first step, without the
+    layer that gives the logits. Absent in older checkpoints."""
+
 
 class Checkpoint(Schema):
     """All that is needed to use the network again, and where it came from.

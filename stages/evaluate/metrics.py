@@ -8,6 +8,7 @@ import numpy as np
 
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from schemas.shared.manifest import LeakRelation
+from stages.evaluate.baseline import Baseline, NoBaseline
 from stages.evaluate.calibration import CalibrationReport
 from stages.evaluate.curves import CurveAreas
 from stages.evaluate.intervals import Interval, estimate_mean_share, estimate_share, estimate_smooth
@@ -193,10 +194,10 @@ def measure_leaks(relations: Sequence[str], is_correct: Bools) -> LeakReport:
 
 def collect_metrics(
     predictions: Predictions,
-    *,
     estimates: Sequence[Estimate],
     calibration: CalibrationReport,
     leaks: LeakReport,
+    baseline: Baseline | NoBaseline | None,
 ) -> TestMetrics:
     """Return what goes into data/report/metrics.json, from what was measured on these predictions."""
     value = {estimate.name: estimate.value for estimate in estimates}
@@ -216,6 +217,8 @@ def collect_metrics(
         answered_accuracy=accepted.value if accepted else None,
         majority_accuracy=float(np.bincount(predictions.labels).max() / predictions.num_images),
         accuracy_without_leaks=leaks.accuracy_without,
+        knn_accuracy=baseline.knn.value if isinstance(baseline, Baseline) else None,
+        probe_accuracy=baseline.probe.value if isinstance(baseline, Baseline) else None,
     )
 
 

@@ -3,6 +3,7 @@
 from schemas.evaluate.evaluation import Evaluation
 from schemas.evaluate.test_metrics import HeadlineMetrics, TestRecord
 from schemas.params import Params
+from stages.evaluate.baseline import measure_baseline
 from stages.evaluate.calibration import measure_calibration
 from stages.evaluate.corruptions import measure_corruptions
 from stages.evaluate.curves import measure_areas, trace_curves
@@ -64,6 +65,7 @@ def measure(run: TestRun, predictions: Predictions, *, evaluation: Evaluation) -
         evaluation.slices, images=run.pixels, columns=run.columns, is_correct=is_correct, groups=groups
     )
     leaks = measure_leaks(run.columns["leak"], is_correct)
+    baseline = measure_baseline(evaluation, run, is_correct=is_correct, groups=groups)
     corrupted = []
     if evaluation.corruptions is not None:
         corrupted = measure_corruptions(
@@ -73,8 +75,7 @@ def measure(run: TestRun, predictions: Predictions, *, evaluation: Evaluation) -
             calibration=checkpoint.calibration,
             groups=groups,
         )
-    # Last, since Grad-CAM moves the network to the CPU.
-    with show_step("evaluate: explaining predictions"):
+    with show_step("evaluate: explaining predictions"):  # last, for Grad-CAM moves the network to the CPU
         examples = collect_examples(
             run.images,
             predictions,
@@ -88,8 +89,9 @@ def measure(run: TestRun, predictions: Predictions, *, evaluation: Evaluation) -
         checkpoint=checkpoint,
         history=run.history,
         counts=run.manifest.counts,
-        metrics=collect_metrics(predictions, estimates=estimates, calibration=calibration, leaks=leaks),
+        metrics=collect_metrics(predictions, estimates, calibration, leaks, baseline),
         leaks=leaks,
+        baseline=baseline,
         estimates=estimates,
         per_class=score_classes(
             predictions,

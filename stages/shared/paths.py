@@ -20,6 +20,7 @@ IMAGES = Path("data/images")
 PREPARED = Path("data/prepared")
 AUDIT = Path("data/audit")
 MODEL = Path("data/model")
+PRETRAINED = MODEL / "pretrained.safetensors"
 DVCLIVE = Path("data/dvclive")
 REPORT = Path("data/report")
 METRICS = Path("data/metrics")

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from schemas.params import Params
 from schemas.shared.manifest import ImageForm, Manifest
@@ -21,9 +22,10 @@ from stages.train.precision import build_scaler, choose_precision, compile_steps
 from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, WeightAverage, begin_state
 from stages.train.transfer import Phases, build_parameter_groups
+from stages.vision.checkpoint import hash_weights
 from stages.vision.dataset import PreparedImages, build_loader
 from stages.vision.networks import find_statistics
-from stages.vision.pretrained import check_head, find_heads
+from stages.vision.pretrained import check_head, find_heads, select_backbone
 from stages.vision.runtime import choose_device, make_deterministic
 from stages.vision.transforms import (
     Statistics,
@@ -46,6 +48,9 @@ class Run(NamedTuple):
 
     pretrained_weights: PretrainedWeights | None
     """The pretrained weights it starts from."""
+
+    backbone: dict[str, Tensor] | None
+    """A copy of what is pretrained of the network before its first step, on the CPU."""
 
 
 def build_run(params: Params, manifest: Manifest) -> Run:
@@ -100,6 +105,10 @@ def build_run(params: Params, manifest: Manifest) -> Run:
         num_classes=num_classes,
         num_images=len(train_images),
     )
+    backbone = None
+    if pretrained_weights is not None:
+        backbone = {name: tensor.clone() for name, tensor in select_backbone(network).items()}
+        pretrained_weights = pretrained_weights.model_copy(update={"backbone_sha256": hash_weights(backbone)})
     network = network.to(device).to(memory_format=torch.channels_last)
     has_one_head = len(find_heads(network)) == 1
     if params.transfer.freeze == "backbone" and has_one_head:
@@ -143,7 +152,7 @@ def build_run(params: Params, manifest: Manifest) -> Run:
     random = next((transform.name for transform in transforms if transform.random), None)
     why_again = f"{random} is random" if random else "" if has_one_head else "the network has several heads"
     phases = Phases(training, network, whole, params.transfer, why_again=why_again)
-    return Run(training, state, phases, transforms, pretrained_weights)
+    return Run(training, state, phases, transforms, pretrained_weights, backbone)
 
 
 def check_image_form(found: ImageForm, params: Params) -> None:

@@ -18,15 +18,15 @@ from schemas.vision.checkpoint import Checkpoint, EndedBy, EpochRecord, History,
 from schemas.vision.runtime import Numerics
 from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json
 from stages.shared.inputs import NEUTRAL, StageInputs, hash_json
-from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED, find_scratch
+from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED, PRETRAINED
 from stages.shared.stopping import exit_if_orphaned
 from stages.train.build import Run
 from stages.train.calibration import calibrate
 from stages.train.epoch_table import write_accuracy
-from stages.train.features import FeatureStore
 from stages.train.state import Snapshot, take_snapshot
 from stages.train.transfer import remark_on_tuning
-from stages.vision.checkpoint import hash_weights, write_checkpoint
+from stages.vision.checkpoint import hash_weights, write_backbone, write_checkpoint
+from stages.vision.features import FeatureStore, open_store
 from stages.vision.inference import compute_logits
 from stages.vision.runtime import describe_device, describe_machine, list_libraries
 from stages.vision.transforms import without_random
@@ -81,19 +81,15 @@ class RunRecord:
 
 def open_features(record: RunRecord, run: Run, params: Params) -> FeatureStore:
     """Return where the features of a frozen backbone are kept, of this run and others of the same images."""
-    scratch = find_scratch()
-    assert scratch is not None, "open_saved_state has found it"
-    preprocessing = [transform.model_dump(mode="json") for transform in without_random(run.transforms)]
-    key = {
-        "data": record.inputs.data,
-        "code": record.inputs.code,
-        "network": params.network.chosen().model_dump(mode="json"),
-        "preprocessing": preprocessing,
-        "libraries": dict(record.libraries),
-        "machine": dict(record.machine),
-        "numerics": record.numerics.model_dump(),
-    }
-    return FeatureStore(scratch / "features", key=hash_json(key))
+    return open_store(
+        "head input",
+        data_sha256=record.inputs.data,
+        network=params.network.chosen(),
+        preprocessing=run.transforms,
+        device=run.training.device,
+        numerics=record.numerics,
+        say=lambda text: print(f"train: the backbone is frozen; {text}"),
+    )
 
 
 def record_run(run: Run, params: Params, inputs: StageInputs) -> RunRecord:
@@ -150,6 +146,8 @@ def publish(
         for name, snapshot in snapshots.items():
             checkpoint = describe_checkpoint(snapshot, run, record, params, manifest)
             write_checkpoint(folder / f"{name}.safetensors", checkpoint, snapshot.weights)
+        if run.backbone is not None:
+            write_backbone(folder / PRETRAINED.name, run.backbone)
         history_file = History(
             best_metric=params.training.best_metric,
             best_epoch=best.epoch,

@@ -1,14 +1,12 @@
 """The train stage, top to bottom."""
 
-from torch import nn
-
 from schemas.params import Params
 from stages.shared.errors import InputError
 from stages.shared.files import check_free_space
 from stages.shared.inputs import StageInputs
 from stages.shared.paths import DVCLIVE, MODEL, PREPARED
 from stages.shared.stopping import defer_stops
-from stages.train.build import build_run
+from stages.train.build import Run, build_run
 from stages.train.loop import explain_end, run_epoch
 from stages.train.outputs import open_features, publish, record_run, show_curves, snapshot_epochs
 from stages.train.resume import open_saved_state
@@ -27,7 +25,7 @@ def train(params: Params, inputs: StageInputs) -> None:
     manifest = read_manifest(PREPARED)
     with explain_device_errors("train", lambda: LESS_MEMORY):
         run = build_run(params, manifest)
-    check_disk(run.state.network)
+    check_disk(run)
     record = record_run(run, params, inputs)
 
     training, state = run.training, run.state
@@ -59,12 +57,13 @@ def train(params: Params, inputs: StageInputs) -> None:
         saved.note_result((MODEL, DVCLIVE))
 
 
-def check_disk(network: nn.Module) -> None:
-    """Check that two checkpoints and two saved states fit on the disk.
+def check_disk(run: Run) -> None:
+    """Check that two checkpoints, the pretrained weights and two saved states fit on the disk.
 
     Raises:
         InputError: They do not.
     """
-    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+    weights = sum(tensor.nbytes for tensor in run.state.network.state_dict().values())
+    backbone = sum(tensor.nbytes for tensor in (run.backbone or {}).values())
     # A saved state: weights, at most two values of the optimizer for each, the average, and the best so far.
-    check_free_space(MODEL, num_bytes=2 * weights, kept_bytes=2 * 5 * weights)
+    check_free_space(MODEL, num_bytes=2 * weights + backbone, kept_bytes=2 * 5 * weights)

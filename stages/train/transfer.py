@@ -5,17 +5,27 @@ epoch. They are computed once then, and the head trains on them.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from schemas.train.transfer import Transfer
 from schemas.vision.checkpoint import EpochRecord
 from stages.train.epoch_table import write_accuracy
-from stages.train.features import FeatureStore, hash_backbone
 from stages.train.loop import Phase, Training
-from stages.vision.dataset import build_loader
-from stages.vision.pretrained import FrozenBackbone, HeadOnFeatures, find_heads, set_backbone_trainable
+from stages.vision.checkpoint import hash_weights
+from stages.vision.dataset import PreparedImages, Samples, build_loader
+from stages.vision.features import Array, FeatureStore, compute_features
+from stages.vision.pretrained import (
+    FrozenBackbone,
+    HeadOnFeatures,
+    capture_features,
+    find_heads,
+    set_backbone_trainable,
+)
 
 
 def build_parameter_groups(network: nn.Module, transfer: Transfer, *, lr: float) -> list[dict[str, Any]]:
@@ -116,9 +126,10 @@ def train_on_features(training: Training, network: nn.Module, store: FeatureStor
     Its steps use the same random numbers as those of FrozenBackbone, and differ from them only in the
     rounding that comes with other batch sizes.
     """
-    backbone = hash_backbone(network)
-    train_features = store.open(training, network, training.train_images, backbone=backbone)
-    val_features = store.open(training, network, training.val_images, backbone=backbone)
+    train_features, val_features = (
+        _open_features(training, network, images, store=store)
+        for images in (training.train_images, training.val_images)
+    )
     module = HeadOnFeatures(network, feature_shape=train_features.feature_shape)
     return Phase(
         module,
@@ -126,3 +137,49 @@ def train_on_features(training: Training, network: nn.Module, store: FeatureStor
         build_loader(train_features, batch_size=training.batch_size, sampler=training.sampler),
         build_loader(val_features, batch_size=training.batch_size),
     )
+
+
+def _open_features(
+    training: Training, network: nn.Module, images: PreparedImages, *, store: FeatureStore
+) -> "Features":
+    """Return what the head takes of each image of a split."""
+    compute = partial(
+        compute_features,
+        network,
+        images,
+        capture=capture_features,
+        device=training.device,
+        numerics=training.numerics,
+        title="train: features",
+    )
+    return Features(store.open(images, weights=hash_backbone(network), compute=compute), images.labels)
+
+
+def hash_backbone(network: nn.Module) -> str:
+    """Return a hash of the weights and buffers of all but the heads."""
+    heads = tuple(f"{name}." for name in find_heads(network))
+    return hash_weights(
+        {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(heads)}
+    )
+
+
+class Features(Dataset[tuple[Tensor, Tensor]]):
+    """The features float32 (N, values, 1, 1) of a split, and its labels.
+
+    Height and width of 1 let them pass for images.
+    """
+
+    def __init__(self, features: Array, labels: Tensor) -> None:
+        self.feature_shape = features.shape[1:]
+        self._features = features.reshape(len(features), -1, 1, 1)
+        self._labels = labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> Samples:
+        """Return the samples at these indices; DataLoader calls it once a batch."""
+        return Samples(torch.from_numpy(self._features[indices]), self._labels[indices])

@@ -119,17 +119,52 @@ def parse_weights(data: bytes, checkpoint: Checkpoint, *, path: Path) -> dict[st
     Raises:
         InputError: They are damaged.
     """
+    return _parse_weights(data, sha256=checkpoint.weights_sha256, path=path)
+
+
+def _parse_weights(data: bytes, *, sha256: str, path: Path) -> dict[str, "Tensor"]:
     from safetensors.torch import load as parse_tensors
 
     try:
         weights = parse_tensors(data)
-    except Exception as error:  # as above
+    except Exception as error:  # any bytes may come
         raise InputError(
             f"{path}: is no darkroom checkpoint, or is damaged ({describe_error(error)}); {_MEND}"
         ) from None
-    if hash_weights(weights) != checkpoint.weights_sha256:
+    if hash_weights(weights) != sha256:
         raise InputError(f"{path}: is damaged (its weights do not have their recorded SHA-256); {_MEND}")
     return weights
+
+
+def write_backbone(path: Path, weights: dict[str, "Tensor"]) -> None:
+    """Write the weights that a network started from; checkpoints of the run record their SHA-256."""
+    from safetensors.torch import save as serialize_tensors
+
+    with publish_file(path) as partial:
+        partial.write_bytes(serialize_tensors(_move_to_cpu(weights)))
+
+
+def restore_backbone(checkpoint: Checkpoint, path: Path) -> "nn.Module":
+    """Return the network that a checkpoint's run started from, on the CPU; its output layer is random.
+
+    Args:
+        checkpoint: Of a run that started from pretrained weights.
+        path: The file that `write_backbone` wrote.
+
+    Raises:
+        InputError: The file is missing, damaged, or that of another run.
+    """
+    pretrained = checkpoint.pretrained_weights
+    assert pretrained is not None
+    try:
+        data = path.read_bytes()
+        check_header_size(data)
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; make it with: {MAKE_MODEL}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: is damaged: {error}; {_MEND}") from None
+    weights = _parse_weights(data, sha256=pretrained.backbone_sha256 or "", path=path)
+    return _restore(checkpoint, weights, is_strict=False)
 
 
 def restore_network(checkpoint: Checkpoint, weights: dict[str, "Tensor"]) -> "nn.Module":
@@ -138,6 +173,10 @@ def restore_network(checkpoint: Checkpoint, weights: dict[str, "Tensor"]) -> "nn
     Raises:
         InputError: The weights are not those of the network, whose code may have changed since.
     """
+    return _restore(checkpoint, weights, is_strict=True)
+
+
+def _restore(checkpoint: Checkpoint, weights: dict[str, "Tensor"], *, is_strict: bool) -> "nn.Module":
     import torch
 
     from stages.vision.networks import TooManyParameters, build_network, limit_parameters
@@ -148,7 +187,7 @@ def restore_network(checkpoint: Checkpoint, weights: dict[str, "Tensor"]) -> "nn
         # A few bytes may claim the largest network there is.
         with limit_parameters(2 * num_weights + MAX_OWN_PARAMETERS):
             network = build_network(checkpoint.network, image=image, num_classes=len(checkpoint.classes))
-        network.load_state_dict(weights)
+        network.load_state_dict(weights, strict=is_strict)
     except (RuntimeError, TooManyParameters):
         raise InputError(
             f"the checkpoint's weights do not fit the network {checkpoint.network.name} as its code is now; "

@@ -228,10 +228,29 @@ def reset_heads(network: nn.Module) -> None:
     Args:
         network: Changed in place.
     """
-    for head in find_heads(network).values():
-        layers = [part for part in head.modules() if isinstance(part, nn.Linear | nn.Conv2d)]
-        if layers:
-            layers[-1].reset_parameters()
+    for layer in find_output_layers(network).values():
+        layer.reset_parameters()
+
+
+def find_output_layers(network: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
+    """Return the last linear layer or convolution of every head that has one, by name."""
+    layers = {}
+    for head_name, head in find_heads(network).items():
+        parts = {
+            f"{head_name}.{name}".rstrip("."): part
+            for name, part in head.named_modules()
+            if isinstance(part, nn.Linear | nn.Conv2d)
+        }
+        if parts:
+            name, layer = parts.popitem()
+            layers[name] = layer
+    return layers
+
+
+def select_backbone(network: nn.Module) -> Weights:
+    """Return all weights and buffers but those of the layers that give the logits, which are always new."""
+    outputs = tuple(f"{name}." for name in find_output_layers(network))
+    return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(outputs)}
 
 
 def find_head(network: nn.Module) -> nn.Module:

@@ -13,6 +13,7 @@ from schemas.vision.checkpoint import Checkpoint, EpochRecord, History, Scores
 from schemas.vision.network import ChosenNetwork, Cnn
 from schemas.vision.runtime import Numerics
 from schemas.vision.transforms import Normalize, ToTensor
+from stages.evaluate.baseline import Baseline, Comparison, NoBaseline
 from stages.evaluate.calibration import (
     Bin,
     CalibrationReport,
@@ -66,6 +67,7 @@ def make_content(
     corrupted: Sequence[CorruptedAccuracy] = (),
     hardest: int | None = None,
     leaks: LeakReport = NO_LEAKS,
+    baseline: Baseline | NoBaseline | None = None,
 ) -> ReportContent:
     """Return content whose metrics follow from the confusion matrix."""
     matrix = np.asarray(confusion, dtype=np.int64)
@@ -133,6 +135,7 @@ def make_content(
             accuracy_without_leaks=leaks.accuracy_without,
         ),
         leaks=leaks,
+        baseline=baseline,
         estimates=make_estimates(matrix) if estimates is None else estimates,
         per_class=[
             ClassScores(
@@ -183,6 +186,23 @@ def make_predictions_of(confusion: NDArray[np.int64]) -> Predictions:
     logits = torch.zeros(len(labels), len(confusion))
     logits[range(len(labels)), predicted] = torch.linspace(1, 5, len(labels))
     return make_predictions(logits, torch.from_numpy(labels), calibration=CALIBRATION)
+
+
+def make_baseline(
+    *, knn: float = 0.75, probe: float = 0.5, against: Comparison, is_frozen: bool = False
+) -> Baseline:
+    """Return a baseline, the better of the two being the one with the higher accuracy."""
+    return Baseline(
+        source="timm resnet18 a1_in1k",
+        num_train=1234,
+        num_features=512,
+        knn=Share(knn, knn - 0.05, knn + 0.05),
+        probe=Share(probe, probe - 0.05, probe + 0.05),
+        l2=0.1,
+        better="kNN" if knn > probe else "linear probe",
+        against_better=against,
+        is_frozen=is_frozen,
+    )
 
 
 def make_calibration(

@@ -40,9 +40,10 @@ def measure(found: Predictions, *, top_k: int = 2) -> TestMetrics:
     groups = np.arange(found.num_images)
     return collect_metrics(
         found,
-        estimates=estimate_metrics(found, areas=measure_areas(found), groups=groups, top_k=top_k),
-        calibration=measure_calibration(found, groups, target_accuracy=0.5, confidence=0.9),
-        leaks=measure_leaks([""] * found.num_images, found.is_correct),
+        estimate_metrics(found, areas=measure_areas(found), groups=groups, top_k=top_k),
+        measure_calibration(found, groups, target_accuracy=0.5, confidence=0.9),
+        measure_leaks([""] * found.num_images, found.is_correct),
+        baseline=None,
     )
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from schemas.audit.finding import FindingRow
+from stages.evaluate.baseline import Comparison, NoBaseline
 from stages.evaluate.loading import AuditFindings
 from stages.evaluate.report.content import ReportContent
 from stages.evaluate.report.next_steps import list_next_steps
 from stages.evaluate.report.summary import render_summary
-from tests.evaluate.report_content import make_content, make_example
+from tests.evaluate.report_content import make_baseline, make_content, make_example
 from tests.evaluate.report_page import read
 
 GOOD = 1000 * np.eye(3, dtype=np.int64) + 2
@@ -124,3 +125,19 @@ def test_names_are_only_text() -> None:
     assert "{}\\u202e: recall 35.0 %, 640 of" in read(content).text
     assert "`{}\\u202e`: recall" in render_summary(content)
     assert "taken for `` `{0}` ``" in render_summary(content)
+
+
+@pytest.mark.parametrize(
+    ("is_frozen", "advice"),
+    [
+        (True, "train for more epochs, or raise optimizer.lr"),
+        (False, "lower optimizer.lr or transfer.backbone_lr_factor, or freeze the backbone for longer"),
+    ],
+)
+def test_worse_than_the_pretrained_features(is_frozen: bool, advice: str) -> None:
+    """Training lost what the features knew: the remedy depends on whether they were trained."""
+    worse = make_baseline(against=Comparison(3, 20, "worse"), is_frozen=is_frozen)
+    expected = f"Worse than 75.0\N{NO-BREAK SPACE}%, the pretrained features alone: {advice}."
+    assert write_steps(make_good(baseline=worse)) == [expected]
+    assert write_steps(make_good(baseline=replace(worse, against_better=Comparison(9, 9, "")))) == []
+    assert write_steps(make_good(baseline=NoBaseline("the network started from random weights"))) == []

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from schemas.audit.finding import FindingRow
+from stages.evaluate.baseline import Baseline, Comparison, NoBaseline
 from stages.evaluate.calibration import Share
 from stages.evaluate.corruptions import CorruptedAccuracy, list_corruptions
 from stages.evaluate.intervals import Interval
@@ -22,6 +23,7 @@ from stages.pages.wording import FINDING_MEANINGS, percent
 from tests.evaluate.report_content import (
     DATASET_SHA256,
     WEIGHTS_SHA256,
+    make_baseline,
     make_calibration,
     make_content,
     make_example,
@@ -636,3 +638,53 @@ def test_thousands_of_classes_are_bounded() -> None:
     page = read(content)
     assert decode(page.all("img")[0]["src"]).shape == (500, 500, 3)
     assert "Showing the 250 classes with the lowest recall, of 2,000;" in page.text
+
+
+ONE_OF_TWO = "test images that only one of the two gets right, this network gets"
+
+
+@pytest.mark.parametrize(
+    ("baseline", "expected"),
+    [
+        (
+            make_baseline(probe=0.6, knn=0.55, against=Comparison(20, 5, "better")),
+            (
+                "Fine-tuning gains 22.9 points against a linear probe on the pretrained features, which reaches "
+                f"60.0 %: more than chance explains. Of the 25 {ONE_OF_TWO} 20."
+            ),
+        ),
+        (
+            make_baseline(knn=0.9, against=Comparison(1, 3, ""), is_frozen=True),
+            (
+                "Training the head loses 7.1 points against kNN on the pretrained features, which reaches "
+                f"90.0 %; that may be chance. Of the 4 {ONE_OF_TWO} 1."
+            ),
+        ),
+        (
+            make_baseline(probe=29 / 35, against=Comparison(0, 0, "")),
+            (
+                "Fine-tuning is as accurate as a linear probe on the pretrained features, which reaches "
+                "82.9 %. Both are right about the same test images."
+            ),
+        ),
+        (
+            NoBaseline("the network started from random weights"),
+            "There is no baseline of pretrained features: the network started from random weights.",
+        ),
+    ],
+)
+def test_the_pretrained_features_are_compared_with(baseline: Baseline | NoBaseline, expected: str) -> None:
+    """Page and summary say what training gained over them, or why that is not known."""
+    content = make_content(baseline=baseline)
+    page = read(content)
+    assert expected in page.text
+    assert expected in render_summary(content)
+    assert "#baseline" in {link["href"] for link in page.all("a")}
+    is_measured = isinstance(baseline, Baseline)
+    assert ("Linear probe" in page.text) == ("- Linear probe: " in render_summary(content)) == is_measured
+
+
+def test_nobody_asked_for_a_baseline() -> None:
+    """The page then has nothing of it, not even a heading."""
+    assert "retrained features" not in read(make_content()).text
+    assert "retrained features" not in render_summary(make_content())

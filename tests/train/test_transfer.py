@@ -10,10 +10,10 @@ from schemas.shared.manifest import Manifest
 from schemas.train.transfer import Transfer
 from schemas.vision.checkpoint import EpochRecord, Scores
 from schemas.vision.runtime import Precision
-from stages.train.features import FeatureStore
 from stages.train.loop import run_epoch
 from stages.train.state import TrainingState
 from stages.train.transfer import Phases, build_parameter_groups, is_frozen, remark_on_tuning
+from stages.vision.features import FeatureStore
 from tests.train.toy import Toy, make_training, never_save
 from tests.vision.prepared import write_prepared
 
@@ -34,7 +34,7 @@ def make_phases(run: Toy, transfer: Transfer, *, folder: Path | None) -> Phases:
     training, state, whole = run
     phases = Phases(training, state.network, whole, transfer)
     if folder:
-        phases.keep_features(FeatureStore(folder / "features", key="toy"))
+        phases.keep_features(FeatureStore(folder / "features", key="toy", say=print))
     return phases
 
 

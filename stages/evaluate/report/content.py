@@ -14,6 +14,7 @@ from markupsafe import Markup
 from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from schemas.shared.manifest import SplitCounts
 from schemas.vision.checkpoint import Checkpoint, History
+from stages.evaluate.baseline import NUM_NEIGHBOURS, Baseline, NoBaseline
 from stages.evaluate.calibration import CalibrationReport, PredictionSets, SelectivePrediction, Share
 from stages.evaluate.corruptions import CorruptedAccuracy
 from stages.evaluate.curves import ClassCurves
@@ -71,6 +72,9 @@ class ReportContent:
 
     metrics: TestMetrics
     leaks: LeakReport
+    baseline: Baseline | NoBaseline | None
+    """What the pretrained features reach alone; None if evaluation.baseline is null."""
+
     estimates: Sequence[Estimate]
     """Metrics with their confidence intervals."""
 
@@ -189,15 +193,15 @@ def _compare_with_guessing(content: ReportContent) -> Sentence:
         images = wording.plural(metrics.num_images, "test image")
         correct = f"{wording.count(num_correct)} of {images} {are} classified correctly."
     largest, names = _name_largest_class(content)
-    baseline = wording.percent(metrics.majority_accuracy)
+    by_largest = wording.percent(metrics.majority_accuracy)
     if low > metrics.majority_accuracy:
-        return Sentence(f"{correct} Always predicting {largest} would give {baseline}.", names)
+        return Sentence(f"{correct} Always predicting {largest} would give {by_largest}.", names)
     if high < metrics.majority_accuracy:
-        compared = f"That is worse than always predicting {largest}, which gives {baseline}."
+        compared = f"That is worse than always predicting {largest}, which gives {by_largest}."
     else:
         interval = f"{wording.percent(low)} to {wording.percent(high)}"
         compared = (
-            f"That is not distinguishable from always predicting {largest}, which gives {baseline}: the "
+            f"That is not distinguishable from always predicting {largest}, which gives {by_largest}: the "
             f"95 % confidence interval of the accuracy is {interval}."
         )
     return Sentence(f"{correct} {compared}", names)
@@ -237,6 +241,52 @@ def describe_intervals(content: ReportContent) -> str:
             "class to tell how much they vary"
         )
     return text + "."
+
+
+def build_baseline_rows(content: ReportContent) -> list[MetricRow]:
+    """Return what the pretrained features reach alone, and the network; nothing without a baseline."""
+    baseline = content.baseline
+    if not isinstance(baseline, Baseline):
+        return []
+    images = wording.plural(baseline.num_train, "training image")
+    features = wording.plural(baseline.num_features, "feature")
+    of_probe = f"Logistic regression on {features} of {images}; L2 {baseline.l2:g}, by the validation split"
+    trained = "its head alone was trained" if baseline.is_frozen else "all of it was trained"
+    own = Share(content.metrics.accuracy, *content.accuracy_interval)
+    return [
+        MetricRow(title, wording.percent(share.value), _span(share), meaning)
+        for title, share, meaning in (
+            ("kNN", baseline.knn, f"Vote of the {NUM_NEIGHBOURS} most similar of {images}, by cosine"),
+            ("Linear probe", baseline.probe, of_probe),
+            ("This network", own, f"Started from {baseline.source}; {trained}"),
+        )
+    ]
+
+
+def describe_baseline(content: ReportContent) -> list[str]:
+    """Say in sentences what training gained over the pretrained features, or why that is not known."""
+    baseline = content.baseline
+    if baseline is None:
+        return []
+    if isinstance(baseline, NoBaseline):
+        return [f"There is no baseline of pretrained features: {baseline.reason}."]
+    what = "Training the head" if baseline.is_frozen else "Fine-tuning"
+    classifier = "kNN" if baseline.better == "kNN" else "a linear probe"
+    reached = f"{classifier} on the pretrained features, which reaches {wording.percent(baseline.best.value)}"
+    points = 100 * (content.metrics.accuracy - baseline.best.value)
+    if round(points, 1) == 0:
+        gain = f"{what} is as accurate as {reached}"
+    else:
+        gain = f"{what} {'gains' if points > 0 else 'loses'} {abs(points):.1f} points against {reached}"
+    num_won, num_lost = baseline.against_better.num_won, baseline.against_better.num_lost
+    if not num_won + num_lost:
+        return [f"{gain}.", "Both are right about the same test images."]
+    by_chance = ": more than chance explains" if baseline.against_better.verdict else "; that may be chance"
+    images = wording.plural(num_won + num_lost, "test image")
+    return [
+        f"{gain}{by_chance}.",
+        f"Of the {images} that only one of the two gets right, this network gets {wording.count(num_won)}.",
+    ]
 
 
 def build_cards(content: ReportContent) -> list[MetricRow]:

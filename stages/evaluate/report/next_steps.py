@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 
+from stages.evaluate.baseline import Baseline
 from stages.evaluate.report.content import ReportContent
 from stages.pages.wording import Sentence, percent, plural
 
@@ -32,7 +33,8 @@ def list_next_steps(content: ReportContent) -> list[Sentence]:
     """Return the first three steps of which the rules hold, the most urgent first."""
     rules = (
         _mend_data,
-        _beat_baseline,
+        _beat_guessing,
+        _beat_features,
         _train_longer,
         _overfit_less,
         _help_class,
@@ -51,16 +53,28 @@ def _mend_data(content: ReportContent) -> Iterator[Sentence]:
             yield Sentence(f"{plural(num_kept, one, many)}: {remedy}.")
 
 
-def _beat_baseline(content: ReportContent) -> Iterator[Sentence]:
+def _beat_guessing(content: ReportContent) -> Iterator[Sentence]:
     """Ask for another network, unless no test image is left that it could get right."""
     low, _ = content.accuracy_interval
-    accuracy, baseline = content.metrics.accuracy, content.metrics.majority_accuracy
-    if low <= baseline and accuracy < 1:
-        found = "No" if accuracy <= baseline else "Not shown to be"
+    accuracy, by_largest = content.metrics.accuracy, content.metrics.majority_accuracy
+    if low <= by_largest and accuracy < 1:
+        found = "No" if accuracy <= by_largest else "Not shown to be"
         yield Sentence(
             f"{found} better than always predicting one class: train for more epochs, try other values of "
             "optimizer.lr, start from pretrained weights, or add images."
         )
+
+
+def _beat_features(content: ReportContent) -> Iterator[Sentence]:
+    """Say what to change where training the network lost what its pretrained features knew."""
+    baseline = content.baseline
+    if isinstance(baseline, Baseline) and baseline.against_better.verdict == "worse":
+        advice = (
+            "train for more epochs, or raise optimizer.lr"
+            if baseline.is_frozen
+            else "lower optimizer.lr or transfer.backbone_lr_factor, or freeze the backbone for longer"
+        )
+        yield Sentence(f"Worse than {percent(baseline.best.value)}, the pretrained features alone: {advice}.")
 
 
 def _train_longer(content: ReportContent) -> Iterator[Sentence]:

@@ -81,6 +81,8 @@ def render_report(content: ReportContent) -> str:
         cards=texts.build_cards(content),
         metric_rows=texts.build_metric_rows(content),
         about_intervals=texts.describe_intervals(content),
+        baseline_rows=texts.build_baseline_rows(content),
+        about_baseline=" ".join(texts.describe_baseline(content)),
         class_rows=class_rows[:_MAX_CLASS_ROWS],
         **_lay_out_confusion(content),
         pictures=draw_examples(content.examples),

@@ -10,9 +10,11 @@ from pathlib import Path
 from stages.evaluate.metrics import count_confused_pairs, rank_confused_pairs
 from stages.evaluate.report.content import (
     ReportContent,
+    build_baseline_rows,
     build_class_rows,
     build_metric_rows,
     build_verdict,
+    describe_baseline,
     describe_label_errors,
     describe_selective,
 )
@@ -30,6 +32,7 @@ def render_summary(content: ReportContent) -> str:
         ["# Test report", "", f"**{build_verdict(content).write(code_span)}**"],
         _list_steps(content),
         _tabulate_metrics(content),
+        _list_baseline(content),
         _list_pairs(content),
         _list_classes(content),
         ["## Selective prediction", "", describe_selective(content.calibration.selective)],
@@ -49,9 +52,13 @@ def render_closing(content: ReportContent, *, page: Path) -> str:
     images = wording.plural(content.metrics.num_images, "test image")
     lines = [f"accuracy {accuracy.value}{interval} on {images}"]
     low, high = content.accuracy_interval
-    if low <= (baseline := content.metrics.majority_accuracy):
-        compared = "worse than" if high < baseline else "not distinguishable from"
-        lines.append(f"that is {compared} always predicting one class: {wording.percent(baseline)}")
+    if low <= (by_largest := content.metrics.majority_accuracy):
+        compared = "worse than" if high < by_largest else "not distinguishable from"
+        lines.append(f"that is {compared} always predicting one class: {wording.percent(by_largest)}")
+    if rows := build_baseline_rows(content):
+        lines.append(f"pretrained features alone: kNN {rows[0].value}, linear probe {rows[1].value}")
+    for sentence in describe_baseline(content)[:1]:
+        lines.append(f"{sentence[0].lower()}{sentence[1:].removesuffix('.')}")
     if pairs := rank_confused_pairs(content.confusion):
         pair, classes = pairs[0], content.checkpoint.classes
         label, predicted = (wording.brief(classes[each]) for each in (pair.label, pair.predicted))
@@ -72,9 +79,17 @@ def _list_steps(content: ReportContent) -> list[str]:
 def _tabulate_metrics(content: ReportContent) -> list[str]:
     """Return every metric, and the accuracy of the largest class below the network's own."""
     rows = [f"| {row.title} | {row.value} | {row.interval} |" for row in build_metric_rows(content)]
-    baseline = wording.percent(content.metrics.majority_accuracy)
-    rows.insert(1, f"| Accuracy of always predicting the largest class | {baseline} | |")
+    by_largest = wording.percent(content.metrics.majority_accuracy)
+    rows.insert(1, f"| Accuracy of always predicting the largest class | {by_largest} | |")
     return ["| Metric | Value | 95 % confidence interval |", "|---|--:|--:|", *rows]
+
+
+def _list_baseline(content: ReportContent) -> list[str]:
+    """Return what the pretrained features reach alone; nothing if that was not asked for."""
+    if not (sentences := describe_baseline(content)):
+        return []
+    rows = [f"- {row.title}: {row.value} ({row.interval})" for row in build_baseline_rows(content)]
+    return ["## Pretrained features alone", "", " ".join(sentences), *(["", *rows] if rows else [])]
 
 
 def _list_pairs(content: ReportContent) -> list[str]:

@@ -1,13 +1,17 @@
-"""Features of a frozen backbone, kept from run to run."""
+"""Features that do not change, kept from run to run."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from schemas.shared.manifest import Manifest
-from stages.train.features import FeatureStore, hash_backbone
+from stages.train.transfer import hash_backbone
+from stages.vision.dataset import PreparedImages
+from stages.vision.features import FeatureStore, compute_features
+from stages.vision.pretrained import capture_features
 from tests.train.toy import Toy, make_training
 from tests.vision.prepared import write_prepared
 
@@ -24,14 +28,23 @@ def run(tmp_path: Path, manifest: Manifest) -> Toy:
     return make_training(tmp_path / "prepared", manifest)
 
 
-def open_features(folder: Path, run: Toy, *, key: str = "") -> torch.Tensor:
-    """Return the features of all training images."""
-    training, state, _ = run
-    backbone = hash_backbone(state.network)
-    features = FeatureStore(folder, key=key).open(
-        training, state.network, training.train_images, backbone=backbone
+def open_features(
+    folder: Path | None, run: Toy, *, key: str = "", images: PreparedImages | None = None
+) -> torch.Tensor:
+    """Return the features of all training images, or of others."""
+    training, network = run.training, run.state.network
+    images = images or training.train_images
+    compute = partial(
+        compute_features,
+        network,
+        images,
+        capture=capture_features,
+        device=training.device,
+        numerics=training.numerics,
+        title="features",
     )
-    return features.__getitems__(list(range(len(features)))).images
+    store = FeatureStore(folder, key=key, say=print)
+    return torch.from_numpy(store.open(images, weights=hash_backbone(network), compute=compute).copy())
 
 
 def count_files(folder: Path) -> int:
@@ -47,8 +60,8 @@ def test_a_later_run_finds_features(tmp_path: Path, run: Toy, capsys: pytest.Cap
             weights.add_(1)  # the head is no part of the backbone
     assert torch.equal(open_features(tmp_path / "features", run), first)
     computed, found = capsys.readouterr().out.splitlines()
-    assert computed == "train: the backbone is frozen; computing features of 24 images, once for all epochs"
-    assert found == "train: the backbone is frozen; features of 24 images are there from an earlier run"
+    assert computed == "computing features of 24 images"
+    assert found == "features of 24 images are there from an earlier run"
 
 
 @pytest.mark.parametrize("change", ["key", "backbone", "images"])
@@ -62,13 +75,22 @@ def test_features_of_something_else_are_not_taken(
         with torch.no_grad():
             next(run.state.network.parameters()).add_(1)
     if change == "images":
-        network = run.state.network
-        FeatureStore(folder, key="").open(
-            run.training, network, run.training.val_images, backbone=hash_backbone(network)
-        )
+        open_features(folder, run, images=run.training.val_images)
     else:
         open_features(folder, run, key="other" if change == "key" else "")
     assert count_files(folder) == 2
+
+
+def test_features_that_cannot_be_kept_are_used_all_the_same(
+    tmp_path: Path, run: Toy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A disk that does not take them, or no folder, costs the next run time, not this run its result."""
+    expected = open_features(tmp_path / "features", run)
+    (tmp_path / "file").write_text("in the way of the folder")
+    capsys.readouterr()
+    assert torch.equal(open_features(tmp_path / "file" / "features", run), expected)
+    assert "they are not kept for later runs: " in capsys.readouterr().out
+    assert torch.equal(open_features(None, run), expected)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "without its checksum"])
@@ -93,7 +115,7 @@ def test_the_longest_unread_go_first(tmp_path: Path, run: Toy, monkeypatch: pyte
     folder = tmp_path / "features"
     open_features(folder, run, key="a")
     (first,) = folder.glob("*.npy")
-    monkeypatch.setattr("stages.train.features.MAX_BYTES", 2 * first.stat().st_size)
+    monkeypatch.setattr("stages.vision.features.MAX_BYTES", 2 * first.stat().st_size)
     open_features(folder, run, key="b")
     (second,) = set(folder.glob("*.npy")) - {first}
     os.utime(second, (1, 1))
