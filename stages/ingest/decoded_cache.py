@@ -46,6 +46,8 @@ from stages.shared.paths import find_scratch
 DECODING_CODE = (
     "images/decode.py",
     "images/headers.py",
+    "images/heif.py",
+    "images/hevc.py",
     "images/jpeg.py",
     "images/webp.py",
     "images/tiff.py",
