@@ -1,8 +1,8 @@
 """From the bytes of an image file to pixels: what a viewer shows, in RGB or gray.
 
 Everything that knows about formats is behind this module. simplejpeg decodes JPEGs, OpenCV plain PNGs and
-WebPs, where it is faster, pillow-heif HEICs, and Pillow the other formats. docs/images.md says what becomes of
-each kind of image and which damage is found.
+WebPs, where it is faster, pillow-heif HEICs, and Pillow the other formats. docs/images.md says what becomes
+of each kind of image and which damage is found.
 """
 
 import io

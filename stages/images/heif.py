@@ -1,7 +1,7 @@
 """HEIC and AVIF, as phones take them: AVIF by Pillow (libavif), HEIC by the optional library pillow-heif.
 
-libheif, which is behind pillow-heif, turns a picture as the file's own boxes say. EXIF's orientation, which says
-the same again, is not asked.
+libheif, which is behind pillow-heif, turns a picture as the file's own boxes say. EXIF's orientation, which
+says the same again, is not asked.
 
 Source: ISO/IEC 23008-12 (HEIF).
 """
@@ -36,9 +36,12 @@ AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # there is a process for every core
 
 INSTALL_HEIF = "pip install pillow-heif"
 
-_AVIF_BYTES_PER_PIXEL = 14
-_HEIC_BYTES_PER_PIXEL = {True: 6, False: 13}
-"""Memory that decoding takes at most, measured; less for the usual kind: no alpha, and half the colours."""
+_AVIF_BYTES_PER_PIXEL = 12
+_USUAL_BYTES_PER_PIXEL, _FULL_BYTES_PER_PIXEL, _WIDE_BYTES_PER_PIXEL = 8, 13, 21
+"""Memory that decoding takes at most, measured: a HEIC as phones take them; with alpha, or colours at full size;
+with more than 8 bits. Without alpha that takes less."""
+
+_ALPHA_BYTES_PER_PIXEL = 4
 
 _WHOLE_BOXES = (b"ftyp", b"meta", b"mdat", b"moov", b"idat", b"free", b"skip", b"uuid")
 """That stand in a file one after the other; what begins otherwise is rubbish behind the end."""
@@ -62,8 +65,11 @@ def read_heif_header(data: bytes) -> Header:
     with _explain_errors():
         primary = _open(data)
     width_px, height_px = primary.size
-    is_usual = primary.info.get("chroma") in (None, 420) and primary.info["bit_depth"] == 8
-    bytes_per_pixel = _HEIC_BYTES_PER_PIXEL[is_usual and not primary.has_alpha]
+    if primary.info["bit_depth"] > 8:
+        bytes_per_pixel = _WIDE_BYTES_PER_PIXEL - (0 if primary.has_alpha else _ALPHA_BYTES_PER_PIXEL)
+    else:
+        is_usual = primary.info.get("chroma", 420) == 420 and not primary.has_alpha
+        bytes_per_pixel = _USUAL_BYTES_PER_PIXEL if is_usual else _FULL_BYTES_PER_PIXEL
     return Header(kind, height_px, width_px, bytes_per_pixel)
 
 
