@@ -38,8 +38,8 @@ INSTALL_HEIF = "pip install pillow-heif"
 
 _AVIF_BYTES_PER_PIXEL = 12
 _USUAL_BYTES_PER_PIXEL, _FULL_BYTES_PER_PIXEL, _WIDE_BYTES_PER_PIXEL = 8, 13, 21
-"""Memory that decoding takes at most, measured: a HEIC as phones take them; with alpha, or colours at full size;
-with more than 8 bits. Without alpha that takes less."""
+"""Memory that decoding takes at most, measured: a HEIC as phones take them; with alpha, or colours at full
+size; with more than 8 bits. Without alpha that takes less."""
 
 _ALPHA_BYTES_PER_PIXEL = 4
 
@@ -65,7 +65,7 @@ def read_heif_header(data: bytes) -> Header:
     with _explain_errors():
         primary = _open(data)
     width_px, height_px = primary.size
-    if primary.info["bit_depth"] > 8:
+    if int(str(primary.info["bit_depth"])) > 8:
         bytes_per_pixel = _WIDE_BYTES_PER_PIXEL - (0 if primary.has_alpha else _ALPHA_BYTES_PER_PIXEL)
     else:
         is_usual = primary.info.get("chroma", 420) == 420 and not primary.has_alpha

@@ -50,28 +50,54 @@ def check_tiles(data: bytes) -> None:
     try:
         if library.heif_context_read_from_memory_without_copy(context, data, len(data), None).code:
             return
-        properties = _list_properties(data)
+        configurations = _find_configurations(data)
         for item in _list_tiles(library, context):
-            units = _read_units(library, context, item, data, properties)
-            warnings = _list_warnings(library, units)
+            if item not in configurations:
+                continue
+            warnings = _list_warnings(library, _read_units(library, context, item, configurations[item]))
             if found := next((warning for warning in warnings if warning in _OUT_OF_STEP), None):
                 reason = printable(library.de265_get_error_text(found).decode(errors="replace"))
                 raise damaged(f"libde265 finds its data out of step: {reason}")
+    except (IndexError, struct.error) as error:
+        raise damaged(f"its boxes do not fit together: {error}") from None
     finally:
         library.heif_context_free(context)
 
 
-def _list_properties(data: bytes) -> list[tuple[bytes, int, int]]:
-    """Return the boxes that items name by their number, less one."""
+def _find_configurations(data: bytes) -> dict[int, bytes]:
+    """Return the hvcC box of each item that has one: its parameter sets, and how its slices are stored."""
     start, end = 0, len(data)
-    for wanted, head in ((b"meta", 4), (b"iprp", 0), (b"ipco", 0)):
+    for wanted, head in ((b"meta", 4), (b"iprp", 0)):
         for kind, box_start, box_end in read_boxes(data, start, end):
             if kind == wanted:
                 start, end = box_start + head, min(box_end, end)
                 break
         else:
-            return []
-    return list(read_boxes(data, start, end))
+            return {}
+    properties: list[bytes] = []
+    found: dict[int, bytes] = {}
+    for kind, box_start, box_end in read_boxes(data, start, end):
+        if kind == b"ipco":  # which comes first
+            boxes = read_boxes(data, box_start, min(box_end, end))
+            properties = [data[first:last] if name == b"hvcC" else b"" for name, first, last in boxes]
+        elif kind == b"ipma":
+            for item, number in _read_associations(data[box_start:box_end]):
+                if 0 < number <= len(properties) and properties[number - 1]:
+                    found[item] = properties[number - 1]
+    return found
+
+
+def _read_associations(box: bytes) -> Iterator[tuple[int, int]]:
+    """Yield items and the numbers of their properties, as an ipma box has them."""
+    version, is_wide = box[0], box[3] & 1
+    (num_items,) = struct.unpack_from(">I", box, 4)
+    place = 8
+    for _ in range(num_items):
+        item, count = struct.unpack_from(">IB" if version else ">HB", box, place)
+        place += 5 if version else 3
+        for _ in range(count):  # the upper bit says whether it is essential
+            yield item, struct.unpack_from(">H", box, place)[0] & 0x7FFF if is_wide else box[place] & 0x7F
+            place += 1 + is_wide
 
 
 def _list_tiles(library: Any, context: int) -> list[int]:
@@ -96,24 +122,14 @@ def _list_tiles(library: Any, context: int) -> list[int]:
     return [item for item in items if library.heif_item_get_item_type(context, item) == _four(b"hvc1")]
 
 
-def _read_units(
-    library: Any, context: int, item: int, data: bytes, properties: list[tuple[bytes, int, int]]
-) -> list[bytes]:
-    """Return a tile's parameter sets and slices (NAL units); none where they are not found."""
-    numbers = (c_uint32 * 1)()
-    count = library.heif_item_get_properties_of_type(context, item, _four(b"hvcC"), numbers, 1)
-    if count < 1 or not 0 < numbers[0] <= len(properties):
-        return []
-    kind, start, end = properties[numbers[0] - 1]
+def _read_units(library: Any, context: int, item: int, configuration: bytes) -> list[bytes]:
+    """Return a tile's parameter sets and slices (NAL units)."""
     body, size = POINTER(c_uint8)(), c_size_t()
-    if kind != b"hvcC" or library.heif_item_get_item_data(context, item, None, byref(body), byref(size)).code:
+    if library.heif_item_get_item_data(context, item, None, byref(body), byref(size)).code:
         return []
     slices = ctypes.string_at(body, size.value)
     library.heif_release_item_data(context, byref(body))
-    try:
-        return [*_split_parameter_sets(data[start:end]), *_split(slices, 1 + (data[start + 21] & 3))]
-    except (IndexError, struct.error):
-        return []
+    return [*_split_parameter_sets(configuration), *_split(slices, 1 + (configuration[21] & 3))]
 
 
 def _split_parameter_sets(box: bytes) -> Iterator[bytes]:
@@ -184,7 +200,6 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         (*_ITEM, POINTER(c_int), POINTER(POINTER(c_uint8)), POINTER(c_size_t)),
     ),
     "heif_release_item_data": (None, (c_void_p, POINTER(POINTER(c_uint8)))),
-    "heif_item_get_properties_of_type": (c_int, (*_ITEM, c_uint32, POINTER(c_uint32), c_int)),
     "de265_new_decoder": (c_void_p, ()),
     "de265_free_decoder": (c_int, (c_void_p,)),
     "de265_push_NAL": (c_int, (c_void_p, c_char_p, c_int, c_int64, c_void_p)),

@@ -113,7 +113,7 @@ def whole_files() -> dict[str, bytes]:
     image = Image.fromarray(pixels)
     gray, black = image.convert("L"), image.convert("1")
     palette = image.quantize(64)
-    wide = (pixels.astype(np.uint16) << 8) | 17
+    wide = np.asarray((pixels.astype(np.uint16) << 8) | 17, dtype=np.uint16)
     jpeg: dict[str, Callable[[], bytes]] = {
         "jpeg": lambda: save(image, "JPEG", quality=90),
         "jpeg progressive": lambda: save(image, "JPEG", quality=90, progressive=True),
