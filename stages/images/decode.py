@@ -1,8 +1,8 @@
 """From the bytes of an image file to pixels: what a viewer shows, in RGB or gray.
 
-Everything that knows about formats is behind this module. simplejpeg decodes JPEGs, Pillow the other formats,
-and OpenCV plain PNGs and WebPs, where it is faster. docs/images.md says what becomes of each kind of image
-and which damage is found.
+Everything that knows about formats is behind this module. simplejpeg decodes JPEGs, OpenCV plain PNGs and
+WebPs, where it is faster, pillow-heif HEICs, and Pillow the other formats. docs/images.md says what becomes
+of each kind of image and which damage is found.
 """
 
 import io
@@ -20,9 +20,11 @@ from stages.images.headers import (
     Header,
     Undecodable,
     explain_errors,
+    find_brand,
     read_header,
     scale_transparent_gray,
 )
+from stages.images.heif import decode_heic, read_heif_header
 from stages.images.jpeg import decode_jpeg, read_jpeg_header
 from stages.images.leftovers import check_bmp_runs, check_gif_frame
 from stages.images.resize import Pixels, raise_again
@@ -132,6 +134,8 @@ def decode_image(
         )
     if data.startswith(JPEG):
         header = read_jpeg_header(data)
+    elif find_brand(data):
+        header = read_heif_header(data)
     else:
         header = read_webp_header(data) if is_webp(data) else read_header(data)
     if header.bits > 8 and form.depth16 != "high_byte":
@@ -211,6 +215,8 @@ def _decode_other(data: bytes, header: Header, *, gray: bool, depth16: Depth16) 
     """Return the pixels of an image that is no JPEG."""
     if header.format == "WebP":
         return decode_webp(data, gray=gray)
+    if header.format == "HEIC":
+        return decode_heic(data, header, gray=gray)
     image = header.image
     if image is None:  # a plain PNG: OpenCV is faster there
         return render_array(decode_with_opencv(data, header.format), gray=gray, depth16=depth16)

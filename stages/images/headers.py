@@ -71,6 +71,9 @@ _PALETTE, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS = 320, 322, 323, 324
 _SAMPLE_FORMAT, _DNG = 339, 50706
 """EXIF and TIFF tags."""
 
+_CAMERA_RAW, _JPEG_XL = "a camera's raw file", "a JPEG XL image"
+_UNSUPPORTED_IMAGES = (_CAMERA_RAW, _JPEG_XL)
+
 _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "a PDF document"),
     (b"8BPS", "a Photoshop document"),
@@ -80,8 +83,8 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"7z\xbc\xaf", "a 7z archive"),
     (b"Rar!", "a RAR archive"),
     (b"\0\0\1\0", "an icon (ICO)"),
-    (b"\xff\x0a", "a JPEG XL image"),
-    (b"\0\0\0\x0cJXL ", "a JPEG XL image"),
+    (b"\xff\x0a", _JPEG_XL),
+    (b"\0\0\0\x0cJXL ", _JPEG_XL),
     (b"qoif", "a QOI image"),
     (b"DDS ", "a DDS texture"),
     (b"v/1\1", "an OpenEXR image"),
@@ -99,23 +102,19 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
 )
 
 _BRANDS = {
-    b"heic": "a HEIC image",
-    b"heix": "a HEIC image",
-    b"hevc": "a HEIC image",
-    b"mif1": "a HEIF image",
-    b"msf1": "a HEIF image",
-    b"avif": "an AVIF image",
-    b"avis": "an AVIF image",
-    b"crx ": "a camera's raw file",
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC"),
+    **dict.fromkeys((b"mif1", b"msf1"), "HEIC"),  # unless a brand beside it says AVIF
 }
+"""The first brand of the box that a file begins with."""
+
+_MAX_BRANDS_BYTES = 256
+
 
 _DOUBTFUL_START = re.compile(
     rb"BM.{12}(?![\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0)|BM.{0,15}$|P[1-6]\s+(?![\d#])", re.DOTALL
 )
 """Of text that begins with the two letters of a BMP or PNM."""
-
-
-_UNSUPPORTED_IMAGES = frozenset((*_BRANDS.values(), "a JPEG XL image"))
 
 
 class Undecodable(ValueError):
@@ -228,9 +227,20 @@ def _identify(data: bytes) -> tuple[str, type[ImageFile.ImageFile]]:
     if not data:
         raise Undecodable("the file is empty")
     what = _name_content(data)
-    supported = "supported are JPEG, PNG, BMP, WebP, GIF, TIFF, JPEG 2000, PBM, PGM and PPM"
+    supported = "supported are JPEG, PNG, BMP, WebP, GIF, TIFF, JPEG 2000, HEIC, AVIF, PBM, PGM and PPM"
     advice = "; convert it to JPEG or PNG" if what in _UNSUPPORTED_IMAGES else ""
     raise Undecodable(f"is {what}; {supported}{advice}")
+
+
+def find_brand(data: bytes) -> str:
+    """Return HEIC or AVIF if that is what a file is by its first bytes, else nothing."""
+    if data[4:8] != b"ftyp" or data[8:12] not in _BRANDS:
+        return ""
+    end = min(int.from_bytes(data[:4], "big"), _MAX_BRANDS_BYTES, len(data))
+    brands = [data[8:12], *(data[start : start + 4] for start in range(16, end, 4))]
+    if data[8:12] in (b"mif1", b"msf1"):  # of either kind
+        return "AVIF" if {b"avif", b"avis"} & set(brands) else "HEIC"
+    return _BRANDS[data[8:12]]
 
 
 def name_other_content(start: bytes) -> str:
@@ -240,7 +250,7 @@ def name_other_content(start: bytes) -> str:
     """
     if start.startswith(JPEG) or (start.startswith(b"RIFF") and start[8:12] == b"WEBP"):
         return ""
-    if start.startswith(tuple(_FORMATS)) and not _DOUBTFUL_START.match(start):
+    if find_brand(start) or (start.startswith(tuple(_FORMATS)) and not _DOUBTFUL_START.match(start)):
         return ""
     name = _name_content(start) if start else "an empty file"
     return "" if name in _UNSUPPORTED_IMAGES else name
@@ -347,7 +357,7 @@ def _check_jpeg2000(data: bytes) -> None:
 def _name_content(data: bytes) -> str:
     """Return what a file seems to be that is no image of a supported format."""
     if data[4:8] == b"ftyp":
-        return _BRANDS.get(data[8:12], "a video")
+        return _CAMERA_RAW if data[8:12] == b"crx " else "a video"
     for magic, name in _OTHERS:
         if data.startswith(magic):
             return name

@@ -12,7 +12,8 @@ from stages.shared.errors import printable
 
 _SUFFIXES = (
     ".jpg .jpeg .jpe .jfif .jp2 .j2k .png .bmp .dib .webp .gif .tif .tiff .ppm .pgm .pbm .pnm "
-    ".heic .heif .avif .jxl"  # not decoded, and the decoder says so by name
+    ".heic .heif .hif .avif "
+    ".jxl"  # not decoded, and the decoder says so by name
 )
 IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 

@@ -3,6 +3,7 @@
 from schemas.ingest.dataset import Dataset
 from schemas.ingest.ingest_metrics import IngestMetrics
 from schemas.ingest.ingested import Ingested
+from stages.images.heif import INSTALL_HEIF
 from stages.images.image_table import ImageTable
 from stages.ingest.pixels import Decoded
 from stages.shared.errors import InputError, printable
@@ -43,6 +44,10 @@ def report_undecodable(table: ImageTable, dataset: Dataset) -> None:
         )
     for line in lines:
         print(f"ingest: left out {line}")
+    if any(INSTALL_HEIF in reason for reason in paths_of):
+        print(
+            "ingest: DVC does not see new libraries; when it is there: dvc repro --force ingest && dvc repro"
+        )
 
 
 def count_files(ingested: Ingested, table: ImageTable, inputs: StageInputs) -> IngestMetrics:

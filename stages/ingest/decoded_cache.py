@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -46,6 +47,8 @@ from stages.shared.paths import find_scratch
 DECODING_CODE = (
     "images/decode.py",
     "images/headers.py",
+    "images/heif.py",
+    "images/hevc.py",
     "images/jpeg.py",
     "images/webp.py",
     "images/tiff.py",
@@ -429,9 +432,18 @@ def name_version(form: ImageForm, limits: DecodeLimits) -> str:
         form.model_dump_json(),
         repr(limits),
         *(library.__version__ for library in (cv2, np, PIL, simplejpeg)),
+        _version_of("pillow-heif"),
         *((root / name).read_text(encoding="utf-8") for name in DECODING_CODE),
     ]
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
+
+
+def _version_of(library: str) -> str:
+    """Return the version of an optional library, without importing it; empty where it is not installed."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return ""
 
 
 def _remove_old_caches(folder: Path) -> None:

@@ -32,6 +32,8 @@ _SHARES = {
     "gif": (0.38, 0.04),
     "bmp": (0.80, 0.12),
     "tiff": (0.56, 0.02),
+    "heic": (0.05, 0.03),
+    "avif": (0.72, 0.66),
 }
 """The most that may be taken of each format, and the most that may be taken and differ: what is measured
 (docs/images.md), and as much more as another seed may bring."""

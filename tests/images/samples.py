@@ -7,12 +7,16 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+import numpy.typing as npt
+import pillow_heif
 from PIL import Image
 
 from stages.images.resize import Pixels
 from tests.images.trees import encode, photograph
 
 HEIGHT_PX, WIDTH_PX = 80, 96
+
+pillow_heif.register_heif_opener()  # for Pillow to write it; decoding does without
 
 
 def scene(height: int = HEIGHT_PX, width: int = WIDTH_PX, *, seed: int = 1) -> Pixels:
@@ -25,6 +29,14 @@ def save(image: Image.Image | Pixels, kind: str, **options: object) -> bytes:
     """Return the file Pillow writes."""
     file = io.BytesIO()
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **options)
+    return file.getvalue()
+
+
+def encode_heic(values: npt.NDArray[np.uint16], **options: object) -> bytes:
+    """Return a HEIC of 10 bits a channel, of pixels (height, width, 3) of 16."""
+    file = io.BytesIO()
+    size = values.shape[1::-1]
+    pillow_heif.encode("RGB;16", size, values.tobytes(), file, quality=90, **options)
     return file.getvalue()
 
 
@@ -101,7 +113,7 @@ def whole_files() -> dict[str, bytes]:
     image = Image.fromarray(pixels)
     gray, black = image.convert("L"), image.convert("1")
     palette = image.quantize(64)
-    wide = (pixels.astype(np.uint16) << 8) | 17
+    wide = np.asarray((pixels.astype(np.uint16) << 8) | 17, dtype=np.uint16)
     jpeg: dict[str, Callable[[], bytes]] = {
         "jpeg": lambda: save(image, "JPEG", quality=90),
         "jpeg progressive": lambda: save(image, "JPEG", quality=90, progressive=True),
@@ -158,6 +170,18 @@ def whole_files() -> dict[str, bytes]:
         "jpeg 2000 codestream": lambda: save(image, "JPEG2000", no_jp2=True),
         "jpeg 2000 tiles": lambda: save(image, "JPEG2000", tile_size=(32, 32)),
         "jpeg 2000 gray": lambda: save(gray, "JPEG2000"),
+        "heic": lambda: save(image, "HEIF", quality=90),
+        "heic tiles": lambda: save(image, "HEIF", quality=90, tile_size=64),
+        "heic gray": lambda: save(gray, "HEIF", quality=90),
+        "heic alpha": lambda: save(image.convert("RGBA"), "HEIF", quality=90),
+        "heic 4:4:4": lambda: save(image, "HEIF", quality=90, chroma=444),
+        "heic 10 bits": lambda: encode_heic(wide),
+        "avif": lambda: save(image, "AVIF", quality=90, speed=10),
+        "avif gray": lambda: save(gray, "AVIF", quality=90, speed=10),
+        "avif alpha": lambda: save(image.convert("RGBA"), "AVIF", quality=90, speed=10),
+        "avif animated": lambda: save(
+            image, "AVIF", quality=90, speed=10, save_all=True, append_images=[gray.convert("RGB")]
+        ),
         "ppm": lambda: save(image, "PPM"),
         "pgm": lambda: save(gray, "PPM"),
         "pbm": lambda: save(black, "PPM"),
