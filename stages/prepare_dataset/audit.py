@@ -237,7 +237,7 @@ def find_imbalance(
     smallest, largest = kept[counts[kept].argmin()], kept[counts[kept].argmax()]
     if counts[largest] / max(1, counts[smallest]) <= audit.max_imbalance:
         return []
-    found = f"{_count_images(counts[smallest])}, class {classes[largest]} has {counts[largest]:,}"
+    found = f"{_count_images(counts[smallest])}, class {classes[largest]} has {counts[largest]:,}; see loader.sampling: balanced"
     return [ClassFinding(classes[smallest], found)]
 
 
