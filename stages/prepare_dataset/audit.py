@@ -237,8 +237,8 @@ def find_imbalance(
     smallest, largest = kept[counts[kept].argmin()], kept[counts[kept].argmax()]
     if counts[largest] / max(1, counts[smallest]) <= audit.max_imbalance:
         return []
-    found = f"{_count_images(counts[smallest])}, class {classes[largest]} has {counts[largest]:,}; see loader.sampling: balanced"
-    return [ClassFinding(classes[smallest], found)]
+    found = f"{_count_images(counts[smallest])}, class {classes[largest]} has {counts[largest]:,}"
+    return [ClassFinding(classes[smallest], f"{found}; see loader.sampling: balanced")]
 
 
 def _list_copies(groups: Groups, is_used: Mask) -> list[list[int]]:
