@@ -115,11 +115,14 @@ def check_weights(params: Params) -> None:
     Raises:
         InputError: There is no way to them.
     """
-    # Imported here: torch takes seconds, and a wrong source is refused before.
+    network = params.network.chosen()
+    if getattr(network.arguments, "weights", None) is None:
+        return
+    # Imported here: torch takes seconds.
     from stages.vision.networks import fetch_weights
 
     image = ImageForm.model_validate(params.dataset.model_dump(include=set(ImageForm.model_fields)))
-    fetch_weights(params.network.chosen(), image=image)
+    fetch_weights(network, image=image)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ class Transfer(Schema):
     """The backbone is all of a network but its last module, which is the head."""
 
     freeze: Literal["backbone"] | None
-    """backbone: only the head is trained; the rest keeps its weights and batch-norm statistics."""
+    """backbone: only the head is trained; the rest keeps its weights until it is unfrozen, and its
+    batch-norm statistics for good."""
 
     unfreeze_after_epochs: Annotated[int, Field(ge=1, le=10**6)] | None
     """Epochs after which a frozen backbone is trained too; null for never."""

@@ -260,7 +260,7 @@ def find_imbalance(
     if counts[largest] / max(1, counts[smallest]) <= audit.max_imbalance:
         return []
     found = f"{_count_images(counts[smallest])}, class {classes[largest]} has {counts[largest]:,}"
-    return [ClassFinding(classes[smallest], found)]
+    return [ClassFinding(classes[smallest], f"{found}; see loader.sampling: balanced")]
 
 
 def _list_copies(groups: Groups, is_used: Mask) -> list[list[int]]:

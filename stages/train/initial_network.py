@@ -15,7 +15,6 @@ from schemas.vision.transforms import Normalize
 from stages.shared.errors import InputError, printable
 from stages.shared.files import sha256_of
 from stages.train.loop import smallest_part
-from stages.train.transfer import is_frozen
 from stages.vision.checkpoint import hash_weights
 from stages.vision.dataset import PreparedImages
 from stages.vision.networks import adapt_weights, build_network, check_takes_images, fetch_weights
@@ -81,9 +80,7 @@ def begin_network(
         num_images, batch_size=params.loader.batch_size, num_parts=params.training.accumulation_steps
     )
     if smallest == 1:
-        epochs = range(params.training.num_epochs)
-        is_always_frozen = all(is_frozen(params.transfer, epoch=epoch) for epoch in epochs)
-        check_single_image(network, image=trained_image, is_always_frozen=is_always_frozen)
+        check_single_image(network, image=trained_image, is_frozen=params.transfer.freeze == "backbone")
     return network, pretrained_weights
 
 
@@ -198,18 +195,18 @@ def _describe(found: PretrainedWeights, *, prefix: str) -> list[str]:
     return lines
 
 
-def check_single_image(network: nn.Module, *, image: ImageForm, is_always_frozen: bool) -> None:
+def check_single_image(network: nn.Module, *, image: ImageForm, is_frozen: bool) -> None:
     """Check that the network can be trained on one image alone: batch norm of a single pixel cannot.
 
     Args:
         network: On the CPU; it is left unchanged.
         image: The form of its images.
-        is_always_frozen: Whether the backbone is in every epoch: its batch norm then needs no batch.
+        is_frozen: Whether the backbone is at first, so that its batch norm never needs a batch.
 
     Raises:
         InputError: It cannot.
     """
-    as_trained = FrozenBackbone(network) if is_always_frozen else network
+    as_trained = FrozenBackbone(network) if is_frozen else network
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     try:
         with torch.no_grad():

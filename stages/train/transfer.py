@@ -1,10 +1,12 @@
 """Transfer learning: which part of the network an epoch trains, at which learning rate, and on what.
 
 While the backbone is frozen and no random transform changes the images, their features are the same in every
-epoch. They are computed once then, and the head trains on them.
+epoch. They are computed once then, and the head trains on them. After the thaw its batch norm still uses the
+statistics of the pretrained weights.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,6 +23,7 @@ from stages.vision.dataset import PreparedImages, Samples, build_loader
 from stages.vision.features import Array, FeatureStore, compute_features
 from stages.vision.pretrained import (
     FrozenBackbone,
+    FrozenStatistics,
     HeadOnFeatures,
     capture_features,
     find_heads,
@@ -80,11 +83,12 @@ class Phases:
         Args:
             training: The run.
             network: The state's.
-            whole: The phase that trains all of the network on images.
+            whole: The phase that trains all of the network on images; in one that was frozen, all but the
+                statistics of batch norm.
             transfer: What is frozen.
             why_again: Why features must be computed again in every epoch; empty where they need not.
         """
-        self.whole = whole
+        self.whole = replace(whole, module=FrozenStatistics(network)) if transfer.freeze else whole
         self._training = training
         self._network = network
         self._transfer = transfer

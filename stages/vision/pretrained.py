@@ -291,6 +291,34 @@ class FrozenBackbone(nn.Module):
         return logits
 
 
+class FrozenStatistics(nn.Module):
+    """A network in training, with the batch norm of its backbone in evaluation mode.
+
+    The weights of a pretrained backbone fit the statistics that they were trained with. Those of small
+    batches of other, augmented images are far off, and few steps do not mend that;
+    docs/decisions/050-batch-norm-in-fine-tuning.md has the measurements.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def train(self, mode: bool = True) -> "FrozenStatistics":
+        """Set the mode of all but the backbone's batch norm, which is always in evaluation mode."""
+        self.training = mode
+        self.network.train(mode)
+        in_heads = {part for head in find_heads(self.network).values() for part in head.modules()}
+        for part in self.network.modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm) and part not in in_heads:
+                part.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, num_classes) for images (N, C, H, W)."""
+        logits: Tensor = self.network(images)
+        return logits
+
+
 class HeadOnFeatures(nn.Module):
     """A network's head alone, for features that its backbone computed earlier."""
 

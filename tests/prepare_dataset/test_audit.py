@@ -194,7 +194,9 @@ def test_imbalance() -> None:
     paths = [f"cat/{i}.png" for i in range(5)] + [f"dog/{i}.png" for i in range(2)]
     findings = find(audit_params(), paths=paths)
     assert findings.imbalance == 2.5
-    assert findings.classes["imbalance"] == [("dog", "2 images, class cat has 5")]
+    assert findings.classes["imbalance"] == [
+        ("dog", "2 images, class cat has 5; see loader.sampling: balanced")
+    ]
     assert not find(audit_params(max_imbalance=2.5), paths=paths).classes["imbalance"]
 
 

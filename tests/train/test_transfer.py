@@ -83,12 +83,12 @@ def test_the_head_learns_and_the_backbone_stays(tmp_path: Path, manifest: Manife
 def test_a_backbone_thaws_after_its_epochs(tmp_path: Path, manifest: Manifest, caches: bool) -> None:
     """From the named epoch on, every weight is trained."""
     run = make_training(tmp_path / "prepared", manifest)
-    training, state, whole = run
+    training, state, _ = run
     phases = make_phases(run, choose(after=1), folder=tmp_path if caches else None)
     first = state.network.state_dict()["features.0.0.weight"].clone()
     run_epoch(training, state, phases.at(0), save_point=never_save)
     assert torch.equal(state.network.state_dict()["features.0.0.weight"], first)
-    assert phases.at(1) is whole
+    assert phases.at(1) is phases.whole
     run_epoch(training, state, phases.at(1), save_point=never_save)
     assert not torch.equal(state.network.state_dict()["features.0.0.weight"], first)
 

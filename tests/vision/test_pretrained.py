@@ -17,6 +17,7 @@ from stages.shared.errors import InputError
 from stages.vision.networks import build_network
 from stages.vision.pretrained import (
     FrozenBackbone,
+    FrozenStatistics,
     HeadOnFeatures,
     capture_features,
     check_head,
@@ -296,6 +297,24 @@ def test_frozen_backbone_keeps_weights_and_statistics() -> None:
         optimizer.step()
     changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == {"head.1.weight", "head.1.bias"}
+
+
+def test_fine_tuning_keeps_the_statistics_of_the_weights() -> None:
+    """Steps change every weight, and no statistics but those of a head; evaluation mode is everywhere."""
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm2d(4), nn.Flatten())
+    )
+    module = FrozenStatistics(network)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    assert module.train() is module
+    (module(torch.randn(4, 3, 6, 6)) - 1).square().sum().backward()
+    optimizer.step()
+    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    of_head = {name for name in before if name.startswith("2.")}
+    assert changed == {"0.weight", "0.bias", "1.weight", "1.bias"} | of_head
+    module.eval()
+    assert not any(part.training for part in network.modules())
 
 
 def test_head_drops_in_training_only() -> None:

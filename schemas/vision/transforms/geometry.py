@@ -125,6 +125,17 @@ class RandomResizedCrop(Transform):
         width_px = form.width_px if self.width_px == "image" else self.width_px
         return Form(height_px, width_px, form.num_channels)
 
+    def find_problems(self, form: Form) -> Iterator[tuple[str, str]]:
+        # Where no window of this shape fits, the largest one counts.
+        if min(round(form.height_px * self.ratio[1]), round(form.width_px / self.ratio[0])) < 1:
+            yield (
+                "ratio",
+                (
+                    f"found {self.ratio[0]:g} to {self.ratio[1]:g}, of which a window in images of "
+                    f"{form.height_px} x {form.width_px} px holds no pixel; allowed: wider or narrower ones"
+                ),
+            )
+
 
 class Resize(Transform):
     """Resize to a fixed height and width; the aspect ratio is not kept."""

@@ -108,6 +108,20 @@ def test_random_crop_says_what_cannot_be(arguments: dict[str, Any], problem: str
     assert [key for key, _ in schema.find_problems(Form(6, 9, 3))] == ([problem] if problem else [])
 
 
+@pytest.mark.parametrize(
+    ("ratio", "is_refused"),
+    [((0.001, 0.01), True), ((50.0, 60.0), True), ((0.001, 0.2), False), ((0.2, 60.0), False)],
+)
+def test_a_window_without_pixels_is_refused(ratio: tuple[float, float], is_refused: bool) -> None:
+    """The schema knows which shapes no window of an image has; all others are cut out."""
+    schema = make_schema("RandomResizedCrop", ratio=list(ratio))
+    assert bool(list(schema.find_problems(Form(6, 9, 3)))) == is_refused
+    crop = RandomResizedCrop(ratio=ratio)
+    numbers = np.random.default_rng(0).random((200, crop.num_uniforms)).tolist()
+    windows = [crop.choose_window(row, height=6, width=9)[2:] for row in numbers]
+    assert (min(min(window) for window in windows) < 1) == is_refused
+
+
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 @pytest.mark.parametrize("antialias", [True, False])
 @pytest.mark.parametrize("channels", [1, 3])
