@@ -259,7 +259,7 @@ def _minimize(weight: Tensor, bias: Tensor, features: Tensor, labels: Tensor, *,
     optimizer = torch.optim.LBFGS(
         [weight, bias],
         max_iter=_MAX_ITERATIONS,
-        tolerance_grad=1e-5,
+        tolerance_grad=1e-4,  # as scikit-learn
         tolerance_change=1e-7,
         line_search_fn="strong_wolfe",
     )
