@@ -56,14 +56,19 @@ def fit_reference(train: LabeledFeatures, *, l2: float) -> tuple[StandardScaler,
     return scaler, regression.fit(scaler.transform(train.features.numpy()), train.labels.numpy())
 
 
-@pytest.mark.parametrize("l2", [1.0, 0.1, 0.001])
-def test_the_probe_is_scikit_learns_regression(l2: float, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("l2", "num_classes"), [(1.0, 3), (0.1, 3), (0.001, 3), (0.01, 2)])
+def test_the_probe_is_scikit_learns_regression(
+    l2: float, num_classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For a strength of regularization, weights and predictions are the same."""
     monkeypatch.setattr(baseline, "L2_STRENGTHS", (l2,))
-    train, others = draw_features(300), draw_features(200, seed=1)
-    probe = fit_probe(train, others, num_classes=3)
-    scaler, regression = fit_reference(train, l2=l2)
-    np.testing.assert_allclose(probe.weight.numpy(), regression.coef_, atol=2e-3)
+    train, others = draw_features(300, num_classes=num_classes), draw_features(200, seed=1)
+    val = draw_features(50, seed=2, num_classes=num_classes)
+    probe = fit_probe(train, val, num_classes=num_classes)
+    scaler, regression = fit_reference(train, l2=l2 if num_classes > 2 else l2 / 2)
+    # Of two classes scikit-learn has the difference of their weights, in one row.
+    weight = probe.weight.numpy() if num_classes > 2 else np.diff(probe.weight.numpy(), axis=0)
+    np.testing.assert_allclose(weight, regression.coef_, atol=2e-3)
     expected = regression.predict(scaler.transform(others.features.numpy()))
     assert np.mean(probe.predict(others.features).numpy() == expected) > 0.99
 

@@ -649,8 +649,8 @@ ONE_OF_TWO = "test images that only one of the two gets right, this network gets
         (
             make_baseline(probe=0.6, knn=0.55, against=Comparison(20, 5, "better")),
             (
-                "Fine-tuning gains 22.9 points against a linear probe on the pretrained features, which reaches "
-                f"60.0 %: more than chance explains. Of the 25 {ONE_OF_TWO} 20."
+                "Fine-tuning gains 22.9 points against a linear probe on the pretrained features, which "
+                f"reaches 60.0 %: more than chance explains. Of the 25 {ONE_OF_TWO} 20."
             ),
         ),
         (

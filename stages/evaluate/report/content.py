@@ -250,7 +250,7 @@ def build_baseline_rows(content: ReportContent) -> list[MetricRow]:
         return []
     images = wording.plural(baseline.num_train, "training image")
     features = wording.plural(baseline.num_features, "feature")
-    of_probe = f"Logistic regression on {features} of {images}; L2 {baseline.l2:g}, by the validation split"
+    of_probe = f"Logistic regression on {features} of {images}; L2 {baseline.l2:g}, chosen by validation loss"
     trained = "its head alone was trained" if baseline.is_frozen else "all of it was trained"
     own = Share(content.metrics.accuracy, *content.accuracy_interval)
     return [

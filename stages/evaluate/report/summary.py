@@ -57,8 +57,8 @@ def render_closing(content: ReportContent, *, page: Path) -> str:
         lines.append(f"that is {compared} always predicting one class: {wording.percent(by_largest)}")
     if rows := build_baseline_rows(content):
         lines.append(f"pretrained features alone: kNN {rows[0].value}, linear probe {rows[1].value}")
-    for sentence in describe_baseline(content)[:1]:
-        lines.append(f"{sentence[0].lower()}{sentence[1:].removesuffix('.')}")
+    if sentences := describe_baseline(content):
+        lines.append(f"{sentences[0][0].lower()}{sentences[0][1:].removesuffix('.')}")
     if pairs := rank_confused_pairs(content.confusion):
         pair, classes = pairs[0], content.checkpoint.classes
         label, predicted = (wording.brief(classes[each]) for each in (pair.label, pair.predicted))
