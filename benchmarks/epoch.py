@@ -2,29 +2,35 @@
 
     make bench-env && .venv.bench/bin/python -m benchmarks.epoch
 
-The archive is unpacked into a temporary folder and prepared there by the stage. The contestants take turns;
-each trains the same network by batches of 256 with crop, flip and normalization, two processor threads and
-two worker processes where it has any. Only training steps are timed: no setting up, no validation, no saving.
+The archive is unpacked into a temporary folder and prepared there by the stage. The contestants take turns,
+each in a process of its own; each trains the same network by batches of 256 with crop, flip and
+normalization, two processor threads and two worker processes where it has any. Only training steps are timed:
+no setting up, no validation, no saving. darkroom has what its stage sets (precision `auto`, memory that is
+kept, threads that sleep), the others what their own defaults are.
 """
 
 import argparse
 import os
 import statistics
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import nn, optim
 
 from benchmarks.epoch_rivals import Epoch, build_fastai, build_plain, build_ultralytics
 from benchmarks.loader import ROOT, exhaust, prepare
+from benchmarks.timing import Seconds, Stopwatch, in_own_process
 from benchmarks.transforms import make_schema
 from schemas.vision.network import ChosenNetwork, Cnn
-from schemas.vision.runtime import Numerics
+from schemas.vision.runtime import Numerics, Precision
 from schemas.vision.transforms import Normalize, ToTensor
+from stages.shared.process import keep_freed_memory, limit_spinning
 from stages.train.epoch_table import TrainingProgress
 from stages.train.loop import Phase, Training, train_steps
 from stages.train.loss import CrossEntropy
@@ -38,7 +44,11 @@ from stages.vision.transforms import build_transforms
 
 THREADS = 2
 CPU = torch.device("cpu")
-WANTED = {"plain": 4.0, "fastai": 3.0, "ultralytics": 3.0}
+OURS = ("darkroom", "its loader alone")
+WANTED: dict[Precision, dict[str, float]] = {
+    "bfloat16": {"plain": 4.0, "fastai": 3.0, "ultralytics": 3.0},
+    "float32": {"plain": 2.5},
+}
 
 
 def main() -> None:
@@ -50,18 +60,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--without", nargs="*", default=[], help="contestants to leave out")
     arguments = parser.parse_args()
-    torch.set_num_threads(THREADS)
-    with tempfile.TemporaryDirectory() as name:
+    precision = choose_precision("auto", CPU)
+    print(f"darkroom computes in {precision}, which training.precision: auto chooses here")
+    with tempfile.TemporaryDirectory() as name, ExitStack() as processes:
         folder = Path(name)
         unpack(arguments.archive, folder / "images", num_images=arguments.num_images)
         prepare(folder)
-        ours, our_loader = build_ours(folder, batch_size=arguments.batch_size)
-        builders = {"plain": build_plain, "fastai": build_fastai, "ultralytics": build_ultralytics}
-        contestants: dict[str, Epoch] = {"darkroom": ours, "its loader alone": our_loader}
-        for rival, build in builders.items():
-            if rival not in arguments.without:
-                contestants[rival] = build(folder / "images", batch_size=arguments.batch_size)
-        report(take_turns(contestants, rounds=arguments.rounds), num_images=arguments.num_images)
+        contestants: dict[str, Epoch] = {}
+        for contestant in (name for name in BUILDERS if name not in arguments.without):
+            with mock.patch.dict(os.environ):
+                if contestant in OURS:
+                    limit_spinning()  # as the stage does, before its process imports torch
+                build = partial(start, contestant, folder, batch_size=arguments.batch_size)
+                contestants[contestant] = processes.enter_context(in_own_process(build))
+        seconds = take_turns(contestants, rounds=arguments.rounds)
+    print(f"\nan epoch of {arguments.num_images:,} images, {os.cpu_count()} cores, {arguments.rounds} rounds")
+    for kind in Seconds._fields:
+        print(f"\nby the {kind}:")
+        of_kind = {name: [getattr(each, kind) for each in values] for name, values in seconds.items()}
+        report(of_kind, num_images=arguments.num_images, wanted=WANTED[precision])
 
 
 def unpack(archive: Path, folder: Path, *, num_images: int) -> None:
@@ -81,10 +98,16 @@ def unpack(archive: Path, folder: Path, *, num_images: int) -> None:
                         (target / Path(name).name).write_bytes(source.read(name))
 
 
-def build_ours(folder: Path, *, batch_size: int) -> tuple[Epoch, Epoch]:
-    """Return an epoch of darkroom's loop, and one of its loader and transforms alone."""
+def start(contestant: str, folder: Path, *, batch_size: int) -> Epoch:
+    """Return a contestant's epoch, in the process that it is to run in."""
+    torch.set_num_threads(THREADS)
+    return BUILDERS[contestant](folder, batch_size=batch_size)
+
+
+def build_ours(folder: Path, *, batch_size: int, loader_alone: bool = False) -> Epoch:
+    """Return an epoch of darkroom's loop, or of its loader and transforms alone."""
+    keep_freed_memory()  # as the stage does when it starts
     numerics = Numerics(threads=THREADS, precision=choose_precision("auto", CPU))
-    print(f"darkroom computes in {numerics.precision}, which training.precision: auto chooses here")
     manifest = read_manifest(folder / "data/prepared")
     fixed = (
         ToTensor(name="ToTensor"),
@@ -122,53 +145,62 @@ def build_ours(folder: Path, *, batch_size: int) -> tuple[Epoch, Epoch]:
     schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     state = begin_state(network, optimizer, schedule, steps_per_epoch=len(batches), device=CPU)
 
-    def run() -> float:
+    def run() -> Seconds:
         make_deterministic(numerics)
+        stopwatch = Stopwatch()
+        if loader_alone:
+            sampler.set_epoch(state.epoch)
+            exhaust(batches)
+        else:
+            train_steps(training, state, phase, save_point=lambda state: None)
+        taken = stopwatch.read()
         state.start_next_epoch()
-        return seconds_of(lambda: train_steps(training, state, phase, save_point=lambda state: None))
+        return taken
 
-    def load() -> float:
-        make_deterministic(numerics)
-        sampler.set_epoch(state.epoch)
-        return seconds_of(lambda: exhaust(batches))
-
-    return run, load
+    return run
 
 
-def seconds_of(call: Callable[[], None]) -> float:
-    """Return how long a call takes."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+def in_folder(build: Callable[..., Epoch], folder: Path, *, batch_size: int) -> Epoch:
+    """Return the epoch of a rival, which reads the images themselves."""
+    return build(folder / "images", batch_size=batch_size)
 
 
-def take_turns(contestants: dict[str, Epoch], *, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of every epoch, after one unmeasured epoch each."""
+def take_turns(contestants: dict[str, Epoch], *, rounds: int) -> dict[str, list[Seconds]]:
+    """Return what every epoch took, after one unmeasured epoch each."""
     for run in contestants.values():
         run()
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    seconds: dict[str, list[Seconds]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, run in contestants.items():
             seconds[name].append(run())
     return seconds
 
 
-def report(seconds: dict[str, list[float]], *, num_images: int) -> None:
+def report(seconds: dict[str, list[float]], *, num_images: int, wanted: dict[str, float]) -> None:
     """Print medians, spreads and what darkroom is compared with each."""
     ours = seconds["darkroom"]
-    print(f"\nan epoch of {num_images:,} images, {os.cpu_count()} cores, {len(ours)} rounds:")
     for name, values in seconds.items():
         speed = num_images / statistics.median(values)
         line = f"{name:18}{statistics.median(values):8.2f} s ({min(values):.2f} .. {max(values):.2f})"
         line += f"{speed:10,.0f} images/s"
-        if name in WANTED:
+        if name not in OURS:
             ratios = [value / own for value, own in zip(values, ours, strict=True)]
             line += f"   darkroom: {statistics.median(ratios):.2f} times as fast"
-            line += f" ({min(ratios):.2f} .. {max(ratios):.2f}; wanted: {WANTED[name]})"
+            line += f" ({min(ratios):.2f} .. {max(ratios):.2f}"
+            line += f"; wanted: {wanted[name]})" if name in wanted else ")"
         print(line)
     shares = [load / own for load, own in zip(seconds["its loader alone"], ours, strict=True)]
     share = statistics.median(shares)
     print(f"loader and transforms take {share:.0%} of darkroom's epoch (wanted: at most 15 %)")
+
+
+BUILDERS: dict[str, Callable[..., Epoch]] = {
+    "darkroom": build_ours,
+    "its loader alone": partial(build_ours, loader_alone=True),
+    "plain": partial(in_folder, build_plain),
+    "fastai": partial(in_folder, build_fastai),
+    "ultralytics": partial(in_folder, build_ultralytics),
+}
 
 
 if __name__ == "__main__":

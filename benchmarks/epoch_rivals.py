@@ -1,12 +1,11 @@
 """The epoch of `benchmarks.epoch` in a plain script, in fastai and in Ultralytics.
 
-Every function returns a call that trains an epoch and returns its seconds, without setting up, validation and
-saving. `folder` holds train/<class>/ and val/<class>/; network is new each time.
+Every function returns a call that trains an epoch and returns what it took, without setting up, validation
+and saving. `folder` holds train/<class>/ and val/<class>/; network is new each time.
 """
 
 import importlib
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,12 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from benchmarks.timing import Seconds, Stopwatch
+
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
 NUM_WORKERS = 2
 
-Epoch = Callable[[], float]
+Epoch = Callable[[], Seconds]
 
 
 def build_layers(*, num_classes: int) -> nn.Sequential:
@@ -51,15 +52,15 @@ def build_plain(folder: Path, *, batch_size: int) -> Epoch:
     network = build_layers(num_classes=len(images.classes))
     optimizer = optim.AdamW(network.parameters(), lr=1e-3)
 
-    def run() -> float:
+    def run() -> Seconds:
         torch.set_deterministic_debug_mode("default")
-        start = time.perf_counter()
+        stopwatch = Stopwatch()
         for batch, labels in loader:
             loss = functional.cross_entropy(network(batch), labels)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
-        return time.perf_counter() - start
+        return stopwatch.read()
 
     return run
 
@@ -78,25 +79,26 @@ def build_fastai(folder: Path, *, batch_size: int) -> Epoch:
         device=torch.device("cpu"),
     )
 
-    class Stopwatch(vision.Callback):  # type: ignore[misc]
-        """Takes the seconds of the training half of an epoch."""
+    class Measure(vision.Callback):  # type: ignore[misc]
+        """Measures the training half of an epoch."""
 
         def before_train(self) -> None:
-            self.start = time.perf_counter()
+            self.stopwatch = Stopwatch()
 
         def after_train(self) -> None:
-            self.seconds = time.perf_counter() - self.start
+            self.taken = self.stopwatch.read()
 
-    stopwatch = Stopwatch()
+    measure = Measure()
     learner = vision.Learner(
-        batches, build_layers(num_classes=batches.c), loss_func=nn.CrossEntropyLoss(), cbs=[stopwatch]
+        batches, build_layers(num_classes=batches.c), loss_func=nn.CrossEntropyLoss(), cbs=[measure]
     )
 
-    def run() -> float:
+    def run() -> Seconds:
         torch.set_deterministic_debug_mode("default")
         with learner.no_bar(), learner.no_logging():
             learner.fit(1, lr=1e-3)
-        return float(stopwatch.seconds)
+        taken: Seconds = measure.taken
+        return taken
 
     return run
 
@@ -148,18 +150,19 @@ def build_ultralytics(folder: Path, *, batch_size: int) -> Epoch:
         "hsv_v": 0.0,
     }
 
-    def run() -> float:
+    def run() -> Seconds:
         torch.set_deterministic_debug_mode("default")
-        times = []
+        stopwatches: list[Stopwatch] = []
+        taken: list[Seconds] = []
         threads = torch.get_num_threads()
         trainer = Trainer(overrides=dict(overrides))
         torch.set_num_threads(threads)
 
         def note_start(trainer: Any) -> None:
-            times.append(time.perf_counter())
+            stopwatches.append(Stopwatch())
 
         def note_end(trainer: Any) -> None:
-            times.append(time.perf_counter())
+            taken.append(stopwatches[0].read())
             raise _EpochIsOver
 
         trainer.add_callback("on_train_epoch_start", note_start)
@@ -167,7 +170,7 @@ def build_ultralytics(folder: Path, *, batch_size: int) -> Epoch:
         try:
             trainer.train()
         except _EpochIsOver:
-            return times[1] - times[0]
+            return taken[0]
         raise AssertionError("the epoch ends by itself")
 
     return run

@@ -1,12 +1,15 @@
 """Alternating measurements: what runs beside each other in time is compared fairly on a noisy machine."""
 
 import multiprocessing
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+Result = TypeVar("Result")
 
 
 class Seconds(NamedTuple):
@@ -14,11 +17,30 @@ class Seconds(NamedTuple):
 
     clock: float
     processor: float
-    """Of all threads. What else runs on the machine lengthens it far less than the clock's."""
+    """Of all threads, and of child processes that ended. What else runs on the machine lengthens it far less
+    than the clock's.
+    """
+
+
+class Stopwatch:
+    """Measures from when it is made."""
+
+    def __init__(self) -> None:
+        self._start = _read_clocks()
+
+    def read(self) -> Seconds:
+        """Return what was taken until now."""
+        now = _read_clocks()
+        return Seconds(now.clock - self._start.clock, now.processor - self._start.processor)
+
+
+def _read_clocks() -> Seconds:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return Seconds(time.perf_counter(), sum(each.ru_utime + each.ru_stime for each in used))
 
 
 @contextmanager
-def in_own_process(build: Callable[[], Callable[[], object]]) -> Iterator[Callable[[], Seconds]]:
+def in_own_process(build: Callable[[], Callable[[], Result]]) -> Iterator[Callable[[], Result]]:
     """Yield a call that runs what `build` returns, which lives in a process of its own.
 
     There it has the memory and the settings that it would have if it were alone.
@@ -28,13 +50,14 @@ def in_own_process(build: Callable[[], Callable[[], object]]) -> Iterator[Callab
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(build, theirs), daemon=True)
+    process = context.Process(target=_serve, args=(build, theirs))
     process.start()
     theirs.close()
 
-    def call() -> Seconds:
+    def call() -> Result:
         ours.send(True)
-        return Seconds(*ours.recv())
+        result: Result = ours.recv()
+        return result
 
     try:
         yield call
@@ -50,9 +73,7 @@ def _serve(build: Callable[[], Callable[[], object]], orders: Connection) -> Non
             orders.recv()
         except EOFError:
             return
-        clock, processor = time.perf_counter(), time.process_time()
-        run()
-        orders.send((time.perf_counter() - clock, time.process_time() - processor))
+        orders.send(run())
 
 
 def measure_alternately(

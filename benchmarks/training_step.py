@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
-from benchmarks.timing import Seconds, in_own_process, print_table
+from benchmarks.timing import Seconds, Stopwatch, in_own_process, print_table
 from schemas.shared.manifest import ImageForm
 from schemas.train.optimizer import Optimizer
 from schemas.vision.network import ChosenNetwork, Cnn
@@ -79,13 +79,20 @@ def main() -> None:
             print(line + (f" (wanted: {wanted})" if wanted else ""))
 
 
-def build(name: str, batch_size: int, num_steps: int, threads: int) -> Callable[[], None]:
+def build(name: str, batch_size: int, num_steps: int, threads: int) -> Callable[[], Seconds]:
     """Return a contestant's loop over a batch in memory, in the process that it is to run in."""
     torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch_size, 3, SIDE_PX, SIDE_PX, generator=generator)
     labels = torch.randint(NUM_CLASSES, (batch_size,), generator=generator)
-    return CONTESTANTS[name](images, labels, num_steps=num_steps)
+    run = CONTESTANTS[name](images, labels, num_steps=num_steps)
+
+    def measure() -> Seconds:
+        stopwatch = Stopwatch()
+        run()
+        return stopwatch.read()
+
+    return measure
 
 
 def build_layers(*, pools_first: bool = False) -> nn.Sequential:
