@@ -103,7 +103,7 @@ def _read(path: Path) -> tuple[ExportedModel, bytes]:
         raise InputError(f"{path}: is no ONNX file, or is damaged; {_MEND}") from None
     if METADATA_KEY not in metadata:
         raise InputError(
-            f"{path}: is no ONNX file of darkroom's: its metadata has no entry {METADATA_KEY}, so its "
+            f"{path}: was not exported by darkroom: its metadata has no entry {METADATA_KEY}, so its "
             f"classes, preprocessing and calibration are not known; export one with: {MAKE_EXPORT}"
         )
     try:
