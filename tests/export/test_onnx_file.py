@@ -28,7 +28,8 @@ class Tail(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.head(images.flatten(1))
         if self._operation == "bessel":
-            return torch.special.bessel_j0(logits)
+            bessel: Tensor = torch.special.bessel_j0(logits)
+            return bessel
         if logits.sum().item() > 0:  # a graph has no such branches
             return logits
         return -logits
