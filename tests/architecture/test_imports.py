@@ -35,7 +35,8 @@ SHARED = ("shared", "params", "images", "pages", "vision")
 REPEATED = {
     "compare": {"evaluate", "prepare_dataset"},
     "lr_range_test": {"train"},
-    "predict": {"evaluate"},
+    "predict": {"evaluate", "export"},
+    "serve": {"export"},
 }
 """Tools that show or repeat what a stage does, and whose code of its own they use for it."""
 
@@ -102,6 +103,7 @@ def test_evaluate_depends_on_no_code_of_training() -> None:
         ("stages.prepare_dataset", {"torch", "torchvision", "dvclive", "sklearn"}),
         ("stages.train", {"torchvision", "sklearn"}),
         ("stages.evaluate", {"torchvision", "sklearn", "dvclive"}),
+        ("stages.export", {"torch", "onnx", "onnxruntime", "dvclive", "jinja2"}),
         ("tools.predict", {"torchvision", "sklearn", "dvclive", "jinja2", "yaml", "ruamel"}),
     ],
 )
