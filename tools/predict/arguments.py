@@ -58,6 +58,13 @@ def parse_arguments() -> argparse.Namespace:
         help="write there, whole or not at all, over a file or a link of that name; -, the default: standard "
         "output",
     )
+    parser.add_argument(
+        "--embeddings",
+        type=_embeddings,
+        metavar="FILE.npy",
+        help="write there, as --output does, what the network's head is given: float32 (files, features), a "
+        "row for each file that can be read; their paths go to FILE.paths.csv",
+    )
     parser.add_argument("--format", choices=("csv", "jsonl"), help="default: by --output's suffix, else csv")
     parser.add_argument(
         "--top-k", type=_positive, metavar="K", default=3, help="classes to list; default: %(default)s"
@@ -112,6 +119,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def _output(text: str) -> Path | None:
     return None if text in _STDOUT else Path(text)
+
+
+def _embeddings(text: str) -> Path:
+    if not text.endswith(".npy"):
+        raise argparse.ArgumentTypeError(f"found {text}; allowed: a name that ends in .npy")
+    return Path(text)
 
 
 def _positive(text: str) -> int:
