@@ -8,13 +8,28 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.export.exported import ExportedModel
 from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import Calibration, Checkpoint
 from schemas.vision.runtime import Device
 from schemas.vision.transforms import image_after
+from stages.export.onnx_model import OnnxModel, read_exported
 from stages.images.resize import Pixels
+from stages.shared.errors import InputError
 from stages.shared.process import limit_spinning
 from stages.vision.checkpoint import read_document
+
+_ONNX = b"\x08"
+"""The first field of an ONNX file; it has no other mark."""
+
+_OTHERS = {
+    b"PK\x03\x04": "is a zip archive, as torch.save and torch.export write, of which darkroom runs none",
+    b"\x80": "is a pickle, which is never opened",
+    b"\xff\xd8\xff": "is a JPEG image",
+    b"\x89PNG": "is a PNG image",
+    b"version https://git-lfs": "is what Git LFS left in place of the file; get it by: git lfs pull",
+}
+"""What is found in place of a model, by its first bytes."""
 
 _PIXELS_PER_BATCH = 2**24
 _MAX_BATCH_SIZE = 256
@@ -27,7 +42,7 @@ class Outputs(NamedTuple):
     """(N, num_classes), calibrated; rows add up to 1."""
 
     embeddings: NDArray[np.float32] | None
-    """(N, D), what the network's head is given; None unless asked for."""
+    """(N, D), what the last layer of the network's head is given; None unless asked for."""
 
 
 class Model(Protocol):
@@ -41,7 +56,7 @@ class Model(Protocol):
         """Check that the network has embeddings.
 
         Raises:
-            InputError: It has several heads, with an input each; the message begins with the place.
+            InputError: It has none, as where there are several heads; the message begins with the place.
         """
         ...
 
@@ -83,12 +98,32 @@ class ModelFile(Protocol):
 
 
 def open_model(path: Path) -> ModelFile:
-    """Read what a model file says of itself.
+    """Read what a model file says of itself: a checkpoint or, by its name or its bytes, an ONNX file.
 
     Raises:
         InputError: The file is missing, damaged, of another version, or not written by darkroom.
     """
+    start = b""
+    if path.is_file():  # a pipe may never end
+        with path.open("rb") as file:
+            start = file.read(256)
+    is_checkpoint = path.suffix.lower() == ".safetensors" or start[8:9] == b"{"  # after 8 bytes of length
+    if path.suffix.lower() == ".onnx" or (start.startswith(_ONNX) and not is_checkpoint):
+        return ExportedFile(path, read_exported(path))
+    if start and not is_checkpoint:
+        raise InputError(
+            f"{path}: {_describe_content(start)}; allowed: a checkpoint that train wrote (.safetensors), or an "
+            "ONNX file that export wrote (.onnx)"
+        )
     return CheckpointFile(path, *read_document(path))
+
+
+def _describe_content(start: bytes) -> str:
+    """Say what a file is that holds no model, as far as its first bytes tell."""
+    found = next((content for magic, content in _OTHERS.items() if start.startswith(magic)), None)
+    if found is None and start.isascii() and start.decode("ascii").replace("\n", "").isprintable():
+        found = "is text"
+    return found or "is no model of darkroom"
 
 
 @dataclass(frozen=True)
@@ -128,6 +163,64 @@ class CheckpointFile:
             numerics = checkpoint.numerics.model_copy(update={"threads": threads})
             checkpoint = checkpoint.model_copy(update={"numerics": numerics})
         return CheckpointModel(checkpoint, weights, device=choose_device(device, place=place))
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """An ONNX file that export wrote; see ModelFile."""
+
+    path: Path
+    exported: ExportedModel
+
+    @property
+    def classes(self) -> Sequence[str]:
+        return self.exported.classes
+
+    @property
+    def image(self) -> ImageForm:
+        return self.exported.image
+
+    @property
+    def calibration(self) -> Calibration:
+        return self.exported.calibration
+
+    @property
+    def batch_size(self) -> int:
+        return choose_batch_size(self.image)
+
+    def load(self, *, device: Device, place: str, threads: int | None = None) -> Model:
+        if device not in ("auto", "cpu"):
+            raise InputError(
+                f"{place}: found {device}, and {self.path} is an exported model, which runs on the CPU; allowed: "
+                "auto, cpu; a checkpoint runs on other devices"
+            )
+        return ExportedNetwork(OnnxModel(self.path, threads=threads))
+
+
+class ExportedNetwork:
+    """What an ONNX file computes; see Model."""
+
+    def __init__(self, network: OnnxModel) -> None:
+        self._network = network
+
+    def compute(self, images: Sequence[Pixels], *, with_embeddings: bool = False) -> Outputs:
+        pixels = np.stack(images)
+        probabilities = self._network.compute_probabilities(pixels).astype(np.float64)
+        embeddings = self._network.compute_embeddings(pixels) if with_embeddings else None
+        return Outputs(probabilities, embeddings)
+
+    def check_embeddings(self, place: str) -> None:
+        exported = self._network.exported
+        if exported.num_features is None:
+            raise InputError(explain_no_embeddings(exported.network, place=place))
+
+
+def explain_no_embeddings(network: str, *, place: str) -> str:
+    """Say that a network has no embeddings, and why."""
+    return (
+        f"{place}: the network {network} has several heads, or none with a last layer, so there is no one "
+        "embedding of an image; train a network with one head"
+    )
 
 
 def choose_batch_size(*forms: ImageForm) -> int:
