@@ -1,0 +1,1 @@
+"""The export stage: files that run without PyTorch, each proven to predict as the checkpoint does."""
