@@ -16,7 +16,7 @@ from stages.images.to_rgb import render_array
 from stages.shared.errors import InputError, printable
 from tools.predict.model import Model, ModelFile, Outputs
 from tools.predict.prediction import Prediction, check_share, choose_rule, predict_batch
-from tools.predict.reading import ReadFile, read_file
+from tools.predict.reading import Decoding, ReadFile
 from tools.predict.requested_files import Contents, InputFile, NamedFile
 
 Image = str | PathLike[str] | bytes | NDArray[np.uint8]
@@ -34,6 +34,7 @@ class Classifier:
     def __init__(self, file: ModelFile, model: Model) -> None:
         self._file = file
         self._model = model
+        self._decoding = Decoding(file.image)
 
     @property
     def classes(self) -> Sequence[str]:
@@ -121,10 +122,8 @@ class Classifier:
         is_array = isinstance(images, np.ndarray) and images.ndim < 4
         if is_array or isinstance(images, str | bytes | PathLike):
             raise InputError("images: found a single image; allowed: a list of images, if only of one")
-        numbered = enumerate(images)
-        while batch := [
-            self._read(image, number) for number, image in islice(numbered, self._file.batch_size)
-        ]:
+        files = (self._read(image, number) for number, image in enumerate(images))
+        while batch := list(islice(files, self._file.batch_size)):
             yield batch
 
     def _read(self, image: Any, number: int) -> ReadFile:
@@ -133,16 +132,17 @@ class Classifier:
         Raises:
             InputError: It is of no kind that can be an image.
         """
-        form = self.image
         if isinstance(image, np.ndarray):
             check_array(image, place=f"image {number}")
             pixels = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
-            return ReadFile("", resize_image(render_array(pixels, gray=form.color == "grayscale"), form), "")
+            pixels = np.ascontiguousarray(pixels)  # OpenCV takes no view that runs backwards
+            rendered = render_array(pixels, gray=self.image.color == "grayscale")
+            return ReadFile("", resize_image(rendered, self.image), "")
         if isinstance(image, str | PathLike):
             path = str(Path(image))
-            return read_file(InputFile(printable(path), NamedFile(path)), form)
+            return self._decoding.read(InputFile(printable(path), NamedFile(path)))
         if isinstance(image, bytes):
-            return read_file(InputFile("", Contents(image)), form)
+            return self._decoding.read(InputFile("", Contents(image)))
         raise InputError(
             f"image {number}: found {type(image).__name__}; allowed: a path, the bytes of an image file, or "
             "its pixels as a NumPy array"

@@ -112,8 +112,8 @@ def open_model(path: Path) -> ModelFile:
         return ExportedFile(path, read_exported(path))
     if start and not is_checkpoint:
         raise InputError(
-            f"{path}: {_describe_content(start)}; allowed: a checkpoint that train wrote (.safetensors), or an "
-            "ONNX file that export wrote (.onnx)"
+            f"{path}: {_describe_content(start)}; allowed: a checkpoint that train wrote (.safetensors), "
+            "or an ONNX file that export wrote (.onnx)"
         )
     return CheckpointFile(path, *read_document(path))
 
@@ -191,8 +191,8 @@ class ExportedFile:
     def load(self, *, device: Device, place: str, threads: int | None = None) -> Model:
         if device not in ("auto", "cpu"):
             raise InputError(
-                f"{place}: found {device}, and {self.path} is an exported model, which runs on the CPU; allowed: "
-                "auto, cpu; a checkpoint runs on other devices"
+                f"{place}: found {device}, and {self.path} is an exported model, which runs on the CPU; "
+                "allowed: auto, cpu; a checkpoint runs on other devices"
             )
         return ExportedNetwork(OnnxModel(self.path, threads=threads))
 

@@ -74,7 +74,20 @@ class Decoding:
 
     def run(self, items: Iterator[InputFile]) -> list[ReadFile]:
         """Return for each file its pixels, or the reason why there are none."""
-        return [read_file(item, self.form) for item in items]
+        return [self.read(item) for item in items]
+
+    def read(self, file: InputFile) -> ReadFile:
+        """Return a file's pixels, or the reason why there are none."""
+        try:
+            data = file.ref.read(max_bytes=DEFAULT_LIMITS.max_file_bytes)
+            decoded = decode_image(data, self.form, allow_seconds=allow_seconds)
+            return ReadFile(file.name, resize_image(decoded.pixels, self.form), "")
+        except (UnreadableFile, Undecodable) as error:
+            reason, is_damaged = str(error), isinstance(error, Damaged)
+        data = b""
+        if is_damaged:
+            leave_if_short_of_memory()
+        return ReadFile(file.name, None, reason)
 
     def leave_out(self, item: InputFile, reason: str) -> list[ReadFile]:
         """Return what came of one file that ended its process twice."""
@@ -83,17 +96,3 @@ class Decoding:
     def name_of(self, item: InputFile) -> str:
         """Return what messages call a file."""
         return item.name
-
-
-def read_file(file: InputFile, form: ImageForm) -> ReadFile:
-    """Return a file's pixels, or the reason why there are none."""
-    try:
-        data = file.ref.read(max_bytes=DEFAULT_LIMITS.max_file_bytes)
-        decoded = decode_image(data, form, allow_seconds=allow_seconds)
-        return ReadFile(file.name, resize_image(decoded.pixels, form), "")
-    except (UnreadableFile, Undecodable) as error:
-        reason, is_damaged = str(error), isinstance(error, Damaged)
-    data = b""
-    if is_damaged:
-        leave_if_short_of_memory()
-    return ReadFile(file.name, None, reason)
