@@ -79,7 +79,9 @@ def predict_files(
                 with_sets=arguments.coverage is not None,
                 with_labels=arguments.score,
             ) as write,
-            open_embeddings(arguments.embeddings) if arguments.embeddings else nullcontext() as append,
+            open_embeddings(arguments.embeddings, table=arguments.output)
+            if arguments.embeddings
+            else nullcontext() as append,
             Progress(
                 "predict",
                 lambda: inputs.num_files,
