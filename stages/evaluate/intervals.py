@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import betaincinv, expit, logit, stdtrit
 
-from stages.vision.guarantees import Bools, Floats, Ints, count_effective
+from stages.evaluate.predictions import Bools, Floats, Ints, split_by_class
+from stages.vision.guarantees import count_effective
 
 MIN_GROUPS = 30.0
 """Fewer groups, effectively, are too few for a standard error: with ten, as few as .54 of the intervals
@@ -115,10 +116,3 @@ def estimate_smooth(
     reach /= (high - low) * part * (1 - part)
     ends = low + (high - low) * expit(logit(part) + np.array([-reach, reach]))
     return Interval(*ends.tolist())
-
-
-def split_by_class(labels: Ints) -> list[Ints]:
-    """Return the images of each class, ascending, up to the highest class in labels (N,)."""
-    # One sort: a mask for each class looks at all images as often as there are classes.
-    order = np.argsort(labels, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(labels))[:-1])
