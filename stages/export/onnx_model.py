@@ -19,9 +19,9 @@ from pydantic import ValidationError
 from schemas.export.exported import EXPORT_VERSION, ExportedModel
 from stages.shared.errors import InputError, describe_error, shorten
 from stages.shared.files import MEND, first_error
+from stages.shared.paths import MAKE_EXPORT
 
 METADATA_KEY = "darkroom"
-MAKE_EXPORT = "dvc repro export"
 
 _MEND = f"{MEND}; {MAKE_EXPORT}"
 _METADATA_FIELD = 14  # metadata_props of ModelProto in onnx.proto: entries of a key (1) and a value (2)
@@ -103,8 +103,8 @@ def _read(path: Path) -> tuple[ExportedModel, bytes]:
         raise InputError(f"{path}: is no ONNX file, or is damaged; {_MEND}") from None
     if METADATA_KEY not in metadata:
         raise InputError(
-            f"{path}: is no ONNX file of darkroom's: its metadata has no entry {METADATA_KEY}, so its classes, "
-            f"preprocessing and calibration are not known; export one with: {MAKE_EXPORT}"
+            f"{path}: was not exported by darkroom: its metadata has no entry {METADATA_KEY}, so its "
+            f"classes, preprocessing and calibration are not known; export one with: {MAKE_EXPORT}"
         )
     try:
         envelope = json.loads(metadata[METADATA_KEY])
@@ -145,8 +145,8 @@ def _start_session(data: bytes, path: Path, exported: ExportedModel, *, threads:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises many kinds, with a common base only in private
         raise InputError(
-            f"{path}: onnxruntime {onnxruntime.__version__} cannot run it, which needs opset {exported.opset} "
-            f"and was written with onnxruntime {exported.libraries.get('onnxruntime', '?')} "
+            f"{path}: onnxruntime {onnxruntime.__version__} cannot run it, which needs opset "
+            f"{exported.opset} and was written with onnxruntime {exported.libraries.get('onnxruntime', '?')} "
             f"({describe_error(error)}); upgrade onnxruntime, or export again with: {MAKE_EXPORT}"
         ) from None
 
