@@ -10,7 +10,7 @@ from schemas.export.exported import ExportedModel
 from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.transforms import Normalize, ToTensor
-from stages.export.onnx_file import OPSET, trace_onnx
+from stages.export.onnx_file import OPSET, build_onnx
 from stages.export.onnx_model import seal
 from stages.export.program import Program
 from stages.vision.checkpoint import read_checkpoint, restore_network, write_checkpoint
@@ -50,7 +50,7 @@ def export(source: Path, path: Path) -> ExportedModel:
     example = torch.zeros(2, form.height_px, form.width_px, form.num_channels, dtype=torch.uint8)
     with torch.no_grad():
         outputs = program(example)
-    graph = trace_onnx(program, example)
+    graph = build_onnx(program, example)
     exported = ExportedModel(
         version=1,
         format="onnx",
