@@ -1,6 +1,7 @@
 """A checkpoint's network: pixels in, probabilities and embeddings out."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ class CheckpointModel:
 
     def compute(self, images: Sequence[Pixels], *, with_embeddings: bool = False) -> Outputs:
         pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-        with capture_embeddings(self._network) as captured:
+        with capture_embeddings(self._network) if with_embeddings else nullcontext() as captured:
             logits = compute_batch_logits(
                 self._network,
                 self._transform(pixels, device=self._device),
@@ -37,7 +38,7 @@ class CheckpointModel:
                 numerics=self._checkpoint.numerics,
             )
         probabilities = compute_probabilities(logits.cpu(), self._checkpoint.calibration).numpy()
-        embeddings = captured[0].float().cpu().numpy() if with_embeddings and captured else None
+        embeddings = captured[-1].float().cpu().numpy() if captured else None
         return Outputs(probabilities, embeddings)
 
     def check_embeddings(self, place: str) -> None:
