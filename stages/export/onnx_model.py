@@ -52,23 +52,30 @@ class OnnxModel:
 
     def compute_probabilities(self, images: npt.NDArray[np.uint8]) -> Floats:
         """Return calibrated probabilities float32 (N, num_classes) for images uint8 (N, H, W, C)."""
-        return self._compute("probabilities", images, num_values=len(self.exported.classes))
+        (probabilities,) = self._compute(images, probabilities=len(self.exported.classes))
+        return probabilities
 
-    def compute_embeddings(self, images: npt.NDArray[np.uint8]) -> Floats:
-        """Return what the last layer takes, float32 (N, num_features), for images uint8 (N, H, W, C).
+    def compute_with_embeddings(self, images: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
+        """Return probabilities, and what the last layer takes, float32 (N, num_features), of the same pass.
 
         Raises:
             InputError: The network has no such layer.
         """
         if self.exported.num_features is None:
             raise InputError(f"{self.exported.network}: has no single layer whose inputs could be embeddings")
-        return self._compute("embeddings", images, num_values=self.exported.num_features)
+        probabilities, embeddings = self._compute(
+            images, probabilities=len(self.exported.classes), embeddings=self.exported.num_features
+        )
+        return probabilities, embeddings
 
-    def _compute(self, output: str, images: npt.NDArray[np.uint8], *, num_values: int) -> Floats:
-        computed = np.empty((len(images), num_values), dtype=np.float32)
+    def _compute(self, images: npt.NDArray[np.uint8], **num_values: int) -> list[Floats]:
+        """Return outputs of the graph by their names, each float32 (N, so many values)."""
+        computed = [np.empty((len(images), number), dtype=np.float32) for number in num_values.values()]
         # One by one: onnxruntime adds up in another order for one image than for several.
         for at in range(len(images)):
-            (computed[at : at + 1],) = self._session.run([output], {"images": images[at : at + 1]})
+            outputs = self._session.run(list(num_values), {"images": images[at : at + 1]})
+            for rows, output in zip(computed, outputs, strict=True):
+                rows[at : at + 1] = output
         return computed
 
 

@@ -35,8 +35,8 @@ SHARED = ("shared", "params", "images", "pages", "vision")
 REPEATED = {
     "compare": {"evaluate", "prepare_dataset"},
     "lr_range_test": {"train"},
-    "predict": {"evaluate", "export"},
-    "serve": {"export"},
+    "predict": {"export"},
+    "serve": {"evaluate", "export"},
 }
 """Tools that show or repeat what a stage does, and whose code of its own they use for it."""
 

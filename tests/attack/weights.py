@@ -158,14 +158,14 @@ def load_for_predict(path: Path) -> None:
     import torch
 
     from stages.vision.checkpoint import parse_weights, read_document
-    from tools.predict.predictor import Predictor
+    from tools.predict.checkpoint_model import CheckpointModel
 
     checkpoint, data = read_document(path)
     weights = parse_weights(data, checkpoint, path=path)
-    predictor = Predictor(checkpoint, weights, device=torch.device("cpu"))
+    model = CheckpointModel(checkpoint, weights, device=torch.device("cpu"))
     form = checkpoint.image
     pixels = np.zeros((form.height_px, form.width_px, form.num_channels), dtype=np.uint8)
-    assert predictor.compute_probabilities([pixels]).shape == (1, len(checkpoint.classes))
+    assert model.compute([pixels]).probabilities.shape == (1, len(checkpoint.classes))
 
 
 def _try(

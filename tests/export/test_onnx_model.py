@@ -34,7 +34,7 @@ def test_probabilities_and_embeddings(path: Path) -> None:
     """They are those of the graph, by NumPy."""
     model = OnnxModel(path)
     embeddings = IMAGES.astype(np.float64).mean(axis=(1, 2))
-    np.testing.assert_allclose(model.compute_embeddings(IMAGES), embeddings, rtol=1e-6)
+    np.testing.assert_allclose(model.compute_with_embeddings(IMAGES)[1], embeddings, rtol=1e-6)
     weights = np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32)
     powers = np.exp(embeddings @ weights - (embeddings @ weights).max(axis=1, keepdims=True))
     probabilities = model.compute_probabilities(IMAGES)
@@ -135,7 +135,7 @@ def test_no_single_last_layer_no_embeddings(path: Path) -> None:
     """As with two heads: the message names the network."""
     path.write_bytes(build_file(num_features=None, network="timm deit_tiny_distilled_patch16_224"))
     with pytest.raises(InputError, match="timm deit_tiny_distilled_patch16_224: has no single layer"):
-        OnnxModel(path).compute_embeddings(IMAGES)
+        OnnxModel(path).compute_with_embeddings(IMAGES)
 
 
 def test_torch_is_not_needed(path: Path) -> None:

@@ -5,21 +5,23 @@ Run as `python -m tools.predict`; arguments.py says with which arguments.
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.images.workers import start_early
 from stages.shared.errors import run_stage
-from stages.shared.process import limit_spinning
 from stages.shared.progress import Progress
 from tools.predict.arguments import SOME_FILES_FAILED, parse_arguments
 
 if TYPE_CHECKING:
-    from schemas.vision.checkpoint import Calibration, Checkpoint
-    from tools.predict.predictor import Rule
+    from schemas.vision.checkpoint import Calibration
+    from tools.predict.model import ModelFile
+    from tools.predict.prediction import Rule
     from tools.predict.reading import ReadFile
     from tools.predict.requested_files import Inputs
+    from tools.predict.score import Score
 
 READER_LEFT = 141
 """Exit status where nobody reads the predictions any more, as of a process that SIGPIPE ends."""
@@ -30,23 +32,21 @@ def main() -> None:
     arguments = parse_arguments()
     # The worker processes load their libraries while this one loads its own.
     start_early("tools.predict.reading")
-    from stages.vision.checkpoint import read_document
+    from tools.predict.model import open_model
     from tools.predict.reading import read_files
     from tools.predict.requested_files import Inputs
 
-    checkpoint, data = read_document(arguments.checkpoint)
+    model_file = open_model(arguments.checkpoint)
     inputs = Inputs(arguments.paths, stdin=sys.stdin.buffer, separator=b"\0" if arguments.null else b"\n")
-    limit_spinning()
-    # Decoding begins here, while torch is imported, which takes seconds.
-    files = read_files(inputs, checkpoint.image, workers=arguments.workers)
-    sys.exit(predict_files(files, inputs, checkpoint, data, arguments))
+    # Decoding begins here, while the model is loaded: torch alone takes seconds to import.
+    files = read_files(inputs, model_file.image, workers=arguments.workers)
+    sys.exit(predict_files(files, inputs, model_file, arguments))
 
 
 def predict_files(
     files: "Iterable[list[ReadFile]]",
     inputs: "Inputs",
-    checkpoint: "Checkpoint",
-    data: bytes,
+    model_file: "ModelFile",
     arguments: argparse.Namespace,
 ) -> int:
     """Classify files as they are read, and return the exit status.
@@ -54,28 +54,24 @@ def predict_files(
     Args:
         files: Some at a time, those that are there.
         inputs: What they come from, which counts them.
-        checkpoint: What the network is.
-        data: The checkpoint's file, for the weights.
+        model_file: What classifies them.
         arguments: The command line.
     """
-    from stages.vision.checkpoint import parse_weights
-    from stages.vision.runtime import choose_device, explain_device_errors
+    from tools.predict.embeddings_file import open_embeddings
+    from tools.predict.prediction import predict_batch
     from tools.predict.prediction_table import check_classes, open_table, silence_stdout
-    from tools.predict.predictor import Predictor, predict_batch
-    from tools.predict.score import Score
 
-    check_classes(checkpoint.classes, arguments.format)
-    weights = parse_weights(data, checkpoint, path=arguments.checkpoint)
-    device = choose_device(arguments.device, place="--device")
-    batch_size = arguments.batch_size or choose_batch_size(checkpoint)
-    top_k = min(arguments.top_k, len(checkpoint.classes))
-    rule = choose_rule(checkpoint.calibration, arguments)
-    score = Score(checkpoint.classes) if arguments.score else None
+    check_classes(model_file.classes, arguments.format)
+    model = model_file.load(device=arguments.device, place="--device")
+    if arguments.embeddings:
+        model.check_embeddings("--embeddings")
+    top_k = min(arguments.top_k, len(model_file.classes))
+    rule = announce_rule(model_file.calibration, arguments)
+    score = build_score(model_file.classes) if arguments.score else None
     shares_terminal = arguments.output is None and sys.stdout.isatty()
     num_failed = num_accepted = 0
     try:
         with (
-            explain_device_errors("predict", lambda: f"set --batch-size to less than {batch_size}"),
             open_table(
                 arguments.output,
                 arguments.format,
@@ -83,6 +79,9 @@ def predict_files(
                 with_sets=arguments.coverage is not None,
                 with_labels=arguments.score,
             ) as write,
+            open_embeddings(arguments.embeddings, table=arguments.output)
+            if arguments.embeddings
+            else nullcontext() as append,
             Progress(
                 "predict",
                 lambda: inputs.num_files,
@@ -91,9 +90,17 @@ def predict_files(
                 is_quiet=shares_terminal,
             ) as progress,
         ):
-            predictor = Predictor(checkpoint, weights, device=device)
-            for batch in cut_batches(files, batch_size):
-                predictions = list(predict_batch(predictor, batch, top_k=top_k, rule=rule))
+            for batch in cut_batches(files, arguments.batch_size or model_file.batch_size):
+                predictions, embeddings = predict_batch(
+                    model,
+                    batch,
+                    model_file.classes,
+                    top_k=top_k,
+                    rule=rule,
+                    with_embeddings=append is not None,
+                )
+                if append and embeddings is not None:
+                    append([each.path for each in predictions if not each.error], embeddings)
                 if score:
                     predictions = score.add(predictions)
                 num_failed += sum(bool(prediction.error) for prediction in predictions)
@@ -115,14 +122,6 @@ def predict_files(
     return SOME_FILES_FAILED if num_failed else 0
 
 
-def choose_batch_size(checkpoint: "Checkpoint") -> int:
-    """Return how many images are classified at a time: no more pixels than 256 images of 256 px have."""
-    from schemas.vision.transforms import image_after
-
-    forms = (checkpoint.image, image_after(checkpoint.image, checkpoint.preprocessing))
-    return max(1, min(256, 2**24 // max(form.height_px * form.width_px for form in forms)))
-
-
 def cut_batches(files: "Iterable[list[ReadFile]]", batch_size: int) -> "Iterator[list[ReadFile]]":
     """Yield what is there in batches of at most so many; nothing waits for a batch to be full."""
     for some in files:
@@ -130,31 +129,28 @@ def cut_batches(files: "Iterable[list[ReadFile]]", batch_size: int) -> "Iterator
             yield some[start : start + batch_size]
 
 
-def choose_rule(calibration: "Calibration", arguments: argparse.Namespace) -> "Rule":
-    """Return which predictions are accepted and which classes are in sets; say what cannot be promised."""
-    from stages.vision.guarantees import (
-        explain_no_sets,
-        explain_no_threshold,
-        find_set_threshold,
-        find_threshold,
-    )
-    from tools.predict.predictor import Rule
+def build_score(classes: "Sequence[str]") -> "Score":
+    """Return what counts correct predictions."""
+    from tools.predict.score import Score  # which imports SciPy: most runs need neither
 
-    threshold, why_not, set_threshold = None, "", None
-    if arguments.target_accuracy > 0:
-        target = {"target_accuracy": arguments.target_accuracy, "confidence": arguments.confidence}
-        threshold = find_threshold(calibration, **target)
-        if threshold is None:
-            why_not = explain_no_threshold(calibration, **target)
-            print(f"predict: `accepted` is empty: {why_not}", file=sys.stderr)
-        else:
-            why_not = f"probability below {threshold:.4g}, too low for {arguments.target_accuracy:g} accuracy"
-    if arguments.coverage is not None:
-        set_threshold = find_set_threshold(calibration, coverage=arguments.coverage)
-        if set_threshold is None:
-            why_no_sets = explain_no_sets(calibration, coverage=arguments.coverage)
-            print(f"predict: `prediction_set` is empty: {why_no_sets}", file=sys.stderr)
-    return Rule(threshold, why_not, set_threshold)
+    return Score(classes)
+
+
+def announce_rule(calibration: "Calibration", arguments: argparse.Namespace) -> "Rule":
+    """Return which predictions are accepted and which classes are in sets; say what cannot be promised."""
+    from tools.predict.prediction import choose_rule
+
+    rule = choose_rule(
+        calibration,
+        target_accuracy=arguments.target_accuracy,
+        confidence=arguments.confidence,
+        coverage=arguments.coverage,
+    )
+    if rule.threshold is None and rule.why_not:
+        print(f"predict: `accepted` is empty: {rule.why_not}", file=sys.stderr)
+    if rule.why_no_sets:
+        print(f"predict: `prediction_set` is empty: {rule.why_no_sets}", file=sys.stderr)
+    return rule
 
 
 def print_summary(

@@ -3,7 +3,7 @@
 PATH is an image file of any name, a folder or an archive (.zip, .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz,
 .tar.zst), in which the images are taken, a quoted pattern such as 'photos/**/*.jpg', or -
 for a list of paths on standard input, one a line. For an image on standard input name /dev/stdin. Network,
-classes and preprocessing come from the checkpoint; params.yaml and data/ are not looked at.
+classes and preprocessing come from the model file; params.yaml and data/ are not looked at.
 """
 
 import argparse
@@ -11,7 +11,6 @@ import math
 import os
 from pathlib import Path
 
-from stages.images.decode import DEFAULT_LIMITS
 from stages.shared.paths import MODEL
 
 SOME_FILES_FAILED = 3
@@ -19,28 +18,37 @@ SOME_FILES_FAILED = 3
 
 _STDOUT = ("-", "/dev/stdout")
 
-_EPILOG = f"""not read, as by ingest with the params.yaml that comes with darkroom:
-  more than {DEFAULT_LIMITS.max_file_bytes:,} bytes (max_file_bytes), or
-  {DEFAULT_LIMITS.max_pixels:,} pixels (max_pixels), and what takes more than {DEFAULT_LIMITS.max_seconds:g} s
+_EPILOG = """not read, as by ingest with the params.yaml that comes with darkroom:
+  more than {limits.max_file_bytes:,} bytes (max_file_bytes), or
+  {limits.max_pixels:,} pixels (max_pixels), and what takes more than {limits.max_seconds:g} s
   of CPU time, or in proportion more above 10 megapixels
 
 exit status:
   0    every file was classified
-  1    none was: no usable checkpoint, device or output
+  1    none was: no usable model, device or output
   2    the command line is wrong
-  {SOME_FILES_FAILED}    some files could not be read; each one's `error` says why
+  {some_failed}    some files could not be read; each one's `error` says why
 
   find photos -name '*.jpg' -print0 | python -m tools.predict -0 - --output predictions.csv
   python -m tools.predict photos.zip --format jsonl | jq -r 'select(.probability < 0.9) | .path'
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Imports the decoders, for their limits, only if asked for help: they take a third of a second."""
+
+    def format_help(self) -> str:
+        from stages.images.decode import DEFAULT_LIMITS
+
+        self.epilog = _EPILOG.format(limits=DEFAULT_LIMITS, some_failed=SOME_FILES_FAILED)
+        return super().format_help()
+
+
 def parse_arguments() -> argparse.Namespace:
     """Return the command line's arguments."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m tools.predict",
         description=__doc__,
-        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="file, folder, archive, pattern, or -")
@@ -49,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
         type=Path,
         metavar="FILE",
         default=MODEL / "best.safetensors",
-        help="default: %(default)s",
+        help="a checkpoint, or an exported model (.onnx), which needs no torch; default: %(default)s",
     )
     parser.add_argument(
         "--output",
@@ -57,6 +65,13 @@ def parse_arguments() -> argparse.Namespace:
         metavar="FILE",
         help="write there, whole or not at all, over a file or a link of that name; -, the default: standard "
         "output",
+    )
+    parser.add_argument(
+        "--embeddings",
+        type=_embeddings,
+        metavar="FILE.npy",
+        help="write there, as --output does, what the network's last layer is given: float32 (files, "
+        "features), a row for each file that can be read; their paths go to FILE.paths.csv",
     )
     parser.add_argument("--format", choices=("csv", "jsonl"), help="default: by --output's suffix, else csv")
     parser.add_argument(
@@ -112,6 +127,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def _output(text: str) -> Path | None:
     return None if text in _STDOUT else Path(text)
+
+
+def _embeddings(text: str) -> Path:
+    if not text.endswith(".npy"):
+        raise argparse.ArgumentTypeError(f"found {text}; allowed: a name that ends in .npy")
+    return Path(text)
 
 
 def _positive(text: str) -> int:

@@ -7,63 +7,21 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
 
 from stages.shared.errors import InputError, is_formula, path_for_csv, printable
 from stages.shared.files import publish_file
+from tools.predict.prediction import Prediction
 
 _OF_THIS_PROCESS = ("/dev/fd/", "/dev/std", "/proc/")
 
 Form = Literal["csv", "jsonl"]
-Write = Callable[[Iterable["Prediction"]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ClassProbability:
-    """A class, and how probable it is."""
-
-    predicted: str
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What the network says of one file."""
-
-    path: str
-    label: str | None = None
-    """The true class, empty if it is not known; None if it was not asked for."""
-
-    top: Sequence[ClassProbability] = ()
-    """The most probable classes, the most probable first; none for a file that cannot be read."""
-
-    accepted: bool | None = None
-    """Whether the prediction is sure enough; None if no accuracy is promised."""
-
-    reason: str = ""
-    """Why it is not accepted; empty otherwise."""
-
-    error: str = ""
-    """Why there is no prediction; empty if there is one."""
-
-    prediction_set: Sequence[str] | None = None
-    """Classes of which one is the true one as often as asked for; None where there is no such set."""
-
-    @property
-    def predicted(self) -> str:
-        """Return the most probable class; empty for a file that cannot be read."""
-        return self.top[0].predicted if self.top else ""
-
-    @property
-    def probability(self) -> float | None:
-        """Return the probability of the most probable class."""
-        return self.top[0].probability if self.top else None
+Write = Callable[[Iterable[Prediction]], None]
 
 
 def check_classes(classes: Sequence[str], form: Form) -> None:
-    """Refuse a table of classes of a foreign checkpoint that a spreadsheet would run; ingest takes none such.
+    """Refuse a table of classes of a foreign model that a spreadsheet would run; ingest takes none such.
 
     Raises:
         InputError: It is CSV, and a class is a formula.
@@ -71,9 +29,20 @@ def check_classes(classes: Sequence[str], form: Form) -> None:
     found = next(filter(is_formula, classes), None)
     if form == "csv" and found is not None:
         raise InputError(
-            f"--format: found csv, and the checkpoint has the class '{printable(found)}', which a "
+            f"--format: found csv, and the model has the class '{printable(found)}', which a "
             "spreadsheet would run as a formula; allowed: jsonl"
         )
+
+
+def check_output(path: Path, *, place: str) -> None:
+    """Refuse to put a file in the place of anything but a file.
+
+    Raises:
+        InputError: The path is a folder or a device; the message begins with the place.
+    """
+    is_other = path.exists() and not stat.S_ISREG(path.stat().st_mode)
+    if is_other or os.path.abspath(path).startswith(_OF_THIS_PROCESS):  # noqa: PTH100
+        raise InputError(f"{place}: {path}: is a folder or a device; allowed: the name of a file")
 
 
 @contextmanager
@@ -91,9 +60,7 @@ def open_table(
         yield _build_writer(sys.stdout, form, top_k=top_k, with_sets=with_sets, with_labels=with_labels)
         sys.stdout.flush()  # here, where a reader that left is expected
         return
-    is_other = path.exists() and not stat.S_ISREG(path.stat().st_mode)
-    if is_other or os.path.abspath(path).startswith(_OF_THIS_PROCESS):  # noqa: PTH100
-        raise InputError(f"--output: {path}: is a folder or a device; allowed: the name of a file")
+    check_output(path, place="--output")
     with publish_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         yield _build_writer(file, form, top_k=top_k, with_sets=with_sets, with_labels=with_labels)
 

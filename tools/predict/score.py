@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.evaluate.calibration import measure_share
 from stages.pages import wording
 from stages.shared.errors import InputError, printable
-from tools.predict.prediction_table import Prediction
+from stages.vision.binomial import estimate_share
+from tools.predict.prediction import Prediction
 
 _MAX_NAMED = 5
 
@@ -58,10 +58,10 @@ class Score:
 def _describe_share(is_correct: NDArray[np.bool_]) -> str:
     """Write how many are correct, with the interval of their share if every file counts by itself."""
     # Folders do not say which files belong together.
-    share = measure_share(is_correct, np.arange(len(is_correct)))
+    low, high = estimate_share(is_correct, np.arange(len(is_correct)))
     return (
-        f"{is_correct.sum():,} of {len(is_correct):,} are correct, {_percent(share.value)} (95 % "
-        f"confidence interval: {_percent(share.low)} to {_percent(share.high)})"
+        f"{is_correct.sum():,} of {len(is_correct):,} are correct, {_percent(float(is_correct.mean()))} "
+        f"(95 % confidence interval: {_percent(low)} to {_percent(high)})"
     )
 
 

@@ -31,9 +31,10 @@ from tests.train.project import write_params
 from tests.vision.completeness import ROOT
 from tests.vision.documents import make_checkpoint
 from tests.vision.torch_state import keep_torch_settings
-from tools.predict.__main__ import choose_batch_size, main
+from tools.predict.__main__ import main
 from tools.predict.arguments import parse_arguments
-from tools.predict.predictor import Predictor
+from tools.predict.checkpoint_model import CheckpointModel
+from tools.predict.model import CheckpointFile
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -156,15 +157,15 @@ def test_probabilities_are_the_same_in_any_batch(
     """One image at a time, or all at once."""
     with keep_torch_settings():
         checkpoint, weights = read_checkpoint(Path("net.safetensors"))
-        predictor = Predictor(checkpoint, weights, device=torch.device("cpu"))
+        model = CheckpointModel(checkpoint, weights, device=torch.device("cpu"))
         images = [
             decode_to_form(path.read_bytes(), checkpoint.image) for path in sorted(Path("raw").rglob("*.*"))
         ]
-        together = predictor.compute_probabilities(images)
+        together = model.compute(images).probabilities
         for start in (0, 1):
             parts = [images[:start], *([image] for image in images[start:])]
-            one_by_one = [predictor.compute_probabilities(part) for part in parts if part]
-            torch.testing.assert_close(torch.cat(one_by_one), together, rtol=0, atol=1e-6)
+            one_by_one = [model.compute(part).probabilities for part in parts if part]
+            np.testing.assert_allclose(np.concatenate(one_by_one), together, rtol=0, atol=1e-6)
 
 
 def write_calibrated(path: Path, *levels: ConfidenceLevel, **changes: Any) -> Checkpoint:
@@ -418,8 +419,8 @@ def test_as_a_person_runs_it(alone: Path) -> None:
     done = run("raw", "--checkpoint", "raw/ant/01.jpg", folder=alone)
     assert done.returncode == 1
     assert done.stderr == (
-        b"raw/ant/01.jpg: is no darkroom checkpoint, or is damaged; "
-        b"mend it with: python -m tools.doctor --fix; dvc repro train\n"
+        b"raw/ant/01.jpg: is a JPEG image; allowed: a checkpoint that train wrote (.safetensors), or an ONNX "
+        b"file that export wrote (.onnx)\n"
     )
 
     done = run("raw", folder=alone)
@@ -478,15 +479,18 @@ def test_example_in_python(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None
     """The lines of docs/predicting.md run, and find what the command finds."""
     page = (ROOT / "docs" / "predicting.md").read_text(encoding="utf-8")
     (example,) = re.findall("```python\n(.*?)```", page, flags=re.DOTALL)
-    shutil.copytree("raw/ant", "photos")
+    Path("photos").mkdir()
+    shutil.copy("raw/ant/01.jpg", "photos/1.jpg")
+    shutil.copy("raw/bee/04.jpg", "photos/2.jpg")
     (alone / MODEL).mkdir(parents=True)
     shutil.copy("net.safetensors", MODEL / "best.safetensors")
     names: dict[str, Any] = {}
     with keep_torch_settings():
         exec(example, names)
-    _, printed = predict(monkeypatch, *map(str, Path("photos").glob("*.png")))
-    assert names["predicted"] == [row["predicted"] for row in read_csv(printed)]
-    assert names["probabilities"].shape == (len(names["images"]), len(CLASSES))
+    _, printed = predict(monkeypatch, "photos/1.jpg", "photos/2.jpg")
+    assert [(each.path, each.predicted) for each in names["predictions"]] == [
+        (row["path"], row["predicted"]) for row in read_csv(printed)
+    ]
 
 
 def test_decoding_is_that_of_ingest(project: Path) -> None:
@@ -504,7 +508,7 @@ def test_decoding_is_that_of_ingest(project: Path) -> None:
 def test_large_images_are_classified_fewer_at_a_time(side_px: int, batch_size: int) -> None:
     """A batch has no more pixels than 256 images of 256 px, so that memory does not grow with the images."""
     image = ImageForm(color="grayscale", height_px=side_px, width_px=side_px, resize="pad")
-    assert choose_batch_size(make_checkpoint({}, image=image)) == batch_size
+    assert CheckpointFile(Path("x"), make_checkpoint({}, image=image), b"").batch_size == batch_size
 
 
 def test_a_gpu_without_memory_names_the_batch_size(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -513,10 +517,10 @@ def test_a_gpu_without_memory_names_the_batch_size(alone: Path, monkeypatch: pyt
     def predict_nothing(*arguments: object, **more: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr(Predictor, "predict", predict_nothing)
+    monkeypatch.setattr("tools.predict.checkpoint_model.compute_batch_logits", predict_nothing)
     with pytest.raises(InputError) as raised:
-        predict(monkeypatch, "raw", "--output", "table.csv", "--batch-size", "32")
+        predict(monkeypatch, "raw", "--output", "table.csv", "--batch-size", "2")
     assert str(raised.value) == (
-        "predict: the GPU ran out of memory (tried to allocate 2.00 GiB); set --batch-size to less than 32"
+        "predict: the GPU ran out of memory (tried to allocate 2.00 GiB); set --batch-size to less than 2"
     )
     assert not (alone / "table.csv").exists()
