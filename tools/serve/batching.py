@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -76,12 +76,17 @@ class _Upload:
     """One picture on its way."""
 
     data: bytes
-    future: "asyncio.Future[Prediction]"
+    future: "asyncio.Future[Any]"
+    wants_pixels: bool = False
+    """Whether the picture itself is wanted, a ReadFile, and no Prediction."""
 
 
 class _Decoded(NamedTuple):
     upload: _Upload
     file: ReadFile
+
+
+_Outcome = tuple[_Upload, Prediction | ReadFile | Exception]
 
 
 class Batcher:
@@ -150,9 +155,21 @@ class Batcher:
             predictions.append(outcome)
         return predictions
 
-    def _submit(self, picture: bytes) -> "asyncio.Future[Prediction]":
+    async def decode(self, picture: bytes) -> ReadFile:
+        """Return a picture's pixels, in the model's form, or why there are none.
+
+        Raises:
+            Busy: There is no room for it.
+            Unavailable: It could not be decoded, through no fault of its own.
+        """
+        if self.num_waiting >= self._service.max_waiting:
+            raise Busy
+        file: ReadFile = await self._submit(picture, wants_pixels=True)
+        return file
+
+    def _submit(self, picture: bytes, *, wants_pixels: bool = False) -> "asyncio.Future[Any]":
         assert self._loop is not None, "start comes first"
-        upload = _Upload(picture, self._loop.create_future())
+        upload = _Upload(picture, self._loop.create_future(), wants_pixels)
         self.num_waiting += 1
         upload.future.add_done_callback(self._leave)
         self._uploads.put(upload)
@@ -161,8 +178,8 @@ class Batcher:
     def _leave(self, _: object) -> None:
         self.num_waiting -= 1
 
-    def _deliver(self, outcomes: Sequence[tuple[_Upload, Prediction | Exception]]) -> None:
-        """Hand predictions over; runs in the event loop. Who is gone gets none."""
+    def _deliver(self, outcomes: Sequence[_Outcome]) -> None:
+        """Hand outcomes over; runs in the event loop. Who is gone gets none."""
         for upload, outcome in outcomes:
             if upload.future.done():
                 continue
@@ -171,9 +188,10 @@ class Batcher:
             else:
                 upload.future.set_result(outcome)
 
-    def _return(self, outcomes: Sequence[tuple[_Upload, Prediction | Exception]]) -> None:
+    def _return(self, outcomes: Sequence[_Outcome]) -> None:
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._deliver, outcomes)
+        if outcomes:
+            self._loop.call_soon_threadsafe(self._deliver, outcomes)
 
     def _decode(self, first: _Upload) -> None:
         """Decode uploads until there will be no more; one such thread for each process.
@@ -186,7 +204,10 @@ class Batcher:
         while True:
             try:
                 for files in run_chunks(decoding, self._feed(in_hand), workers=1):
-                    self._decoded.put([_Decoded(in_hand.popleft(), file) for file in files])
+                    decoded = [_Decoded(in_hand.popleft(), file) for file in files]
+                    self._return([each for each in decoded if each.upload.wants_pixels])
+                    if classified := [each for each in decoded if not each.upload.wants_pixels]:
+                        self._decoded.put(classified)
                     self.is_ready = True
                 return
             except Exception as error:  # also a bug of ours: those who wait must hear, and the others go on
@@ -247,7 +268,7 @@ class Batcher:
             self.batch_sizes.append(len(batch))
             self._return(self._predict(batch))
 
-    def _predict(self, batch: Sequence[_Decoded]) -> list[tuple[_Upload, Prediction | Exception]]:
+    def _predict(self, batch: Sequence[_Decoded]) -> list[_Outcome]:
         service = self._service
         files = [decoded.file for decoded in batch]
         try:
