@@ -5,7 +5,7 @@ Run as `python -m tools.predict`; arguments.py says with which arguments.
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tools.predict.prediction import Rule
     from tools.predict.reading import ReadFile
     from tools.predict.requested_files import Inputs
+    from tools.predict.score import Score
 
 READER_LEFT = 141
 """Exit status where nobody reads the predictions any more, as of a process that SIGPIPE ends."""
@@ -59,7 +60,6 @@ def predict_files(
     from tools.predict.embeddings_file import open_embeddings
     from tools.predict.prediction import predict_batch
     from tools.predict.prediction_table import check_classes, open_table, silence_stdout
-    from tools.predict.score import Score
 
     check_classes(model_file.classes, arguments.format)
     model = model_file.load(device=arguments.device, place="--device")
@@ -67,7 +67,7 @@ def predict_files(
         model.check_embeddings("--embeddings")
     top_k = min(arguments.top_k, len(model_file.classes))
     rule = announce_rule(model_file.calibration, arguments)
-    score = Score(model_file.classes) if arguments.score else None
+    score = build_score(model_file.classes) if arguments.score else None
     shares_terminal = arguments.output is None and sys.stdout.isatty()
     num_failed = num_accepted = 0
     try:
@@ -79,7 +79,9 @@ def predict_files(
                 with_sets=arguments.coverage is not None,
                 with_labels=arguments.score,
             ) as write,
-            open_embeddings(arguments.embeddings) if arguments.embeddings else nullcontext() as append,
+            open_embeddings(arguments.embeddings, table=arguments.output)
+            if arguments.embeddings
+            else nullcontext() as append,
             Progress(
                 "predict",
                 lambda: inputs.num_files,
@@ -125,6 +127,13 @@ def cut_batches(files: "Iterable[list[ReadFile]]", batch_size: int) -> "Iterator
     for some in files:
         for start in range(0, len(some), batch_size):
             yield some[start : start + batch_size]
+
+
+def build_score(classes: "Sequence[str]") -> "Score":
+    """Return what counts correct predictions."""
+    from tools.predict.score import Score  # which imports SciPy: most runs need neither
+
+    return Score(classes)
 
 
 def announce_rule(calibration: "Calibration", arguments: argparse.Namespace) -> "Rule":

@@ -3,7 +3,7 @@
 PATH is an image file of any name, a folder or an archive (.zip, .tar, .tar.gz, .tgz, .tar.bz2, .tar.xz,
 .tar.zst), in which the images are taken, a quoted pattern such as 'photos/**/*.jpg', or -
 for a list of paths on standard input, one a line. For an image on standard input name /dev/stdin. Network,
-classes and preprocessing come from the checkpoint; params.yaml and data/ are not looked at.
+classes and preprocessing come from the model file; params.yaml and data/ are not looked at.
 """
 
 import argparse
@@ -26,7 +26,7 @@ _EPILOG = f"""not read, as by ingest with the params.yaml that comes with darkro
 
 exit status:
   0    every file was classified
-  1    none was: no usable checkpoint, device or output
+  1    none was: no usable model, device or output
   2    the command line is wrong
   {SOME_FILES_FAILED}    some files could not be read; each one's `error` says why
 
@@ -49,7 +49,7 @@ def parse_arguments() -> argparse.Namespace:
         type=Path,
         metavar="FILE",
         default=MODEL / "best.safetensors",
-        help="default: %(default)s",
+        help="a checkpoint, or an exported model (.onnx), which needs no torch; default: %(default)s",
     )
     parser.add_argument(
         "--output",
@@ -62,8 +62,8 @@ def parse_arguments() -> argparse.Namespace:
         "--embeddings",
         type=_embeddings,
         metavar="FILE.npy",
-        help="write there, as --output does, what the network's head is given: float32 (files, features), a "
-        "row for each file that can be read; their paths go to FILE.paths.csv",
+        help="write there, as --output does, what the network's last layer is given: float32 (files, "
+        "features), a row for each file that can be read; their paths go to FILE.paths.csv",
     )
     parser.add_argument("--format", choices=("csv", "jsonl"), help="default: by --output's suffix, else csv")
     parser.add_argument(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
-from stages.shared.errors import path_for_csv
+from stages.shared.errors import InputError, path_for_csv
 from stages.shared.files import publish_file
 from tools.predict.prediction_table import check_output
 
@@ -23,17 +23,23 @@ def paths_file_of(path: Path) -> Path:
 
 
 @contextmanager
-def open_embeddings(path: Path) -> Iterator[Append]:
+def open_embeddings(path: Path, *, table: Path | None) -> Iterator[Append]:
     """Yield what appends paths and their rows; both files appear when the block ends without an error.
 
     Rows go to the disk as they come, so memory does not grow with the number of files.
 
+    Args:
+        path: Of the .npy file.
+        table: Where predictions go.
+
     Raises:
-        InputError: The path, or that of the file beside it, is a folder or a device.
+        InputError: The path, or that of the file beside it, is a folder or a device, or that of the table.
     """
     beside = paths_file_of(path)
     for each in (path, beside):
         check_output(each, place="--embeddings")
+        if each == table:
+            raise InputError(f"--embeddings: {each}: is where --output goes, too; choose another name")
     shape = (0, 0)
     with (
         publish_file(path) as partial,
@@ -42,8 +48,8 @@ def open_embeddings(path: Path) -> Iterator[Append]:
         partial_paths.open("w", encoding="utf-8", newline="") as paths_file,
     ):
         header_bytes = _write_header(file, shape)
-        table = csv.writer(paths_file, lineterminator="\n")
-        table.writerow(["path"])
+        lines = csv.writer(paths_file, lineterminator="\n")
+        lines.writerow(["path"])
 
         def append(paths: Sequence[str], rows: NDArray[np.float32]) -> None:
             nonlocal shape
@@ -51,7 +57,7 @@ def open_embeddings(path: Path) -> Iterator[Append]:
             assert rows.dtype == np.float32
             shape = (shape[0] + len(rows), rows.shape[1])
             file.write(np.ascontiguousarray(rows).data)
-            table.writerows([path_for_csv(each)] for each in paths)
+            lines.writerows([path_for_csv(each)] for each in paths)
 
         yield append
         file.seek(0)

@@ -9,19 +9,10 @@ import pytest
 from stages.images.resize import Pixels
 from stages.shared.errors import InputError
 from tests.images.trees import encode
-from tests.tools.predict.models import CLASSES, IMAGE, export, write_tiny_checkpoint
+from tests.tools.predict.models import CLASSES, IMAGE
 from tests.vision.torch_state import keep_torch_settings
 from tools.predict import load
 from tools.predict.classifier import Classifier, Image
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a checkpoint and the same network exported."""
-    folder = tmp_path_factory.mktemp("models")
-    write_tiny_checkpoint(folder / "net.safetensors")
-    export(folder / "net.safetensors", folder / "net.onnx")
-    return folder
 
 
 @pytest.fixture(scope="module")
