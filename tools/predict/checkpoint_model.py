@@ -16,7 +16,6 @@ from stages.vision.runtime import make_deterministic
 from stages.vision.transforms import build_transforms
 from tools.predict.model import Outputs, explain_no_embeddings
 
-
 _GROUP_SIZE_ON_CPU, _GROUP_SIZE_ELSEWHERE = 8, 64
 """Images that a network is given at a time, always so many: in a batch of another size an image may get other
 last bits, at another place in one of this size it does not (decision 057). Larger groups would be hardly

@@ -29,18 +29,25 @@ def main() -> None:
     run = import_server()
     listener = listen(arguments.host, arguments.port)
     if arguments.host not in _LOCAL and arguments.token is None:
-        print(f"serve: whoever reaches {arguments.host} may use it; set {TOKEN_VARIABLE} to a secret", file=sys.stderr)
+        print(
+            f"serve: whoever reaches {arguments.host} may use it; set {TOKEN_VARIABLE} to a secret",
+            file=sys.stderr,
+        )
     run(arguments, listener)
 
 
 def parse_arguments() -> argparse.Namespace:
     """Return the command line's arguments."""
     parser = argparse.ArgumentParser(
-        prog="python -m tools.serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tools.serve",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
     def add(name: str, kind: Callable[[str], object], default: object, text: str) -> None:
-        parser.add_argument(name, type=kind, default=default, metavar="N", help=f"{text}; default: %(default)s")
+        parser.add_argument(
+            name, type=kind, default=default, metavar="N", help=f"{text}; default: %(default)s"
+        )
 
     parser.add_argument(
         "--model",
@@ -54,7 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--token",
         default=os.environ.get(TOKEN_VARIABLE) or None,
-        help=f"what clients must send as `Authorization: Bearer ...`; all users of this machine see it in the "
+        help="what clients must send as `Authorization: Bearer ...`; all users of this machine see it in the "
         f"list of processes, and not what {TOKEN_VARIABLE} in the environment holds",
     )
     parser.add_argument(
@@ -68,13 +75,26 @@ def parse_arguments() -> argparse.Namespace:
         "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: %(default)s"
     )
     parser.add_argument(
-        "--target-accuracy", type=float, default=0.99, metavar="SHARE", help="as tools.predict's; default: %(default)s"
+        "--target-accuracy",
+        type=float,
+        default=0.99,
+        metavar="SHARE",
+        help="as tools.predict's; default: %(default)s",
     )
     parser.add_argument(
-        "--confidence", type=float, default=0.9, metavar="SHARE", help="as tools.predict's; default: %(default)s"
+        "--confidence",
+        type=float,
+        default=0.9,
+        metavar="SHARE",
+        help="as tools.predict's; default: %(default)s",
     )
     add("--workers", _positive, count_cores(), "processes that decode")
-    add("--max-waiting", _positive, 256, "pictures inside at a time; above that, clients are told to come again")
+    add(
+        "--max-waiting",
+        _positive,
+        256,
+        "pictures inside at a time; above that, clients are told to come again",
+    )
     add("--max-pictures", _positive, 32, "pictures in one request")
     add("--max-request-mb", _positive, 32, "size of one request")
     add("--max-held-mb", _positive, 256, "size of all requests at a time")
@@ -120,7 +140,8 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
-        reason = error.strerror or str(error)
+        # asyncio and socket add the address to what the system says.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise InputError(
             f"--host {host} --port {port}: cannot listen there: {reason}; stop what does, or choose another"
         ) from None

@@ -3,9 +3,9 @@
     event loop --uploads--> lanes --decoded--> one thread with the model --predictions--> event loop
 
 A lane is a thread with one process that decodes, under the limits of `stages.images`. A picture that crashes
-its process, hangs it or fills its memory is tried again alone, as everywhere in darkroom, and holds up its own
-lane only. The model's thread takes all that is decoded at the moment, and waits a little for what is still
-being decoded.
+its process, hangs it or fills its memory is tried again alone, as everywhere in darkroom, and holds up its
+own lane only. The model's thread takes all that is decoded at the moment, and waits a little for what is
+still being decoded.
 """
 
 import asyncio

@@ -46,16 +46,20 @@ class ModelDescription(BaseModel):
     """Versions of those that made the file."""
 
 
-def describe_model(file: ModelFile, rule: Rule, *, target_accuracy: float, explains: bool) -> ModelDescription:
+def describe_model(
+    file: ModelFile, rule: Rule, *, target_accuracy: float, explains: bool
+) -> ModelDescription:
     """Return what /model says of a model file; of an export nothing is loaded for it."""
     document: Checkpoint | ExportedModel
+    kind: str
+    network: str
     if isinstance(file, CheckpointFile):
-        document, scores, fingerprint = file.checkpoint, file.checkpoint.epoch.val, file.checkpoint.inputs.fingerprint
-        kind, network = "checkpoint", document.network.name
+        document, scores, inputs = file.checkpoint, file.checkpoint.epoch.val, file.checkpoint.inputs
+        kind, network, fingerprint = "checkpoint", file.checkpoint.network.name, inputs.fingerprint
     else:
         assert isinstance(file, ExportedFile), "there are two kinds of model files"
-        document, scores, fingerprint = file.exported, file.exported.test, file.exported.fingerprint
-        kind, network = document.format, document.network
+        document, scores = file.exported, file.exported.test
+        kind, network, fingerprint = file.exported.format, file.exported.network, file.exported.fingerprint
     return ModelDescription(
         kind=kind,
         network=network,

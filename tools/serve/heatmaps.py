@@ -51,7 +51,7 @@ class Heatmaps:
         self.compute(np.zeros((form.height_px, form.width_px, form.num_channels), dtype=np.uint8))
 
     def compute(self, pixels: Pixels) -> Heatmap:
-        """Return what the network looks at in a picture (height, width, channels) of the checkpoint's form."""
+        """Return what the network looks at, given a picture (height, width, channels) of its form."""
         batch = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
         with self._lock:
             seen: Tensor = self._geometry(batch, device=torch.device("cpu"))

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from stages.shared.errors import InputError
 from tools.predict.model import CheckpointFile, ModelFile, open_model
 from tools.predict.prediction import check_share, choose_rule
 from tools.serve.batching import Service
@@ -144,7 +143,7 @@ class _Protocol(HttpToolsProtocol):
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
-        if self._head_timer is None and self.cycle is not None and self.cycle.response_complete:
+        if self._head_timer is None and not self._is_answering():
             self._expect_head()
         self._head_bytes += len(data)
         super().data_received(data)
@@ -158,6 +157,10 @@ class _Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._drop_timer()
         super().connection_lost(exc)
+
+    def _is_answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
 
     def _expect_head(self) -> None:
         self._head_bytes = 0

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -317,19 +324,25 @@ class _Guard:
             if self._may_pass(scope):
                 await self._app(scope, receive, send_noted)
             else:
-                response = _to_response(Refused(401, "the token is missing or wrong (Authorization: Bearer ...)"))
+                response = _to_response(
+                    Refused(401, "the token is missing or wrong (Authorization: Bearer ...)")
+                )
                 response.headers["www-authenticate"] = "Bearer"
                 await response(scope, receive, send_noted)
         except Exception:
             traceback.print_exc(file=sys.stderr)
             if status == 0:
-                await _to_response(Refused(500, "darkroom failed; its log says why"))(scope, receive, send_noted)
+                await _to_response(Refused(500, "darkroom failed; its log says why"))(
+                    scope, receive, send_noted
+                )
         finally:
             self._note(scope, status, time.perf_counter() - start, details)
 
     def _may_pass(self, scope: Scope) -> bool:
         path = scope["path"]
-        is_open = path in _OPEN_PATHS or path.startswith("/static-offline-docs/") or scope["method"] == "OPTIONS"
+        is_open = (
+            path in _OPEN_PATHS or path.startswith("/static-offline-docs/") or scope["method"] == "OPTIONS"
+        )
         if self._token is None or is_open:
             return True
         sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")

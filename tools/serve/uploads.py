@@ -1,6 +1,7 @@
 """The body of a request, read within limits, and the pictures in it."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from stages.shared.errors import shorten
+
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # what is wrong with a form is its client's
 
 _EXAMPLE = "as by: curl -F images=@photo.jpg"
 
@@ -62,7 +65,9 @@ class Intake:
         """
         kind, options = parse_options_header(request.headers.get("content-type"))
         if kind != b"multipart/form-data" or not options.get(b"boundary"):
-            raise Refused(415, f"the request is no form with files (multipart/form-data); send one, {_EXAMPLE}")
+            raise Refused(
+                415, f"the request is no form with files (multipart/form-data); send one, {_EXAMPLE}"
+            )
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self.max_bytes:  # before anything is read
             self._refuse_size()
@@ -88,7 +93,9 @@ class Intake:
             self.held_bytes -= num_bytes
 
     def _refuse_size(self) -> NoReturn:
-        raise Refused(413, f"the request has more than {self.max_bytes:,} bytes; send fewer or smaller pictures")
+        raise Refused(
+            413, f"the request has more than {self.max_bytes:,} bytes; send fewer or smaller pictures"
+        )
 
 
 class _Form:
