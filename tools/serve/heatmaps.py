@@ -56,7 +56,7 @@ class Heatmaps:
         with self._lock:
             seen: Tensor = self._geometry(batch, device=torch.device("cpu"))
             images = self._transform(batch, device=torch.device("cpu"))
-            with torch.inference_mode():
+            with torch.no_grad():
                 label = self._network.eval()(images).argmax(dim=1)
             (heat,) = compute_heatmaps(self._network, images, label)
         picture = seen[0].permute(1, 2, 0).numpy()
