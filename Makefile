@@ -104,4 +104,4 @@ bench-env: env ## create .venv.bench with what benchmarks compare with: fastai, 
 	@YOLO_CONFIG_DIR=.venv.bench .venv.bench/bin/python -W ignore -c 'import albumentations, fastai.vision.all, ultralytics'
 
 clean: ## remove what the pipeline made; .venv and DVC's cache stay, so `make repro` brings it back in seconds
-	rm -rf data/images data/prepared data/audit data/model data/dvclive data/counts data/metrics data/report
+	rm -rf data/images data/prepared data/audit data/model data/dvclive data/counts data/metrics data/report data/export

@@ -22,9 +22,9 @@ import torch
 
 from schemas.vision.checkpoint import Calibration, ConfidenceLevel
 from stages.evaluate.curves import measure_areas
-from stages.evaluate.intervals import estimate_share
 from stages.evaluate.metrics import Estimate, estimate_metrics
 from stages.evaluate.predictions import Ints, Predictions, make_predictions
+from stages.vision.binomial import estimate_share
 
 NUM_IMAGES = (50, 200, 1000, 5000)
 ACCURACIES = (0.7, 0.9, 0.97, 0.99)

@@ -31,7 +31,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CODE_FOLDERS = ("schemas", "stages", "tools")
-STAGES = ("ingest", "prepare_dataset", "train", "evaluate")
+STAGES = ("ingest", "prepare_dataset", "train", "evaluate", "export")
 
 _DIRECTIVES = ("# noqa", "# type:", "# pragma", "#!")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from schemas.evaluate.evaluation import Evaluation
+from schemas.export.export import Export
 from schemas.ingest.dataset import Dataset
 from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.split import Split
@@ -21,7 +22,7 @@ from schemas.vision.transforms import Form, Normalize, Transforms, change_form, 
 
 OUTPUTS = tuple(
     f"data/{name}"
-    for name in ("images", "prepared", "audit", "counts", "model", "dvclive", "report", "metrics")
+    for name in ("images", "prepared", "audit", "counts", "model", "dvclive", "report", "export", "metrics")
 )
 """What the pipeline writes."""
 
@@ -43,6 +44,7 @@ class Params(Schema):
     lr_scheduler: LrScheduler
     training: Training
     evaluation: Evaluation
+    export: Export
 
 
 class Conflict(NamedTuple):

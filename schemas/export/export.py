@@ -26,11 +26,11 @@ class Export(Schema):
     """Which checkpoint is exported: the best epoch by training.best_metric, or the last epoch."""
 
     min_agreement: Fraction
-    """Fraction of the test images that must get the checkpoint's prediction, in every format but onnx_int8."""
+    """Fraction of the test images that must get the checkpoint's prediction, but by onnx_int8."""
 
     max_probability_change: Fraction
-    """By how much a probability of a test image may differ from the checkpoint's, in every format but
-    onnx_int8."""
+    """By how much a probability of a test image may differ from the checkpoint's in float32, but
+    by onnx_int8."""
 
     max_accuracy_drop: Fraction
     """How much of the checkpoint's accuracy on the test split onnx_int8 may lose."""

@@ -47,14 +47,15 @@ class ExportedModel(Schema):
     """What params.yaml calls it, such as `cnn` or `timm resnet18`."""
 
     num_parameters: PositiveCount
-    opset: PositiveCount
-    """Version of ONNX's operators that the graph uses."""
+    opset: PositiveCount | None
+    """Version of ONNX's operators that the graph uses; null for torch_export."""
 
     threads: Threads
     """What the checkpoint was trained with; another number may give other last bits."""
 
-    graph_sha256: Sha256
-    """Of all bytes of the file but its metadata."""
+    graph_sha256: Sha256 | None
+    """Of all bytes of the file but its metadata; null for torch_export, whose file has a checksum of each
+    part."""
 
     weights_sha256: Sha256
     """The checkpoint's: hash of the names, dtypes, shapes and bytes of all tensors."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from schemas.vision.checkpoint import Calibration
-from stages.evaluate.intervals import estimate_share
 from stages.evaluate.predictions import Bools, Floats, Ints, Predictions, split_rows
+from stages.vision.binomial import estimate_share
 from stages.vision.guarantees import (
     explain_no_sets,
     explain_no_threshold,

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from schemas.vision.checkpoint import Calibration
-from stages.evaluate.intervals import Interval, estimate_share
 from stages.evaluate.predictions import Ints, make_predictions
+from stages.vision.binomial import Interval, estimate_share
 from stages.vision.dataset import PreparedImages, Samples
 from stages.vision.rng import draw_uniform
 from stages.vision.transforms import Compose

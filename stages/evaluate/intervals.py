@@ -4,12 +4,12 @@ Images of one group (split.group, or copies of each other) tend to be correct or
 counts as one observation. `python -m benchmarks.coverage` simulates how often they contain the truth.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-from scipy.special import betaincinv, expit, logit, stdtrit
+from scipy.special import expit, logit, stdtrit
 
-from stages.vision.guarantees import Bools, Floats, Ints, count_effective
+from stages.evaluate.predictions import Bools, Floats, Ints, split_by_class
+from stages.vision.binomial import TAIL, Interval, estimate_share
+from stages.vision.guarantees import count_effective
 
 MIN_GROUPS = 30.0
 """Fewer groups, effectively, are too few for a standard error: with ten, as few as .54 of the intervals
@@ -17,34 +17,7 @@ contained the truth."""
 
 _MIN_DECIDING_GROUPS = 2.0
 
-_TAIL = 0.025
 _ROUNDING = 1e-18  # of a variance that is 0; one mistake in a million images makes 1e-12
-
-
-class Interval(NamedTuple):
-    """The ends of a confidence interval."""
-
-    low: float
-    high: float
-
-
-def estimate_share(is_counted: Bools, groups: Ints, *, num_comparisons: int = 1) -> Interval:
-    """Return Clopper and Pearson's interval for the share of images (N,) that are counted; N is at least 1.
-
-    It contains the true share in 95 % of all test sets or more, also where all or none are counted.
-    Source: Clopper and Pearson 1934, doi:10.2307/2331986; the number of images is the effective one.
-
-    Args:
-        is_counted: bool (N,).
-        groups: int64 (N,), the group of each image.
-        num_comparisons: How many such intervals are to contain their true shares all together (Bonferroni).
-    """
-    tail = _TAIL / num_comparisons
-    share, number = float(is_counted.mean()), count_effective(groups)
-    counted = share * number
-    low = betaincinv(counted, number - counted + 1, tail) if share > 0 else 0.0
-    high = betaincinv(counted + 1, number - counted, 1 - tail) if share < 1 else 1.0
-    return Interval(float(low), float(high))
 
 
 def estimate_mean_share(is_counted: Bools, groups: Ints, labels: Ints) -> Interval:
@@ -105,7 +78,7 @@ def estimate_smooth(
     if num_effective < _MIN_DECIDING_GROUPS or count_effective(groups) < MIN_GROUPS:
         return None
     low, high = bounds
-    reach = stdtrit(num_effective - 1, 1 - _TAIL) * np.sqrt(variance)
+    reach = stdtrit(num_effective - 1, 1 - TAIL) * np.sqrt(variance)
     if high is None:
         factor = np.exp(reach / (value - low))
         return Interval(float(low + (value - low) / factor), float(low + (value - low) * factor))
@@ -115,10 +88,3 @@ def estimate_smooth(
     reach /= (high - low) * part * (1 - part)
     ends = low + (high - low) * expit(logit(part) + np.array([-reach, reach]))
     return Interval(*ends.tolist())
-
-
-def split_by_class(labels: Ints) -> list[Ints]:
-    """Return the images of each class, ascending, up to the highest class in labels (N,)."""
-    # One sort: a mask for each class looks at all images as often as there are classes.
-    order = np.argsort(labels, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(labels))[:-1])

@@ -10,15 +10,10 @@ from schemas.evaluate.test_metrics import ClassScores, TestMetrics
 from schemas.shared.manifest import LeakRelation
 from stages.evaluate.calibration import CalibrationReport
 from stages.evaluate.curves import CurveAreas
-from stages.evaluate.intervals import (
-    Interval,
-    estimate_mean_share,
-    estimate_share,
-    estimate_smooth,
-    split_by_class,
-)
-from stages.evaluate.predictions import Bools, Floats, Ints, Predictions, split_rows
+from stages.evaluate.intervals import estimate_mean_share, estimate_smooth
+from stages.evaluate.predictions import Bools, Floats, Ints, Predictions, split_by_class, split_rows
 from stages.vision import scores
+from stages.vision.binomial import Interval, estimate_share
 from stages.vision.guarantees import count_effective
 from stages.vision.scores import Tally, divide, tally_confusion
 

@@ -89,6 +89,13 @@ class Predictions:
             yield from zip(some, columns, strict=True)
 
 
+def split_by_class(labels: Ints) -> list[Ints]:
+    """Return the images of each class, ascending, up to the highest class in labels (N,)."""
+    # One sort: a mask for each class looks at all images as often as there are classes.
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(labels))[:-1])
+
+
 def make_predictions(logits: Tensor, labels: Tensor, *, calibration: Calibration) -> Predictions:
     """Return the predictions for logits float32 (N, C) and labels int64 (N,), block by block."""
     blocks = [

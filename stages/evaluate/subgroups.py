@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.evaluate.intervals import Interval, estimate_share
 from stages.evaluate.predictions import Bools, Floats, Ints, split_rows
+from stages.vision.binomial import Interval, estimate_share
 from stages.vision.dataset import PreparedImages
 
 NUM_BINS = 4

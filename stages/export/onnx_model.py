@@ -19,9 +19,9 @@ from pydantic import ValidationError
 from schemas.export.exported import EXPORT_VERSION, ExportedModel
 from stages.shared.errors import InputError, describe_error, shorten
 from stages.shared.files import MEND, first_error
+from stages.shared.paths import MAKE_EXPORT
 
 METADATA_KEY = "darkroom"
-MAKE_EXPORT = "dvc repro export"
 
 _MEND = f"{MEND}; {MAKE_EXPORT}"
 _METADATA_FIELD = 14  # metadata_props of ModelProto in onnx.proto: entries of a key (1) and a value (2)
@@ -52,23 +52,30 @@ class OnnxModel:
 
     def compute_probabilities(self, images: npt.NDArray[np.uint8]) -> Floats:
         """Return calibrated probabilities float32 (N, num_classes) for images uint8 (N, H, W, C)."""
-        return self._compute("probabilities", images, num_values=len(self.exported.classes))
+        (probabilities,) = self._compute(images, probabilities=len(self.exported.classes))
+        return probabilities
 
-    def compute_embeddings(self, images: npt.NDArray[np.uint8]) -> Floats:
-        """Return what the last layer takes, float32 (N, num_features), for images uint8 (N, H, W, C).
+    def compute_with_embeddings(self, images: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
+        """Return probabilities, and what the last layer takes, float32 (N, num_features), of the same pass.
 
         Raises:
             InputError: The network has no such layer.
         """
         if self.exported.num_features is None:
             raise InputError(f"{self.exported.network}: has no single layer whose inputs could be embeddings")
-        return self._compute("embeddings", images, num_values=self.exported.num_features)
+        probabilities, embeddings = self._compute(
+            images, probabilities=len(self.exported.classes), embeddings=self.exported.num_features
+        )
+        return probabilities, embeddings
 
-    def _compute(self, output: str, images: npt.NDArray[np.uint8], *, num_values: int) -> Floats:
-        computed = np.empty((len(images), num_values), dtype=np.float32)
+    def _compute(self, images: npt.NDArray[np.uint8], **num_values: int) -> list[Floats]:
+        """Return outputs of the graph by their names, each float32 (N, so many values)."""
+        computed = [np.empty((len(images), number), dtype=np.float32) for number in num_values.values()]
         # One by one: onnxruntime adds up in another order for one image than for several.
         for at in range(len(images)):
-            (computed[at : at + 1],) = self._session.run([output], {"images": images[at : at + 1]})
+            outputs = self._session.run(list(num_values), {"images": images[at : at + 1]})
+            for rows, output in zip(computed, outputs, strict=True):
+                rows[at : at + 1] = output
         return computed
 
 
@@ -103,8 +110,8 @@ def _read(path: Path) -> tuple[ExportedModel, bytes]:
         raise InputError(f"{path}: is no ONNX file, or is damaged; {_MEND}") from None
     if METADATA_KEY not in metadata:
         raise InputError(
-            f"{path}: is no ONNX file of darkroom's: its metadata has no entry {METADATA_KEY}, so its classes, "
-            f"preprocessing and calibration are not known; export one with: {MAKE_EXPORT}"
+            f"{path}: was not exported by darkroom: its metadata has no entry {METADATA_KEY}, so its "
+            f"classes, preprocessing and calibration are not known; export one with: {MAKE_EXPORT}"
         )
     try:
         envelope = json.loads(metadata[METADATA_KEY])
@@ -145,8 +152,8 @@ def _start_session(data: bytes, path: Path, exported: ExportedModel, *, threads:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises many kinds, with a common base only in private
         raise InputError(
-            f"{path}: onnxruntime {onnxruntime.__version__} cannot run it, which needs opset {exported.opset} "
-            f"and was written with onnxruntime {exported.libraries.get('onnxruntime', '?')} "
+            f"{path}: onnxruntime {onnxruntime.__version__} cannot run it, which needs opset "
+            f"{exported.opset} and was written with onnxruntime {exported.libraries.get('onnxruntime', '?')} "
             f"({describe_error(error)}); upgrade onnxruntime, or export again with: {MAKE_EXPORT}"
         ) from None
 

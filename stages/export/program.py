@@ -77,8 +77,8 @@ def _build_step(transform: Transform, form: schema.Form) -> list[nn.Module]:
         assert not isinstance(transform.std, str)
         return [Normalization(transform.mean, transform.std)]
     raise InputError(
-        f"the checkpoint's transforms: found {transform.name}, which cannot be exported; allowed beside random "
-        "ones: Resize, CenterCrop, ToTensor, Normalize"
+        f"the checkpoint's transforms: found {transform.name}, which cannot be exported; allowed beside "
+        "random ones: Resize, CenterCrop, ToTensor, Normalize"
     )
 
 

@@ -22,12 +22,14 @@ AUDIT = Path("data/audit")
 MODEL = Path("data/model")
 DVCLIVE = Path("data/dvclive")
 REPORT = Path("data/report")
+EXPORT = Path("data/export")
 METRICS = Path("data/metrics")
 COUNTS = Path("data/counts")
 
 MAKE_IMAGES = "dvc repro ingest"
 MAKE_PREPARED = "dvc repro prepare-dataset"
 MAKE_MODEL = "dvc repro train"
+MAKE_EXPORT = "dvc repro export"
 
 _IGNORE_FILE = ".dvcignore"
 
@@ -46,6 +48,11 @@ def list_tested(checkpoint: str) -> tuple[Path, ...]:
         MODEL / f"{checkpoint}.safetensors",
         MODEL / "history.json",
     )
+
+
+def list_exported(checkpoint: str) -> tuple[Path, ...]:
+    """Return the files that exported models are made of, as `list_tested`."""
+    return PREPARED / "manifest.json", MODEL / f"{checkpoint}.safetensors"
 
 
 def find_dvc_folder() -> Path | None:

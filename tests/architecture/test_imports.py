@@ -32,7 +32,7 @@ def test_schemas_import_only_pydantic_and_the_standard_library(path: Path) -> No
 SHARED = ("shared", "params", "images", "pages", "vision")
 """What lies in stages/ and is no stage: several of them share it."""
 
-REPEATED = {"lr_range_test": {"train"}, "predict": {"evaluate", "export"}}
+REPEATED = {"lr_range_test": {"train"}, "predict": {"export"}, "serve": {"export"}}
 """Tools that show or repeat what a stage does, and whose code of its own they use for it."""
 
 
@@ -98,6 +98,7 @@ def test_evaluate_depends_on_no_code_of_training() -> None:
         ("stages.prepare_dataset", {"torch", "torchvision", "dvclive", "sklearn"}),
         ("stages.train", {"torchvision", "sklearn"}),
         ("stages.evaluate", {"torchvision", "sklearn", "dvclive"}),
+        ("stages.export", {"torch", "onnx", "onnxruntime", "dvclive", "jinja2"}),
         ("tools.predict", {"torchvision", "sklearn", "dvclive", "jinja2", "yaml", "ruamel"}),
     ],
 )

@@ -8,14 +8,10 @@ from sklearn import metrics as reference
 
 from benchmarks.coverage import draw_groups, make_classifier, simulate
 from stages.evaluate.curves import measure_areas
-from stages.evaluate.intervals import (
-    Interval,
-    estimate_mean_share,
-    estimate_share,
-    estimate_smooth,
-)
+from stages.evaluate.intervals import estimate_mean_share, estimate_smooth
 from stages.evaluate.metrics import Estimate, estimate_metrics, find_hardest_class
 from stages.evaluate.predictions import Bools, Floats, Ints, Predictions
+from stages.vision.binomial import Interval, estimate_share
 from stages.vision.guarantees import count_effective
 from tests.evaluate.drawn_predictions import draw_predictions, predict
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from stages.evaluate import predictions as module
-from stages.evaluate.intervals import split_by_class
-from stages.evaluate.predictions import Predictions
+from stages.evaluate.predictions import Predictions, split_by_class
 from tests.evaluate.drawn_predictions import NO_CALIBRATION, draw_predictions, predict, predictions
 
 pytestmark = pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")

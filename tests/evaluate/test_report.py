@@ -11,7 +11,6 @@ import pytest
 from schemas.audit.finding import FindingRow
 from stages.evaluate.calibration import Share
 from stages.evaluate.corruptions import CorruptedAccuracy, list_corruptions
-from stages.evaluate.intervals import Interval
 from stages.evaluate.loading import MAX_EXAMPLES, AuditFindings
 from stages.evaluate.metrics import Estimate, LeakReport
 from stages.evaluate.report.content import ReportContent, describe_calibration, describe_selective
@@ -19,6 +18,7 @@ from stages.evaluate.report.render import render_report
 from stages.evaluate.report.summary import render_summary
 from stages.evaluate.subgroups import Subgroup
 from stages.pages.wording import FINDING_MEANINGS, percent
+from stages.vision.binomial import Interval
 from tests.evaluate.report_content import (
     DATASET_SHA256,
     WEIGHTS_SHA256,

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.evaluate.intervals import Interval
 from stages.evaluate.report.content import ReportContent
 from stages.evaluate.report.render import render_report
 from stages.evaluate.subgroups import Subgroup
+from stages.vision.binomial import Interval
 from tests.evaluate.chromium import Chromium
 from tests.evaluate.report_content import make_content, make_example
 

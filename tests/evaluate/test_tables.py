@@ -16,11 +16,11 @@ from stages.evaluate import tables
 from stages.evaluate.calibration import Reliability, bin_predictions
 from stages.evaluate.corruptions import CorruptedAccuracy, Corruption
 from stages.evaluate.curves import ClassCurves
-from stages.evaluate.intervals import Interval
 from stages.evaluate.label_errors import LabelErrors
 from stages.evaluate.metrics import Estimate
 from stages.evaluate.subgroups import Subgroup
 from stages.shared.errors import printable
+from stages.vision.binomial import Interval
 from tests.evaluate.drawn_predictions import draw_predictions, predict
 
 HOSTILE = (

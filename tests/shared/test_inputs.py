@@ -17,7 +17,7 @@ from stages.shared.inputs import NEUTRAL, StageInputs, flatten, hash_json, leave
 from tests.train.project import make_project, write_params
 from tests.vision.completeness import read_params_file
 
-STAGES = ("ingest", "prepare-dataset", "train", "evaluate")
+STAGES = ("ingest", "prepare-dataset", "train", "evaluate", "export")
 
 
 @pytest.fixture

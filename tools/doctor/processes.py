@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-_STAGES = ("stages.ingest", "stages.prepare_dataset", "stages.train", "stages.evaluate")
+_STAGES = ("stages.ingest", "stages.prepare_dataset", "stages.train", "stages.evaluate", "stages.export")
 _MAY_BE_DVC = ("dvc", "python")
 """How names of processes begin that may be dvc, where their command lines are hidden."""
 

@@ -22,12 +22,14 @@ def load(
         threads: How many threads compute; None for as many as `python -m tools.predict` takes.
 
     Raises:
-        InputError: The file is missing, damaged or not written by darkroom, or the device is not there.
+        InputError: The file is missing, damaged or not written by darkroom, the device is not there, or an
+            argument is not what it may be.
     """
     from pathlib import Path
 
-    from tools.predict.classifier import Classifier
+    from tools.predict.classifier import Classifier, check_load_options
     from tools.predict.model import open_model
 
+    check_load_options(device, threads)
     file = open_model(Path(path))
     return Classifier(file, file.load(device=device, place="device", threads=threads))

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import Calibration
+from schemas.vision.runtime import Device
 from stages.images.resize import resize_image
 from stages.images.to_rgb import render_array
 from stages.shared.errors import InputError, printable
@@ -161,3 +162,15 @@ def check_array(image: NDArray[Any], *, place: str) -> None:
             f"{place}: found {image.dtype} {image.shape}; allowed: uint8 (height, width), "
             "(height, width, 3) in RGB order or (height, width, 4) in RGBA order"
         )
+
+
+def check_load_options(device: str, threads: int | None) -> None:
+    """Check what `tools.predict.load` is given, which a command line checks by itself.
+
+    Raises:
+        InputError: It is not what it may be.
+    """
+    if device not in get_args(Device):
+        raise InputError(f"device: found {device}; allowed: {', '.join(get_args(Device))}")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads: found {threads}; allowed: a whole number of at least 1, or None")

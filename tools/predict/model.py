@@ -205,9 +205,10 @@ class ExportedNetwork:
 
     def compute(self, images: Sequence[Pixels], *, with_embeddings: bool = False) -> Outputs:
         pixels = np.stack(images)
-        probabilities = self._network.compute_probabilities(pixels).astype(np.float64)
-        embeddings = self._network.compute_embeddings(pixels) if with_embeddings else None
-        return Outputs(probabilities, embeddings)
+        if with_embeddings:
+            probabilities, embeddings = self._network.compute_with_embeddings(pixels)
+            return Outputs(probabilities.astype(np.float64), embeddings)
+        return Outputs(self._network.compute_probabilities(pixels).astype(np.float64), None)
 
     def check_embeddings(self, place: str) -> None:
         exported = self._network.exported

@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.evaluate.intervals import estimate_share
 from stages.pages import wording
 from stages.shared.errors import InputError, printable
+from stages.vision.binomial import estimate_share
 from tools.predict.prediction import Prediction
 
 _MAX_NAMED = 5

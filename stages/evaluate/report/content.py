@@ -18,7 +18,6 @@ from stages.evaluate.calibration import CalibrationReport, PredictionSets, Selec
 from stages.evaluate.corruptions import CorruptedAccuracy
 from stages.evaluate.curves import ClassCurves
 from stages.evaluate.examples import Examples
-from stages.evaluate.intervals import Interval
 from stages.evaluate.label_errors import LabelErrors
 from stages.evaluate.loading import AuditFindings
 from stages.evaluate.metrics import Estimate, LeakReport
@@ -26,6 +25,7 @@ from stages.evaluate.predictions import Ints
 from stages.evaluate.subgroups import Subgroup
 from stages.pages import wording
 from stages.pages.wording import Sentence
+from stages.vision.binomial import Interval
 
 _METRIC_MEANINGS = {
     "accuracy": "Fraction of the test images classified correctly",

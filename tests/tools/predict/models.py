@@ -1,5 +1,6 @@
 """The same small network as a checkpoint and as an exported model."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from schemas.export.exported import ExportedModel
 from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.transforms import Normalize, ToTensor
-from stages.export.onnx_file import OPSET, trace_onnx
-from stages.export.onnx_model import _split, seal
+from stages.export.onnx_file import OPSET, build_onnx
+from stages.export.onnx_model import seal
 from stages.export.program import Program
 from stages.vision.checkpoint import read_checkpoint, restore_network, write_checkpoint
 from stages.vision.networks import build_network
@@ -49,7 +50,7 @@ def export(source: Path, path: Path) -> ExportedModel:
     example = torch.zeros(2, form.height_px, form.width_px, form.num_channels, dtype=torch.uint8)
     with torch.no_grad():
         outputs = program(example)
-    graph = trace_onnx(program, example)
+    graph = build_onnx(program, example)
     exported = ExportedModel(
         version=1,
         format="onnx",
@@ -64,7 +65,7 @@ def export(source: Path, path: Path) -> ExportedModel:
         num_parameters=1,
         opset=OPSET,
         threads=checkpoint.numerics.threads,
-        graph_sha256=_split(graph)[0],
+        graph_sha256=hashlib.sha256(graph).hexdigest(),
         weights_sha256=checkpoint.weights_sha256,
         dataset_sha256=checkpoint.dataset_sha256,
         fingerprint="0" * 16,

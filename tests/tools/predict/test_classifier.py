@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from stages.images.resize import Pixels
 from stages.shared.errors import InputError
@@ -132,6 +133,27 @@ def test_options_out_of_range(exported: Classifier, option: str, value: float) -
     """The line names the option, and what is allowed."""
     with pytest.raises(InputError, match=rf"^{option}: found {value:g}; allowed: "):
         exported.predict([], **{option: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "net.onnx"])
+def test_models_that_cannot_be_loaded_so(models: Path, name: str) -> None:
+    """The line names the option, and what is allowed."""
+    with pytest.raises(InputError, match=r"^device: found gpu; allowed: auto, cpu, cuda, mps$"):
+        load(models / name, device="gpu")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^threads: found 0; allowed: a whole number of at least 1"):
+        load(models / name, threads=0)
+    if not torch.cuda.is_available() or name.endswith(".onnx"):
+        with pytest.raises(InputError, match=r"^device: found cuda, "):
+            load(models / name, device="cuda")
+
+
+def test_threads_are_those_asked_for(models: Path) -> None:
+    """For a checkpoint, in place of those that it was trained with."""
+    with keep_torch_settings():
+        load(models / "net.safetensors", device="cpu", threads=3)
+        assert torch.get_num_threads() == 3
+        load(models / "net.safetensors", device="cpu")
+        assert torch.get_num_threads() == 1
 
 
 def test_many_images_are_computed_in_batches(exported: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:

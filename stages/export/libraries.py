@@ -1,0 +1,25 @@
+"""The optional packages that formats need, looked for before anything is computed."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from schemas.export.export import Format
+from stages.shared.errors import InputError
+
+_ONNX = ("onnx", "onnxscript", "onnxruntime")
+_NEEDED: dict[Format, tuple[str, ...]] = {"onnx": _ONNX, "onnx_int8": _ONNX, "torch_export": ()}
+
+
+def check_libraries(formats: Sequence[Format]) -> None:
+    """Check that what the formats need is installed, without importing it.
+
+    Raises:
+        InputError: A package is missing.
+    """
+    for name in formats:
+        missing = [library for library in _NEEDED[name] if find_spec(library) is None]
+        if missing:
+            raise InputError(
+                f"params.yaml: export.formats: found {name}, which needs {' and '.join(missing)}; "
+                f"install with: pip install {' '.join(missing)}"
+            )

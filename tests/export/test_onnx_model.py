@@ -1,0 +1,151 @@
+"""An ONNX file is checked byte by byte, and gives an image the same bits in any company."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from stages.export.onnx_model import METADATA_KEY, OnnxModel, read_exported
+from stages.shared.errors import InputError
+from tests.architecture.imports import ROOT
+from tests.export.onnx_samples import CLASSES, add_metadata, build_file, build_graph, describe_graph, seal
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (9, 4, 5, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    written = tmp_path / "model.onnx"
+    written.write_bytes(build_file())
+    return written
+
+
+def test_a_file_is_read_back(path: Path) -> None:
+    """Its document is what was written; onnx itself finds nothing wrong with the file."""
+    assert read_exported(path) == describe_graph(build_graph())
+    onnx.checker.check_model(path, full_check=True)
+
+
+def test_probabilities_and_embeddings(path: Path) -> None:
+    """They are those of the graph, by NumPy."""
+    model = OnnxModel(path)
+    embeddings = IMAGES.astype(np.float64).mean(axis=(1, 2))
+    np.testing.assert_allclose(model.compute_with_embeddings(IMAGES)[1], embeddings, rtol=1e-6)
+    weights = np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32)
+    powers = np.exp(embeddings @ weights - (embeddings @ weights).max(axis=1, keepdims=True))
+    probabilities = model.compute_probabilities(IMAGES)
+    assert probabilities.shape == (9, len(CLASSES))
+    np.testing.assert_allclose(probabilities, powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
+
+
+def test_the_same_bits_whatever_the_batch(path: Path) -> None:
+    """One by one, by sevens, all at once, in another order, and with other threads; none give none."""
+    model = OnnxModel(path)
+    together = model.compute_probabilities(IMAGES)
+    order = np.random.default_rng(0).permutation(9)
+    for compute in (model.compute_probabilities, OnnxModel(path, threads=2).compute_probabilities):
+        assert np.array_equal(np.concatenate([compute(IMAGES[at : at + 1]) for at in range(9)]), together)
+        assert np.array_equal(np.concatenate([compute(IMAGES[:7]), compute(IMAGES[7:])]), together)
+        assert np.array_equal(compute(IMAGES[order]), together[order])
+    assert model.compute_probabilities(IMAGES[:0]).shape == (0, 3)
+
+
+def test_every_byte_counts(path: Path) -> None:
+    """Not one changed or lost byte goes unnoticed, and none ends in a traceback."""
+    data = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for at in {*range(0, len(data), 7), *range(40), *range(len(data) - 40, len(data))}:
+        damaged = bytearray(data)
+        damaged[at] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
+        with pytest.raises(InputError):
+            read_exported(path)
+        path.write_bytes(data[:at])
+        with pytest.raises(InputError):
+            read_exported(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is no ONNX file, or is damaged"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "is no ONNX file, or is damaged"),
+        (b"\xff" * 1000, "is no ONNX file, or is damaged"),
+        (b"\x08\x0a\x72\x02\x0a", "is no ONNX file, or is damaged"),
+        (build_graph(), f"was not exported by darkroom: its metadata has no entry {METADATA_KEY}"),
+        (add_metadata(build_graph(), METADATA_KEY, "hello"), "is damaged"),
+        (add_metadata(build_graph(), METADATA_KEY, "[" * 100_000), "is damaged"),
+        (add_metadata(build_file(), METADATA_KEY, "{}"), "is damaged"),
+        (build_file(graph_sha256="0" * 64), "its graph does not have its recorded SHA-256"),
+        (build_file().replace(b"caf", b"CAF"), "its document does not have its recorded SHA-256"),
+    ],
+    ids=["empty", "png", "ones", "cut", "foreign", "text", "deep", "twice", "other graph", "other document"],
+)
+def test_another_file_is_refused_in_one_line(tmp_path: Path, data: bytes, message: str) -> None:
+    """The line names the file, says what is wrong, and how to make one."""
+    other = tmp_path / "other.onnx"
+    other.write_bytes(data)
+    with pytest.raises(InputError) as refused:
+        OnnxModel(other)
+    text = str(refused.value)
+    assert text.startswith(f"{other}: ")
+    assert message in text
+    assert "dvc repro export" in text
+    assert "\n" not in text
+
+
+def test_another_version_is_refused(path: Path) -> None:
+    """As after an update of darkroom."""
+    graph = build_graph()
+    document = describe_graph(graph).model_copy(update={"version": 2})
+    path.write_bytes(seal(graph, document))
+    with pytest.raises(InputError, match=r"another version of darkroom, and this one reads version 1"):
+        read_exported(path)
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    """A missing file, a folder, a pipe, which would never end."""
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("missing", ".", "pipe"):
+        with pytest.raises(InputError, match="dvc repro export"):
+            read_exported(tmp_path / name)
+
+
+def test_an_operator_set_of_the_future_is_refused(path: Path) -> None:
+    """Onnxruntime's own message is in the line, and which version wrote the file."""
+    graph = build_graph(opset=99)
+    path.write_bytes(seal(graph, describe_graph(graph, opset=99)))
+    with pytest.raises(InputError, match=r"cannot run it, which needs opset 99 .*; upgrade onnxruntime, or"):
+        OnnxModel(path)
+
+
+def test_without_onnxruntime(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The document can be read all the same; to run the model, one line says what to install."""
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    read_exported(path)
+    with pytest.raises(InputError, match="pip install onnxruntime"):
+        OnnxModel(path)
+
+
+def test_no_single_last_layer_no_embeddings(path: Path) -> None:
+    """As with two heads: the message names the network."""
+    path.write_bytes(build_file(num_features=None, network="timm deit_tiny_distilled_patch16_224"))
+    with pytest.raises(InputError, match="timm deit_tiny_distilled_patch16_224: has no single layer"):
+        OnnxModel(path).compute_with_embeddings(IMAGES)
+
+
+def test_torch_is_not_needed(path: Path) -> None:
+    """Neither to read a file nor to run it; nor is the package onnx."""
+    program = (
+        "import sys, numpy\nfrom pathlib import Path\nfrom stages.export.onnx_model import OnnxModel\n"
+        f"OnnxModel(Path({str(path)!r})).compute_probabilities(numpy.zeros((2, 4, 5, 3), numpy.uint8))\n"
+        "print(*sys.modules)"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert not {"torch", "onnx", "scipy", "cv2"} & set(printed)
