@@ -27,7 +27,7 @@ _BATCH_SIZE = 64
 _MAX_NAMED = 5
 
 
-class TestImages(NamedTuple):
+class Reference(NamedTuple):
     """The test split (N), and what the checkpoint makes of it."""
 
     paths: Sequence[str]
@@ -73,7 +73,7 @@ class Comparison:
     metrics: FormatMetrics
 
 
-def compare(format: Format, path: Path, compute: Compute, images: TestImages) -> Comparison:  # noqa: A002
+def compare(format: Format, path: Path, compute: Compute, images: Reference) -> Comparison:  # noqa: A002
     """Run an exported model on the test split, batch by batch, and compare it with the checkpoint."""
     num_images = len(images.labels)
     predicted, changes = np.empty(num_images, dtype=np.int64), np.empty((2, num_images))
@@ -100,7 +100,8 @@ def compare(format: Format, path: Path, compute: Compute, images: TestImages) ->
             agreement=float((predicted == images.predicted).mean()),
             max_probability_change=float(changes[1].max()),
             accuracy=float(is_correct.mean()),
-            accuracy_change=float(is_correct.mean() - was_correct.mean()),
+            # From counts: the difference of two means may be a last bit beyond a gate.
+            accuracy_change=(int(is_correct.sum()) - int(was_correct.sum())) / num_images,
             accuracy_change_low=low,
             accuracy_change_high=high,
             num_bytes=path.stat().st_size,
@@ -129,7 +130,7 @@ def estimate_change(is_correct: Bools, was_correct: Bools, groups: Ints) -> Inte
     return Interval(float(max(-1.0, change - below)), float(min(1.0, change + above)))
 
 
-def find_failed_gates(comparison: Comparison, images: TestImages, gates: Export) -> list[str]:
+def find_failed_gates(comparison: Comparison, images: Reference, gates: Export) -> list[str]:
     """Return a line for each gate that an exported model does not pass, and then the images that differ most.
 
     Empty if it passes all.
@@ -158,7 +159,7 @@ def find_failed_gates(comparison: Comparison, images: TestImages, gates: Export)
     return [*failed, *_describe_worst(comparison, images)] if failed else []
 
 
-def _describe_worst(comparison: Comparison, images: TestImages) -> list[str]:
+def _describe_worst(comparison: Comparison, images: Reference) -> list[str]:
     """Return lines that name the images that differ most, those of another prediction first."""
     worst = np.lexsort((-comparison.exact_changes, comparison.is_same))[:_MAX_NAMED]
     return [
@@ -171,7 +172,7 @@ def _describe_worst(comparison: Comparison, images: TestImages) -> list[str]:
     ]
 
 
-def write_parity(path: Path, comparisons: Sequence[Comparison], images: TestImages) -> None:
+def write_parity(path: Path, comparisons: Sequence[Comparison], images: Reference) -> None:
     """Write a line for every test image and format."""
     names = [printable(name) for name in images.classes]
     with publish_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:

@@ -10,7 +10,7 @@ from torch import nn
 from schemas.export.export import Export
 from schemas.shared.manifest import Manifest, SplitName
 from schemas.vision.checkpoint import Checkpoint, Scores
-from stages.export.parity import Pixels, TestImages
+from stages.export.parity import Pixels, Reference
 from stages.shared.errors import InputError
 from stages.shared.files import sha256_of
 from stages.shared.paths import MAKE_MODEL, MODEL, PREPARED
@@ -43,7 +43,7 @@ class ExportRun:
     """On the CPU, in evaluation mode."""
 
     manifest: Manifest
-    images: TestImages
+    images: Reference
     test: Scores
     """Of the checkpoint on the test split."""
 
@@ -78,7 +78,7 @@ def load_run(section: Export) -> ExportRun:
     split: SplitName = "test"
     packed = PreparedImages(PREPARED, manifest, split)
     columns = read_index_columns(PREPARED / "index.csv", rows=packed.rows, names=["path", "group"])
-    images = TestImages(
+    images = Reference(
         paths=columns["path"],
         labels=packed.labels.numpy(),
         groups=number_groups(columns["group"]),
@@ -111,7 +111,7 @@ def _read(images: PreparedImages, block: slice) -> Pixels:
     return pixels
 
 
-def _score(images: TestImages) -> Scores:
+def _score(images: Reference) -> Scores:
     predicted, labels = images.predicted, images.labels
     of_label = images.probabilities[np.arange(len(labels)), labels].astype(np.float64)
     tally = scores.tally_confusion(scores.count_confusion(labels, predicted, num_classes=len(images.classes)))
