@@ -101,7 +101,7 @@ def test_it_shows_what_the_network_looks_at(chromium: Chromium, checkpoint: Serv
     choose(chromium, folder / "a.png")
     wait_for(chromium, "!!document.querySelector('#results .explain')")
     chromium.click("#results .explain")
-    wait_for(chromium, "document.querySelector('#results .explain').innerText.match('looks at|stands out')")
+    wait_for(chromium, "document.querySelector('#results .explain').innerText.match('Outlined|stands out')")
     assert chromium.evaluate("document.querySelector('#results img').src").startswith("data:image/png")
 
 
