@@ -26,7 +26,7 @@ def build_graph(*, opset: int = 20) -> bytes:
         helper.make_node("MatMul", ["embeddings", "weights"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
-    shape = ["n", FORM.height_px, FORM.width_px, FORM.num_channels]
+    shape: list[str | int | None] = ["n", FORM.height_px, FORM.width_px, FORM.num_channels]
     graph = helper.make_graph(
         nodes,
         "main",

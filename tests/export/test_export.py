@@ -17,6 +17,7 @@ from schemas.export.export_metrics import ExportManifest
 from stages.export import formats, libraries
 from stages.export.__main__ import main
 from stages.export.onnx_model import OnnxModel, read_exported
+from stages.export.torch_program import load_program
 from stages.shared.errors import InputError
 from stages.shared.files import check_file, read_sealed_json
 from stages.shared.paths import EXPORT, METRICS, MODEL, PREPARED
@@ -136,10 +137,9 @@ def test_a_model_that_predicts_otherwise_is_not_published(
     """The stage fails, names the gate and images, and leaves what was published before."""
     before = hash_files(folder / "data")
     write_params(folder, export__formats=["torch_export"])
-    load = formats.load_program
 
     def load_wrong(path: Path) -> Callable[[Any], Any]:
-        compute = load(path)
+        compute = load_program(path)
         return lambda images: compute(images)[:, ::-1]
 
     monkeypatch.setattr(formats, "load_program", load_wrong)

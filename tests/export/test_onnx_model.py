@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import pytest
 
-from stages.export.onnx_model import METADATA_KEY, OnnxModel, read_exported
+from stages.export.onnx_model import METADATA_KEY, OnnxModel, read_exported, seal
 from stages.shared.errors import InputError
 from tests.architecture.imports import ROOT
-from tests.export.onnx_samples import CLASSES, add_metadata, build_file, build_graph, describe_graph, seal
+from tests.export.onnx_samples import CLASSES, add_metadata, build_file, build_graph, describe_graph
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (9, 4, 5, 3), dtype=np.uint8)
 
