@@ -55,7 +55,9 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]
 
 def main() -> None:
     """Serve an exported model."""
-    server = litserve.LitServer(Classifier(Path(sys.argv[1])), accelerator="cpu", workers_per_device=NUM_WORKERS)
+    server = litserve.LitServer(
+        Classifier(Path(sys.argv[1])), accelerator="cpu", workers_per_device=NUM_WORKERS
+    )
     server.run(port=int(sys.argv[2]), log_level="warning", access_log=False, generate_client_file=False)
 
 

@@ -92,13 +92,27 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def serve(*arguments: str, folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Served]:
-    """Run the command, and yield once it is ready."""
+def serve(
+    *arguments: str,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    python: Path | str = sys.executable,
+    path: Path = ROOT,
+) -> Iterator[Served]:
+    """Run the command in a folder, and yield once it is ready.
+
+    Args:
+        arguments: Of the command.
+        folder: Where it runs.
+        environment: What is added to this process's.
+        python: What runs it.
+        path: Where its code is.
+    """
     with (folder / "access.log").open("w+") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tools.serve", "--port", "0", *arguments],
+            [python, "-m", "tools.serve", "--port", "0", *arguments],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            env={**os.environ, "PYTHONPATH": str(path), **(environment or {})},
             stdout=log,
             stderr=subprocess.PIPE,
             text=True,
