@@ -3,10 +3,10 @@
     python -m benchmarks.serve [--clients 1 8 64] [--rounds 3] [--python .venv.bench/bin/python]
     python -m benchmarks.serve --soak 600
 
-wrk (a Debian package) uploads JPEGs of 224 px on loopback, one in a request; the servers take turns. The plain
-script runs the checkpoint, LitServe and tools.serve the exported model. Wanted at 64 clients: 3 times the plain
-script, and no less than LitServe. --soak serves for so many seconds while 2 % of the uploads are hostile, and
-wants no status 500 and memory that stays within 5 %.
+wrk (a Debian package) uploads JPEGs of 224 px on loopback, one in a request; the servers take turns. The
+plain script runs the checkpoint, LitServe and tools.serve the exported model. Wanted at 64 clients: 3 times
+the plain script, and no less than LitServe. --soak serves for so many seconds while 2 % of the uploads are
+hostile, and wants no status 500 and memory that stays within 5 %.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cv2
@@ -34,7 +34,7 @@ from benchmarks.generated_project import write_project
 from benchmarks.photographs import make_photograph
 from schemas.shared.manifest import ImageForm
 from schemas.vision.network import Cnn
-from tests.attack.image_bombs import image_bombs
+from tests.images.bombs import image_bombs
 from tests.tools.predict.models import export
 
 ROOT = Path(__file__).parents[1]
@@ -148,9 +148,8 @@ def compare(commands: dict[str, list[str]], bodies: Sequence[Path], arguments: a
                     outcome = load(port, bodies, clients=clients, seconds=arguments.seconds)
                     found.setdefault((name, clients), []).append(outcome)
     for clients in arguments.clients:
-        print(
-            f"{clients} clients:  requests/s (min .. max)      p50      p99   failed   ratio to plain (min .. max)"
-        )
+        columns = "requests/s (min .. max)      p50      p99   failed   ratio to plain (min .. max)"
+        print(f"{clients} clients:  {columns}")
         base = [outcome["rate"] for outcome in found["plain script", clients]]
         for name in commands:
             outcomes = found[name, clients]
@@ -191,13 +190,14 @@ def soak(model: Path, good: Sequence[bytes], *, seconds: int) -> None:
     with running(command) as (port, pid):
         statuses: Counter[int] = Counter()
         sizes = asyncio.run(soak_port(port, pid, good, hostile, statuses, seconds=seconds))
-    start = statistics.median(sizes[len(sizes) // 10 : len(sizes) // 5])
-    end = statistics.median(sizes[-len(sizes) // 10 :])
     print(f"{sum(statuses.values()):,} requests in {seconds} s, by status: {dict(sorted(statuses.items()))}")
-    print(
-        f"resident memory, server and its processes: {start / 1e6:.0f} MB after a tenth of the time, "
-        f"{end / 1e6:.0f} MB at the end ({end / start - 1:+.1%}), {max(sizes) / 1e6:.0f} MB at most"
-    )
+    for name, values in (("server", sizes[0]), ("its processes", sizes[1])):
+        tenths = [
+            statistics.median(values[len(values) * at // 10 :][: len(values) // 10]) for at in range(10)
+        ]
+        growth = tenths[-1] / tenths[1] - 1
+        print(f"resident memory of the {name}, MB, median of each tenth of the time:")
+        print(" ", *(f"{size / 1e6:.0f}" for size in tenths), f"({growth:+.1%} since the second)")
 
 
 async def soak_port(
@@ -208,8 +208,8 @@ async def soak_port(
     statuses: Counter[int],
     *,
     seconds: int,
-) -> list[int]:
-    """Return the server's memory every second, while 16 clients upload."""
+) -> tuple[list[int], list[int]]:
+    """Return the memory of the server and of its processes every second, while 16 clients upload."""
     until = time.monotonic() + seconds
     turn = 0
 
@@ -221,15 +221,17 @@ async def soak_port(
             body = hostile[turn // 50 % len(hostile)] if is_hostile else good[turn % len(good)]
             statuses[await post(port, body)] += 1
 
-    async def measure() -> list[int]:
+    async def measure() -> list[tuple[int, int]]:
         sizes = []
         while time.monotonic() < until:
             sizes.append(await asyncio.to_thread(measure_memory, pid))
             await asyncio.sleep(1)
         return sizes
 
-    sizes, *_ = await asyncio.gather(measure(), *(client() for _ in range(16)))
-    return sizes
+    clients = [asyncio.ensure_future(client()) for _ in range(16)]
+    sizes = await measure()
+    await asyncio.gather(*clients)
+    return [server for server, _ in sizes], [processes for _, processes in sizes]
 
 
 async def post(port: int, body: bytes) -> int:
@@ -248,16 +250,14 @@ async def post(port: int, body: bytes) -> int:
     return status
 
 
-def measure_memory(pid: int) -> int:
-    """Return the resident bytes of the server and the processes it started that still run."""
+def measure_memory(pid: int) -> tuple[int, int]:
+    """Return the resident bytes of the server, and of the processes it started that still run."""
     server = psutil.Process(pid)
     total = 0
-    for process in (server, *server.children(recursive=True)):
-        try:
+    for process in server.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
             total += process.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return total
+    return server.memory_info().rss, total
 
 
 if __name__ == "__main__":

@@ -36,8 +36,9 @@ def main() -> None:
 
     @app.post("/predict")
     async def predict(request: UploadFile) -> dict[str, object]:
-        image = Image.open(io.BytesIO(await request.read()))
-        image = image.convert("L" if form.color == "grayscale" else "RGB")
+        image = Image.open(io.BytesIO(await request.read())).convert(
+            "L" if form.color == "grayscale" else "RGB"
+        )
         with torch.no_grad():
             probabilities = torch.softmax(network(transform(image).unsqueeze(0)), dim=1)[0]
         best = int(probabilities.argmax())

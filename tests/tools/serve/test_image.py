@@ -75,7 +75,7 @@ def test_the_pinned_requirements_install_and_serve(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
     python = tmp_path / "env/bin/python"
     (install,) = re.findall(r"^RUN pip (install .*) -r ", DOCKERFILE, flags=re.MULTILINE)
-    requirements = ["-r", ROOT / "tools/serve/requirements.txt"]
+    requirements = ["-r", str(ROOT / "tools/serve/requirements.txt")]
     subprocess.run([python, "-m", "pip", *install.split(), "--quiet", *requirements], check=True)
     folder = tmp_path / "darkroom"
     for name in ("schemas", "stages", "tools"):
