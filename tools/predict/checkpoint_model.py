@@ -1,7 +1,6 @@
 """A checkpoint's network: pixels in, probabilities and embeddings out."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -17,6 +16,13 @@ from stages.vision.runtime import explain_device_errors, make_deterministic
 from stages.vision.transforms import build_transforms
 from tools.predict.model import Outputs, explain_no_embeddings
 
+_GROUP_SIZE_ON_CPU, _GROUP_SIZE_ELSEWHERE = 8, 64
+"""Images that a network is given at a time, always so many: in a batch of another size an image may get other
+last bits, at another place in one of this size it does not (decision 057). Larger groups would be hardly
+faster, and a single image costs as much as a group."""
+
+_LESS_MEMORY = "end what else uses it, or use another --device"
+
 
 class CheckpointModel:
     """The network with its preprocessing, rebuilt from the checkpoint alone; see `Model`."""
@@ -24,16 +30,30 @@ class CheckpointModel:
     def __init__(self, checkpoint: Checkpoint, weights: dict[str, Tensor], *, device: torch.device) -> None:
         make_deterministic(checkpoint.numerics)
         self._checkpoint = checkpoint
-        with explain_device_errors("predict", lambda: "free memory there, or use --device cpu"):
+        with explain_device_errors("predict", lambda: _LESS_MEMORY):
             self._network: nn.Module = restore_network(checkpoint, weights).to(device).eval()
         self._transform = build_transforms(checkpoint.preprocessing)
         self._device = device
+        self._group_size = _GROUP_SIZE_ON_CPU if device.type == "cpu" else _GROUP_SIZE_ELSEWHERE
 
     def compute(self, images: Sequence[Pixels], *, with_embeddings: bool = False) -> Outputs:
-        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+        parts = [
+            self._compute_group(images[start : start + self._group_size], with_embeddings=with_embeddings)
+            for start in range(0, len(images), self._group_size)
+        ]
+        embeddings = [part.embeddings for part in parts if part.embeddings is not None]
+        return Outputs(
+            np.concatenate([part.probabilities for part in parts]),
+            np.concatenate(embeddings) if embeddings else None,
+        )
+
+    def _compute_group(self, images: Sequence[Pixels], *, with_embeddings: bool) -> Outputs:
+        """Return what the network computes for one group, filled up by repeating its first image."""
+        filled = [*images, *(self._group_size - len(images)) * [images[0]]]
+        pixels = torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2)
         with (
-            explain_device_errors("predict", lambda: f"set --batch-size to less than {len(images)}"),
-            capture_embeddings(self._network) if with_embeddings else nullcontext() as captured,
+            explain_device_errors("predict", lambda: _LESS_MEMORY),
+            capture_embeddings(self._network) as captured,
         ):
             logits = compute_batch_logits(
                 self._network,
@@ -42,8 +62,10 @@ class CheckpointModel:
                 numerics=self._checkpoint.numerics,
             )
         probabilities = compute_probabilities(logits.cpu(), self._checkpoint.calibration).numpy()
-        embeddings = captured[-1].float().cpu().numpy() if captured else None
-        return Outputs(probabilities, embeddings)
+        embeddings = captured[0].float().cpu().numpy() if with_embeddings and captured else None
+        return Outputs(
+            probabilities[: len(images)], None if embeddings is None else embeddings[: len(images)]
+        )
 
     def check_embeddings(self, place: str) -> None:
         with capture_embeddings(self._network) as captured:

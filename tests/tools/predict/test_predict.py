@@ -511,16 +511,16 @@ def test_large_images_are_classified_fewer_at_a_time(side_px: int, batch_size: i
     assert CheckpointFile(Path("x"), make_checkpoint({}, image=image), b"").batch_size == batch_size
 
 
-def test_a_gpu_without_memory_names_the_batch_size(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line says what to lower, and no table is left that lacks rows."""
+def test_a_gpu_without_memory_is_one_line(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what to do, and no table is left that lacks rows."""
 
     def predict_nothing(*arguments: object, **more: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr("tools.predict.checkpoint_model.compute_batch_logits", predict_nothing)
     with pytest.raises(InputError) as raised:
-        predict(monkeypatch, "raw", "--output", "table.csv", "--batch-size", "2")
+        predict(monkeypatch, "raw", "--output", "table.csv")
     assert str(raised.value) == (
-        "predict: the GPU ran out of memory (tried to allocate 2.00 GiB); set --batch-size to less than 2"
+        "predict: the GPU ran out of memory (tried to allocate 2.00 GiB); end what else uses it, or use another --device"
     )
     assert not (alone / "table.csv").exists()

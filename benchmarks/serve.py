@@ -1,0 +1,264 @@
+"""Requests a second: tools.serve beside a plain FastAPI script and LitServe, with the same network.
+
+    python -m benchmarks.serve [--clients 1 8 64] [--rounds 3] [--python .venv.bench/bin/python]
+    python -m benchmarks.serve --soak 600
+
+wrk (a Debian package) uploads JPEGs of 224 px on loopback, one in a request; the servers take turns. The
+plain script runs the checkpoint, LitServe and tools.serve the exported model. Wanted at 64 clients: 3 times
+the plain script, and no less than LitServe. --soak serves for so many seconds while 2 % of the uploads are
+hostile, and wants no status 500 and memory that stays within 5 %.
+"""
+
+import argparse
+import asyncio
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import cv2
+import psutil
+
+from benchmarks.generated_project import write_project
+from benchmarks.photographs import make_photograph
+from schemas.shared.manifest import ImageForm
+from schemas.vision.network import Cnn
+from tests.images.bombs import image_bombs
+from tests.tools.predict.models import export
+
+ROOT = Path(__file__).parents[1]
+FORM = ImageForm(color="grayscale", height_px=28, width_px=28, resize="squish")
+BOUNDARY = "bench"
+SIDE_PX = 224
+NUM_PICTURES = 32
+HOSTILE_FRACTION = 0.02
+
+
+def main() -> None:
+    """Write a model and pictures, and measure."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--python", default=".venv.bench/bin/python", help="an environment with LitServe")
+    parser.add_argument("--soak", type=int, metavar="SECONDS", help="soak instead")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        cnn = Cnn(channels=(16, 32, 64), kernel_size=3, dropout=0.0)
+        write_project(folder, FORM, num_images=10, num_classes=10, threads=2, cnn=cnn)
+        checkpoint, model = folder / "data/model/best.safetensors", folder / "model.onnx"
+        export(checkpoint, model)
+        bodies = write_bodies(folder)
+        if arguments.soak:
+            soak(model, [body.read_bytes() for body in bodies], seconds=arguments.soak)
+            return
+        commands = {
+            "plain script": [sys.executable, "-m", "benchmarks.serve_plain", str(checkpoint)],
+            "LitServe": [arguments.python, "-m", "benchmarks.serve_litserve", str(model)],
+            "darkroom": [sys.executable, "-m", "tools.serve", "--model", str(model), "--port"],
+        }
+        compare(commands, bodies, arguments)
+
+
+def write_bodies(folder: Path) -> list[Path]:
+    """Write forms, each with a photograph of 224 px, some 12 KB."""
+    paths = []
+    for seed in range(NUM_PICTURES):
+        pixels = make_photograph(seed, height_px=SIDE_PX, width_px=SIDE_PX)
+        _, jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 88])
+        paths.append(folder / f"body-{seed}")
+        paths[-1].write_bytes(wrap(jpeg.tobytes()))
+    return paths
+
+
+def wrap(data: bytes) -> bytes:
+    """Return a form with one file, in the field that LitServe reads."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="request"; filename="a.jpg"\r\n'
+    return f"{head}Content-Type: image/jpeg\r\n\r\n".encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+@contextmanager
+def running(command: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Start a server, and yield its port and process number once it predicts."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    log = tempfile.TemporaryFile("w+")  # noqa: SIM115
+    process = subprocess.Popen(
+        [*command, str(port)],
+        # Threads that wait sleep, as ours do: on a busy machine the plain script would come to a standstill.
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"},
+        stdout=subprocess.DEVNULL,
+        stderr=log,
+        start_new_session=True,
+    )
+    try:
+        until = time.monotonic() + 120
+        while not is_serving(port):
+            if process.poll() is not None or time.monotonic() > until:
+                log.seek(0)
+                sys.exit(f"{command[2]} does not predict: {log.read()}")
+            time.sleep(0.2)
+        yield port, process.pid
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def is_serving(port: int) -> bool:
+    """Return whether a picture is classified."""
+    _, png = cv2.imencode(".png", make_photograph(0, height_px=32, width_px=32))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        connection.request("POST", "/predict", wrap(png.tobytes()), kind)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def compare(commands: dict[str, list[str]], bodies: Sequence[Path], arguments: argparse.Namespace) -> None:
+    """Let the servers take turns, one running at a time, and print what wrk measured."""
+    assert shutil.which("wrk"), "there is no wrk here; apt-get install wrk brings it"
+    found: dict[tuple[str, int], list[dict[str, float]]] = {}
+    for _ in range(arguments.rounds):
+        for name, command in commands.items():
+            with running(command) as (port, _):
+                for clients in arguments.clients:
+                    load(port, bodies, clients=clients, seconds=1)
+                    outcome = load(port, bodies, clients=clients, seconds=arguments.seconds)
+                    found.setdefault((name, clients), []).append(outcome)
+    for clients in arguments.clients:
+        columns = "requests/s (min .. max)      p50      p99   failed   ratio to plain (min .. max)"
+        print(f"{clients} clients:  {columns}")
+        base = [outcome["rate"] for outcome in found["plain script", clients]]
+        for name in commands:
+            outcomes = found[name, clients]
+            rates = [outcome["rate"] for outcome in outcomes]
+            ratios = [rate / max(other, 0.1) for rate, other in zip(rates, base, strict=True)]
+            p50, p99 = (
+                statistics.median(outcome[key] for outcome in outcomes) for key in ("p50_ms", "p99_ms")
+            )
+            failed = sum(outcome["failed"] for outcome in outcomes)
+            print(
+                f"  {name:13} {statistics.median(rates):6.0f} ({min(rates):.0f} .. {max(rates):.0f})"
+                f"  {p50:7.1f} ms {p99:7.1f} ms  {failed:.0f}"
+                f"  {statistics.median(ratios):.2f} ({min(ratios):.2f} .. {max(ratios):.2f})"
+            )
+
+
+def load(port: int, bodies: Sequence[Path], *, clients: int, seconds: int) -> dict[str, float]:
+    """Return what wrk measured."""
+    output = subprocess.run(
+        [
+            *("wrk", "--threads", "1", "--connections", str(clients), "--duration", f"{seconds}s"),
+            *("--timeout", "30s", "--script", str(ROOT / "benchmarks/serve.lua"), f"http://127.0.0.1:{port}"),
+            *("--", BOUNDARY, *map(str, bodies)),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    outcome: dict[str, float] = json.loads(output.splitlines()[-1])
+    return outcome | {"rate": outcome["requests"] / outcome["seconds"]}
+
+
+def soak(model: Path, good: Sequence[bytes], *, seconds: int) -> None:
+    """Upload for a long time, a hostile picture now and then, and print statuses and memory."""
+    hostile = [wrap(make()) for make in image_bombs().values()]
+    hostile = [body for body in hostile if len(body) < 2**24]
+    command = [sys.executable, "-m", "tools.serve", "--model", str(model), "--port"]
+    with running(command) as (port, pid):
+        statuses: Counter[int] = Counter()
+        sizes = asyncio.run(soak_port(port, pid, good, hostile, statuses, seconds=seconds))
+    print(f"{sum(statuses.values()):,} requests in {seconds} s, by status: {dict(sorted(statuses.items()))}")
+    for name, values in (("server", sizes[0]), ("its processes", sizes[1])):
+        tenths = [
+            statistics.median(values[len(values) * at // 10 :][: len(values) // 10]) for at in range(10)
+        ]
+        growth = tenths[-1] / tenths[1] - 1
+        print(f"resident memory of the {name}, MB, median of each tenth of the time:")
+        print(" ", *(f"{size / 1e6:.0f}" for size in tenths), f"({growth:+.1%} since the second)")
+
+
+async def soak_port(
+    port: int,
+    pid: int,
+    good: Sequence[bytes],
+    hostile: Sequence[bytes],
+    statuses: Counter[int],
+    *,
+    seconds: int,
+) -> tuple[list[int], list[int]]:
+    """Return the memory of the server and of its processes every second, while 16 clients upload."""
+    until = time.monotonic() + seconds
+    turn = 0
+
+    async def client() -> None:
+        nonlocal turn
+        while time.monotonic() < until:
+            turn += 1
+            is_hostile = turn % round(1 / HOSTILE_FRACTION) == 0
+            body = hostile[turn // 50 % len(hostile)] if is_hostile else good[turn % len(good)]
+            statuses[await post(port, body)] += 1
+
+    async def measure() -> list[tuple[int, int]]:
+        sizes = []
+        while time.monotonic() < until:
+            sizes.append(await asyncio.to_thread(measure_memory, pid))
+            await asyncio.sleep(1)
+        return sizes
+
+    clients = [asyncio.ensure_future(client()) for _ in range(16)]
+    sizes = await measure()
+    await asyncio.gather(*clients)
+    return [server for server, _ in sizes], [processes for _, processes in sizes]
+
+
+async def post(port: int, body: bytes) -> int:
+    """Return the status of one request on a connection of its own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = (
+        f"POST /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
+    )
+    try:
+        writer.write(head.encode() + body)
+        status = int((await reader.readline()).split()[1])
+        await reader.read()
+    finally:
+        writer.close()
+    return status
+
+
+def measure_memory(pid: int) -> tuple[int, int]:
+    """Return the resident bytes of the server, and of the processes it started that still run."""
+    server = psutil.Process(pid)
+    total = 0
+    for process in server.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss
+    return server.memory_info().rss, total
+
+
+if __name__ == "__main__":
+    main()

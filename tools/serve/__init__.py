@@ -1,0 +1,1 @@
+"""serve: classify pictures that come over HTTP, as tools.predict would."""

@@ -1,0 +1,172 @@
+"""Put the server together and run it: model, page, application, and uvicorn with deadlines for clients."""
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from tools.predict.model import CheckpointFile, ModelFile, open_model
+from tools.predict.prediction import check_share, choose_rule
+from tools.serve.batching import Service
+from tools.serve.description import describe_model
+from tools.serve.page import render
+from tools.serve.server import Access, build_app
+from tools.serve.uploads import Intake
+
+if TYPE_CHECKING:
+    from tools.serve.heatmaps import Heatmaps
+
+_MB = 10**6
+_MAX_CONNECTIONS = 1000
+_MAX_HEAD_BYTES = 2**16
+_MAX_HEAD_SECONDS = 10.0
+_BATCH_WAIT_SECONDS = 0.002
+
+
+def run(arguments: argparse.Namespace, listener: socket.socket) -> None:
+    """Serve until asked to stop.
+
+    Raises:
+        InputError: An argument or the model file is not what it may be.
+    """
+    check_share("--target-accuracy", arguments.target_accuracy, with_ends=True)
+    check_share("--confidence", arguments.confidence, with_ends=False)
+    file = open_model(arguments.model)
+    rule = choose_rule(
+        file.calibration,
+        target_accuracy=arguments.target_accuracy,
+        confidence=arguments.confidence,
+        coverage=None,
+    )
+    service = Service(
+        model=file.load(device=arguments.device, place="--device"),
+        image=file.image,
+        classes=file.classes,
+        rule=rule,
+        workers=arguments.workers,
+        batch_size=file.batch_size,
+        max_wait_seconds=_BATCH_WAIT_SECONDS,
+        max_waiting=arguments.max_waiting,
+    )
+    heatmaps = load_heatmaps(file)
+    description = describe_model(
+        file, rule, target_accuracy=arguments.target_accuracy, explains=heatmaps is not None
+    )
+    app = build_app(
+        service,
+        description,
+        intake=Intake(
+            max_bytes=arguments.max_request_mb * _MB,
+            max_pictures=arguments.max_pictures,
+            max_held_bytes=arguments.max_held_mb * _MB,
+            max_seconds=arguments.max_seconds,
+        ),
+        access=Access(arguments.token, tuple(arguments.allow_origin)),
+        page=render(description, needs_token=arguments.token is not None),
+        heatmaps=heatmaps,
+        max_seconds=arguments.max_seconds,
+        log=lambda line: print(line, flush=True),
+    )
+    config = uvicorn.Config(
+        app,
+        http=_Protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=_MAX_CONNECTIONS,
+        timeout_graceful_shutdown=2 * arguments.max_seconds,
+    )
+    host, port = listener.getsockname()[:2]
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    server = _Server(config, ready=f"serve: {arguments.model} at http://{place}")
+    server.run([listener])
+    print("serve: stopped; all that was taken is finished", file=sys.stderr)
+
+
+def load_heatmaps(file: ModelFile) -> "Heatmaps | None":
+    """Return what explains predictions: of a checkpoint whose network ends in convolutions."""
+    if not isinstance(file, CheckpointFile):
+        return None
+    from tools.serve.heatmaps import GradCamUnavailable, Heatmaps
+
+    try:
+        return Heatmaps(file)
+    except GradCamUnavailable as error:
+        print(f"serve: there is no Grad-CAM of this network: {error}", file=sys.stderr)
+        return None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which says when it is ready, and ends without raising the signal again."""
+
+    def __init__(self, config: uvicorn.Config, *, ready: str) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print(self._ready, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP with a limit on the head of a request, in bytes and seconds.
+
+    uvicorn waits for it for ever and keeps all of it, so that a few slow clients could take all connections.
+    """
+
+    _head_bytes = 0
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        if self._head_timer is None and not self._is_answering():
+            self._expect_head()
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_timer is not None and self._head_bytes > _MAX_HEAD_BYTES:
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._drop_timer()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._drop_timer()
+        super().connection_lost(exc)
+
+    def _is_answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _expect_head(self) -> None:
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(_MAX_HEAD_SECONDS, self.transport.close)
+
+    def _drop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
