@@ -19,11 +19,11 @@ from torch.nn.functional import cross_entropy, linear, normalize
 from schemas.evaluate.evaluation import Evaluation
 from schemas.shared.manifest import SplitName
 from stages.evaluate.calibration import Share
-from stages.evaluate.intervals import Interval, estimate_share
 from stages.evaluate.loading import TestRun
 from stages.evaluate.predictions import Bools, Ints
 from stages.shared.paths import PREPARED, PRETRAINED
 from stages.shared.progress import show_step
+from stages.vision.binomial import Interval, estimate_share
 from stages.vision.checkpoint import hash_weights, restore_backbone
 from stages.vision.dataset import PreparedImages
 from stages.vision.embeddings import capture_embeddings

@@ -40,7 +40,7 @@ from tests.vision.completeness import names_of, read_section
 from tests.vision.devices import DEVICES, pretend_gpu
 from tests.vision.prepared import write_prepared
 from tests.vision.torch_state import keep_torch_settings
-from tools.predict.predictor import Predictor
+from tools.predict.checkpoint_model import CheckpointModel
 
 CPU = torch.device("cpu")
 ON_GPU = pytest.mark.gpu
@@ -349,8 +349,8 @@ def test_predictions_are_the_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     pixels = [images.pixels(index) for index in range(len(images))]
 
     def predict(device: str) -> Tensor:
-        predictor = Predictor(checkpoint, weights, device=torch.device(device))
-        return predictor.compute_probabilities(pixels)
+        model = CheckpointModel(checkpoint, weights, device=torch.device(device))
+        return torch.from_numpy(model.compute(pixels).probabilities)
 
     torch.testing.assert_close(predict(device), predict("cpu"), atol=1e-4, rtol=0.0)
 

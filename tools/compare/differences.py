@@ -12,9 +12,10 @@ import numpy as np
 from scipy.special import ndtri, stdtr, stdtrit
 
 from stages.evaluate.calibration import assign_bins
-from stages.evaluate.intervals import MIN_GROUPS, Interval
+from stages.evaluate.intervals import MIN_GROUPS
 from stages.evaluate.metrics import MIN_CLASS_GROUPS, TALLY_METRICS, differentiate
 from stages.evaluate.predictions import Floats, Ints, Predictions, split_by_class
+from stages.vision.binomial import Interval
 from stages.vision.guarantees import count_effective
 
 LEVEL = 0.05
