@@ -11,6 +11,7 @@ At last a profile of the loop. Ten minutes on a GPU.
 """
 
 import argparse
+import io
 import os
 import statistics
 import subprocess
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import chdir
+from contextlib import chdir, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -137,7 +138,8 @@ class Ours:
     """A training run of darkroom, built from params.yaml as the stage builds it."""
 
     def __init__(self, device: torch.device, *, num_workers: int) -> None:
-        run = build_run(read_params(), read_manifest(PREPARED))
+        with redirect_stdout(io.StringIO()):  # where its progress goes from then on
+            run = build_run(read_params(), read_manifest(PREPARED))
         self.training, self.state = run.training, run.state
         self.phase = run.phases.at(0)
         self.num_steps = len(self.phase.train_batches)
