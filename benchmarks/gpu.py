@@ -1,7 +1,7 @@
 """All that is to be known of a GPU in one command: tests, the step, the whole loop, and where the loop waits.
 
     python -m benchmarks.gpu
-    python -m benchmarks.gpu --device cpu --network resnet18 --px 64 --batch-size 16 --images 120
+    python -m benchmarks.gpu --device cpu --network test_resnet --px 64 --batch-size 16 --images 200
 
 First the tests marked `gpu`. Then images a second, the contestants taking turns, each after an epoch that is
 not measured: darkroom's training step on random pictures that are on the device already; its whole loop over
@@ -11,6 +11,7 @@ At last a profile of the loop. Ten minutes on a GPU.
 """
 
 import argparse
+import io
 import os
 import statistics
 import subprocess
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import chdir
+from contextlib import chdir, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -91,8 +92,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--network", default="resnet50", help="a model of timm; default: %(default)s")
     parser.add_argument("--px", type=int, default=224, help="default: %(default)s")
     parser.add_argument("--batch-size", type=int, default=256, help="default: %(default)s")
-    parser.add_argument("--images", type=int, default=12_000, help="photographs; default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--images", type=int, default=10_000, help="photographs; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=4, help="default: %(default)s")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes; default: %(default)s")
     parser.add_argument("--without-tests", action="store_true")
     arguments = parser.parse_args()
@@ -137,7 +138,8 @@ class Ours:
     """A training run of darkroom, built from params.yaml as the stage builds it."""
 
     def __init__(self, device: torch.device, *, num_workers: int) -> None:
-        run = build_run(read_params(), read_manifest(PREPARED))
+        with redirect_stdout(io.StringIO()):  # where its progress goes from then on
+            run = build_run(read_params(), read_manifest(PREPARED))
         self.training, self.state = run.training, run.state
         self.phase = run.phases.at(0)
         self.num_steps = len(self.phase.train_batches)
@@ -258,7 +260,11 @@ def print_speeds(speeds: dict[str, list[float]]) -> None:
     """Print the table, and the ratios, which are taken round by round."""
     print(f"{'images a second':34}{'median':>8}  min .. max")
     for name, values in speeds.items():
-        print(f"{name:34}{statistics.median(values):8,.0f}  {min(values):,.0f} .. {max(values):,.0f}")
+        digits = 0 if max(values) > 100 else 1
+        middle, low, high = (
+            f"{value:,.{digits}f}" for value in (statistics.median(values), min(values), max(values))
+        )
+        print(f"{name:34}{middle:>8}  {low} .. {high}")
     loop = max(
         (name for name in speeds if name.startswith(OUR_LOOP)),
         key=lambda name: statistics.median(speeds[name]),

@@ -26,7 +26,7 @@ from stages.vision import scores
 from stages.vision.dataset import Batches, PreparedImages, explain_lost_workers
 from stages.vision.inference import compute_logits
 from stages.vision.rng import derive_seed, find_dropouts, seed_dropouts
-from stages.vision.runtime import autocast, seed_torch
+from stages.vision.runtime import autocast, seed_torch, send
 from stages.vision.transforms import Mixing
 
 SavePoint = Callable[[TrainingState], None]
@@ -124,8 +124,8 @@ def train_steps(training: Training, state: TrainingState, phase: Phase, *, save_
         # step.
         samples = training.sampler.samples_of(state.step, batch_size=training.batch_size)
         seed_torch(derive_seed(training.seed, state.epoch, state.step), training.device)
-        images = images.to(training.device, non_blocking=True, memory_format=torch.channels_last)
-        targets = targets.to(training.device, non_blocking=True)
+        images = send(images, training.device, memory_format=torch.channels_last)
+        targets = send(targets, training.device)
         if training.mixing is not None:
             images, targets = training.mixing(images, targets, epoch=state.epoch, step=state.step)
 

@@ -20,6 +20,7 @@ from stages.shared.packed_images import PackedImages
 from stages.shared.paths import IMAGES, MAKE_IMAGES, MAKE_PREPARED
 from stages.shared.process import use_short_socket_paths
 from stages.shared.stopping import follow_parent
+from stages.vision.runtime import send
 from stages.vision.transforms import Compose
 
 INDEX_ADVICE = f"re-create it with: {MAKE_PREPARED}"
@@ -243,7 +244,7 @@ class Batches:
         dataset = self.loader.dataset
         for images, labels, *rest in self.loader:
             if self._device is not None:
-                images = images.to(self._device, non_blocking=True, memory_format=torch.channels_last)
+                images = send(images, self._device, memory_format=torch.channels_last)
             if rest and isinstance(dataset, Finishes):
                 images = dataset.finish(images, rest[0].numpy())
             yield images, labels

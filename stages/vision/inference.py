@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from schemas.vision.checkpoint import Calibration
 from schemas.vision.runtime import Numerics
-from stages.vision.runtime import autocast
+from stages.vision.runtime import autocast, send
 
 
 @torch.inference_mode()
@@ -48,7 +48,7 @@ def compute_batch_logits(
     the library adds up in another order.
     """
     with autocast(device, numerics):
-        logits: Tensor = network(images.to(device, non_blocking=True, memory_format=torch.channels_last))
+        logits: Tensor = network(send(images, device, memory_format=torch.channels_last))
     return logits.float()
 
 

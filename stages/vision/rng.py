@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stages.vision.runtime import send
+
 _GOLDEN = 0x9E3779B97F4A7C15
 """SplitMix64's increment: 2^64 divided by the golden ratio, made odd."""
 
@@ -136,8 +138,7 @@ class SampleDropout(nn.Module):
         mask, kept_fraction = draw_mask(
             self._seed, samples=self._samples, num_values=features[0].numel(), fraction=1 - self.p
         )
-        # non_blocking: else the CPU waits until the GPU has done all that it was given.
-        kept = torch.from_numpy(mask).to(features.device, non_blocking=True).reshape(features.shape)
+        kept = send(torch.from_numpy(mask), features.device).reshape(features.shape)
         return features * kept / kept_fraction
 
     def extra_repr(self) -> str:

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from schemas.vision.runtime import Device, Numerics
 from schemas.vision.transforms import Transforms
@@ -109,6 +110,17 @@ def explain_device_errors(command: str, advice: Callable[[], str]) -> Iterator[N
         amounts = ", ".join(amount[0][0].lower() + amount[0][1:] for amount in _AMOUNTS.finditer(in_gib))
         reason = f" ({amounts})" if amounts else ""
         raise InputError(f"{command}: {whose} ran out of memory{reason}; {advice()}") from None
+
+
+def send(
+    tensor: Tensor, device: torch.device, *, memory_format: torch.memory_format = torch.preserve_format
+) -> Tensor:
+    """Return a tensor on a device, without waiting for a GPU at work: the CPU can load the next batch.
+
+    Only CUDA is not waited for. A copy to mps may read memory that was freed meanwhile, and send anything:
+    https://github.com/pytorch/pytorch/issues/189690.
+    """
+    return tensor.to(device, non_blocking=device.type == "cuda", memory_format=memory_format)
 
 
 def seed_torch(seed: int, device: torch.device) -> None:

@@ -264,12 +264,14 @@ def test_the_sample_is_learned(tmp_path: Path, device: str, precision: Precision
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_float16_passes_over_steps_that_overflow(tmp_path: Path, device: str) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop", "muon"])
+def test_float16_passes_over_steps_that_overflow(tmp_path: Path, device: str, optimizer: str) -> None:
     """Where the scale is too large the weights stay as they are, the scale falls, and training goes on.
 
     And torch does not warn that the schedule stepped first: any warning fails a test.
     """
     toy = make_toy(tmp_path, device=device, precision="float16")
+    use_optimizer(toy, optimizer)
     toy.state.scaler = torch.amp.GradScaler(device, init_scale=2.0**60, growth_interval=10**6)
     after_step: list[str] = []
     scales: list[float] = []
@@ -325,11 +327,7 @@ def test_a_step_on_a_pretended_gpu(
             criterion=criterion,
             **({"mix": ()} if loss in LABELS_ONLY else {}),
         )
-        toy.state.optimizer = build_optimizer(
-            Optimizer.model_validate({**read_section("optimizer"), "name": optimizer}),
-            toy.state.network.parameters(),
-        )
-        toy.state.lr_scheduler = LambdaLR(toy.state.optimizer, lambda step: 1.0)
+        use_optimizer(toy, optimizer)
         toy.state.average = WeightAverage(toy.state.network, decay=0.9)
         gpu.waits.clear()
         train_steps(*toy, save_point=never_save)
@@ -372,6 +370,13 @@ def test_a_full_device_is_one_line(device: str) -> None:
     expected = rf"^train: {whose} ran out of memory \(tried to allocate .* GiB.*\); lower it$"
     with pytest.raises(InputError, match=expected), explain_device_errors("train", lambda: "lower it"):
         torch.empty(2**50, dtype=torch.uint8, device=device)
+
+
+def use_optimizer(toy: Toy, name: str) -> None:
+    """Have a run take one of params.yaml's optimizers, which are fused where torch has them so."""
+    section = Optimizer.model_validate({**read_section("optimizer"), "name": name})
+    toy.state.optimizer = build_optimizer(section, toy.state.network.parameters())
+    toy.state.lr_scheduler = LambdaLR(toy.state.optimizer, lambda step: 1.0)
 
 
 def make_toy(

@@ -18,6 +18,7 @@ from schemas.vision import transforms as schema
 from stages.shared.errors import InputError
 from stages.vision.dataset import PreparedImages, build_loader, explain_lost_workers, read_manifest
 from stages.vision.transforms import Compose, build_transforms
+from tests.vision.devices import DEVICES
 from tests.vision.prepared import read_pixels, write_prepared
 
 Batch = tuple[Tensor, Tensor]
@@ -262,9 +263,9 @@ def test_images_can_be_written_into(folder: Path, transform: Compose | None) -> 
     assert torch.equal(dataset.gather(range(4))[0], before)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_bytes_are_finished_on_the_gpu(folder: Path) -> None:
-    """Batches on the GPU hold what they hold on the CPU, erased and normalized there."""
+@pytest.mark.parametrize("device", DEVICES)
+def test_bytes_are_finished_on_the_device(folder: Path, device: str) -> None:
+    """Batches on it hold what they hold on the CPU, erased and normalized there."""
     entries = (
         schema.ToTensor(name="ToTensor"),
         schema.Normalize(name="Normalize", mean=(0.4,), std=(0.2,)),
@@ -273,11 +274,11 @@ def test_bytes_are_finished_on_the_gpu(folder: Path) -> None:
     )
     manifest = write_prepared(folder)
     dataset = PreparedImages(folder, manifest, "train", transform=build_transforms(entries))
-    for images, _ in build_loader(dataset, batch_size=100, device=torch.device("cuda")):
-        assert images.is_cuda
+    for images, _ in build_loader(dataset, batch_size=100, device=torch.device(device)):
+        assert images.device.type == device
         assert images.is_contiguous(memory_format=torch.channels_last)
         expected, _ = dataset.gather(range(len(dataset)))
-        torch.testing.assert_close(images.cpu(), expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(images.cpu(), expected, rtol=0, atol=1e-5)
 
 
 class Deadly(Plain):

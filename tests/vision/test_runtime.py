@@ -17,6 +17,7 @@ from stages.vision.runtime import (
     list_libraries,
     make_deterministic,
     seed_torch,
+    send,
 )
 from tests.vision.torch_state import keep_torch_settings
 
@@ -201,3 +202,14 @@ def test_other_errors_stay_what_they_are() -> None:
     """A bug keeps its traceback."""
     with pytest.raises(RuntimeError, match=r"^shapes differ$"), explain_device_errors("train", lambda: ""):
         raise RuntimeError("shapes differ")
+
+
+@pytest.mark.parametrize(("device", "is_waited_for"), [("cuda", False), ("mps", True), ("cpu", True)])
+def test_only_cuda_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, device: str, is_waited_for: bool
+) -> None:
+    """A copy to mps that is not waited for may read memory that was freed, and send anything."""
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, device, **settings: asked.append(settings))
+    send(torch.zeros(2), torch.device(device))
+    assert asked == [{"non_blocking": not is_waited_for, "memory_format": torch.preserve_format}]

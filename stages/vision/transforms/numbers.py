@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stages.vision.rng import derive_seed, seed_from_uniform
+from stages.vision.runtime import send
 
 _MAX_TRIES = 10
 
@@ -45,7 +46,7 @@ class Normalize:
         # Whole rows of channels_last memory at a time, with factors repeated to that length: three times as
         # fast as broadcasting over channels, whose innermost loop would have a length of 1 or 3.
         factor, offset = (
-            values.float().repeat(width).to(images.device, non_blocking=True)
+            send(values.float().repeat(width), images.device)
             for values in (1 / (largest * self._std), -self._mean / self._std)
         )
         rows = images.permute(0, 2, 3, 1).reshape(num * height, width * channels)
@@ -77,12 +78,9 @@ class RandomErasing:
     def __call__(self, images: Tensor, uniforms: Tensor) -> Tensor:
         channels, height, width = images.shape[1:]
         erased = images.clone()
-        # non_blocking, here and below: else the CPU waits until the GPU has done all that it was given.
         value = None
         if self._value != "random":
-            value = (
-                torch.tensor(self._value).view(-1, 1, 1).to(images.device, images.dtype, non_blocking=True)
-            )
+            value = send(torch.tensor(self._value).view(-1, 1, 1).to(images.dtype), images.device)
         windows, found = self.choose_windows(uniforms, height=height, width=width)
         chosen = (found & (uniforms[:, -2] < self._p)).nonzero().squeeze(1)
         for image, (top, left, rows, columns) in zip(chosen.tolist(), windows[chosen].tolist(), strict=True):
@@ -90,7 +88,7 @@ class RandomErasing:
             if value is None:
                 generator = torch.Generator().manual_seed(seed_from_uniform(float(uniforms[image, -1])))
                 noise = torch.randn(channels, rows, columns, generator=generator)
-                window.copy_(noise, non_blocking=True)
+                window[:] = send(noise, images.device)
             else:
                 window[:] = value
         return erased
