@@ -120,7 +120,7 @@ def _explain_errors() -> Iterator[None]:
     except (MemoryError, Undecodable):
         raise
     except Exception as error:
-        text = printable(str(error)) or type(error).__name__
+        text = printable(str(error)).rstrip(".") or type(error).__name__
         if "end of file" in text:
             raise cut_off(text) from None
         raise damaged(f"libheif cannot decode it: {text}") from None
