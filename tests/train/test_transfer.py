@@ -14,6 +14,7 @@ from stages.train.loop import run_epoch
 from stages.train.state import TrainingState
 from stages.train.transfer import Phases, build_parameter_groups, is_frozen, remark_on_tuning
 from stages.vision.features import FeatureStore
+from stages.vision.pretrained import FrozenStatistics
 from tests.train.toy import Toy, make_training, never_save
 from tests.vision.prepared import write_prepared
 
@@ -81,7 +82,7 @@ def test_the_head_learns_and_the_backbone_stays(tmp_path: Path, manifest: Manife
 
 @pytest.mark.parametrize("caches", [True, False])
 def test_a_backbone_thaws_after_its_epochs(tmp_path: Path, manifest: Manifest, caches: bool) -> None:
-    """From the named epoch on, every weight is trained."""
+    """From the named epoch on, every weight is trained; statistics stay those of the pretrained weights."""
     run = make_training(tmp_path / "prepared", manifest)
     training, state, _ = run
     phases = make_phases(run, choose(after=1), folder=tmp_path if caches else None)
@@ -91,6 +92,15 @@ def test_a_backbone_thaws_after_its_epochs(tmp_path: Path, manifest: Manifest, c
     assert phases.at(1) is phases.whole
     run_epoch(training, state, phases.at(1), save_point=never_save)
     assert not torch.equal(state.network.state_dict()["features.0.0.weight"], first)
+    assert isinstance(phases.at(1).module, FrozenStatistics)
+
+
+def test_what_was_never_frozen_takes_the_statistics_of_its_batches(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    """Without a freeze, the network itself is trained."""
+    run = make_training(tmp_path / "prepared", manifest)
+    assert make_phases(run, choose(None), folder=None).at(0).module is run.state.network
 
 
 def test_a_resumed_run_finds_its_phase(tmp_path: Path, manifest: Manifest) -> None:
