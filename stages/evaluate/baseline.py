@@ -43,6 +43,7 @@ _SPLITS: Mapping[SplitName, int | None] = {"train": 50_000, "val": 10_000, "test
 
 _CHUNK = 1024
 """Images at once; their cosines to all training images take 200 MB."""
+
 _MAX_ITERATIONS = 200
 
 
@@ -152,8 +153,9 @@ def measure_baseline(
         if captured is None:
             return NoBaseline("the network has several heads, or one without a linear layer")
     train, val, test = read_features(run, network, weights_sha256=pretrained.backbone_sha256 or "")
-    num_bad = sum(int((~torch.isfinite(each.features).all(dim=1)).sum()) for each in (train, val, test))
-    if num_bad:
+    # By their lengths: what overflows there overflows in both classifiers.
+    lengths = torch.cat([torch.linalg.vector_norm(split.features, dim=1) for split in (train, val, test)])
+    if num_bad := int((~lengths.isfinite()).sum()):
         return NoBaseline(
             f"the pretrained network's features are not finite for {num_bad:,} images; set "
             "training.precision: float32, or use other weights"
@@ -243,13 +245,12 @@ def fit_probe(train: LabeledFeatures, val: LabeledFeatures, *, num_classes: int)
     standardized = (train.features - mean).div_(std)
     weight = torch.zeros(num_classes, train.features.shape[1], requires_grad=True)
     bias = torch.zeros(num_classes, requires_grad=True)
-    best: Probe | None = None
-    best_loss = float("inf")
+    best, best_loss = None, float("inf")
     for l2 in L2_STRENGTHS:
         _minimize(weight, bias, standardized, train.labels, l2=l2)
         probe = Probe(weight.detach().clone(), bias.detach().clone(), mean, std, l2)
         loss = cross_entropy(probe.compute_logits(val.features), val.labels).item()
-        if loss >= best_loss:
+        if best is not None and not loss < best_loss:
             break
         best, best_loss = probe, loss
     assert best is not None

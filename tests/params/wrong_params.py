@@ -52,6 +52,7 @@ NULLABLE: set[KeyPath] = {
     ("training", "save_every_steps"),
     ("training", "save_every_seconds"),
     ("evaluation", "corruptions"),
+    ("evaluation", "baseline"),
 }
 
 # Values as they stand in a file, that no parameter of the kind takes. `{x: 1}` and nothing fit nowhere.

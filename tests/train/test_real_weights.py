@@ -3,6 +3,7 @@
 The weights are EfficientNet-Lite0's, from a package; the photographs are pieces of one of scikit-learn's.
 """
 
+import json
 import re
 import textwrap
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 
 from schemas.shared.manifest import SPLIT_NAMES
 from schemas.vision.checkpoint import History
+from stages.evaluate.__main__ import main as evaluate
 from stages.ingest.__main__ import main as ingest
 from stages.prepare_dataset.__main__ import main as prepare
 from stages.shared.files import read_sealed_json
@@ -58,7 +60,10 @@ def _keep_torch_settings() -> Iterator[None]:
 def test_a_head_on_frozen_features_learns_what_there_is_to_learn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It comes within two images of logistic regression on the same features; another run computes none."""
+    """It comes within two images of logistic regression on the same features; another run computes none.
+
+    The report then says what those features reach alone.
+    """
     documentation = (Path.cwd() / "docs/training.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
@@ -102,6 +107,11 @@ def test_a_head_on_frozen_features_learns_what_there_is_to_learn(
     second = capsys.readouterr().out
     assert second.count("are there from an earlier run") == 2
     assert (tmp_path / "data/model/best.safetensors").read_bytes() == weights
+
+    write_params(tmp_path, **changes | {"evaluation.baseline": "features"})
+    evaluate()
+    assert "training the head" in capsys.readouterr().out
+    assert json.loads((tmp_path / "data/report/metrics.json").read_text())["probe_accuracy"] > 0.9
 
 
 def read_features(root: Path) -> tuple[dict[str, Array], dict[str, Array]]:
