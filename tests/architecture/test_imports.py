@@ -32,7 +32,7 @@ def test_schemas_import_only_pydantic_and_the_standard_library(path: Path) -> No
 SHARED = ("shared", "params", "images", "pages", "vision")
 """What lies in stages/ and is no stage: several of them share it."""
 
-REPEATED = {"lr_range_test": {"train"}, "predict": {"export"}, "serve": {"export"}}
+REPEATED = {"lr_range_test": {"train"}, "predict": {"export"}, "serve": {"evaluate"}}
 """Tools that show or repeat what a stage does, and whose code of its own they use for it."""
 
 

@@ -7,16 +7,17 @@ import socket
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from stages.pages.page import render_page
 from tools.predict.model import CheckpointFile, ModelFile, open_model
 from tools.predict.prediction import check_share, choose_rule
 from tools.serve.batching import Service
 from tools.serve.description import describe_model
-from tools.serve.page import render
 from tools.serve.server import Access, build_app
 from tools.serve.uploads import Intake
 
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace, listener: socket.socket) -> None:
             max_seconds=arguments.max_seconds,
         ),
         access=Access(arguments.token, tuple(arguments.allow_origin)),
-        page=render(description, needs_token=arguments.token is not None),
+        page=render_page(Path(__file__).parent, model=None if arguments.token else description),
         heatmaps=heatmaps,
         max_seconds=arguments.max_seconds,
         log=lambda line: print(line, flush=True),
