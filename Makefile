@@ -8,7 +8,7 @@ endif
 PYTHON ?= python3
 
 .NOTPARALLEL: # the targets share .venv and the outputs
-.PHONY: help env repro test faults attack image-test picture lock digits bench-env clean install-env
+.PHONY: help env repro test faults attack families image-test picture lock digits bench-env clean install-env
 
 help: ## list the targets (this is what `make` alone does)
 	@echo 'darkroom turns a folder of images into a classifier you can trust.'
@@ -77,6 +77,9 @@ attack: env ## give it hostile files and small machines, and count what is lost,
 
 image-test: env ## install what tools/serve/Dockerfile pins in a clean environment, and serve a model from there (200 MB)
 	@DARKROOM_IMAGE=1 $(IN_ENV) pytest tests/tools/serve/test_image.py $(ARGS)
+
+families: env ## export some 30 families of networks and compare each with PyTorch (half an hour; ARGS='--only vit')
+	@$(IN_ENV) python -m tests.export.families $(ARGS)
 
 # The one that is there shows photographs, of CIFAR-10 (Krizhevsky 2009), in folders in an archive:
 # ARGS='--source cifar10.zip -S dataset.color=rgb -S dataset.height_px=32 -S dataset.width_px=32'

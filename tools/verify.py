@@ -13,17 +13,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from schemas.export.export_metrics import ExportManifest
 from schemas.params import Params
 from schemas.vision.checkpoint import History
 from stages.images.image_table import read_ingested
 from stages.params.read import read_params
 from stages.shared.errors import InputError, printable, run_stage
-from stages.shared.files import MEND, read_sealed_json, sha256_of
+from stages.shared.files import MEND, check_file, read_sealed_json, sha256_of
 from stages.shared.inputs import CODE_ROOT, hash_json, leaves, record_inputs
 from stages.shared.paths import (
     COUNTS,
     DVCLIVE,
+    EXPORT,
     IMAGES,
+    MAKE_EXPORT,
     MAKE_MODEL,
     METRICS,
     MODEL,
@@ -32,6 +35,7 @@ from stages.shared.paths import (
     find_dvc_folder,
     find_object,
     hash_for_dvc,
+    list_exported,
     list_tested,
 )
 from tools.dvc_lock import Entry, has_outputs, hash_path, list_files, list_objects, parse_yaml, read_lock
@@ -97,7 +101,14 @@ def check_artifacts(params: Params) -> list[str]:
     Returns:
         A line for each that does not agree.
     """
-    checks = (_check_images, _check_prepared, _check_checkpoints, _check_history, _check_report)
+    checks = (
+        _check_images,
+        _check_prepared,
+        _check_checkpoints,
+        _check_history,
+        _check_report,
+        _check_export,
+    )
     return [problem for check in checks for problem in _lines_of(check, params)]
 
 
@@ -234,6 +245,15 @@ def _check_report(params: Params) -> list[str]:
     data = hash_json([sha256_of(path) for path in list_tested(params.evaluation.checkpoint)])
     inputs = record_inputs("evaluate", params, read_params)
     return _compare_fingerprint(REPORT / "metrics.json", inputs.describe(data_sha256=data).fingerprint)
+
+
+def _check_export(params: Params) -> list[str]:
+    manifest = read_sealed_json(EXPORT / "manifest.json", ExportManifest, made_by=MAKE_EXPORT)
+    for record in manifest.files:
+        check_file(EXPORT, record, made_by=MAKE_EXPORT)
+    data = hash_json([sha256_of(path) for path in list_exported(params.export.checkpoint)])
+    inputs = record_inputs("export", params, read_params)
+    return _compare_fingerprint(EXPORT / "manifest.json", inputs.describe(data_sha256=data).fingerprint)
 
 
 def _compare_fingerprint(path: Path, expected: str) -> list[str]:

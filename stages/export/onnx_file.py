@@ -116,11 +116,9 @@ def _explain(error: BaseException) -> str:
     causes = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
         causes.append(cause)
-    operator = next(
-        (found[1] for each in causes if (found := re.search(r"\b(aten[.:]+\w+(?:\.\w+)?)", str(each)))), None
-    )
-    if operator:
-        return f"and the network's operator {operator.replace('::', '.')} cannot be exported; choose another"
+    found = next(filter(None, (re.search(r"OpOverload\(op='([\w.]+)'", str(each)) for each in causes)), None)
+    if found:
+        return f"and the network's operator {found[1]} has no counterpart in ONNX; choose another network"
     return f"and the network cannot be exported ({describe_error(causes[-1])}); choose another network"
 
 

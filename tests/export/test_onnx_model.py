@@ -43,11 +43,11 @@ def test_probabilities_and_embeddings(path: Path) -> None:
 
 
 def test_the_same_bits_whatever_the_batch(path: Path) -> None:
-    """One by one, by sevens, all at once, in another order, and with other threads; none give none."""
+    """One by one, by sevens, all at once, in another order, in another session; none give none."""
     model = OnnxModel(path)
     together = model.compute_probabilities(IMAGES)
     order = np.random.default_rng(0).permutation(9)
-    for compute in (model.compute_probabilities, OnnxModel(path, threads=2).compute_probabilities):
+    for compute in (model.compute_probabilities, OnnxModel(path).compute_probabilities):
         assert np.array_equal(np.concatenate([compute(IMAGES[at : at + 1]) for at in range(9)]), together)
         assert np.array_equal(np.concatenate([compute(IMAGES[:7]), compute(IMAGES[7:])]), together)
         assert np.array_equal(compute(IMAGES[order]), together[order])

@@ -50,6 +50,8 @@ def test_everything_a_stage_promises_is_there(project: Project) -> None:
         "data/counts/prepare.json",
         "data/metrics/train.json",
         "data/metrics/test.json",
+        "data/export/manifest.json",
+        "data/metrics/export.json",
     } <= set(hashes)
     assert json.loads((project.root / "data/metrics/test.json").read_text())["accuracy"] > 0.8
 
@@ -72,10 +74,12 @@ def test_two_clean_runs_give_the_same_bytes(project: Project, tmp_path: Path) ->
         ("params.yaml", "dataset:", "# A comment.\ndataset:", set()),
         ("params.yaml", "lr: 0.004", "lr: 0.001", {"train"}),
         ("params.yaml", "top_k: 3", "top_k: 2", {"evaluate"}),
+        ("params.yaml", "min_agreement: 0.999", "min_agreement: 0.9", {"export"}),
         ("params.yaml", "resize: squish", "resize: pad", {"ingest"}),
         ("params.yaml", "val_fraction: 0.1", "val_fraction: 0.2", {"prepare-dataset"}),
         ("params.yaml", "blank: warn", "blank: exclude", {"prepare-dataset"}),
         ("stages/evaluate/report/render.py", '"""', '"""Changed. ', {"evaluate"}),
+        ("stages/export/parity.py", '"""', '"""Changed. ', {"export"}),
         ("stages/ingest/listing.py", '"""', '"""Changed. ', {"ingest"}),
         ("stages/prepare_dataset/split.py", '"""', '"""Changed. ', {"prepare-dataset"}),
         ("stages/train/loop.py", '"""', '"""Changed. ', {"train"}),
