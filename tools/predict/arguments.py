@@ -11,7 +11,6 @@ import math
 import os
 from pathlib import Path
 
-from stages.images.decode import DEFAULT_LIMITS
 from stages.shared.paths import MODEL
 
 SOME_FILES_FAILED = 3
@@ -19,28 +18,37 @@ SOME_FILES_FAILED = 3
 
 _STDOUT = ("-", "/dev/stdout")
 
-_EPILOG = f"""not read, as by ingest with the params.yaml that comes with darkroom:
-  more than {DEFAULT_LIMITS.max_file_bytes:,} bytes (max_file_bytes), or
-  {DEFAULT_LIMITS.max_pixels:,} pixels (max_pixels), and what takes more than {DEFAULT_LIMITS.max_seconds:g} s
+_EPILOG = """not read, as by ingest with the params.yaml that comes with darkroom:
+  more than {limits.max_file_bytes:,} bytes (max_file_bytes), or
+  {limits.max_pixels:,} pixels (max_pixels), and what takes more than {limits.max_seconds:g} s
   of CPU time, or in proportion more above 10 megapixels
 
 exit status:
   0    every file was classified
   1    none was: no usable model, device or output
   2    the command line is wrong
-  {SOME_FILES_FAILED}    some files could not be read; each one's `error` says why
+  {some_failed}    some files could not be read; each one's `error` says why
 
   find photos -name '*.jpg' -print0 | python -m tools.predict -0 - --output predictions.csv
   python -m tools.predict photos.zip --format jsonl | jq -r 'select(.probability < 0.9) | .path'
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Imports the decoders, for their limits, only if asked for help: they take a third of a second."""
+
+    def format_help(self) -> str:
+        from stages.images.decode import DEFAULT_LIMITS
+
+        self.epilog = _EPILOG.format(limits=DEFAULT_LIMITS, some_failed=SOME_FILES_FAILED)
+        return super().format_help()
+
+
 def parse_arguments() -> argparse.Namespace:
     """Return the command line's arguments."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m tools.predict",
         description=__doc__,
-        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="file, folder, archive, pattern, or -")

@@ -46,7 +46,11 @@ class Outputs(NamedTuple):
 
 
 class Model(Protocol):
-    """A network with its preprocessing, ready to compute; in one thread at a time."""
+    """A network with its preprocessing, ready to compute; in one thread at a time.
+
+    An exported model gives an image the same bits in any batch. A checkpoint may give it other last bits in a
+    batch of another size: torch adds up in another order.
+    """
 
     def compute(self, images: Sequence[Pixels], *, with_embeddings: bool) -> Outputs:
         """Return what the network computes for N images (height, width, channels) of the model's form."""

@@ -21,7 +21,7 @@ Write = Callable[[Iterable[Prediction]], None]
 
 
 def check_classes(classes: Sequence[str], form: Form) -> None:
-    """Refuse a table of classes of a foreign checkpoint that a spreadsheet would run; ingest takes none such.
+    """Refuse a table of classes of a foreign model that a spreadsheet would run; ingest takes none such.
 
     Raises:
         InputError: It is CSV, and a class is a formula.
@@ -29,7 +29,7 @@ def check_classes(classes: Sequence[str], form: Form) -> None:
     found = next(filter(is_formula, classes), None)
     if form == "csv" and found is not None:
         raise InputError(
-            f"--format: found csv, and the checkpoint has the class '{printable(found)}', which a "
+            f"--format: found csv, and the model has the class '{printable(found)}', which a "
             "spreadsheet would run as a formula; allowed: jsonl"
         )
 
