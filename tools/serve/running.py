@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace, listener: socket.socket) -> None:
     Raises:
         InputError: An argument or the model file is not what it may be.
     """
-    # Threads hand pictures on within microseconds, and by default each may keep the others waiting for 5 ms: with
-    # 64 clients 1.35 times as many requests a second.
+    # Threads hand pictures on within microseconds, and by default each may keep the others waiting for 5 ms:
+    # with 64 clients 1.35 times as many requests a second.
     sys.setswitchinterval(_SWITCH_SECONDS)
     check_share("--target-accuracy", arguments.target_accuracy, with_ends=True)
     check_share("--confidence", arguments.confidence, with_ends=False)
