@@ -85,11 +85,11 @@ attack: env ## give it hostile files and small machines, and count what is lost,
 folds: env ## run cross-validation, and join its folds in data/compare (K=5; a stopped one goes on)
 	@$(IN_ENV) python -m tools.compare --run-folds $(K) $(ARGS)
 
-families: env ## export some 30 families of networks and compare each with PyTorch (half an hour; ARGS='--only vit')
-	@$(IN_ENV) python -m tests.export.families $(ARGS)
-
 image-test: env ## install what tools/serve/Dockerfile pins in a clean environment, and serve a model from there (200 MB)
 	@DARKROOM_IMAGE=1 $(IN_ENV) pytest tests/tools/serve/test_image.py $(ARGS)
+
+families: env ## export some 30 families of networks and compare each with PyTorch (half an hour; ARGS='--only vit')
+	@$(IN_ENV) python -m tests.export.families $(ARGS)
 
 # The one that is there shows photographs, of CIFAR-10 (Krizhevsky 2009), in folders in an archive:
 # ARGS='--source cifar10.zip -S dataset.color=rgb -S dataset.height_px=32 -S dataset.width_px=32'

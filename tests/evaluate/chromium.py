@@ -11,6 +11,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,8 +34,8 @@ os.execv(sys.argv[3], sys.argv[3:])
 class Chromium:
     """One browser with one page; its errors are collected in `errors`."""
 
-    def __init__(self, program: str, *, profile: Path) -> None:
-        """Start the browser with a fresh profile folder."""
+    def __init__(self, program: str, *, profile: Path, flags: Sequence[str] = ()) -> None:
+        """Start the browser with a fresh profile folder, and flags beside those that every test needs."""
         # The browser reads from descriptor 3 and writes to 4: ours stay clear of both.
         (its_input, self._requests), (self._responses, its_output) = (
             [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in os.pipe()] for _ in range(2)
@@ -43,7 +44,7 @@ class Chromium:
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-I", "-c", _START, str(its_input), str(its_output)),
-                *(program, *_FLAGS.split(), f"--user-data-dir={profile}", "about:blank"),
+                *(program, *_FLAGS.split(), *flags, f"--user-data-dir={profile}", "about:blank"),
             ],
             pass_fds=(its_input, its_output),
             stdin=subprocess.DEVNULL,

@@ -1,6 +1,7 @@
 """A checkpoint's network: pixels in, probabilities and embeddings out."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ class CheckpointModel:
         pixels = torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2)
         with (
             explain_device_errors("predict", lambda: _LESS_MEMORY),
-            capture_embeddings(self._network) as captured,
+            capture_embeddings(self._network) if with_embeddings else nullcontext() as captured,
         ):
             logits = compute_batch_logits(
                 self._network,
@@ -62,10 +63,8 @@ class CheckpointModel:
                 numerics=self._checkpoint.numerics,
             )
         probabilities = compute_probabilities(logits.cpu(), self._checkpoint.calibration).numpy()
-        embeddings = captured[0].float().cpu().numpy() if with_embeddings and captured else None
-        return Outputs(
-            probabilities[: len(images)], None if embeddings is None else embeddings[: len(images)]
-        )
+        embeddings = captured[-1][: len(images)].float().cpu().numpy() if captured else None
+        return Outputs(probabilities[: len(images)], embeddings)
 
     def check_embeddings(self, place: str) -> None:
         with capture_embeddings(self._network) as captured:

@@ -25,7 +25,7 @@ _LOCAL = ("127.0.0.1", "::1", "localhost")
 def main() -> None:
     """Serve until asked to stop."""
     arguments = parse_arguments()
-    start_early("tools.predict.reading")
+    start_early("tools.serve.batching")
     run = import_server()
     listener = listen(arguments.host, arguments.port)
     if arguments.host not in _LOCAL and arguments.token is None:

@@ -86,7 +86,7 @@ def test_everyone_gets_their_own() -> None:
 
 def test_a_crash_or_a_hang_is_its_own_pictures_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has a reason, and pictures beside it have their predictions."""
-    monkeypatch.setattr(batching, "Decoding", TroubledDecoding)
+    monkeypatch.setattr(batching, "PictureDecoding", TroubledDecoding)
 
     async def use(batcher: Batcher) -> None:
         bad, good = [CRASH, HANG], [shade(level) for level in range(20)]

@@ -1,4 +1,4 @@
-"""The page in a real browser: it loads nothing from elsewhere, and works by mouse, keyboard and phone."""
+"""The page in a browser: it loads nothing from elsewhere, and works by mouse, keyboard, phone and camera."""
 
 import shutil
 import time
@@ -14,6 +14,7 @@ from tests.images.trees import encode, photograph
 from tests.tools.predict.models import export, write_tiny_checkpoint
 from tests.tools.serve.http import Served, serve
 
+FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 IMAGE = ImageForm(color="rgb", height_px=32, width_px=32, resize="squish")
 
 
@@ -39,7 +40,8 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("there is no chromium here; apt-get install chromium brings it")
-    with Chromium(program, profile=tmp_path_factory.mktemp("profile")) as browser:
+    profile = tmp_path_factory.mktemp("profile")
+    with Chromium(program, profile=profile, flags=FAKE_CAMERA) as browser:
         yield browser
 
 
@@ -113,6 +115,19 @@ def test_it_works_by_keyboard(chromium: Chromium, checkpoint: Served) -> None:
         chromium.press("Tab", code=9)
         places.append(chromium.evaluate("document.activeElement.id"))
     assert places == ["files", "camera"]
+
+
+def test_it_takes_pictures_by_the_camera(chromium: Chromium, checkpoint: Served) -> None:
+    """A picture is classified, and the camera is off once it is closed."""
+    chromium.open(f"http://127.0.0.1:{checkpoint.port}/")
+    chromium.click("#camera")
+    wait_for(chromium, "!document.querySelector('#live').hidden")
+    chromium.click("#shoot")
+    wait_for(chromium, "document.querySelectorAll('#results > li').length === 1")
+    assert chromium.evaluate("document.querySelector('#results figcaption').innerText") == "camera.jpg"
+    chromium.click("#close")
+    assert chromium.evaluate("document.querySelector('#live').hidden")
+    assert chromium.evaluate("document.querySelector('#view').srcObject === null")
 
 
 def test_an_export_is_not_explained_and_a_token_is_asked_for(

@@ -154,6 +154,7 @@
   function closeCamera() {
     if (stream) stream.getTracks().forEach((track) => track.stop());
     stream = null;
+    at("view").srcObject = null;
     at("live").hidden = true;
     at("camera").focus();
   }
