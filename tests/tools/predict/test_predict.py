@@ -521,7 +521,7 @@ def test_a_gpu_without_memory_is_one_line(alone: Path, monkeypatch: pytest.Monke
     with pytest.raises(InputError) as raised:
         predict(monkeypatch, "raw", "--output", "table.csv")
     assert str(raised.value) == (
-        "predict: the GPU ran out of memory (tried to allocate 2.00 GiB); end what else uses it, or use another "
-        "--device"
+        "predict: the GPU ran out of memory (tried to allocate 2.00 GiB); "
+        "end what else uses it, or use another --device"
     )
     assert not (alone / "table.csv").exists()
