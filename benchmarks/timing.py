@@ -67,6 +67,8 @@ def in_own_process(build: Callable[[], Callable[[], Result]]) -> Iterator[Callab
 
 
 def _serve(build: Callable[[], Callable[[], object]], orders: Connection) -> None:
+    # This process was spawned, as its own would be: DataLoader workers would import torch each epoch.
+    multiprocessing.set_start_method(None, force=True)
     run = build()
     while True:
         try:
