@@ -8,7 +8,7 @@ import pytest
 from benchmarks.house import CODE_FOLDERS, describe, find_main_path, has_code, measure_house
 from tests.architecture.imports import ROOT, STAGES, find_modules
 
-MAX_MAIN_PATH = {"ingest": 54, "prepare_dataset": 51, "train": 62, "evaluate": 68}
+MAX_MAIN_PATH = {"ingest": 56, "prepare_dataset": 51, "train": 62, "evaluate": 68}
 """Half of what they were. Some 27 of each are the schemas of all sections and what reads and checks them, for
 every stage checks the whole of params.yaml. Ingest has nine that decode images and find their damage."""
 
