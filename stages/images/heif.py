@@ -119,8 +119,15 @@ def _explain_errors() -> Iterator[None]:
         yield
     except (MemoryError, Undecodable):
         raise
+    except ImportError as error:
+        text = printable(str(error))
+        if "failed to map" in text or "annot allocate" in text:  # the loader's own words
+            raise MemoryError(text) from None
+        raise Undecodable(
+            f"is a HEIC image, and pillow-heif cannot be loaded ({text}); install it again: {INSTALL_HEIF}"
+        ) from None
     except Exception as error:
-        text = printable(str(error)).rstrip(".") or type(error).__name__
+        text = printable(str(error).strip()).rstrip(".") or type(error).__name__
         if "end of file" in text:
             raise cut_off(text) from None
         raise damaged(f"libheif cannot decode it: {text}") from None

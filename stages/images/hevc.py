@@ -21,6 +21,9 @@ from stages.shared.errors import printable
 _MAX_REFERENCES = 8
 """Kinds of references that are looked through for that to the tiles."""
 
+_NO_MORE_INPUT = 13
+"""An error of libde265's that is none: it has decoded all it was given."""
+
 _OUT_OF_STEP = (1002, 1004, 1017)
 """libde265's warnings of a slice that ends too early, leaves the picture, or goes on at its end."""
 
@@ -54,8 +57,7 @@ def check_tiles(data: bytes) -> None:
         for item in _list_tiles(library, context):
             if item not in configurations:
                 continue
-            warnings = _list_warnings(library, _read_units(library, context, item, configurations[item]))
-            if found := next((warning for warning in warnings if warning in _OUT_OF_STEP), None):
+            if found := _find_problem(library, _read_units(library, context, item, configurations[item])):
                 reason = printable(library.de265_get_error_text(found).decode(errors="replace"))
                 raise damaged(f"libde265 finds its data out of step: {reason}")
     except (IndexError, struct.error) as error:
@@ -154,20 +156,23 @@ def _split(data: bytes, length_bytes: int) -> Iterator[bytes]:
         place += num_bytes
 
 
-def _list_warnings(library: Any, units: list[bytes]) -> list[int]:
-    """Return what libde265 warns of while it decodes some units."""
+def _find_problem(library: Any, units: list[bytes]) -> int:
+    """Return libde265's first error, or its first warning that says damage, in decoding units; 0 for none."""
     decoder = library.de265_new_decoder()
     try:
         for unit in units:
             library.de265_push_NAL(decoder, unit, len(unit), 0, None)
         library.de265_flush_data(decoder)
-        has_more = c_int(1)
-        while has_more.value and not library.de265_decode(decoder, byref(has_more)):
+        has_more, error = c_int(1), 0
+        while has_more.value and not error:
+            error = library.de265_decode(decoder, byref(has_more))
             library.de265_release_next_picture(decoder)
-        warnings = []
+        if error not in (0, _NO_MORE_INPUT):
+            return int(error)
         while warning := library.de265_get_warning(decoder):
-            warnings.append(warning)
-        return warnings
+            if warning in _OUT_OF_STEP:
+                return int(warning)
+        return 0
     finally:
         library.de265_free_decoder(decoder)
 

@@ -16,7 +16,7 @@ _MANY = 2**28
 
 def image_bombs() -> dict[str, Callable[[], bytes]]:
     """Return what makes each file, by its name; the files take 200 MB together."""
-    return _pngs() | _jpegs() | _gifs() | _webps() | _tiffs() | _jpeg_2000s() | _bmps_and_pnms()
+    return _pngs() | _jpegs() | _gifs() | _webps() | _tiffs() | _jpeg_2000s() | _bmps_and_pnms() | _heifs()
 
 
 @lru_cache
@@ -300,4 +300,40 @@ def _bmps_and_pnms() -> dict[str, Callable[[], bytes]]:
             b"P3\n7000 7000\n255\n" + b" " * 20_000_000
         ),
         "pnm, in text, a number of 20 million digits": lambda: b"P2\n9 9\n255\n" + b"1" * 20_000_000,
+    }
+
+
+def _heifs() -> dict[str, Callable[[], bytes]]:
+    def claim(data: bytes, width: int, height: int) -> bytes:
+        """Return a file all of whose pictures claim a size."""
+        place = -1
+        while (place := data.find(b"ispe", place + 1)) >= 0:
+            data = data[: place + 8] + struct.pack(">II", width, height) + data[place + 16 :]
+        return data
+
+    def large(kind: str) -> bytes:
+        options = {"speed": 10} if kind == "AVIF" else {}
+        return save(Image.new("RGB", (6000, 6000)), kind, **options)
+
+    def with_boxes() -> bytes:
+        data = save(scene(), "HEIF")
+        return data[: (at := data.index(b"meta") - 4)] + b"\0\0\0\x08free" * 300_000 + data[at:]
+
+    def in_each_other() -> bytes:
+        data = b""
+        for _ in range(2000):
+            data = struct.pack(">I4sI", 12 + len(data), b"meta", 0) + data
+        return save(scene(), "HEIF")[:28] + data
+
+    return {
+        "heic, 16,000 x 16,000": lambda: claim(save(scene(), "HEIF"), 16_000, 16_000),
+        "heic, 8,000 x 8,000 and a few pixels": lambda: claim(save(scene(), "HEIF"), 8000, 8000),
+        "heic, 8 x 8 that are 6,000 x 6,000": lambda: claim(large("HEIF"), 8, 8),
+        "heic, 6,000 x 6,000 of one colour": lambda: large("HEIF"),
+        "heic, 300,000 boxes": with_boxes,
+        "heic, boxes in each other": in_each_other,
+        "avif, 16,000 x 16,000": lambda: claim(save(scene(), "AVIF"), 16_000, 16_000),
+        "avif, 6,000 x 6,000 and a few pixels": lambda: claim(save(scene(), "AVIF"), 6000, 6000),
+        "avif, 8 x 8 that are 6,000 x 6,000": lambda: claim(large("AVIF"), 8, 8),
+        "avif, 6,000 x 6,000 of one colour": lambda: large("AVIF"),
     }

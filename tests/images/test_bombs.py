@@ -18,6 +18,8 @@ BOMBS = (
     "bmp, 7,000 x 7,000 and jumps over most of it",
     "webp, 8 x 8 on a canvas of 6,000 x 6,000, 10,000 times",
     "gif, 20 MB of codes that clear the table",
+    "heic, 8 x 8 that are 6,000 x 6,000",
+    "avif, 8 x 8 that are 6,000 x 6,000",
 )
 
 
@@ -33,7 +35,7 @@ def test_bombs() -> None:
         assert outcome.peak_bytes < MAX_BYTES
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "JPEG2000"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "JPEG2000", "HEIF", "AVIF"])
 def test_too_little_memory_is_not_damage(kind: str) -> None:
     """Whatever a decoder says when it gets none, a sound image is decoded or is a MemoryError."""
     data = save(Image.fromarray(photograph(height=1000, width=1500)), kind)
