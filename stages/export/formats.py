@@ -29,7 +29,7 @@ FILES: dict[Format, str] = {
     "torch_export": "model.pt2",
 }
 NUM_CALIBRATION_IMAGES = 512
-"""Training images that tell the ranges of activations for int8; more hardly move them."""
+"""Training images, spread evenly over the split, that tell the ranges of activations for int8."""
 
 _NUM_TIMED = 20
 _TABLE_BYTES_PER_IMAGE = 200

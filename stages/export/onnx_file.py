@@ -18,7 +18,7 @@ from stages.export.program import Program
 from stages.shared.errors import InputError, describe_error
 
 OPSET = 20
-"""Of ONNX's operators: onnxruntime 1.17 and later run it."""
+"""Of ONNX's operators: onnxruntime 1.18 and later run it."""
 
 _MAX_BYTES = 2**31 - 2**20  # protobuf's limit, less what the document may take
 _QUANTIZED = ["Conv", "Gemm", "MatMul"]
