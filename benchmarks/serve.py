@@ -176,7 +176,7 @@ def measure_cpu(pid: int) -> float:
     """
     server = psutil.Process(pid)
     times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
-    return sum(time.user + time.system for time in times)
+    return float(sum(time.user + time.system for time in times))
 
 
 def load(port: int, bodies: Sequence[Path], *, clients: int, seconds: int) -> dict[str, float]:
