@@ -142,28 +142,41 @@ def compare(commands: dict[str, list[str]], bodies: Sequence[Path], arguments: a
     found: dict[tuple[str, int], list[dict[str, float]]] = {}
     for _ in range(arguments.rounds):
         for name, command in commands.items():
-            with running(command) as (port, _):
+            with running(command) as (port, pid):
                 for clients in arguments.clients:
                     load(port, bodies, clients=clients, seconds=1)
+                    before = measure_cpu(pid)
                     outcome = load(port, bodies, clients=clients, seconds=arguments.seconds)
+                    outcome["cpu_ms"] = 1000 * (measure_cpu(pid) - before) / max(1, outcome["requests"])
                     found.setdefault((name, clients), []).append(outcome)
     for clients in arguments.clients:
-        columns = "requests/s (min .. max)      p50      p99   failed   ratio to plain (min .. max)"
+        columns = "requests/s (min .. max)      p50      p99      CPU  failed   ratio to plain (min .. max)"
         print(f"{clients} clients:  {columns}")
         base = [outcome["rate"] for outcome in found["plain script", clients]]
         for name in commands:
             outcomes = found[name, clients]
             rates = [outcome["rate"] for outcome in outcomes]
             ratios = [rate / max(other, 0.1) for rate, other in zip(rates, base, strict=True)]
-            p50, p99 = (
-                statistics.median(outcome[key] for outcome in outcomes) for key in ("p50_ms", "p99_ms")
+            p50, p99, cpu = (
+                statistics.median(outcome[key] for outcome in outcomes)
+                for key in ("p50_ms", "p99_ms", "cpu_ms")
             )
             failed = sum(outcome["failed"] for outcome in outcomes)
             print(
                 f"  {name:13} {statistics.median(rates):6.0f} ({min(rates):.0f} .. {max(rates):.0f})"
-                f"  {p50:7.1f} ms {p99:7.1f} ms  {failed:.0f}"
+                f"  {p50:7.1f} ms {p99:7.1f} ms  {cpu:5.2f} ms  {failed:.0f}"
                 f"  {statistics.median(ratios):.2f} ({min(ratios):.2f} .. {max(ratios):.2f})"
             )
+
+
+def measure_cpu(pid: int) -> float:
+    """Return the CPU seconds of a server and the processes it started that still run.
+
+    For each request that says more than the clock where others use the machine, too.
+    """
+    server = psutil.Process(pid)
+    times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
+    return float(sum(time.user + time.system for time in times))
 
 
 def load(port: int, bodies: Sequence[Path], *, clients: int, seconds: int) -> dict[str, float]:

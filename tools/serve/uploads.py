@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
 
@@ -16,6 +16,7 @@ from stages.shared.errors import shorten
 
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # what is wrong with a form is its client's
 
+_PASS_OVER_SECONDS = 2.0
 _EXAMPLE = "as by: curl -F images=@photo.jpg"
 
 
@@ -63,18 +64,10 @@ class Intake:
         Raises:
             Refused: The request is too large or too slow, is no form, or holds no picture.
         """
-        kind, options = parse_options_header(request.headers.get("content-type"))
-        if kind != b"multipart/form-data" or not options.get(b"boundary"):
-            raise Refused(
-                415, f"the request is no form with files (multipart/form-data); send one, {_EXAMPLE}"
-            )
-        length = request.headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self.max_bytes:  # before anything is read
-            self._refuse_size()
         num_bytes = 0
         try:
-            form = _Form(options[b"boundary"], max_pictures=self.max_pictures)
             try:
+                form = self._start(request)
                 async with asyncio.timeout(self.max_seconds):
                     async for piece in request.stream():
                         num_bytes += len(piece)
@@ -88,9 +81,36 @@ class Intake:
                 raise Refused(408, f"the request took more than {self.max_seconds:g} s to arrive") from None
             except ClientDisconnect:
                 raise Refused(400, "the client left before the request was complete") from None
+            except Refused:
+                await self._pass_over(request)
+                raise
             yield form.finish()
         finally:
             self.held_bytes -= num_bytes
+
+    def _start(self, request: Request) -> "_Form":
+        """Return the form that a request announces.
+
+        Raises:
+            Refused: It announces none, or too large a one.
+        """
+        kind, options = parse_options_header(request.headers.get("content-type"))
+        if kind != b"multipart/form-data" or not options.get(b"boundary"):
+            raise Refused(415, f"the request is no form with files (multipart/form-data), {_EXAMPLE}")
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self.max_bytes:
+            self._refuse_size()
+        return _Form(options[b"boundary"], max_pictures=self.max_pictures)
+
+    async def _pass_over(self, request: Request) -> None:
+        """Drop what is still being sent: a client that is cut off while it sends sees no status."""
+        num_bytes = 0
+        with suppress(TimeoutError, ClientDisconnect, RuntimeError):  # RuntimeError: all has come
+            async with asyncio.timeout(_PASS_OVER_SECONDS):
+                async for piece in request.stream():
+                    num_bytes += len(piece)
+                    if num_bytes > self.max_bytes:
+                        return
 
     def _refuse_size(self) -> NoReturn:
         raise Refused(
