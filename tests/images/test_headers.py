@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 
 from schemas.shared.manifest import Color
 from stages.images.decode import DEFAULT_LIMITS, DecodeLimits, Undecodable, decode_image
-from stages.images.headers import JPEG, Header, read_header, read_orientation
+from stages.images.headers import JPEG, Header, find_brand, read_header, read_orientation
+from stages.images.heif import read_heif_header
 from stages.images.jpeg import read_jpeg_header
 from stages.images.webp import is_webp, read_webp_header
 from tests.images.decode_child import decode_apart
@@ -27,6 +28,8 @@ TOLERANCE = {"JPEG": 3, "WebP": 6, "TIFF": 5}
 
 
 def header_of(data: bytes) -> Header:
+    if find_brand(data):
+        return read_heif_header(data)
     if is_webp(data):
         return read_webp_header(data)
     return read_jpeg_header(data) if data.startswith(JPEG) else read_header(data)

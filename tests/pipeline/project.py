@@ -24,9 +24,9 @@ class Project:
             command: As a person would type it.
             status: The exit status it must have; None for any that is not 0.
         """
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_"))
-        }
+        # MAKE: what `make test ARGS=...` hands on, a make in here would take for its own.
+        foreign = ("DVC_", "GIT_", "MAKE", "MFLAGS", "ARGS")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         done = subprocess.run(
             command,

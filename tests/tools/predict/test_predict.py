@@ -269,7 +269,7 @@ def test_unreadable_files_have_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = read_csv(printed)
     assert status == 3
     assert [row["error"] for row in rows if row["error"]] == [
-        "is text; supported are JPEG, PNG, BMP, WebP, GIF, TIFF, JPEG 2000, PBM, PGM and PPM",
+        "is text; supported are JPEG, PNG, BMP, WebP, GIF, TIFF, JPEG 2000, HEIC, AVIF, PBM, PGM and PPM",
         "the file is empty",
         "there is no such file or folder",
     ]

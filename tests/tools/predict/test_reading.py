@@ -67,7 +67,7 @@ def test_files_that_cannot_be_decoded() -> None:
     assert [file.reason for file in results] == [
         "",
         "the file is empty",
-        "is text; supported are JPEG, PNG, BMP, WebP, GIF, TIFF, JPEG 2000, PBM, PGM and PPM",
+        "is text; supported are JPEG, PNG, BMP, WebP, GIF, TIFF, JPEG 2000, HEIC, AVIF, PBM, PGM and PPM",
         "is out of reach",
         "",
     ]
