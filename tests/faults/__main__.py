@@ -54,7 +54,7 @@ def run_all(folder: Path, arguments: argparse.Namespace) -> Iterator[Tally]:
     seed = arguments.seed
     counts = vars(arguments).items()
     if any(count for name, count in counts if name not in ("kills", "jobs", "seed")):
-        project = make_small_project(folder / "project", num_epochs=6, last_stage="export")
+        project = make_small_project(folder / "project", num_epochs=6, last_stage="evaluate export")
         (folder / "scratch").mkdir()
         if arguments.flips + arguments.cuts:
             yield from damage_artifacts(

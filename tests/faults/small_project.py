@@ -32,7 +32,7 @@ def make_small_project(
         num_epochs: Epochs to train for.
         num_each: Images of each of three classes.
         save_every_steps: When to save the state.
-        last_stage: By its name.
+        last_stage: By its name; or several names.
     """
     project = clone_project(destination, num_epochs=num_epochs)
     for old, new in _SMALLER:

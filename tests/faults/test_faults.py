@@ -34,7 +34,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Project:
         num_epochs=2,
         num_each=30,
         save_every_steps=3,
-        last_stage="export",
+        last_stage="evaluate export",
     )
 
 
