@@ -74,7 +74,7 @@ test: env ## environment, then lint, types and all tests
 	@echo '== mypy'
 	@$(IN_ENV) mypy
 	@echo '== pytest'
-	@$(IN_ENV) pytest -n 2 --dist loadgroup $(ARGS)
+	@$(IN_ENV) pytest -n 2 --dist loadfile $(ARGS)
 
 faults: env ## kill, damage and edit runs in hundreds of ways, and count what goes wrong (hours; ARGS='--kills 20': fewer)
 	@$(IN_ENV) python -m tests.faults $(ARGS)

@@ -21,7 +21,6 @@ from tests.pipeline.project import Project
 
 pytestmark = [
     pytest.mark.pipeline,
-    pytest.mark.xdist_group("pipeline"),
     pytest.mark.skipif(sys.platform != "linux", reason="the suite looks for processes in /proc"),
 ]
 

@@ -11,7 +11,7 @@ from tests.faults.small_project import make_small_project
 from tests.pipeline.project import Project
 from tools.doctor.processes import find_dvc_processes
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.pipeline
 
 CHANGES = ("optimizer.lr=0.001", "optimizer.lr=0.002", "dataset.color=rgb", "split.seed=3")
 """Two that prepare what is there, two that decode or split again."""

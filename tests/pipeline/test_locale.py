@@ -7,7 +7,7 @@ import pytest
 from tests.images.trees import class_folders, write_folder
 from tests.pipeline.project import clone_project
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.pipeline
 
 
 def test_a_class_is_called_as_its_folder(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from torchvision import models
 from benchmarks.photographs import write_photographs
 from tests.pipeline.project import clone_project
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.pipeline
 
 
 def test_one_command_from_a_folder_to_the_report(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.pipeline.project import Project, clone_project
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.pipeline
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tests.pipeline.project import Project
 from tools.dvc_lock import read_lock
 from tools.verify import check_artifacts, check_lock
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.pipeline
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from tests.faults.small_project import make_small_project
 from tests.pipeline.project import Project
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.pipeline
 
 
 @pytest.fixture(scope="module")

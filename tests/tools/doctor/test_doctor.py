@@ -18,7 +18,7 @@ from tests.faults.left import find_processes, find_stages
 from tests.faults.small_project import make_small_project
 from tests.pipeline.project import Project
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.pipeline
 
 LONG = ("num_epochs: 1", "num_epochs: 5000")
 WELL = "doctor: nothing stands in the way"
