@@ -5,8 +5,9 @@ runs. Intervals and tests are paired: what counts is where the two differ, image
 tend to be right or wrong together, so a group counts as one observation.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtri, stdtr, stdtrit
@@ -90,16 +91,14 @@ def compare(first: Sequence[Predictions], other: Sequence[Predictions], groups: 
         groups: int64 (N,), the group of each image, from 0 without gaps.
     """
     labels = first[0].labels
-    smallest = min(count_effective(groups[images]) for images in filter(len, split_by_class(labels)))
+    rough = _list_rough(labels, groups)
     differences = []
     for name in METRICS:
-        sides = [[_measure(name, run) for run in runs] for runs in (first, other)]
-        before, after = (float(np.mean([value for value, _ in side])) for side in sides)
-        influences = [np.mean([influence for _, influence in side], axis=0) for side in sides]
-        seeds = [[value for value, _ in side] for side in sides]
-        error = _estimate_error(influences[1] - influences[0], groups, seeds=seeds)
-        is_rough = name in TALLY_METRICS and smallest < MIN_CLASS_GROUPS
-        interval = None if is_rough else error.around(after - before)
+        sides = [_measure_runs(name, runs) for runs in (first, other)]
+        before, after = (side.value for side in sides)
+        influence = sides[1].influence - sides[0].influence
+        error = _estimate_error(influence, groups, seeds=[side.seeds for side in sides])
+        interval = None if name in rough else error.around(after - before)
         differences.append(Difference(name, before, after, interval))
 
     correct = [np.stack([run.is_correct for run in runs]).astype(np.float64) for runs in (first, other)]
@@ -130,16 +129,17 @@ def estimate(runs: Sequence[Predictions], groups: Ints) -> dict[str, tuple[float
         runs: A run for each seed, on N images with the same labels.
         groups: int64 (N,), the group of each image, from 0 without gaps.
     """
+    rough = _list_rough(runs[0].labels, groups)
     estimates = {}
     for name in METRICS:
-        measured = [_measure(name, run) for run in runs]
-        value = float(np.mean([each for each, _ in measured]))
-        influence = np.mean([influence for _, influence in measured], axis=0)
-        interval = _estimate_error(influence, groups, seeds=[[each for each, _ in measured]]).around(value)
-        if interval is not None:
+        side = _measure_runs(name, runs)
+        interval = _estimate_error(side.influence, groups, seeds=[side.seeds]).around(side.value)
+        if name in rough:
+            interval = None
+        elif interval is not None:
             highest = np.inf if name == "log_loss" else 1.0
             interval = Interval(max(0.0, interval.low), min(highest, interval.high))
-        estimates[name] = value, interval
+        estimates[name] = side.value, interval
     return estimates
 
 
@@ -162,10 +162,10 @@ def compute_flip_p_value(change: Ints, groups: Ints) -> float:
     angles = np.arange(most + 1) * (np.pi / (most + 1))  # sums run from -most to most
     spectrum = np.prod(np.cos(np.outer(angles, sizes)) ** counts, axis=1)
     # Sums lie on a grid of 2: half of the circle is enough, and index i stands for the sum 2 i - most.
-    phases = np.exp(-1j * angles * most)
-    chances = np.real(np.fft.fft(spectrum * phases.conj())) / (most + 1)
+    chances = np.real(np.fft.fft(spectrum * np.exp(1j * angles * most))) / (most + 1)
     sums = 2 * np.arange(most + 1) - most
-    return float(min(1.0, chances[np.abs(sums) >= abs(int(totals.sum()))].sum()))
+    p_value = float(chances[np.abs(sums) >= abs(int(totals.sum()))].sum())
+    return min(1.0, max(0.0, p_value))  # rounding may leave it 1e-16 below
 
 
 def correct_for_many(p_values: Sequence[float]) -> list[float]:
@@ -255,6 +255,29 @@ def _compare_shares(correct: Sequence[Floats], groups: Ints) -> _Change:
         reach = float(ndtri(1 - LEVEL / 2) + ndtri(_POWER)) / (after - before)
         needed = num_images * error.of_images * reach**2
     return _Change(num_images, before, after, p_value, needed)
+
+
+class _Side(NamedTuple):
+    """A metric of one configuration."""
+
+    value: float
+    influence: Floats
+    """(N,), its derivative by each image's weight; adds up to 0."""
+
+    seeds: list[float]
+    """Of each run."""
+
+
+def _measure_runs(name: str, runs: Sequence[Predictions]) -> _Side:
+    """Return a metric's mean over the runs."""
+    values, influences = zip(*(_measure(name, run) for run in runs), strict=True)
+    return _Side(float(np.mean(values)), np.mean(influences, axis=0), list(values))
+
+
+def _list_rough(labels: Ints, groups: Ints) -> Collection[str]:
+    """Return the metrics that have no interval: means over classes of which one has too few groups."""
+    smallest = min(count_effective(groups[images]) for images in filter(len, split_by_class(labels)))
+    return TALLY_METRICS if smallest < MIN_CLASS_GROUPS else ()
 
 
 def _measure(name: str, run: Predictions) -> tuple[float, Floats]:

@@ -208,7 +208,7 @@ def _read(system: "DVCFileSystem", path: str, revision: str) -> str:
             raise InputError(f"{printable(revision)}: has no {path}; evaluate it with: dvc repro") from None
         raise _explain_missing(path, revision) from None
     except Exception as error:  # each remote has errors of its own
-        kind = type(error).__name__
+        kind = type(error).__name__  # some come wrapped in classes of private modules
         if kind == "RevError":
             raise InputError(
                 f"{printable(revision)}: is no revision; see git log, and dvc exp list --all"

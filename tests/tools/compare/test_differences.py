@@ -11,7 +11,7 @@ from scipy.stats import binomtest, false_discovery_control
 from benchmarks.verdicts import draw_models
 from stages.evaluate.predictions import Predictions
 from tests.tools.compare.results import make_result
-from tools.compare.differences import LEVEL, compare, compute_flip_p_value, correct_for_many
+from tools.compare.differences import LEVEL, compare, compute_flip_p_value, correct_for_many, estimate
 
 
 def predict(predicted: list[int], labels: list[int]) -> Predictions:
@@ -175,3 +175,15 @@ def test_needed_images_would_tell() -> None:
         first, other = draw(num_images)
         num_told += compare([first], [other], np.arange(num_images)).p_value < LEVEL
     assert 65 <= num_told <= 95
+
+
+def test_a_class_of_few_images_has_no_interval_anywhere() -> None:
+    """Neither the metrics over all classes nor their differences, where one class has four images."""
+    labels = [0] * 96 + [1] * 4
+    runs = [predict([0] * 90 + [1] * 10, labels), predict([0] * 93 + [1] * 7, labels)]
+    groups = np.arange(100)
+    found, estimates = compare(runs[:1], runs[1:], groups), estimate(runs[:1], groups)
+    for name in ("balanced_accuracy", "macro_f1"):
+        assert found.find(name).interval is None
+        assert estimates[name][1] is None
+    assert estimates["accuracy"][1] is not None
