@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from benchmarks.coverage import _AS_IT_IS, draw_groups
+from stages.evaluate.intervals import LEVEL, compute_flip_p_value
 from stages.evaluate.predictions import Ints, Predictions, make_predictions
-from tools.compare.differences import LEVEL, METRICS, compare, compute_flip_p_value, correct_for_many
+from tools.compare.differences import METRICS, compare, correct_for_many
 
 _NUM_TRUTH = 300_000
 _SHARED = 0.8

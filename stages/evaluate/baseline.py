@@ -19,11 +19,12 @@ from torch.nn.functional import cross_entropy, linear, normalize
 from schemas.evaluate.evaluation import Evaluation
 from schemas.shared.manifest import SplitName
 from stages.evaluate.calibration import Share
+from stages.evaluate.intervals import LEVEL, compute_flip_p_value
 from stages.evaluate.loading import TestRun
 from stages.evaluate.predictions import Bools, Ints
 from stages.shared.paths import PREPARED, PRETRAINED
 from stages.shared.progress import show_step
-from stages.vision.binomial import Interval, estimate_share
+from stages.vision.binomial import estimate_share
 from stages.vision.checkpoint import hash_weights, restore_backbone
 from stages.vision.dataset import PreparedImages
 from stages.vision.embeddings import capture_embeddings
@@ -73,7 +74,7 @@ class Comparison:
     """Images of which the baseline alone is right."""
 
     verdict: Literal["better", "worse", ""]
-    """Empty where chance explains the difference (McNemar's exact test, a group counting as one image)."""
+    """Empty where chance explains the difference, by `compute_flip_p_value`."""
 
 
 @dataclass(frozen=True)
@@ -285,15 +286,11 @@ def _minimize(weight: Tensor, bias: Tensor, features: Tensor, labels: Tensor, *,
 
 def compare(is_correct: Bools, is_baseline_correct: Bools, *, groups: Ints) -> Comparison:
     """Compare two classifiers on the same test images (N,)."""
-    differ = is_correct != is_baseline_correct
-    num_won = int(is_correct[differ].sum())
-    share = estimate_share(is_correct[differ], groups[differ]) if differ.any() else Interval(0.0, 1.0)
+    change = is_correct.astype(np.int64) - is_baseline_correct
     verdict: Literal["better", "worse", ""] = ""
-    if share.low > 0.5:
-        verdict = "better"
-    elif share.high < 0.5:
-        verdict = "worse"
-    return Comparison(num_won, int(differ.sum()) - num_won, verdict)
+    if compute_flip_p_value(change, groups) < LEVEL:
+        verdict = "better" if change.sum() > 0 else "worse"
+    return Comparison(int((change > 0).sum()), int((change < 0).sum()), verdict)
 
 
 def _share(is_counted: Bools, groups: Ints) -> Share:

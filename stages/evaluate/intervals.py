@@ -1,4 +1,4 @@
-"""95 % confidence intervals for what was measured on the test images.
+"""95 % confidence intervals for what was measured on the test images, and the test of a change in accuracy.
 
 Images of one group (split.group, or copies of each other) tend to be correct or wrong together, so a group
 counts as one observation. `python -m benchmarks.coverage` simulates how often they contain the truth.
@@ -14,6 +14,9 @@ from stages.vision.guarantees import count_effective
 MIN_GROUPS = 30.0
 """Fewer groups, effectively, are too few for a standard error: with ten, as few as .54 of the intervals
 contained the truth."""
+
+LEVEL = 0.05
+"""Of all verdicts of one comparison together: how often chance alone is called a difference, at most."""
 
 _MIN_DECIDING_GROUPS = 2.0
 
@@ -88,3 +91,28 @@ def estimate_smooth(
     reach /= (high - low) * part * (1 - part)
     ends = low + (high - low) * expit(logit(part) + np.array([-reach, reach]))
     return Interval(*ends.tolist())
+
+
+def compute_flip_p_value(change: Ints, groups: Ints) -> float:
+    """Return the exact two-sided p-value of a change in accuracy: each group's is as likely its opposite.
+
+    With every image a group of its own it is McNemar's exact test, doi:10.1007/BF02295996. In general it is
+    the sign-flip permutation test over groups: the sum of +-|change| has the characteristic function
+    prod cos(|change| t), which one Fourier transform turns into probabilities.
+
+    Args:
+        change: int64 (N,), 1 where a wrong prediction became right, -1 where a right one became wrong, or 0.
+        groups: int64 (N,), the group of each image, from 0 without gaps.
+    """
+    totals = np.bincount(groups, weights=change).round().astype(np.int64)
+    sizes, counts = np.unique(np.abs(totals[totals != 0]), return_counts=True)
+    most = int((sizes * counts).sum())
+    if most == 0:
+        return 1.0
+    angles = np.arange(most + 1) * (np.pi / (most + 1))  # sums run from -most to most
+    spectrum = np.prod(np.cos(np.outer(angles, sizes)) ** counts, axis=1)
+    # Sums lie on a grid of 2: half of the circle is enough, and index i stands for the sum 2 i - most.
+    chances = np.real(np.fft.fft(spectrum * np.exp(1j * angles * most))) / (most + 1)
+    sums = 2 * np.arange(most + 1) - most
+    p_value = float(chances[np.abs(sums) >= abs(int(totals.sum()))].sum())
+    return min(1.0, max(0.0, p_value))  # rounding may leave it 1e-16 below

@@ -1,14 +1,18 @@
 """Confidence intervals against theory, the bootstrap, and simulated test sets."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as reference
 
 from benchmarks.coverage import draw_groups, make_classifier, simulate
 from stages.evaluate.curves import measure_areas
-from stages.evaluate.intervals import estimate_mean_share, estimate_smooth
+from stages.evaluate.intervals import compute_flip_p_value, estimate_mean_share, estimate_smooth
 from stages.evaluate.metrics import Estimate, estimate_metrics, find_hardest_class
 from stages.evaluate.predictions import Bools, Floats, Ints, Predictions
 from stages.vision.binomial import Interval, estimate_share
@@ -222,3 +226,22 @@ def test_a_hardest_class_needs_a_difference() -> None:
         predicted = torch.from_numpy(np.where(is_correct, labels, (labels + 1) % 10))
         found = predict(torch.nn.functional.one_hot(predicted, 10).float(), torch.from_numpy(labels))
         assert find_hardest_class(found, np.arange(1000)) == hardest
+
+
+@pytest.mark.parametrize(("fixed", "broken"), [(0, 0), (1, 0), (5, 0), (10, 3), (7, 7), (300, 240)])
+def test_the_test_is_mcnemars_where_every_image_is_alone(fixed: int, broken: int) -> None:
+    """Of images that changed, as many improve as worsen: an exact binomial test."""
+    change = np.array([1] * fixed + [-1] * broken + [0] * 20)
+    expected = binomtest(fixed, fixed + broken).pvalue if fixed + broken else 1.0
+    assert compute_flip_p_value(change, np.arange(len(change))) == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(-1, 1)), min_size=1, max_size=40))
+def test_the_test_flips_the_signs_of_groups(images: list[tuple[int, int]]) -> None:
+    """Its p-value is the share of all ways to flip the groups' signs that change as much or more."""
+    groups = np.unique([group for group, _ in images], return_inverse=True)[1]
+    change = np.array([change for _, change in images])
+    totals = np.bincount(groups, weights=change)
+    sums = [abs(np.dot(signs, totals)) for signs in itertools.product((1, -1), repeat=len(totals))]
+    expected = np.mean([each >= abs(totals.sum()) - 1e-9 for each in sums])
+    assert compute_flip_p_value(change, groups) == pytest.approx(expected, abs=1e-9)

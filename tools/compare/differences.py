@@ -13,14 +13,11 @@ import numpy as np
 from scipy.special import ndtri, stdtr, stdtrit
 
 from stages.evaluate.calibration import assign_bins
-from stages.evaluate.intervals import MIN_GROUPS
+from stages.evaluate.intervals import LEVEL, MIN_GROUPS, compute_flip_p_value
 from stages.evaluate.metrics import MIN_CLASS_GROUPS, TALLY_METRICS, differentiate
 from stages.evaluate.predictions import Floats, Ints, Predictions, split_by_class
 from stages.vision.binomial import Interval
 from stages.vision.guarantees import count_effective
-
-LEVEL = 0.05
-"""Of all verdicts of one comparison together: how often chance alone is called a difference, at most."""
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
 LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
@@ -141,31 +138,6 @@ def estimate(runs: Sequence[Predictions], groups: Ints) -> dict[str, tuple[float
             interval = Interval(max(0.0, interval.low), min(highest, interval.high))
         estimates[name] = side.value, interval
     return estimates
-
-
-def compute_flip_p_value(change: Ints, groups: Ints) -> float:
-    """Return the exact two-sided p-value of a change in accuracy: each group's is as likely its opposite.
-
-    With every image a group of its own it is McNemar's exact test, doi:10.1007/BF02295996. In general it is
-    the sign-flip permutation test over groups: the sum of +-|change| has the characteristic function
-    prod cos(|change| t), which one Fourier transform turns into probabilities.
-
-    Args:
-        change: int64 (N,), 1 where a wrong prediction became right, -1 where a right one became wrong, or 0.
-        groups: int64 (N,), the group of each image, from 0 without gaps.
-    """
-    totals = np.bincount(groups, weights=change).round().astype(np.int64)
-    sizes, counts = np.unique(np.abs(totals[totals != 0]), return_counts=True)
-    most = int((sizes * counts).sum())
-    if most == 0:
-        return 1.0
-    angles = np.arange(most + 1) * (np.pi / (most + 1))  # sums run from -most to most
-    spectrum = np.prod(np.cos(np.outer(angles, sizes)) ** counts, axis=1)
-    # Sums lie on a grid of 2: half of the circle is enough, and index i stands for the sum 2 i - most.
-    chances = np.real(np.fft.fft(spectrum * np.exp(1j * angles * most))) / (most + 1)
-    sums = 2 * np.arange(most + 1) - most
-    p_value = float(chances[np.abs(sums) >= abs(int(totals.sum()))].sum())
-    return min(1.0, max(0.0, p_value))  # rounding may leave it 1e-16 below
 
 
 def correct_for_many(p_values: Sequence[float]) -> list[float]:

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from stages.evaluate.intervals import LEVEL
 from stages.evaluate.predictions import Ints
 from stages.pages import wording
 from stages.pages.wording import code_span
 from stages.vision.binomial import Interval
-from tools.compare.differences import LEVEL, Comparison, Difference, correct_for_many
+from tools.compare.differences import Comparison, Difference, correct_for_many
 from tools.compare.folds import compute_fold_p_value
 from tools.compare.results import Configuration, FoldScore, ImageKey
 

@@ -1,41 +1,21 @@
 """Paired differences and tests, against brute force and scipy, and in simulation."""
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, false_discovery_control
+from scipy.stats import false_discovery_control
 
 from benchmarks.verdicts import draw_models
+from stages.evaluate.intervals import LEVEL
 from stages.evaluate.predictions import Predictions
 from tests.tools.compare.results import make_result
-from tools.compare.differences import LEVEL, compare, compute_flip_p_value, correct_for_many, estimate
+from tools.compare.differences import compare, correct_for_many, estimate
 
 
 def predict(predicted: list[int], labels: list[int]) -> Predictions:
     result = make_result(predicted, labels)
     return result.select(result.keys, result.classes)
-
-
-@pytest.mark.parametrize(("fixed", "broken"), [(0, 0), (1, 0), (5, 0), (10, 3), (7, 7), (300, 240)])
-def test_the_test_is_mcnemars_where_every_image_is_alone(fixed: int, broken: int) -> None:
-    """Of images that changed, as many improve as worsen: an exact binomial test."""
-    change = np.array([1] * fixed + [-1] * broken + [0] * 20)
-    expected = binomtest(fixed, fixed + broken).pvalue if fixed + broken else 1.0
-    assert compute_flip_p_value(change, np.arange(len(change))) == pytest.approx(expected, abs=1e-9)
-
-
-@given(st.lists(st.tuples(st.integers(0, 7), st.integers(-1, 1)), min_size=1, max_size=40))
-def test_the_test_flips_the_signs_of_groups(images: list[tuple[int, int]]) -> None:
-    """Its p-value is the share of all ways to flip the groups' signs that change as much or more."""
-    groups = np.unique([group for group, _ in images], return_inverse=True)[1]
-    change = np.array([change for _, change in images])
-    totals = np.bincount(groups, weights=change)
-    sums = [abs(np.dot(signs, totals)) for signs in itertools.product((1, -1), repeat=len(totals))]
-    expected = np.mean([each >= abs(totals.sum()) - 1e-9 for each in sums])
-    assert compute_flip_p_value(change, groups) == pytest.approx(expected, abs=1e-9)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
