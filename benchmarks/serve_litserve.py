@@ -10,7 +10,7 @@ from fastapi import UploadFile
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.export.onnx_model import OnnxModel, read_exported
+from stages.export.onnx_model import OnnxModel, read_onnx
 
 MAX_BATCH_SIZE = 32
 BATCH_TIMEOUT_SECONDS = 0.005
@@ -26,8 +26,9 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]
 
     def setup(self, device: str) -> None:
         """Load the model, in a process of LitServe's."""
-        self._exported = read_exported(self._model)
-        self._session = OnnxModel(self._model)._session
+        file = read_onnx(self._model)
+        self._exported = file.exported
+        self._session = OnnxModel(file)._session
 
     def decode_request(self, request: UploadFile) -> NDArray[np.uint8]:
         """Return a picture's pixels (height, width, channels)."""

@@ -12,7 +12,7 @@ from schemas.export.export import Export, Format
 from schemas.export.export_metrics import ExportMetrics
 from schemas.export.exported import ExportedModel
 from stages.export.onnx_file import OPSET, build_onnx, quantize
-from stages.export.onnx_model import OnnxModel, seal
+from stages.export.onnx_model import OnnxModel, build_file, read_onnx
 from stages.export.parity import Comparison, Compute, compare, find_failed_gates, write_parity
 from stages.export.program import Program
 from stages.export.run import ExportRun, load_run
@@ -86,8 +86,8 @@ class _Writer:
         graph = self._graph
         if name == "onnx_int8":
             graph = quantize(graph, self._run.read_training_images(NUM_CALIBRATION_IMAGES))
-        path.write_bytes(seal(graph, self._describe(name, graph=graph)))
-        return OnnxModel(path).compute_probabilities
+        path.write_bytes(build_file(graph, self._describe(name, graph=graph)))
+        return OnnxModel(read_onnx(path)).compute_probabilities
 
     def _describe(self, name: Format, *, graph: bytes | None) -> ExportedModel:
         checkpoint = self._run.checkpoint

@@ -10,11 +10,13 @@ the functions that handle tensors import it themselves.
 import hashlib
 import json
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
+from schemas.shared.fields import Schema
 from schemas.vision.checkpoint import CHECKPOINT_VERSION, Checkpoint
 from schemas.vision.transforms import image_after
 from stages.shared.errors import InputError, describe_error, shorten
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _MEND = f"{MEND}; {MAKE_MODEL}"
+_SchemaT = TypeVar("_SchemaT", bound=Schema)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint, weights: dict[str, "Tensor"]) -> None:
@@ -41,10 +44,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, weights: dict[str, "Ten
     """
     from safetensors.torch import save as serialize_tensors
 
-    document = checkpoint.model_dump_json()
-    envelope = {"document": document, "sha256": hashlib.sha256(document.encode()).hexdigest()}
     # Only one metadata key, because safetensors writes several in random order.
-    data = serialize_tensors(_move_to_cpu(weights), metadata={"darkroom": json.dumps(envelope)})
+    data = serialize_tensors(_move_to_cpu(weights), metadata={"darkroom": seal(checkpoint)})
     try:
         check_header_size(data)
     except ValueError as error:
@@ -75,30 +76,79 @@ def read_document(path: Path) -> tuple[Checkpoint, bytes]:
     Raises:
         InputError: The file is missing, damaged, of another version, or not a darkroom checkpoint.
     """
+    return read_sealed_file(
+        path,
+        Checkpoint,
+        find_envelope=_find_envelope,
+        kind="checkpoint",
+        version=CHECKPOINT_VERSION,
+        made_by=MAKE_MODEL,
+    )
+
+
+def _find_envelope(data: bytes) -> str:
+    check_header_size(data)
+    # safetensors: 8 bytes of length, a JSON header of that length, then the tensors.
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return str(header["__metadata__"]["darkroom"])
+
+
+def seal(document: Schema) -> str:
+    """Return the document of a model file beside its own SHA-256, for `read_sealed_file` to find there."""
+    text = document.model_dump_json()
+    return json.dumps({"document": text, "sha256": hashlib.sha256(text.encode()).hexdigest()})
+
+
+def read_sealed_file(
+    path: Path,
+    schema: type[_SchemaT],
+    *,
+    find_envelope: Callable[[bytes], str],
+    kind: str,
+    version: int,
+    made_by: str,
+) -> tuple[_SchemaT, bytes]:
+    """Read a model file and check its document, whatever bytes there are.
+
+    Args:
+        path: The file.
+        schema: Of the document.
+        find_envelope: Returns what `seal` returned from the bytes of a file of this kind.
+        kind: For messages, such as `ONNX file`.
+        version: Of the schema.
+        made_by: The command that makes such a file.
+
+    Returns:
+        The document, and the bytes of the whole file.
+
+    Raises:
+        InputError: The file is missing, damaged, of another kind or another version.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device may never end
-            raise InputError(f"{path}: is no darkroom checkpoint; make one with: {MAKE_MODEL}")
+            raise InputError(f"{path}: is no darkroom {kind}; make one with: {made_by}")
         data = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such checkpoint; make it with: {MAKE_MODEL}") from None
+        raise InputError(f"{path}: there is no such {kind}; make it with: {made_by}") from None
     try:
-        check_header_size(data)
-        # safetensors: 8 bytes of length, a JSON header of that length, then the tensors.
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        envelope = json.loads(header["__metadata__"]["darkroom"])
+        envelope = json.loads(find_envelope(data))
         document, document_sha256 = envelope["document"], envelope["sha256"]
         is_intact = hashlib.sha256(document.encode()).hexdigest() == document_sha256
+    except InputError:
+        raise
     except Exception:  # any bytes may come, and this only reads them
-        raise InputError(f"{path}: is no darkroom checkpoint, or is damaged; {_MEND}") from None
+        raise InputError(f"{path}: is no darkroom {kind}, or is damaged; {MEND}; {made_by}") from None
     if not is_intact:
-        raise InputError(f"{path}: is damaged (its document does not have its recorded SHA-256); {_MEND}")
+        raise InputError(
+            f"{path}: is damaged (its document does not have its recorded SHA-256); {MEND}; {made_by}"
+        )
     try:
-        return Checkpoint.model_validate_json(document), data
+        return schema.model_validate_json(document), data
     except ValidationError as error:
         problem = shorten(first_error(error), limit=300)
         raise InputError(
             f"{path}: was not written by darkroom, or by another version of darkroom, and this one reads "
-            f"version {CHECKPOINT_VERSION} ({problem}); re-create it with: {MAKE_MODEL}"
+            f"version {version} ({problem}); re-create it with: {made_by}"
         ) from None
 
 

@@ -10,14 +10,14 @@ from onnx import TensorProto, helper, numpy_helper
 from schemas.export.exported import ExportedModel
 from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import Scores
-from stages.export.onnx_model import seal
+from stages.export.onnx_model import build_file
 from tests.vision.documents import CALIBRATION
 
 FORM = ImageForm(color="rgb", height_px=4, width_px=5, resize="squish")
 CLASSES = ("ant", "café, crème", "fox")
 
 
-def build_graph(*, opset: int = 20) -> bytes:
+def make_graph(*, opset: int = 20) -> bytes:
     """Return a model: means of channels are the embeddings, a product with fixed weights the logits."""
     weights = np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32)
     nodes = [
@@ -71,10 +71,10 @@ def describe_graph(graph: bytes, **changes: Any) -> ExportedModel:
     )
 
 
-def build_file(**changes: Any) -> bytes:
+def make_file(**changes: Any) -> bytes:
     """Return the bytes of a whole file."""
-    graph = build_graph()
-    return seal(graph, describe_graph(graph, **changes))
+    graph = make_graph()
+    return build_file(graph, describe_graph(graph, **changes))
 
 
 def add_metadata(data: bytes, key: str, value: str) -> bytes:

@@ -16,7 +16,7 @@ import torch
 from schemas.export.export_metrics import ExportManifest
 from stages.export import formats, libraries
 from stages.export.__main__ import main
-from stages.export.onnx_model import OnnxModel, read_exported
+from stages.export.onnx_model import OnnxModel, read_onnx
 from stages.export.torch_program import load_program
 from stages.shared.errors import InputError
 from stages.shared.files import check_file, read_sealed_json
@@ -75,8 +75,8 @@ def test_parity_is_that_of_the_published_files(folder: Path) -> None:
     pixels = np.stack([images.pixels(index) for index in range(len(images))])
     program = torch.export.load(EXPORT / "model.pt2").module()
     computed = {
-        "onnx": OnnxModel(EXPORT / "model.onnx").compute_probabilities(pixels),
-        "onnx_int8": OnnxModel(EXPORT / "model_int8.onnx").compute_probabilities(pixels),
+        "onnx": OnnxModel(read_onnx(EXPORT / "model.onnx")).compute_probabilities(pixels),
+        "onnx_int8": OnnxModel(read_onnx(EXPORT / "model_int8.onnx")).compute_probabilities(pixels),
         "torch_export": program(torch.from_numpy(pixels))[0].detach().numpy(),
     }
     with (EXPORT / "parity.csv").open(encoding="utf-8", newline="") as file:
@@ -89,7 +89,7 @@ def test_parity_is_that_of_the_published_files(folder: Path) -> None:
 def test_the_document_tells_where_the_model_came_from(folder: Path) -> None:
     """Classes, image form, calibration and hashes are the checkpoint's; no time, no path."""
     checkpoint, _ = read_checkpoint(MODEL / "best.safetensors")
-    document = read_exported(EXPORT / "model.onnx")
+    document = read_onnx(EXPORT / "model.onnx").exported
     for name in ("classes", "image", "calibration", "weights_sha256", "dataset_sha256"):
         assert getattr(document, name) == getattr(checkpoint, name), name
     assert document.fingerprint == checkpoint.inputs.fingerprint

@@ -9,10 +9,12 @@ import numpy as np
 import onnx
 import pytest
 
-from stages.export.onnx_model import METADATA_KEY, OnnxModel, read_exported, seal
+from stages.export import onnx_bytes
+from stages.export.onnx_model import METADATA_KEY, OnnxModel, build_file, read_onnx
 from stages.shared.errors import InputError
 from tests.architecture.imports import ROOT
-from tests.export.onnx_samples import CLASSES, add_metadata, build_file, build_graph, describe_graph
+from tests.export.hostile_onnx import ELSEWHERE, FORGED, MATRIX, forge
+from tests.export.onnx_samples import CLASSES, add_metadata, describe_graph, make_file, make_graph
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (9, 4, 5, 3), dtype=np.uint8)
 
@@ -20,19 +22,19 @@ IMAGES = np.random.default_rng(1).integers(0, 256, (9, 4, 5, 3), dtype=np.uint8)
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     written = tmp_path / "model.onnx"
-    written.write_bytes(build_file())
+    written.write_bytes(make_file())
     return written
 
 
 def test_a_file_is_read_back(path: Path) -> None:
     """Its document is what was written; onnx itself finds nothing wrong with the file."""
-    assert read_exported(path) == describe_graph(build_graph())
+    assert read_onnx(path).exported == describe_graph(make_graph())
     onnx.checker.check_model(path, full_check=True)
 
 
 def test_probabilities_and_embeddings(path: Path) -> None:
     """They are those of the graph, by NumPy."""
-    model = OnnxModel(path)
+    model = OnnxModel(read_onnx(path))
     embeddings = IMAGES.astype(np.float64).mean(axis=(1, 2))
     np.testing.assert_allclose(model.compute_with_embeddings(IMAGES)[1], embeddings, rtol=1e-6)
     weights = np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32)
@@ -44,10 +46,10 @@ def test_probabilities_and_embeddings(path: Path) -> None:
 
 def test_the_same_bits_whatever_the_batch(path: Path) -> None:
     """One by one, by sevens, all at once, in another order, in another session; none give none."""
-    model = OnnxModel(path)
+    model = OnnxModel(read_onnx(path))
     together = model.compute_probabilities(IMAGES)
     order = np.random.default_rng(0).permutation(9)
-    for compute in (model.compute_probabilities, OnnxModel(path).compute_probabilities):
+    for compute in (model.compute_probabilities, OnnxModel(read_onnx(path)).compute_probabilities):
         assert np.array_equal(np.concatenate([compute(IMAGES[at : at + 1]) for at in range(9)]), together)
         assert np.array_equal(np.concatenate([compute(IMAGES[:7]), compute(IMAGES[7:])]), together)
         assert np.array_equal(compute(IMAGES[order]), together[order])
@@ -63,25 +65,25 @@ def test_every_byte_counts(path: Path) -> None:
         damaged[at] ^= int(rng.integers(1, 256))
         path.write_bytes(damaged)
         with pytest.raises(InputError):
-            read_exported(path)
+            read_onnx(path)
         path.write_bytes(data[:at])
         with pytest.raises(InputError):
-            read_exported(path)
+            read_onnx(path)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is no ONNX file, or is damaged"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(100), "is no ONNX file, or is damaged"),
-        (b"\xff" * 1000, "is no ONNX file, or is damaged"),
-        (b"\x08\x0a\x72\x02\x0a", "is no ONNX file, or is damaged"),
-        (build_graph(), f"was not exported by darkroom: its metadata has no entry {METADATA_KEY}"),
-        (add_metadata(build_graph(), METADATA_KEY, "hello"), "is damaged"),
-        (add_metadata(build_graph(), METADATA_KEY, "[" * 100_000), "is damaged"),
-        (add_metadata(build_file(), METADATA_KEY, "{}"), "is damaged"),
-        (build_file(graph_sha256="0" * 64), "its graph does not have its recorded SHA-256"),
-        (build_file().replace(b"caf", b"CAF"), "its document does not have its recorded SHA-256"),
+        (b"", "is no darkroom ONNX file, or is damaged"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "is no darkroom ONNX file, or is damaged"),
+        (b"\xff" * 1000, "is no darkroom ONNX file, or is damaged"),
+        (b"\x08\x0a\x72\x02\x0a", "is no darkroom ONNX file, or is damaged"),
+        (make_graph(), f"was not exported by darkroom: its metadata has no entry {METADATA_KEY}"),
+        (add_metadata(make_graph(), METADATA_KEY, "hello"), "is damaged"),
+        (add_metadata(make_graph(), METADATA_KEY, "[" * 100_000), "is damaged"),
+        (add_metadata(make_file(), METADATA_KEY, "{}"), "is damaged"),
+        (make_file(graph_sha256="0" * 64), "its graph does not have its recorded SHA-256"),
+        (make_file().replace(b"caf", b"CAF"), "its document does not have its recorded SHA-256"),
     ],
     ids=["empty", "png", "ones", "cut", "foreign", "text", "deep", "twice", "other graph", "other document"],
 )
@@ -90,7 +92,7 @@ def test_another_file_is_refused_in_one_line(tmp_path: Path, data: bytes, messag
     other = tmp_path / "other.onnx"
     other.write_bytes(data)
     with pytest.raises(InputError) as refused:
-        OnnxModel(other)
+        OnnxModel(read_onnx(other))
     text = str(refused.value)
     assert text.startswith(f"{other}: ")
     assert message in text
@@ -100,11 +102,11 @@ def test_another_file_is_refused_in_one_line(tmp_path: Path, data: bytes, messag
 
 def test_another_version_is_refused(path: Path) -> None:
     """As after an update of darkroom."""
-    graph = build_graph()
+    graph = make_graph()
     document = describe_graph(graph).model_copy(update={"version": 2})
-    path.write_bytes(seal(graph, document))
+    path.write_bytes(build_file(graph, document))
     with pytest.raises(InputError, match=r"another version of darkroom, and this one reads version 1"):
-        read_exported(path)
+        read_onnx(path)
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
@@ -112,37 +114,77 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name in ("missing", ".", "pipe"):
         with pytest.raises(InputError, match="dvc repro export"):
-            read_exported(tmp_path / name)
+            read_onnx(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_graph_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Its hashes are right. One line says so; no other file is opened."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / ELSEWHERE
+    path.parent.mkdir()
+    path.write_bytes(MATRIX.tobytes())
+    Path("forged.onnx").write_bytes(forge(name))
+    with pytest.raises(InputError) as refused:
+        OnnxModel(read_onnx(Path("forged.onnx")))
+    text = str(refused.value)
+    assert FORGED[name][1] in text
+    assert text.startswith("forged.onnx: ")
+    assert text.isprintable()
+
+
+def test_fields_that_protobuf_reads_otherwise_are_refused(path: Path) -> None:
+    """As a tag of more than 32 bits, of which it drops the upper ones."""
+    forged = make_graph() + b"\xba\x80\x80\x80\x10\x00"  # field 7, the graph, and a bit beyond
+    path.write_bytes(build_file(forged, describe_graph(forged)))
+    with pytest.raises(InputError, match="is damaged"):
+        read_onnx(path)
+
+
+def test_parts_without_end_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of small parts costs no more than one of MAX_FIELDS parts."""
+    monkeypatch.setattr(onnx_bytes, "MAX_FIELDS", 1000)
+    model = onnx.load_model_from_string(make_graph())
+    model.graph.node[0].input.extend([""] * 1000)
+    forged = model.SerializeToString()
+    path.write_bytes(build_file(forged, describe_graph(forged)))
+    with pytest.raises(InputError, match="it has more than 1,000 parts"):
+        read_onnx(path)
+    path.write_bytes(make_graph() + b"\x10\x00" * 1000)
+    with pytest.raises(InputError, match="is no darkroom ONNX file"):
+        read_onnx(path)
 
 
 def test_an_operator_set_of_the_future_is_refused(path: Path) -> None:
     """Onnxruntime's own message is in the line, and which version wrote the file."""
-    graph = build_graph(opset=99)
-    path.write_bytes(seal(graph, describe_graph(graph, opset=99)))
+    graph = make_graph(opset=99)
+    path.write_bytes(build_file(graph, describe_graph(graph, opset=99)))
     with pytest.raises(InputError, match=r"cannot run it, which needs opset 99 .*; upgrade onnxruntime, or"):
-        OnnxModel(path)
+        OnnxModel(read_onnx(path))
 
 
 def test_without_onnxruntime(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The document can be read all the same; to run the model, one line says what to install."""
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    read_exported(path)
+    read_onnx(path)
     with pytest.raises(InputError, match="pip install onnxruntime"):
-        OnnxModel(path)
+        OnnxModel(read_onnx(path))
 
 
 def test_no_single_last_layer_no_embeddings(path: Path) -> None:
     """As with two heads: the message names the network."""
-    path.write_bytes(build_file(num_features=None, network="timm deit_tiny_distilled_patch16_224"))
+    path.write_bytes(make_file(num_features=None, network="timm deit_tiny_distilled_patch16_224"))
     with pytest.raises(InputError, match="timm deit_tiny_distilled_patch16_224: has no single layer"):
-        OnnxModel(path).compute_with_embeddings(IMAGES)
+        OnnxModel(read_onnx(path)).compute_with_embeddings(IMAGES)
 
 
 def test_torch_is_not_needed(path: Path) -> None:
     """Neither to read a file nor to run it; nor is the package onnx."""
     program = (
-        "import sys, numpy\nfrom pathlib import Path\nfrom stages.export.onnx_model import OnnxModel\n"
-        f"OnnxModel(Path({str(path)!r})).compute_probabilities(numpy.zeros((2, 4, 5, 3), numpy.uint8))\n"
+        "import sys, numpy\nfrom pathlib import Path\n"
+        "from stages.export.onnx_model import OnnxModel, read_onnx\n"
+        f"model = OnnxModel(read_onnx(Path({str(path)!r})))\n"
+        "model.compute_probabilities(numpy.zeros((2, 4, 5, 3), numpy.uint8))\n"
         "print(*sys.modules)"
     )
     printed = subprocess.run(

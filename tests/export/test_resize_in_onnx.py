@@ -9,7 +9,7 @@ import torch
 from schemas.shared.manifest import ImageForm
 from schemas.vision.transforms import CenterCrop, Normalize, Resize, ToTensor, image_after
 from stages.export.onnx_file import build_onnx
-from stages.export.onnx_model import OnnxModel, seal
+from stages.export.onnx_model import OnnxModel, build_file, read_onnx
 from stages.export.program import Program
 from stages.vision.inference import compute_probabilities
 from stages.vision.networks import build_network
@@ -40,8 +40,8 @@ def test_photographs_through_the_graph(tmp_path: Path) -> None:
     document = describe_graph(
         graph, classes=checkpoint.classes, image=image, graph_sha256=hashlib.sha256(graph).hexdigest()
     )
-    path.write_bytes(seal(graph, document))
-    model = OnnxModel(path)
+    path.write_bytes(build_file(graph, document))
+    model = OnnxModel(read_onnx(path))
     for size in (1, 7, 64):
         computed = [model.compute_probabilities(images[at : at + size]) for at in range(0, 64, size)]
         np.testing.assert_allclose(np.concatenate(computed), expected, rtol=0, atol=1e-6)

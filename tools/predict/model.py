@@ -13,7 +13,7 @@ from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import Calibration, Checkpoint
 from schemas.vision.runtime import Device
 from schemas.vision.transforms import image_after
-from stages.export.onnx_model import OnnxModel, read_exported
+from stages.export.onnx_model import OnnxFile, OnnxModel, read_onnx
 from stages.images.resize import Pixels
 from stages.shared.errors import InputError
 from stages.shared.process import limit_spinning
@@ -113,7 +113,7 @@ def open_model(path: Path) -> ModelFile:
             start = file.read(256)
     is_checkpoint = path.suffix.lower() == ".safetensors" or start[8:9] == b"{"  # after 8 bytes of length
     if path.suffix.lower() == ".onnx" or (start.startswith(_ONNX) and not is_checkpoint):
-        return ExportedFile(path, read_exported(path))
+        return ExportedFile(read_onnx(path))
     if start and not is_checkpoint:
         raise InputError(
             f"{path}: {_describe_content(start)}; allowed: a checkpoint that train wrote (.safetensors), "
@@ -173,8 +173,15 @@ class CheckpointFile:
 class ExportedFile:
     """An ONNX file that export wrote; see ModelFile."""
 
-    path: Path
-    exported: ExportedModel
+    file: OnnxFile
+
+    @property
+    def path(self) -> Path:
+        return self.file.path
+
+    @property
+    def exported(self) -> ExportedModel:
+        return self.file.exported
 
     @property
     def classes(self) -> Sequence[str]:
@@ -198,7 +205,7 @@ class ExportedFile:
                 f"{place}: found {device}, and {self.path} is an exported model, which runs on the CPU; "
                 "allowed: auto, cpu; a checkpoint runs on other devices"
             )
-        return ExportedNetwork(OnnxModel(self.path, threads=threads))
+        return ExportedNetwork(OnnxModel(self.file, threads=threads))
 
 
 class ExportedNetwork:

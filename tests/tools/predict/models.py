@@ -11,7 +11,7 @@ from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import Checkpoint
 from schemas.vision.transforms import Normalize, ToTensor
 from stages.export.onnx_file import OPSET, build_onnx
-from stages.export.onnx_model import seal
+from stages.export.onnx_model import build_file
 from stages.export.program import Program
 from stages.vision.checkpoint import read_checkpoint, restore_network, write_checkpoint
 from stages.vision.networks import build_network
@@ -71,5 +71,5 @@ def export(source: Path, path: Path) -> ExportedModel:
         fingerprint="0" * 16,
         libraries={},
     )
-    path.write_bytes(seal(graph, exported))
+    path.write_bytes(build_file(graph, exported))
     return exported

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from stages.export.onnx_model import read_exported, seal
+from stages.export.onnx_model import build_file, read_onnx
 from stages.shared.errors import InputError
 from tests.images.trees import encode, write_folder
 from tests.tools.predict.models import CLASSES
@@ -217,9 +217,9 @@ def test_a_runtime_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     del model.metadata_props[:]
     model.opset_import[0].version = 999
     graph = model.SerializeToString()
-    exported = read_exported(Path("net.onnx"))
+    exported = read_onnx(Path("net.onnx")).exported
     changed = exported.model_copy(update={"opset": 999, "graph_sha256": hashlib.sha256(graph).hexdigest()})
-    Path("new.onnx").write_bytes(seal(graph, changed))
+    Path("new.onnx").write_bytes(build_file(graph, changed))
     told = refuse(monkeypatch, "--checkpoint", "new.onnx")
     assert told.startswith("new.onnx: onnxruntime ")
     assert "needs opset 999" in told
@@ -239,6 +239,6 @@ def test_other_devices_are_for_checkpoints(monkeypatch: pytest.MonkeyPatch, devi
 def test_a_missing_file(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The line says how to make it."""
     told = refuse(monkeypatch, "--checkpoint", "none.onnx")
-    assert told == "none.onnx: there is no such file; export a model with: dvc repro export"
+    assert told == "none.onnx: there is no such ONNX file; make it with: dvc repro export"
     os.mkfifo(project / "pipe.onnx")
-    assert refuse(monkeypatch, "--checkpoint", "pipe.onnx").startswith("pipe.onnx: is no ONNX file")
+    assert refuse(monkeypatch, "--checkpoint", "pipe.onnx").startswith("pipe.onnx: is no darkroom ONNX file")
