@@ -23,7 +23,7 @@ _MAX_SECONDS = 60.0
 """For a stage that takes about three: SQLite alone would wait for a lock as long."""
 
 _NO_LOCKS = {"flock": errno.ENOLCK, "fcntl": errno.ENOLCK}
-_STAGES = ("ingest", "prepare_dataset", "train", "evaluate")
+_STAGES = ("ingest", "prepare_dataset", "train", "evaluate", "export")
 _CASES: tuple[tuple[dict[str, int], tuple[str, ...], str], ...] = (
     ({"flock": errno.ENOLCK}, ("ingest", "train"), "cannot lock"),
     ({"flock": errno.ENOSYS, "fcntl": errno.ENOSYS}, ("ingest", "train"), "cannot lock"),
@@ -49,7 +49,7 @@ _DAMAGED = ("model/best.safetensors", "model/history.json", "prepared/rows.npy",
 
 def attack(scratch: Path, *, seed: int) -> Iterator[Tally]:
     """Yield what came of each kind of file system, configuration and damage."""
-    project = make_small_project(scratch / "project", num_epochs=1, num_each=40, last_stage="evaluate")
+    project = make_small_project(scratch / "project", num_epochs=1, num_each=40, last_stage="evaluate export")
     library = _build_library(scratch)
     if library is None:
         yield Tally("poor file systems", note="left out, for there is no C compiler")

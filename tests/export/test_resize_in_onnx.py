@@ -38,7 +38,11 @@ def test_photographs_through_the_graph(tmp_path: Path) -> None:
         expected = compute_probabilities(network(pixels), checkpoint.calibration).numpy()
     path = tmp_path / "model.onnx"
     document = describe_graph(
-        graph, classes=checkpoint.classes, image=image, graph_sha256=hashlib.sha256(graph).hexdigest()
+        graph,
+        classes=checkpoint.classes,
+        image=image,
+        num_features=None,
+        graph_sha256=hashlib.sha256(graph).hexdigest(),
     )
     path.write_bytes(build_file(graph, document))
     model = OnnxModel(read_onnx(path))

@@ -15,6 +15,7 @@ from tests.faults.broken_disk import break_files
 from tests.faults.damage import damage_artifacts
 from tests.faults.edits import change_every_input, edit_while_running
 from tests.faults.edits_under_dvc import EDITS, edit_under_dvc
+from tests.faults.export_kills import kill_exports
 from tests.faults.full_disk import NoSmallDisk, fill_disks, small_disk
 from tests.faults.kill_jobs import kill_runs
 from tests.faults.small_project import make_small_project
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--cuts", type=int, default=200, help="cuts of each kind of artifact (200)")
     parser.add_argument("--wrong-files", type=int, default=300, help="wrong parameter files (300)")
     parser.add_argument("--failing-files", type=int, default=300, help="files that fail (300)")
+    parser.add_argument("--export-kills", type=int, default=50, help="exports to kill (50)")
     parser.add_argument("--full-disks", type=int, default=100, help="disks that fill up (100)")
     parser.add_argument("--jobs", type=int, default=2, help="projects side by side to stop runs in (2)")
     parser.add_argument("--seed", type=int, default=0, help="of the random times and ways (0)")
@@ -54,7 +56,9 @@ def run_all(folder: Path, arguments: argparse.Namespace) -> Iterator[Tally]:
     seed = arguments.seed
     counts = vars(arguments).items()
     if any(count for name, count in counts if name not in ("kills", "jobs", "seed")):
-        project = make_small_project(folder / "project", num_epochs=6, last_stage="evaluate export")
+        project = make_small_project(
+            folder / "project", num_epochs=6, last_stage="evaluate export", formats="[onnx]"
+        )
         (folder / "scratch").mkdir()
         if arguments.flips + arguments.cuts:
             yield from damage_artifacts(
@@ -69,6 +73,8 @@ def run_all(folder: Path, arguments: argparse.Namespace) -> Iterator[Tally]:
             yield break_files(project, count=arguments.failing_files, seed=seed)
         if arguments.edits:
             yield edit_under_dvc(project, EDITS)
+        if arguments.export_kills:
+            yield kill_exports(project, count=arguments.export_kills, seed=seed)
         if arguments.full_disks:
             try:
                 with small_disk(folder / "disk") as disk:

@@ -10,9 +10,9 @@ from tests.faults.fault import AT_FILE_EVENT
 from tests.faults.tally import Tally
 from tests.pipeline.project import Project
 
-STAGES = ("ingest", "prepare_dataset", "train", "evaluate")
+STAGES = ("ingest", "prepare_dataset", "train", "evaluate", "export")
 ERRORS = ("ENOSPC", "EIO", "EROFS", "ENOENT")
-NUM_EVENTS = {"ingest": 30, "prepare_dataset": 20, "train": 100, "evaluate": 25}
+NUM_EVENTS = {"ingest": 30, "prepare_dataset": 20, "train": 100, "evaluate": 25, "export": 15}
 """File events of each stage on the small project, about."""
 
 

@@ -10,6 +10,7 @@ import torch
 
 from schemas.vision.checkpoint import History
 from stages.evaluate.loading import read_findings
+from stages.export.onnx_model import read_onnx
 from stages.images.image_table import read_ingested
 from stages.ingest.decoded_cache import DecodedCache
 from stages.ingest.measure import FEATURES
@@ -24,6 +25,7 @@ from tools.verify import check_lock
 Reader = Callable[[], object]
 
 READ_BY_NO_STAGE = (
+    "data/export/manifest.json",
     "data/dvclive/plots/metrics/val/loss.tsv",
     "data/metrics/test.json",
     "data/report/predictions.csv",
@@ -82,6 +84,8 @@ def _list_artifacts(project: Path, scratch: Path) -> Iterator[tuple[str, Path, R
         yield name, path, lambda path=path: read_checkpoint(path)  # type: ignore[misc]
     history = model / "history.json"
     yield "history.json", history, lambda: read_sealed_json(history, History, made_by="dvc repro train")
+    if (exported := project / "data/export/model.onnx").exists():
+        yield exported.name, exported, lambda: read_onnx(exported)
     findings = project / "data/audit/findings.csv"
     for path in (findings, findings.with_name("findings.csv.sha256")):
         yield path.name, path, lambda: read_findings(findings, tested=[])

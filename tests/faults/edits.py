@@ -19,7 +19,7 @@ from stages.shared.paths import PREPARED
 from stages.train.outputs import RunRecord
 from tests.faults.tally import Tally
 
-STAGES = ("ingest", "prepare-dataset", "train", "evaluate")
+STAGES = ("ingest", "prepare-dataset", "train", "evaluate", "export")
 _OTHER = {True: False, False: True}
 
 

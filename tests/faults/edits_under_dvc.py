@@ -62,6 +62,9 @@ EDITS: dict[tuple[str, str], Edit] = {
     ("evaluate", "params"): _set("top_k: 3", "top_k: 2", key="evaluation.top_k"),
     ("evaluate", "code"): _comment("stages/evaluate/metrics.py"),
     ("evaluate", "data"): _flip("data/model/best.safetensors"),
+    ("export", "params"): _set("min_agreement: 0.999", "min_agreement: 0.9", key="export.min_agreement"),
+    ("export", "code"): _comment("stages/export/parity.py"),
+    ("export", "data"): _flip("data/model/best.safetensors"),
 }
 
 

@@ -15,9 +15,13 @@ _SECONDS_TO_PAUSE = 600.0
 
 def environment_to_pause(at_event: int) -> dict[str, str]:
     """Return the environment in which stages stop, as by Ctrl-Z, at the file event of a number."""
+    return environment_to_stop(f"{int(signal.SIGSTOP)}:{at_event}")
+
+
+def environment_to_stop(fault: str) -> dict[str, str]:
+    """Return the environment in which stages are stopped as DARKROOM_FAULT says; see at_file_event."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    fault = f"{int(signal.SIGSTOP)}:{at_event}"
     return environment | {"PATH": path, "PYTHONPATH": str(AT_FILE_EVENT), "DARKROOM_FAULT": fault}
 
 

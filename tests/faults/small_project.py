@@ -24,6 +24,7 @@ def make_small_project(
     num_each: int = 100,
     save_every_steps: int = 20,
     last_stage: str = "train",
+    formats: str = "[]",
 ) -> Project:
     """Return a clone in which all up to a stage ran undisturbed; dvc.lock is committed.
 
@@ -33,11 +34,13 @@ def make_small_project(
         num_each: Images of each of three classes.
         save_every_steps: When to save the state.
         last_stage: By its name; or several names.
+        formats: What the stage export exports.
     """
     project = clone_project(destination, num_epochs=num_epochs)
     for old, new in _SMALLER:
         project.set(old, new)
     project.set("save_every_steps:", f"save_every_steps: {save_every_steps}")
+    project.set("formats: []", f"formats: {formats}")
     write_small_archive(project.root / "data/small.zip", num_each=num_each)
     project.run(f"dvc repro {last_stage}")
     project.run("git add -A && git commit -qm results")

@@ -12,7 +12,7 @@ from tests.faults.tally import Tally
 from tests.params.wrong_params import write_with, wrong_values
 
 MAX_SECONDS = 2.0
-_STAGES = ("ingest", "prepare_dataset", "train", "evaluate")
+_STAGES = ("ingest", "prepare_dataset", "train", "evaluate", "export")
 
 
 def give_wrong_files(project: Path, *, count: int, seed: int) -> Tally:

@@ -21,6 +21,7 @@ _OUTPUTS = (
     "data/model",
     "data/dvclive",
     "data/report",
+    "data/export",
     "data/metrics",
 )
 _WRITTEN = ("/data/", *_OUTPUTS, ".darkroom-", "resume/", "decoded/")
