@@ -6,7 +6,7 @@ from pydantic import AfterValidator
 
 from schemas.shared.fields import Fraction, Items, Schema
 
-Format = Literal["onnx", "onnx_int8", "torch_export"]
+Format = Literal["onnx", "onnx_int8", "torch_export", "page"]
 
 
 def _check_different(formats: tuple[str, ...]) -> tuple[str, ...]:
@@ -20,7 +20,7 @@ class Export(Schema):
 
     formats: Annotated[Items[Format], AfterValidator(_check_different)]
     """onnx: for onnxruntime, without PyTorch; onnx_int8: smaller and faster, less exact; torch_export: a
-    program for PyTorch. An empty list exports nothing."""
+    program for PyTorch; page: a web page with the model of onnx in it. An empty list exports nothing."""
 
     checkpoint: Literal["best", "last"]
     """Which checkpoint is exported: the best epoch by training.best_metric, or the last epoch."""

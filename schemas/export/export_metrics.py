@@ -35,6 +35,7 @@ class ExportMetrics(Schema):
     onnx: FormatMetrics | None = None
     onnx_int8: FormatMetrics | None = None
     torch_export: FormatMetrics | None = None
+    page: FormatMetrics | None = None
 
 
 class ExportManifest(Schema):

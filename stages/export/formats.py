@@ -17,6 +17,7 @@ from stages.export.parity import Comparison, Compute, compare, find_failed_gates
 from stages.export.program import Program
 from stages.export.run import ExportRun, load_run
 from stages.export.torch_program import load_program, save_program
+from stages.export.web_page import write_page
 from stages.shared.errors import InputError
 from stages.shared.files import check_free_space
 from stages.shared.paths import EXPORT, MODEL
@@ -27,6 +28,7 @@ FILES: dict[Format, str] = {
     "onnx": "model.onnx",
     "onnx_int8": "model_int8.onnx",
     "torch_export": "model.pt2",
+    "page": "page.html",
 }
 NUM_CALIBRATION_IMAGES = 512
 """Training images, spread evenly over the split, that tell the ranges of activations for int8."""
@@ -86,8 +88,15 @@ class _Writer:
         graph = self._graph
         if name == "onnx_int8":
             graph = quantize(graph, self._run.read_training_images(NUM_CALIBRATION_IMAGES))
-        path.write_bytes(build_file(graph, self._describe(name, graph=graph)))
-        return OnnxModel(read_onnx(path)).compute_probabilities
+        # A page holds the file of the format onnx, byte for byte.
+        document = self._describe("onnx" if name == "page" else name, graph=graph)
+        model = path.with_suffix(".onnx")
+        model.write_bytes(build_file(graph, document))
+        compute = OnnxModel(read_onnx(model)).compute_probabilities
+        if name == "page":
+            write_page(path, model.read_bytes(), document)
+            model.unlink()
+        return compute
 
     def _describe(self, name: Format, *, graph: bytes | None) -> ExportedModel:
         checkpoint = self._run.checkpoint

@@ -4,17 +4,23 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from schemas.export.export import Format
+from stages.export.web_runtime import load_web_runtime
 from stages.shared.errors import InputError
 
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
-_NEEDED: dict[Format, tuple[str, ...]] = {"onnx": _ONNX, "onnx_int8": _ONNX, "torch_export": ()}
+_NEEDED: dict[Format, tuple[str, ...]] = {
+    "onnx": _ONNX,
+    "onnx_int8": _ONNX,
+    "torch_export": (),
+    "page": _ONNX,
+}
 
 
 def check_libraries(formats: Sequence[Format]) -> None:
-    """Check that what the formats need is installed, without importing it.
+    """Check that what the formats need is installed, without importing it; get what a page needs.
 
     Raises:
-        InputError: A package is missing.
+        InputError: A package is missing, or npm does not get onnxruntime-web.
     """
     for name in formats:
         missing = [library for library in _NEEDED[name] if find_spec(library) is None]
@@ -23,3 +29,5 @@ def check_libraries(formats: Sequence[Format]) -> None:
                 f"params.yaml: export.formats: found {name}, which needs {' and '.join(missing)}; "
                 f"install with: pip install {' '.join(missing)}"
             )
+    if "page" in formats:
+        load_web_runtime()

@@ -31,22 +31,22 @@ _STYLES_BEFORE, _STYLES_AFTER = ("page", "metrics", "charts", "tables"), ("narro
 """Later rules win: what suits a narrow screen or paper comes after a page's own."""
 
 
-def render_page(folder: Path, **content: object) -> str:
-    """Return the page of `folder` as one HTML document, to be stored as UTF-8.
+def render_page(*folders: Path, **content: object) -> str:
+    """Return a page as one HTML document, to be stored as UTF-8.
 
     Args:
-        folder: Holds `templates/page.html.jinja`, which extends `base.html.jinja`, and what only it has:
-            `style/*.css` and `script/*.js`.
+        folders: Hold `templates/*.jinja`, `style/*.css` and `script/*.js`, in this order: what the page
+            shares with some others, and last what only it has, with `templates/page.html.jinja`.
         content: What the templates may use. `style`, `script` and `script_sha256` are added.
     """
     styles = [
         *(_HERE / f"style/{name}.css" for name in _STYLES_BEFORE),
-        *sorted(folder.glob("style/*.css")),
+        *(path for folder in folders for path in sorted(folder.glob("style/*.css"))),
         *(_HERE / f"style/{name}.css" for name in _STYLES_AFTER),
     ]
-    script = _join([*sorted(_HERE.glob("script/*.js")), *sorted(folder.glob("script/*.js"))])
+    script = _join([path for folder in (_HERE, *folders) for path in sorted(folder.glob("script/*.js"))])
     environment = Environment(
-        loader=ChoiceLoader([FileSystemLoader(each / "templates") for each in (folder, _HERE)]),
+        loader=ChoiceLoader([FileSystemLoader(each / "templates") for each in (*folders, _HERE)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -36,7 +36,7 @@ REPEATED = {
     "compare": {"evaluate", "prepare_dataset"},
     "lr_range_test": {"train"},
     "predict": {"export"},
-    "serve": {"evaluate"},
+    "serve": {"evaluate", "export"},
 }
 """Tools that show or repeat what a stage does, and whose code of its own they use for it."""
 

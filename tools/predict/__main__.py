@@ -17,8 +17,8 @@ from tools.predict.arguments import SOME_FILES_FAILED, parse_arguments
 
 if TYPE_CHECKING:
     from schemas.vision.checkpoint import Calibration
+    from stages.export.rule import Rule
     from tools.predict.model import ModelFile
-    from tools.predict.prediction import Rule
     from tools.predict.reading import ReadFile
     from tools.predict.requested_files import Inputs
     from tools.predict.score import Score
@@ -138,7 +138,7 @@ def build_score(classes: "Sequence[str]") -> "Score":
 
 def announce_rule(calibration: "Calibration", arguments: argparse.Namespace) -> "Rule":
     """Return which predictions are accepted and which classes are in sets; say what cannot be promised."""
-    from tools.predict.prediction import choose_rule
+    from stages.export.rule import choose_rule
 
     rule = choose_rule(
         calibration,

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import Calibration
 from schemas.vision.runtime import Device
+from stages.export.rule import choose_rule
 from stages.images.resize import resize_image
 from stages.images.to_rgb import render_array
 from stages.shared.errors import InputError, printable
 from tools.predict.model import Model, ModelFile, Outputs
-from tools.predict.prediction import Prediction, check_share, choose_rule, predict_batch
+from tools.predict.prediction import Prediction, check_share, predict_batch
 from tools.predict.reading import Decoding, ReadFile
 from tools.predict.requested_files import Contents, InputFile, NamedFile
 

@@ -7,14 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.vision.checkpoint import Calibration
+from stages.export.rule import Rule
 from stages.shared.errors import InputError
-from stages.vision.guarantees import (
-    explain_no_sets,
-    explain_no_threshold,
-    find_set_threshold,
-    find_threshold,
-)
 from tools.predict.model import Model
 from tools.predict.reading import ReadFile
 
@@ -61,48 +55,6 @@ class Prediction:
     def probability(self) -> float | None:
         """Return the probability of the most probable class."""
         return self.top[0].probability if self.top else None
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Which predictions are accepted, and which classes are in prediction sets."""
-
-    threshold: float | None
-    """Lowest probability that is accepted; None where no accuracy is promised."""
-
-    why_not: str
-    """Why a prediction below the threshold is not accepted, or why no accuracy is promised."""
-
-    set_threshold: float | None
-    """Probability from which a class is in the prediction set; None for no sets."""
-
-    why_no_sets: str
-    """Why there are none although they were asked for."""
-
-
-def choose_rule(
-    calibration: Calibration, *, target_accuracy: float, confidence: float, coverage: float | None
-) -> Rule:
-    """Return the rule for what is wanted, as far as the validation split can promise it.
-
-    Args:
-        calibration: From the validation split.
-        target_accuracy: Of the predictions that are accepted, from 0 to 1; 0 for no promise.
-        confidence: How sure the validation split must be of it, between 0 and 1.
-        coverage: How often prediction sets must hold the true class, between 0 and 1; None for no sets.
-    """
-    threshold, why_not, set_threshold, why_no_sets = None, "", None, ""
-    if target_accuracy > 0:
-        threshold = find_threshold(calibration, target_accuracy=target_accuracy, confidence=confidence)
-        why_not = (
-            explain_no_threshold(calibration, target_accuracy=target_accuracy, confidence=confidence)
-            if threshold is None
-            else f"probability below {threshold:.4g}, too low for {target_accuracy:g} accuracy"
-        )
-    if coverage is not None:
-        set_threshold = find_set_threshold(calibration, coverage=coverage)
-        why_no_sets = "" if set_threshold else explain_no_sets(calibration, coverage=coverage)
-    return Rule(threshold, why_not, set_threshold, why_no_sets)
 
 
 def check_share(name: str, value: float, *, with_ends: bool) -> None:

@@ -23,10 +23,11 @@ import cv2
 import numpy as np
 
 from schemas.shared.manifest import ImageForm
+from stages.export.rule import Rule
 from stages.images.workers import run_chunks
 from stages.shared.errors import InputError, printable
 from tools.predict.model import Model
-from tools.predict.prediction import Prediction, Rule, predict_batch
+from tools.predict.prediction import Prediction, predict_batch
 from tools.predict.reading import Decoding, ReadFile
 from tools.predict.requested_files import Contents, InputFile
 

@@ -4,8 +4,8 @@ from pydantic import BaseModel
 
 from schemas.export.exported import ExportedModel
 from schemas.vision.checkpoint import Checkpoint
+from stages.export.rule import Rule
 from tools.predict.model import CheckpointFile, ExportedFile, ModelFile
-from tools.predict.prediction import Rule
 
 
 class ModelDescription(BaseModel):

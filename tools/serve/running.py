@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from stages.export.rule import choose_rule
+from stages.export.web_page import SHARED
 from stages.pages.page import render_page
 from tools.predict.model import CheckpointFile, ModelFile, open_model
-from tools.predict.prediction import check_share, choose_rule
+from tools.predict.prediction import check_share
 from tools.serve.batching import Service
 from tools.serve.description import describe_model
 from tools.serve.server import Access, build_app
@@ -74,7 +76,7 @@ def run(arguments: argparse.Namespace, listener: socket.socket) -> None:
             max_seconds=arguments.max_seconds,
         ),
         access=Access(arguments.token, tuple(arguments.allow_origin)),
-        page=render_page(Path(__file__).parent, model=None if arguments.token else description),
+        page=render_page(SHARED, Path(__file__).parent, model=None if arguments.token else description),
         heatmaps=heatmaps,
         max_seconds=arguments.max_seconds,
         log=lambda line: print(line, flush=True),

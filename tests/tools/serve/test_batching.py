@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from schemas.shared.manifest import ImageForm
+from stages.export.rule import Rule
 from stages.images.resize import Pixels
 from tests.images.trees import encode
 from tests.tools.predict.troubled_decoding import CRASH, HANG, TroubledDecoding
 from tools.predict.model import Outputs
-from tools.predict.prediction import Prediction, Rule
+from tools.predict.prediction import Prediction
 from tools.serve import batching
 from tools.serve.batching import Batcher, Busy, Service, Unavailable
 
