@@ -27,17 +27,30 @@ _SHARED = 0.8
 
 
 def draw_models(
-    groups: Ints, *, separations: Sequence[float], num_classes: int, generator: np.random.Generator
+    groups: Ints,
+    *,
+    separations: Sequence[float],
+    num_classes: int,
+    generator: np.random.Generator,
+    sharpness: Sequence[float] = (),
 ) -> list[Predictions]:
-    """Return predictions of models for the same images (N,), each with its own skill."""
+    """Return predictions of models for the same images (N,), each with its own skill.
+
+    Args:
+        groups: The group of each image, from 0 without gaps.
+        separations: By how many standard deviations each model raises the true class.
+        num_classes: How many.
+        generator: For all that is random.
+        sharpness: What each model's logits are multiplied by: above 1 it is too sure; empty: it is calibrated.
+    """
     num_groups = int(groups.max()) + 1
     labels = generator.integers(num_classes, size=num_groups)
     shared = generator.normal(size=(num_groups, num_classes)) * _SHARED**0.5
     models = []
-    for separation in separations:
+    for separation, factor in zip(separations, sharpness or [1.0] * len(separations), strict=True):
         logits = shared + generator.normal(size=shared.shape) * (1 - _SHARED) ** 0.5
         logits[np.arange(num_groups), labels] += separation
-        logits *= separation
+        logits *= separation * factor
         models.append(
             make_predictions(
                 torch.from_numpy(logits[groups]).float(),
@@ -71,7 +84,7 @@ def simulate_pairs(
             if (interval := found.find(name).interval) is not None:
                 held[name][0] += interval.low <= true[name] <= interval.high
                 held[name][1] += 1
-        if found.p_value < LEVEL:
+        if found.overall.p_value < LEVEL:
             num_better += found.find("accuracy").value > 0
             num_worse += found.find("accuracy").value < 0
     shares = "  ".join(f"{name} {a / max(b, 1):.3f} of {b}" for name, (a, b) in held.items())

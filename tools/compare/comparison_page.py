@@ -99,7 +99,11 @@ def render_comparison(findings: Findings) -> str:
                 "num_seeds": len(each.configuration.results),
                 "word": each.word,
                 "text": describe(each).partition(": ")[2],
-                "classes": [change for change in each.comparison.classes if change.first != change.other],
+                "classes": {
+                    label: change
+                    for label, change in each.comparison.classes.items()
+                    if change.first != change.other
+                },
                 "fixed": show(each.comparison.fixed),
                 "broken": show(each.comparison.broken),
                 "parameters": list_changed_parameters(first, each.configuration),

@@ -6,24 +6,25 @@ tend to be right or wrong together, so a group counts as one observation.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtri, stdtr, stdtrit
 
-from stages.evaluate.calibration import assign_bins
 from stages.evaluate.intervals import LEVEL, MIN_GROUPS, compute_flip_p_value
 from stages.evaluate.metrics import MIN_CLASS_GROUPS, TALLY_METRICS, differentiate
 from stages.evaluate.predictions import Floats, Ints, Predictions, split_by_class
 from stages.vision.binomial import Interval
 from stages.vision.guarantees import count_effective
+from tools.compare.calibration_error import TrueError, bound_difference, divide_gaps, explain, measure_noise
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
 LOWER_IS_BETTER = frozenset({"log_loss", "ece"})
 
 _POWER = 0.8
 _MIN_DEGREES = 1.0
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,17 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class ClassChange:
-    """What became of the recall of one class."""
+class Change:
+    """What became of the share of correct predictions among some images."""
 
-    label: int
-    support: int
+    num_images: int
     first: float
     other: float
     p_value: float
-    """Corrected for the number of classes."""
+    """Probability of such a difference, or a larger one, if there is none."""
+
+    num_images_needed: float | None
+    """Images with which 80 % of test sets would tell such a difference; None if there is none."""
 
 
 @dataclass(frozen=True)
@@ -60,22 +63,27 @@ class Comparison:
 
     differences: Sequence[Difference]
     fixed: Ints
-    """Images that all runs of the first got wrong most often, and those of the other right; int64."""
+    """Images that most runs of the first got wrong, and most of the other right; int64."""
 
     broken: Ints
-    classes: Sequence[ClassChange]
-    p_value: float
-    """Probability of such a difference in accuracy, or a larger one, if there is none."""
+    overall: Change
+    """Of all images."""
 
-    num_images_needed: float | None
-    """Test images with which 80 % of test sets would tell such a difference; None if there is none."""
+    classes: Mapping[int, Change]
+    """Of the images of each class, by label; p-values are corrected for the number of classes."""
 
     def find(self, name: str) -> Difference:
         """Return the difference of a metric."""
         return next(each for each in self.differences if each.name == name)
 
 
-def compare(first: Sequence[Predictions], other: Sequence[Predictions], groups: Ints) -> Comparison:
+def compare(
+    first: Sequence[Predictions],
+    other: Sequence[Predictions],
+    groups: Ints,
+    *,
+    folds: tuple[Ints | None, Ints | None] = (None, None),
+) -> Comparison:
     """Compare two configurations on the same images.
 
     The standard error of a difference follows from what each group adds to it, as in the report's
@@ -86,54 +94,66 @@ def compare(first: Sequence[Predictions], other: Sequence[Predictions], groups: 
         first: A run for each seed, on N images with the same labels.
         other: The same of the other configuration.
         groups: int64 (N,), the group of each image, from 0 without gaps.
+        folds: For each configuration the fold that tested each image, int64 (N,); None without folds.
     """
     labels = first[0].labels
     rough = _list_rough(labels, groups)
     differences = []
     for name in METRICS:
-        sides = [_measure_runs(name, runs) for runs in (first, other)]
-        before, after = (side.value for side in sides)
-        influence = sides[1].influence - sides[0].influence
-        error = _estimate_error(influence, groups, seeds=[side.seeds for side in sides])
-        interval = None if name in rough else error.around(after - before)
-        differences.append(Difference(name, before, after, interval))
+        sides = [
+            _add_runs([_measure(name, run) for run in runs], of)
+            for runs, of in zip((first, other), folds, strict=True)
+        ]
+        value, interval = sides[1].value - sides[0].value, None
+        if name == "ece":
+            interval = _bound_ece(sides, (first, other), groups)
+        elif name not in rough:
+            interval = _compare_sides(sides, groups).around(value)
+        differences.append(Difference(name, sides[0].value, sides[1].value, interval))
 
     correct = [np.stack([run.is_correct for run in runs]).astype(np.float64) for runs in (first, other)]
     shares = [side.mean(axis=0) for side in correct]
-    change = _compare_shares(correct, groups)
-    classes = []
+    classes = {}
     for images in filter(len, split_by_class(labels)):
         _, own_groups = np.unique(groups[images], return_inverse=True)
-        classes.append(_compare_shares([side[:, images] for side in correct], own_groups))
-    corrected = correct_for_many([each.p_value for each in classes])
+        own_folds = [None if each is None else each[images] for each in folds]
+        some = [side[:, images] for side in correct]
+        classes[int(labels[images[0]])] = _compare_shares(some, own_groups, own_folds)
+    corrected = correct_for_many([each.p_value for each in classes.values()])
     return Comparison(
         differences=differences,
         fixed=np.flatnonzero((shares[0] < 0.5) & (shares[1] > 0.5)),
         broken=np.flatnonzero((shares[0] > 0.5) & (shares[1] < 0.5)),
-        classes=[
-            ClassChange(label, each.num_images, each.first, each.other, p_value)
-            for label, each, p_value in zip(np.unique(labels).tolist(), classes, corrected, strict=True)
-        ],
-        p_value=change.p_value,
-        num_images_needed=change.num_images_needed,
+        overall=_compare_shares(correct, groups, folds),
+        classes={
+            label: replace(each, p_value=p_value)
+            for (label, each), p_value in zip(classes.items(), corrected, strict=True)
+        },
     )
 
 
-def estimate(runs: Sequence[Predictions], groups: Ints) -> dict[str, tuple[float, Interval | None]]:
+def estimate(
+    runs: Sequence[Predictions], groups: Ints, *, folds: Ints | None = None
+) -> dict[str, tuple[float, Interval | None]]:
     """Return the metrics of one configuration with their 95 % confidence intervals, as `compare` has them.
 
     Args:
         runs: A run for each seed, on N images with the same labels.
         groups: int64 (N,), the group of each image, from 0 without gaps.
+        folds: int64 (N,), the fold that tested each image; None without folds.
     """
     rough = _list_rough(runs[0].labels, groups)
     estimates = {}
     for name in METRICS:
-        side = _measure_runs(name, runs)
-        interval = _estimate_error(side.influence, groups, seeds=[side.seeds]).around(side.value)
-        if name in rough:
-            interval = None
-        elif interval is not None:
+        side = _add_runs([_measure(name, run) for run in runs], folds)
+        seeds = _pool_seeds([side])
+        error = _estimate_error(side.influence, groups, seeds=seeds, num_runs=[len(runs)])
+        if name == "ece":
+            found = _explain_ece(side, runs, groups, seeds=seeds)
+            interval = found and found.interval
+        else:
+            interval = None if name in rough else error.around(side.value)
+        if interval is not None:
             highest = np.inf if name == "log_loss" else 1.0
             interval = Interval(max(0.0, interval.low), min(highest, interval.high))
         estimates[name] = side.value, interval
@@ -155,78 +175,27 @@ def correct_for_many(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class _Error:
-    """The standard error of a difference, with its degrees of freedom."""
+    """The standard error of a metric or a difference, with its degrees of freedom."""
 
     value: float
     degrees: float
     of_images: float
     """The part of the variance that more images would lower."""
 
-    def around(self, difference: float) -> Interval | None:
+    @property
+    def reach(self) -> float | None:
+        """Return half the width of the 95 % confidence interval; None where too few groups differ."""
+        return None if self.degrees < _MIN_DEGREES else float(stdtrit(self.degrees, 0.975)) * self.value
+
+    def around(self, value: float) -> Interval | None:
         """Return the 95 % confidence interval; None where too few groups differ."""
-        if self.degrees < _MIN_DEGREES:
-            return None
-        reach = float(stdtrit(self.degrees, 1 - LEVEL / 2)) * self.value
-        return Interval(difference - reach, difference + reach)
+        return None if self.reach is None else Interval(value - self.reach, value + self.reach)
 
     def test(self, difference: float) -> float:
         """Return the two-sided p-value of there being no difference."""
         if self.degrees < _MIN_DEGREES:
             return 1.0
         return float(2 * stdtr(self.degrees, -abs(difference) / self.value))
-
-
-def _estimate_error(influence: Floats, groups: Ints, *, seeds: Sequence[Sequence[float]]) -> _Error:
-    """Return the standard error of a difference.
-
-    Args:
-        influence: (N,), its derivative by each image's weight; adds up to 0.
-        groups: int64 (N,).
-        seeds: For each configuration the metric of each run.
-    """
-    squares = np.square(np.bincount(groups, weights=influence))
-    of_images = float(squares.sum())
-    if of_images == 0 or count_effective(groups) < MIN_GROUPS:
-        return _Error(0.0, 0.0, of_images)
-    parts = [(of_images, of_images**2 / float(np.square(squares).sum()) - 1)]
-    if several := [values for values in seeds if len(values) > 1]:
-        # Both configurations are taken to vary alike with the seed: three runs alone say little about it.
-        degrees = sum(len(values) - 1 for values in several)
-        variance = sum(float(np.var(values)) * len(values) for values in several) / degrees
-        parts.append((variance * sum(1 / len(values) for values in seeds), degrees))
-    variance = sum(part for part, _ in parts)
-    spread = sum(part**2 / degrees for part, degrees in parts if degrees > 0)
-    return _Error(variance**0.5, variance**2 / spread if spread else 0.0, of_images)
-
-
-@dataclass(frozen=True)
-class _Change:
-    """The share of correct predictions for some images, by two configurations."""
-
-    num_images: int
-    first: float
-    other: float
-    p_value: float
-    num_images_needed: float | None
-
-
-def _compare_shares(correct: Sequence[Floats], groups: Ints) -> _Change:
-    """Compare which predictions of two configurations are correct, (runs, N) each."""
-    shares = [side.mean(axis=0) for side in correct]
-    before, after = (float(each.mean()) for each in shares)
-    change, num_images = shares[1] - shares[0], len(groups)
-    influence = (change - change.mean()) / num_images
-    error = _estimate_error(influence, groups, seeds=[side.mean(axis=1).tolist() for side in correct])
-    # Exact where both have one run; a t-test where the seed counts too.
-    if all(len(side) == 1 for side in correct):
-        p_value = compute_flip_p_value(change.astype(np.int64), groups)
-    else:
-        p_value = error.test(after - before)
-    needed = None
-    if before != after:
-        reach = float(ndtri(1 - LEVEL / 2) + ndtri(_POWER)) / (after - before)
-        needed = num_images * error.of_images * reach**2
-    return _Change(num_images, before, after, p_value, needed)
 
 
 class _Side(NamedTuple):
@@ -236,14 +205,111 @@ class _Side(NamedTuple):
     influence: Floats
     """(N,), its derivative by each image's weight; adds up to 0."""
 
-    seeds: list[float]
-    """Of each run."""
+    parts: Floats
+    """(runs, folds): what each network adds to its run's value."""
 
 
-def _measure_runs(name: str, runs: Sequence[Predictions]) -> _Side:
-    """Return a metric's mean over the runs."""
-    values, influences = zip(*(_measure(name, run) for run in runs), strict=True)
-    return _Side(float(np.mean(values)), np.mean(influences, axis=0), list(values))
+class _Seeds(NamedTuple):
+    """How a metric varies with the seed: networks of all folds and configurations are taken to vary alike."""
+
+    variance: float
+    """Of one run."""
+
+    degrees: int
+
+
+def _pool_seeds(sides: Sequence[_Side]) -> _Seeds:
+    several = [side.parts for side in sides if len(side.parts) > 1]
+    if not several:
+        return _Seeds(0.0, 0)
+    spread = sum(float(np.square(parts - parts.mean(axis=0)).sum()) for parts in several)
+    variance = spread / sum(len(parts) - 1 for parts in several)
+    return _Seeds(variance, sum((len(parts) - 1) * parts.shape[1] for parts in several))
+
+
+def _estimate_error(influence: Floats, groups: Ints, *, seeds: _Seeds, num_runs: Sequence[int]) -> _Error:
+    """Return the standard error of a metric or a difference.
+
+    Args:
+        influence: (N,), its derivative by each image's weight; adds up to 0.
+        groups: int64 (N,).
+        seeds: How one run varies.
+        num_runs: Of each configuration that takes part.
+    """
+    squares = np.square(np.bincount(groups, weights=influence))
+    of_images = float(squares.sum())
+    if of_images == 0 or count_effective(groups) < MIN_GROUPS:
+        return _Error(0.0, 0.0, of_images)
+    parts = [(of_images, of_images**2 / float(np.square(squares).sum()) - 1)]
+    if seeds.degrees:
+        parts.append((seeds.variance * sum(1 / number for number in num_runs), seeds.degrees))
+    variance = sum(part for part, _ in parts)
+    spread = sum(part**2 / degrees for part, degrees in parts if degrees > 0)
+    return _Error(variance**0.5, variance**2 / spread if spread else 0.0, of_images)
+
+
+def _compare_sides(sides: Sequence[_Side], groups: Ints) -> _Error:
+    """Return the standard error of the second side's metric less the first's."""
+    influence = sides[1].influence - sides[0].influence
+    num_runs = [len(side.parts) for side in sides]
+    return _estimate_error(influence, groups, seeds=_pool_seeds(sides), num_runs=num_runs)
+
+
+def _bound_ece(
+    sides: Sequence[_Side], configurations: Sequence[Sequence[Predictions]], groups: Ints
+) -> Interval | None:
+    """Return the interval of a difference of calibration errors, in which the measured one lies."""
+    seeds = _pool_seeds(sides)
+    found = [
+        _explain_ece(side, runs, groups, seeds=seeds)
+        for side, runs in zip(sides, configurations, strict=True)
+    ]
+    if found[0] is None or found[1] is None or _compare_sides(sides, groups).reach is None:
+        return None
+    by_group = [np.bincount(groups, weights=side.influence) for side in sides]
+    correlation = float(np.dot(*by_group) / np.prod([np.linalg.norm(each) for each in by_group]))
+    low, high = bound_difference(found[0], found[1], correlation=correlation)
+    measured = sides[1].value - sides[0].value
+    return Interval(min(low, measured), max(high, measured))
+
+
+def _explain_ece(
+    side: _Side, runs: Sequence[Predictions], groups: Ints, *, seeds: _Seeds
+) -> TrueError | None:
+    error = _estimate_error(side.influence, groups, seeds=seeds, num_runs=[len(runs)])
+    noise = float(np.mean([measure_noise(run, groups) for run in runs]))
+    if error.reach is None or noise < _ROUNDING:
+        return None
+    return explain(side.value, noise=noise, reach=error.reach)
+
+
+def _compare_shares(correct: Sequence[Floats], groups: Ints, folds: Sequence[Ints | None]) -> Change:
+    """Compare which predictions of two configurations are correct, (runs, N) each."""
+    sides = [
+        _add_runs([_average(run) for run in side], of) for side, of in zip(correct, folds, strict=True)
+    ]
+    before, after = (side.value for side in sides)
+    error = _compare_sides(sides, groups)
+    # Exact where both have one run; a t-test where the seed counts too.
+    if all(len(side) == 1 for side in correct):
+        p_value = compute_flip_p_value((correct[1] - correct[0])[0].astype(np.int64), groups)
+    else:
+        p_value = error.test(after - before)
+    needed = None
+    if before != after:
+        reach = float(ndtri(1 - LEVEL / 2) + ndtri(_POWER)) / (after - before)
+        needed = len(groups) * error.of_images * reach**2
+    return Change(len(groups), before, after, p_value, needed)
+
+
+def _add_runs(measured: Sequence[tuple[float, Floats]], folds: Ints | None) -> _Side:
+    """Return the mean over the runs, of each of which a value and its influence (N,) were measured."""
+    values, influences = (np.array(each) for each in zip(*measured, strict=True))
+    parts = values[:, None]
+    if folds is not None:
+        shares = np.bincount(folds) / len(folds)
+        parts = parts * shares + np.array([np.bincount(folds, weights=each) for each in influences])
+    return _Side(float(values.mean()), influences.mean(axis=0), parts)
 
 
 def _list_rough(labels: Ints, groups: Ints) -> Collection[str]:
@@ -259,16 +325,11 @@ def _measure(name: str, run: Predictions) -> tuple[float, Floats]:
     measure: Mapping[str, Callable[[Predictions], Floats]] = {
         "accuracy": lambda run: run.is_correct.astype(np.float64),
         "log_loss": lambda run: run.losses,
-        "ece": _divide_gaps,
+        "ece": divide_gaps,
     }
-    parts = measure[name](run)
+    return _average(measure[name](run))
+
+
+def _average(parts: Floats) -> tuple[float, Floats]:
     value = float(parts.mean())
     return value, (parts - value) / len(parts)
-
-
-def _divide_gaps(run: Predictions) -> Floats:
-    """Return what each image adds to the calibration error (N,): its gap, signed as that of its bin is."""
-    bin_of = assign_bins(run.confidence)
-    gaps = run.confidence - run.is_correct
-    sums = np.bincount(bin_of, weights=gaps)
-    return np.asarray(np.sign(sums)[bin_of] * gaps)

@@ -106,7 +106,7 @@ class Findings:
 
 def judge(configurations: Sequence[Configuration], comparisons: Sequence[Comparison]) -> list[Judged]:
     """Return the verdicts on all but the first configuration."""
-    p_values = correct_for_many([comparison.p_value for comparison in comparisons])
+    p_values = correct_for_many([comparison.overall.p_value for comparison in comparisons])
     first = configurations[0]
     return [
         Judged(other, comparison, p_value, compute_fold_p_value(first, other))
@@ -164,7 +164,7 @@ def render_json(findings: Findings) -> str:
                 "revisions": [result.revision for result in each.configuration.results],
                 "verdict": each.word,
                 "p_value": each.p_value,
-                "num_images_needed": each.comparison.num_images_needed,
+                "num_images_needed": each.comparison.overall.num_images_needed,
                 "num_fixed": len(each.comparison.fixed),
                 "num_broken": len(each.comparison.broken),
                 "differences": {
@@ -227,12 +227,11 @@ def _write_parameter(parameters: Mapping[str, Any], key: str) -> str:
 
 
 def _say_needed(judged: Judged) -> str:
-    comparison = judged.comparison
-    if comparison.num_images_needed is None:
+    comparison, overall = judged.comparison, judged.comparison.overall
+    if overall.num_images_needed is None:
         same = len(comparison.fixed) == len(comparison.broken) == 0
         return "every prediction is correct in both or wrong in both" if same else "equally many are correct"
-    num_images = sum(each.support for each in comparison.classes)
-    more = comparison.num_images_needed - num_images
+    more = overall.num_images_needed - overall.num_images
     if more > _MAX_MORE:
         return "no test set would tell so small a difference"
     # Where few groups decide, the estimate is below what is there.
@@ -280,9 +279,9 @@ def _list_images(title: str, images: Sequence[int], paths: Sequence[str]) -> lis
 def _list_changes(judged: Judged, first: Configuration) -> list[str]:
     """Return the classes whose recall changed by more than chance, and the parameters that differ."""
     lines = []
-    for each in judged.comparison.classes:
+    for label, each in judged.comparison.classes.items():
         if each.p_value < LEVEL:
-            name = code_span(first.results[0].classes[each.label])
+            name = code_span(first.results[0].classes[label])
             recalls = f"{100 * each.first:.1f} % -> {100 * each.other:.1f} %"
             lines.append(f"- recall of {name}: {recalls}, p = {write_p(each.p_value)}")
     lines += [

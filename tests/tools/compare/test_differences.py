@@ -38,7 +38,7 @@ def test_the_same_predictions_do_not_differ() -> None:
     found = compare([run], [run], np.arange(80))
     assert [each.value for each in found.differences] == [0.0] * 5
     assert all(each.interval is None for each in found.differences)
-    assert (found.p_value, found.num_images_needed) == (1.0, None)
+    assert (found.overall.p_value, found.overall.num_images_needed) == (1.0, None)
     assert len(found.fixed) == len(found.broken) == 0
 
 
@@ -63,7 +63,7 @@ def test_the_direction_of_each_metric() -> None:
     found = compare([first], [other], np.arange(100))
     assert found.find("accuracy").value == pytest.approx(0.5)
     assert found.find("log_loss").value < 0
-    assert found.p_value < 1e-9
+    assert found.overall.p_value < 1e-9
     assert found.classes[1].p_value < 1e-9
     assert found.classes[0].p_value == 1.0
 
@@ -78,7 +78,7 @@ def test_copies_of_images_in_groups_add_no_certainty() -> None:
     )
     four = [np.repeat(each, 4).tolist() for each in (first, other, labels)]
     copied = compare([predict(four[0], four[2])], [predict(four[1], four[2])], np.repeat(np.arange(200), 4))
-    assert copied.p_value == pytest.approx(single.p_value)
+    assert copied.overall.p_value == pytest.approx(single.overall.p_value)
     a, b = (found.find("accuracy").interval for found in (single, copied))
     assert a is not None
     assert b is not None
@@ -100,7 +100,7 @@ def test_seeds_that_differ_widen_the_interval() -> None:
         np.arange(2000),
     )
     steady = compare([draw(0.80) for _ in range(3)], [draw(0.84) for _ in range(3)], np.arange(2000))
-    assert steady.p_value < LEVEL < swinging.p_value
+    assert steady.overall.p_value < LEVEL < swinging.overall.p_value
 
 
 def test_one_seed_counts_as_uncertain_as_those_of_the_other() -> None:
@@ -134,7 +134,7 @@ def test_intervals_hold_and_verdicts_are_seldom_wrong(separations: tuple[float, 
         interval = found.find("accuracy").interval
         assert interval is not None
         num_held += interval.low <= truth <= interval.high
-        num_called += found.p_value < LEVEL
+        num_called += found.overall.p_value < LEVEL
     assert 0.92 * 300 <= num_held <= 0.98 * 300
     assert num_called <= 0.08 * 300 if truth == 0 else num_called > 0.3 * 300
 
@@ -147,13 +147,13 @@ def test_needed_images_would_tell() -> None:
         return draw_models(np.arange(num_images), separations=(2.4, 2.55), num_classes=4, generator=generator)
 
     many = draw(100_000)
-    needed = compare(many[:1], many[1:], np.arange(100_000)).num_images_needed
+    needed = compare(many[:1], many[1:], np.arange(100_000)).overall.num_images_needed
     assert needed is not None
     num_images = round(needed)
     num_told = 0
     for _ in range(100):
         first, other = draw(num_images)
-        num_told += compare([first], [other], np.arange(num_images)).p_value < LEVEL
+        num_told += compare([first], [other], np.arange(num_images)).overall.p_value < LEVEL
     assert 65 <= num_told <= 95
 
 
