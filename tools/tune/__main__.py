@@ -39,9 +39,7 @@ def main() -> None:
     try:
         found = run_search(arguments.jobs)
     except Stopped:
-        raise Stopped(
-            "tune: stopped; the same command goes on with the trials that were not finished"
-        ) from None
+        raise Stopped("tune: stopped; the same command goes on where it was") from None
     write_findings(found)
 
 
@@ -55,7 +53,7 @@ def run_search(num_jobs: int) -> "Search":
 
     from tools.tune.copies import Copies, check_prepared, identify, take_snapshot
     from tools.tune.proposals import open_proposals
-    from tools.tune.search import Task, list_epochs, search
+    from tools.tune.search import Task, find_max_epochs, search
     from tools.tune.space import read_space
 
     params, document = read_space()
@@ -67,7 +65,7 @@ def run_search(num_jobs: int) -> "Search":
     name = identify(snapshot, document.data)
     folder = scratch / "tune" / name
     folder.mkdir(parents=True, exist_ok=True)
-    threads, cores = num_jobs * params.training.threads, len(os.sched_getaffinity(0))
+    threads, cores = num_jobs * params.training.threads, os.cpu_count() or 1
     if threads > cores:
         say(f"{num_jobs} jobs of training.threads: {params.training.threads} share {cores} CPU cores")
     say(f"search {name}, {params.tune.trials} trials")
@@ -78,7 +76,7 @@ def run_search(num_jobs: int) -> "Search":
                 folder / "trials.sqlite",
                 params.tune,
                 seed=params.training.seed,
-                max_epochs=list_epochs(params)[-1],
+                max_epochs=find_max_epochs(params),
             ) as proposals,
         ):
             copies = Copies(folder, snapshot, num_copies=num_jobs, metric=params.tune.metric)

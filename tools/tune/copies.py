@@ -238,9 +238,7 @@ class RunningTrial:
         if self._process.returncode:
             errors = self._errors.read_text(encoding="utf-8", errors="replace").splitlines()
             if any(line.endswith(f"exited with {STOPPED}") for line in errors):
-                raise InputError(
-                    f"{self.run.name}: its training was stopped; the same command goes on with it"
-                )
+                raise InputError(f"{self.run.name}: was stopped; the same command goes on")
             return Outcome(reason=_find_reason(errors))
         record = json.loads((self._copy / MODEL / "history.json").read_bytes())
         del record["sha256"]
