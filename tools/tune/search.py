@@ -26,16 +26,16 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 class Running(Protocol):
     """A run that has begun; see `tools.tune.copies.RunningTrial`."""
 
-    def read_curve(self) -> tuple[float, ...]: ...  # noqa: D102
-    def poll(self) -> Outcome | None: ...  # noqa: D102
-    def request_stop(self) -> None: ...  # noqa: D102
-    def close(self, *, keep: bool = False) -> None: ...  # noqa: D102
+    def read_curve(self) -> tuple[float, ...]: ...
+    def poll(self) -> Outcome | None: ...
+    def request_stop(self) -> None: ...
+    def close(self, *, keep: bool = False) -> None: ...
 
 
 class Runner(Protocol):
     """What runs trials; see `tools.tune.copies.Copies`."""
 
-    def start(self, run: Run) -> Running: ...  # noqa: D102
+    def start(self, run: Run) -> Running: ...
 
 
 class Work(Protocol):
@@ -115,13 +115,9 @@ def confirm_best(task: Task, found: Search) -> Search:
         verdict = f"not confirmed, for tune.confirm_seeds is 0 ({describe_lead(found, best[0])})"
         return replace(found, winner=best[0].number, verdict=verdict)
     task.say(f"runs trials {', '.join(str(trial.number) for trial in best)} on {len(seeds)} fresh seeds")
+    candidates = {COMMITTED: task.committed, **{trial.number: trial.settings for trial in best}}
     again = [
-        _Noted(task, number, settings, seed)
-        for seed in seeds
-        for number, settings in [
-            (COMMITTED, task.committed),
-            *((each.number, each.settings) for each in best),
-        ]
+        _Noted(task, number, settings, seed) for seed in seeds for number, settings in candidates.items()
     ]
     work_off((work for each in again for work in each.unless_done()), task.runner, num_jobs=task.num_jobs)
     ended = [each.trial for each in again]
@@ -132,28 +128,25 @@ def confirm_best(task: Task, found: Search) -> Search:
         trials=(*found.trials, *(replace(trial, number=numbered + at) for at, trial in enumerate(repeats))),
         committed=(*found.committed, *(trial for trial in ended if trial.confirms == COMMITTED)),
     )
-    values: dict[int | None, list[float]] = {}
-    for trial in ended:
-        if trial.value is not None:
-            values.setdefault(trial.confirms, []).append(trial.value)
-    of_committed = values.pop(COMMITTED, [])
-    whole = {
-        number: each for number, each in values.items() if number is not None and len(each) == len(seeds)
+    values = {
+        number: [trial.value for trial in ended if trial.confirms == number and trial.value is not None]
+        for number in candidates
     }
-    if not whole or len(of_committed) < len(seeds):
+    whole = {number: each for number, each in values.items() if len(each) == len(seeds)}
+    if whole.keys() <= {COMMITTED} or COMMITTED not in whole:
         reason = next(trial.reason for trial in ended if trial.value is None)
         return replace(found, winner=best[0].number, verdict=f"not confirmed, for runs failed: {reason}")
+    of_committed = whole.pop(COMMITTED)
     confirmation = confirm(whole, of_committed, direction=found.direction)
     verdict = describe(confirmation, found.metric, num_seeds=len(seeds))
     return replace(found, winner=confirmation.winner, verdict=verdict)
 
 
-def list_epochs(params: Params) -> list[int]:
-    """Return the numbers of epochs that trials may have, the largest last."""
+def find_max_epochs(params: Params) -> int:
+    """Return how many epochs the longest trial may have."""
     distribution = params.tune.space.get(NUM_EPOCHS)
-    if distribution is None:
-        return [params.training.num_epochs]
-    return sorted(list_values(distribution) or [])
+    searched = list_values(distribution) if distribution is not None else None
+    return max(searched or [params.training.num_epochs])
 
 
 def rank(found: Search) -> list[Trial]:
@@ -249,9 +242,8 @@ class _Proposed:
             "failed": f"failed: {trial.reason}",
         }[trial.state]
         sign = 1 if find_direction(metric) == "minimize" else -1
-        values = [
-            (sign * each.value, each.number) for each in trials if each.state == "finished" and each.value
-        ]
+        finished = [each for each in trials if each.state == "finished"]
+        values = [(sign * each.value, each.number) for each in finished if each.value is not None]
         best = f"; best: {sign * min(values)[0]:.4g} (trial {min(values)[1]})" if values else ""
         num_left = task.proposals.num_trials - len(trials)
         seconds = (time.monotonic() - task.started) / task.num_run * num_left

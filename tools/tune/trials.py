@@ -64,7 +64,7 @@ class Search:
 
 
 def write_trials(path: Path, search: Search) -> None:
-    """Write a line for every trial, then the runs of the committed parameters. Values that are no text are JSON."""
+    """Write a line for every trial, then the runs of the committed parameters. Settings are text or JSON."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         keys = list(search.space)
