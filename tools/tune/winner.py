@@ -14,6 +14,7 @@ from tools.tune.trials import Search, Trial
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 _NOT_TEXT = {"null", "true", "false", "nan", "inf"}
+_TITLES = {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
 
 
 @dataclass(frozen=True)
@@ -66,32 +67,33 @@ def describe_winner(search: Search) -> str:
     candidates = list_candidates(search)
     if not candidates:
         return _describe_failure(search)
-    winner, metric = candidates[0], search.metric
+    winner, metric = candidates[0], name_metric(search.metric)
 
     def write(value: float) -> str:
-        return write_value(metric, value)
+        return write_value(search.metric, value)
 
     if not winner.repeats:
-        text = (
-            f"Trial {winner.trial.number} is the best: {metric} {write(winner.value)}. It was not run again "
-            "on fresh seeds, and the best of many is partly the luckiest."
-        )
+        text = f"Trial {winner.trial.number} has the best {metric}: {write(winner.value)}."
         if search.baseline is not None:
             text += f" The parameters in params.yaml have {write(search.baseline)}."
-        return text
-    spread = f", {write(min(winner.repeats))} to {write(max(winner.repeats))}"
+        return f"{text} It was not run again on fresh seeds, and the best of many is partly the luckiest."
+    low, high = write(min(winner.repeats)), write(max(winner.repeats))
+    spread = f" ({low} to {high})" if len(winner.repeats) > 1 else ""
     text = (
-        f"Trial {winner.trial.number} has {metric} {write(winner.mean)} on "
-        f"{plural(len(winner.repeats), 'fresh seed')}{spread if len(winner.repeats) > 1 else ''}; in the "
-        f"search it had {write(winner.value)}."
+        f"Trial {winner.trial.number} has a {metric} of {write(winner.mean)} on "
+        f"{plural(len(winner.repeats), 'fresh seed')}{spread}; in the search it had {write(winner.value)}."
     )
     return f"{text} {_compare_with_baseline(search, winner)}".strip()
 
 
 def write_command(settings: Mapping[str, JsonValue]) -> str:
     """Return the line that runs the pipeline with these settings, to be pasted into a shell."""
-    overrides = (shlex.quote(write_override(key, value)) for key, value in settings.items())
-    return " ".join(["dvc exp run", *(f"-S {each}" for each in overrides)])
+    return " ".join(["dvc exp run", *list_options(settings)])
+
+
+def list_options(settings: Mapping[str, JsonValue]) -> list[str]:
+    """Return the command's options, each quoted for a shell."""
+    return [f"-S {shlex.quote(write_override(key, value))}" for key, value in settings.items()]
 
 
 def write_override(key: str, value: JsonValue) -> str:
@@ -101,7 +103,13 @@ def write_override(key: str, value: JsonValue) -> str:
 
 def write_value(metric: str, value: float) -> str:
     """Write a value of the metric: a loss as a number, a fraction in percent."""
-    return f"{value:.4g}" if metric.endswith("loss") else f"{100 * value:.2f} %"
+    return f"{value:#.4g}".rstrip(".") if metric.endswith("loss") else f"{100 * value:.2f} %"
+
+
+def name_metric(metric: str) -> str:
+    """Return `validation loss` for `val.loss`."""
+    name = metric.removeprefix("val.")
+    return f"validation {_TITLES.get(name, name)}"
 
 
 def write_setting(value: JsonValue) -> str:
@@ -121,15 +129,12 @@ def _compare_with_baseline(search: Search, winner: Candidate) -> str:
         return ""
     baseline, sign = write_value(search.metric, search.baseline), find_sign(search)
     num_better = sum(sign * value < sign * search.baseline for value in winner.repeats)
+    own = f"the parameters in params.yaml ({baseline})"
     if num_better == len(winner.repeats):
-        every = "That is" if num_better == 1 else "Each is"
-        return f"{every} better than params.yaml as it is ({baseline})."
+        return f"{'That' if num_better == 1 else 'Every seed'} is better than {own}."
     if sign * winner.mean < sign * search.baseline:
-        return (
-            f"params.yaml as it is has {baseline}: {num_better} of {len(winner.repeats)} seeds are better, "
-            "which may be chance."
-        )
-    return f"That is no better than params.yaml as it is ({baseline}): keep it."
+        return f"{num_better} of {len(winner.repeats)} seeds are better than {own}, which may be chance."
+    return f"That is no better than {own}: keep those."
 
 
 def _describe_failure(search: Search) -> str:
@@ -138,7 +143,8 @@ def _describe_failure(search: Search) -> str:
         return f"All {plural(len(failed), 'trial')} failed. The first: {failed[0].reason}"
     if not search.trials:
         return "No trial has run."
-    return "No trial finished: all others were pruned or failed, so there is no winner."
+    num_pruned = sum(trial.state == "pruned" for trial in search.trials)
+    return f"No trial finished: {num_pruned:,} were pruned and {len(failed):,} failed, so there is no winner."
 
 
 def _write_hydra(value: JsonValue) -> str:
@@ -150,5 +156,6 @@ def _write_hydra(value: JsonValue) -> str:
         return json.dumps(value)
     if _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:
         return value
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    # Hydra takes backslashes as they are, except before a quotation mark.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), value)
     return f"'{escaped}'"
