@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema
 
 from schemas.shared.fields import Items, Meaning, OneLine, Pair, Positive, Schema, Seed
 
@@ -43,7 +43,9 @@ class IntRange(Schema):
     """Both ends, included."""
 
 
-Choices = Annotated[Items[JsonValue], Field(min_length=2, max_length=1000), AfterValidator(_check_different)]
+AnyValue = Annotated[JsonValue, WithJsonSchema({})]
+
+Choices = Annotated[Items[AnyValue], Field(min_length=2, max_length=1000), AfterValidator(_check_different)]
 """Values, in any order: numbers, text, null, or whole lists."""
 
 Distribution = Choices | LogRange | UniformRange | IntRange
@@ -66,7 +68,8 @@ class Tune(Schema):
     """A search for settings by experiments, judged on the validation split."""
 
     metric: Metric
-    """Of the validation split, at the epoch that training.best_metric keeps. val.loss cannot compare losses."""
+    """Of the validation split, at the epoch that training.best_metric keeps. val.loss is by the loss that is
+    trained with, and cannot compare losses."""
 
     trials: Annotated[int, Field(ge=1, le=100_000)]
     """How many different settings are tried."""
