@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -76,14 +77,27 @@ def make_search(
         )
     finished = [trial for trial in trials if trial.state == "finished"]
     finished.sort(key=lambda trial: (trial.value or 0.0) * (1 if is_loss else -1))
-    for trial in finished[:3] if num_seeds else ():
-        for seed in range(1, num_seeds + 1):
+    best, seeds = finished[:3] if num_seeds else [], range(1, num_seeds + 1)
+    for trial in best:
+        for seed in seeds:
             value = (trial.value or 0.0) + (0.002 if is_loss else -0.002) * seed
             name = f"tune-{trial.number:03}-seed{seed}"
             trials.append(
                 Trial(len(trials), name, trial.settings, seed, "finished", value, (value,), "", trial.number)
             )
-    return Search(metric, "minimize" if is_loss else "maximize", distributions, tuple(trials), baseline)
+    first = Trial(
+        -1, "tune-committed", dict(trials[0].settings) if trials else {}, 0, "finished", baseline, ()
+    )
+    return Search(
+        metric,
+        "minimize" if is_loss else "maximize",
+        distributions,
+        tuple(trials),
+        baseline,
+        () if baseline is None else (first, *(replace(first, seed=seed, confirms=-1) for seed in seeds)),
+        finished[0].number if finished else None,
+        "better than the committed parameters by 0.03 on 3 fresh seeds" if best else "not confirmed",
+    )
 
 
 def _draw(rng: np.random.Generator, distribution: Distribution) -> Any:

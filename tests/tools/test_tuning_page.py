@@ -1,25 +1,29 @@
 """The page of a search: right numbers, whatever the trials are; and what it says of winner and importance."""
 
-import json
+import html
 import re
+import shlex
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from dvc.utils.hydra import apply_overrides
-from pydantic import JsonValue
-from ruamel.yaml import YAML
 
 from tests.evaluate.chromium import Chromium
 from tests.tools.searches import HOSTILE, SPACE, make_search, read_space
 from tools.tune.axes import build_setting_axis, build_value_axis
 from tools.tune.importance import measure_importance
+from tools.tune.space import write_overrides
 from tools.tune.trials import Search, Trial
-from tools.tune.tuning_page import MAX_DRAWN, render_search, write_page
-from tools.tune.winner import describe_winner, list_candidates, write_command, write_override
+from tools.tune.tuning_page import (
+    MAX_DRAWN,
+    describe_verdict,
+    list_repeated,
+    rank_trials,
+    render_search,
+    write_page,
+)
 
 LR = {"optimizer.lr": {"log": [0.0001, 0.1]}}
 MANY = {
@@ -69,52 +73,34 @@ def test_a_large_search_is_cut_to_its_best() -> None:
     assert len(page) < 1_000_000
 
 
-def test_the_winner_is_chosen_on_fresh_seeds() -> None:
-    """The trial with the best value of its own loses against one that repeats better."""
-    found = make_search(3, space=LR, states=("finished",), num_seeds=0, baseline=0.2)
-    lucky, steady, third = (
-        replace(trial, value=value) for trial, value in zip(found.trials, (0.1, 0.15, 0.3), strict=True)
-    )
+def test_fresh_seeds_stand_side_by_side() -> None:
+    """Trials and the committed parameters by their means on fresh seeds, the best first."""
+    search = make_search(3, space=LR, states=("finished",), num_seeds=0, baseline=0.2)
     repeats = [
-        Trial(3 + place, None, {}, 7, "finished", value, (), confirms=number)
-        for place, (number, value) in enumerate([(0, 0.25), (0, 0.15), (1, 0.16), (1, 0.18)])
+        Trial(3 + place, None, {}, seed, "finished", value, (), confirms=number)
+        for place, (number, seed, value) in enumerate(
+            [(0, 1, 0.25), (0, 2, 0.15), (1, 1, 0.16), (1, 2, 0.18)]
+        )
     ]
-    search = replace(found, trials=(lucky, steady, third, *repeats))
-    assert [each.trial.number for each in list_candidates(search)] == [1, 0]
-    assert describe_winner(search) == (
-        "Trial 1 has a validation loss of 0.1700 on 2 fresh seeds (0.1600 to 0.1800); in the search it had "
-        "0.1500. Every seed is better than the parameters in params.yaml (0.2000)."
-    )
-    for baseline, words in ((0.175, "1 of 2 seeds are better"), (0.1, "no better than the parameters")):
-        assert words in describe_winner(replace(search, baseline=baseline))
-    unconfirmed = replace(search, trials=(lucky, steady, third), direction="maximize")
-    assert list_candidates(unconfirmed)[0].trial == third
-    assert "partly the luckiest" in describe_winner(unconfirmed)
-    assert describe_winner(SEARCHES["failed"]) == f"All 4 trials failed. The first: {HOSTILE}"
-    assert describe_winner(SEARCHES["pruned"]).startswith("No trial finished: 4 were pruned and 0 failed")
+    committed = (*search.committed, replace(search.committed[0], seed=1, value=0.19, confirms=-1))
+    search = replace(search, trials=(*search.trials, *repeats), committed=committed)
+    found = list_repeated(search)
+    assert [each.trial for each in found] == [1, None, 0]
+    assert [each.mean for each in found] == pytest.approx([0.17, 0.19, 0.2])
+    assert found[1].value == 0.2
+    assert found[0].by_seed == {1: 0.16, 2: 0.18}
+    assert [each.trial for each in list_repeated(replace(search, direction="maximize"))] == [0, None, 1]
 
 
-SETTINGS: Mapping[str, JsonValue] = {
-    "a": None,
-    "b": False,
-    "c": 1e-05,
-    "d": [16, [None, "x, y"]],
-    "e": "don't \\ $HOME",
-    "f": "null",
-    "g": "1e3",
-    "h": "adamw",
-    "i": {"mean": "dataset", "std": 0.5},
-    "j": "",
-}
-
-
-def test_the_command_gives_dvc_the_same_values(tmp_path: Path) -> None:
-    """Each setting arrives in params.yaml with its value and type."""
-    params = tmp_path / "params.yaml"
-    params.write_text("".join(f"{key}: 0\n" for key in SETTINGS))
-    apply_overrides(params, [write_override(key, value) for key, value in SETTINGS.items()])
-    assert json.dumps(YAML(typ="safe").load(params)) == json.dumps(SETTINGS)
-    assert write_command({"a": [1, 2], "b": None}) == "dvc exp run -S 'a=[1,2]' -S b=null"
+def test_what_is_said_at_the_top() -> None:
+    """The winner and its verdict, or why there is none."""
+    search = SEARCHES["plain"]
+    assert describe_verdict(search) == f"Trial {search.winner}: {search.verdict}."
+    page = html.unescape(re.sub("<[^>]+>", "", render_search(search)))
+    options = " ".join(f"-S {shlex.quote(each)}" for each in write_overrides(rank_trials(search)[0].settings))
+    assert f"dvc exp run {options}" in page
+    assert describe_verdict(SEARCHES["failed"]) == f"4 trials failed, none finished. The first: {HOSTILE}"
+    assert describe_verdict(SEARCHES["pruned"]) == "No trial finished: 4 were pruned and 0 failed."
 
 
 def test_importance_tells_what_matters_from_chance() -> None:

@@ -1,4 +1,4 @@
-"""Axes of the tuning page's charts: where a setting or a metric's value lies, and which ticks say so."""
+"""Axes of the tuning page's charts: where a setting or a metric's value lies, and how it is written there."""
 
 import json
 import math
@@ -10,7 +10,6 @@ from pydantic import JsonValue
 
 from schemas.tune.tune import Distribution, IntRange, LogRange, UniformRange
 from tools.tune.trials import Search
-from tools.tune.winner import find_sign, write_setting
 
 _MAX_CHOICE_TICKS = 8
 _MAX_DECADES = 6
@@ -101,6 +100,23 @@ def build_value_axis(search: Search) -> Axis:
         low, high = max(0.0, low), min(1.0, high)
     scale, unit = (100.0, " %") if is_fraction else (1.0, "")
     return Axis(_list_ticks(low, high, step, scale=scale, unit=unit), low, high)
+
+
+def write_value(metric: str, value: float) -> str:
+    """Write a value of the metric: a loss as a number, a fraction in percent."""
+    return f"{value:#.4g}".rstrip(".") if metric.endswith("loss") else f"{100 * value:.2f} %"
+
+
+def write_setting(value: JsonValue) -> str:
+    """Write a setting as a person reads it."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def find_sign(search: Search) -> int:
+    """Return 1 if lower is better, otherwise -1."""
+    return 1 if search.direction == "minimize" else -1
 
 
 def list_counts(first: int, last: int) -> list[int]:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.tune.axes import Axis
+from tools.tune.axes import Axis, find_sign
 from tools.tune.trials import Search, Trial
-from tools.tune.winner import find_sign, rank_trials
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -49,7 +48,7 @@ def measure_importance(search: Search, axes: Mapping[str, Axis]) -> Importance |
     trials count with the value they had. The same with the values shuffled says what chance gives.
     Source: Watanabe et al. 2023, arXiv:2304.10255, as Optuna has it.
     """
-    trials = rank_trials(search)
+    trials = [trial for trial in search.trials if trial.confirms is None and trial.value is not None]
     values = find_sign(search) * np.array([trial.value for trial in trials], dtype=np.float64)
     if len(trials) < MIN_TRIALS or len(axes) < 2 or np.ptp(values) == 0:
         return None

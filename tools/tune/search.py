@@ -26,16 +26,16 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 class Running(Protocol):
     """A run that has begun; see `tools.tune.copies.RunningTrial`."""
 
-    def read_curve(self) -> tuple[float, ...]: ...  # noqa: D102
-    def poll(self) -> Outcome | None: ...  # noqa: D102
-    def request_stop(self) -> None: ...  # noqa: D102
-    def close(self, *, keep: bool = False) -> None: ...  # noqa: D102
+    def read_curve(self) -> tuple[float, ...]: ...
+    def poll(self) -> Outcome | None: ...
+    def request_stop(self) -> None: ...
+    def close(self, *, keep: bool = False) -> None: ...
 
 
 class Runner(Protocol):
     """What runs trials; see `tools.tune.copies.Copies`."""
 
-    def start(self, run: Run) -> Running: ...  # noqa: D102
+    def start(self, run: Run) -> Running: ...
 
 
 class Work(Protocol):

@@ -1,28 +1,29 @@
 """The page of a search: who won, what the trials did, and which settings mattered."""
 
 import math
+import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 from stages.evaluate.report import charts
 from stages.pages.page import render_page
 from stages.pages.wording import plural
 from stages.shared.files import write_text
-from tools.tune.axes import Axis, build_setting_axis, build_value_axis, list_counts
-from tools.tune.importance import MIN_TRIALS, NUM_SHUFFLES, Importance, measure_importance
-from tools.tune.trials import Search, Trial
-from tools.tune.winner import (
-    describe_winner,
+from tools.tune.axes import (
+    Axis,
+    build_setting_axis,
+    build_value_axis,
     find_sign,
-    list_candidates,
-    list_options,
-    name_metric,
-    rank_trials,
+    list_counts,
     write_setting,
     write_value,
 )
+from tools.tune.importance import MIN_TRIALS, NUM_SHUFFLES, Importance, measure_importance
+from tools.tune.space import write_overrides
+from tools.tune.trials import Search, Trial
 
 MAX_DRAWN = 500
 """Trials in charts and table, the best of them; trials.csv has all."""
@@ -31,6 +32,8 @@ _MAX_EPOCHS = 100
 _NUM_TOP = 10
 _CHOICE_WIDTH = 0.6
 """Trials of one choice lie side by side on so much of its room."""
+
+_TITLES = {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
 
 _LABEL_ROOM = 34
 """Characters that fit below a small chart."""
@@ -74,7 +77,7 @@ class Plot:
     marks: Sequence[Mark] = ()
     curves: Sequence[Curve] = ()
     baseline: str | None = None
-    """Where params.yaml as it is lies."""
+    """Where the committed parameters lie."""
 
     is_staggered: bool = False
     """Whether every other label of the horizontal axis is lower, so that more fit."""
@@ -92,6 +95,20 @@ class ParallelAxis:
     is_choice: bool
 
 
+@dataclass(frozen=True)
+class Repeated:
+    """Settings on fresh seeds, which nothing was chosen by."""
+
+    trial: int | None
+    """None for the committed parameters."""
+
+    value: float | None
+    """In the search."""
+
+    mean: float
+    by_seed: Mapping[int, float]
+
+
 def write_page(path: Path, search: Search) -> None:
     """Write the page as one HTML file; equal searches give equal bytes."""
     write_text(path, render_search(search))
@@ -99,10 +116,8 @@ def write_page(path: Path, search: Search) -> None:
 
 def render_search(search: Search) -> str:
     """Return the page as one HTML document, to be stored as UTF-8."""
-    ranked = rank_trials(search)
-    candidates = list_candidates(search)
-    winner = candidates[0] if candidates else None
-    best = winner.trial.number if winner else None
+    best, ranked = search.winner, rank_trials(search)
+    winner = next((trial for trial in ranked if trial.number == best), None)
     axes = {
         key: build_setting_axis(distribution, [trial.settings[key] for trial in search.trials])
         for key, distribution in search.space.items()
@@ -119,10 +134,12 @@ def render_search(search: Search) -> str:
         search=search,
         metric=name_metric(search.metric),
         about=describe_trials(search),
-        verdict=describe_winner(search),
+        verdict=describe_verdict(search),
         winner=winner,
-        candidates=candidates if winner and winner.repeats else [],
-        options=list_options(winner.trial.settings) if winner else [],
+        committed=search.committed[0].settings if search.committed else {},
+        repeated=list_repeated(search),
+        seeds=sorted({trial.seed for trial in search.trials if trial.confirms is not None}),
+        options=[f"-S {shlex.quote(each)}" for each in write_overrides(winner.settings)] if winner else [],
         history=_draw_history(search, value_axis, best) if ranked else None,
         curves=_draw_curves(search, shown, value_axis, best) if any(trial.curve for trial in shown) else None,
         importance=importance,
@@ -144,6 +161,51 @@ def render_search(search: Search) -> str:
         opacity=f"{max(0.12, min(0.7, 15 / max(1, len(shown)))):.2f}",
         is_lower_better=search.direction == "minimize",
     )
+
+
+def name_metric(metric: str) -> str:
+    """Return `validation loss` for `val.loss`."""
+    name = metric.removeprefix("val.")
+    return f"validation {_TITLES.get(name, name)}"
+
+
+def rank_trials(search: Search) -> list[Trial]:
+    """Return the trials that have settings of their own and a value: finished ones first, the best first."""
+    sign = find_sign(search)
+    with_value = [trial for trial in search.trials if trial.confirms is None and trial.value is not None]
+    return sorted(
+        with_value, key=lambda trial: (trial.state != "finished", sign * (trial.value or 0.0), trial.number)
+    )
+
+
+def list_repeated(search: Search) -> list[Repeated]:
+    """Return what was run again on fresh seeds, the best mean first."""
+    numbers = {trial.number: trial.value for trial in search.trials if trial.confirms is None}
+    by_seed: dict[int, dict[int, float]] = {}
+    for trial in (*search.trials, *search.committed):
+        if trial.confirms is not None and trial.value is not None:
+            by_seed.setdefault(trial.confirms, {})[trial.seed] = trial.value
+    repeated = [
+        Repeated(
+            number if number in numbers else None,
+            numbers.get(number, search.baseline),
+            mean(values.values()),
+            values,
+        )
+        for number, values in by_seed.items()
+    ]
+    return sorted(repeated, key=lambda each: find_sign(search) * each.mean)
+
+
+def describe_verdict(search: Search) -> str:
+    """Say which trial is the best, and what its confirmation said; or why there is none."""
+    if search.winner is not None:
+        return f"Trial {search.winner}: {search.verdict}."
+    ends = Counter(trial.state for trial in search.trials)
+    if ends["failed"] and len(ends) == 1:
+        first = next(trial.reason for trial in search.trials)
+        return f"{plural(ends['failed'], 'trial')} failed, none finished. The first: {first}"
+    return f"No trial finished: {ends['pruned']:,} were pruned and {ends['failed']:,} failed."
 
 
 def describe_trials(search: Search) -> str:
