@@ -95,12 +95,14 @@ def write_findings(found: "Search") -> None:
     """Write data/tune, and say what was found and the command to type."""
     from tools.tune.space import write_overrides
     from tools.tune.trials import write_trials
+    from tools.tune.tuning_page import write_page
 
     with publish_folder(FOLDER) as folder:
         write_trials(folder / TABLE, found)
+        write_page(folder / PAGE, found)
     best = next(trial for trial in found.trials if trial.number == found.winner)
     say(f"trial {best.number}: {found.verdict}")
-    say(f"open {FOLDER / TABLE}")
+    say(f"open {FOLDER / PAGE}")
     words = [word for override in write_overrides(best.settings) for word in ("-S", override)]
     say(f"to train, test and report trial {best.number}: dvc exp run {shlex.join(words)}")
 

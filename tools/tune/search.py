@@ -1,7 +1,7 @@
 """The search: the committed parameters, the trials, and the best of them again on fresh seeds."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -145,7 +145,7 @@ def confirm_best(task: Task, found: Search) -> Search:
 def find_max_epochs(params: Params) -> int:
     """Return how many epochs the longest trial may have."""
     distribution = params.tune.space.get(NUM_EPOCHS)
-    searched = list_values(distribution) if distribution is not None else None
+    searched: Sequence[int] | None = None if distribution is None else list_values(distribution)
     return max(searched or [params.training.num_epochs])
 
 
