@@ -124,4 +124,4 @@ bench-env: env ## create .venv.bench with what benchmarks compare with: fastai, 
 
 clean: ## remove what the pipeline made; .venv and DVC's cache stay, so `make repro` brings it back in seconds
 	rm -rf data/images data/prepared data/audit data/model data/dvclive data/counts data/metrics data/report \
-		data/export data/compare
+		data/export data/compare data/tune

@@ -61,7 +61,8 @@ def _drop_noise(schema: dict[str, Any]) -> dict[str, Any]:
     What is an object keeps its title: editors head their explanations with it.
     """
     kept: dict[str, Any] = {}
-    is_object = schema.get("type") == "object" or "const" in schema
+    is_mapping = "propertyNames" in schema  # of names that the user chooses
+    is_object = (schema.get("type") == "object" and not is_mapping) or "const" in schema
     for keyword, value in schema.items():
         if keyword == "discriminator" or (keyword == "title" and not is_object):
             continue

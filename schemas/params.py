@@ -17,6 +17,7 @@ from schemas.train.lr_scheduler import LrScheduler
 from schemas.train.optimizer import Optimizer
 from schemas.train.training import Training
 from schemas.train.transfer import Transfer
+from schemas.tune.tune import Tune
 from schemas.vision.network import NO_WEIGHTS_FILE, Network
 from schemas.vision.transforms import Form, Normalize, Transforms, change_form, find_transform_problems
 
@@ -28,7 +29,7 @@ OUTPUTS = tuple(
 
 
 class Params(Schema):
-    """Every parameter of every stage, in the order the stages use them."""
+    """Every parameter of every stage, in the order the stages use them; then what tools search."""
 
     dataset: Dataset
     audit: Audit
@@ -45,6 +46,7 @@ class Params(Schema):
     training: Training
     evaluation: Evaluation
     export: Export
+    tune: Tune
 
 
 class Conflict(NamedTuple):

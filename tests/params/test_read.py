@@ -174,7 +174,7 @@ OVERRIDES = {
     "~loader": f"missing; add it: a section with {LOADER}",
     "+optimizer.rho=1": f"unknown key; allowed: {OPTIMIZER.removeprefix('the keys ')}",
     "+lr=1": "unknown key; it belongs under optimizer, as optimizer.lr",
-    "+seed=1": "unknown key; did you mean split.seed or training.seed?",
+    "+seed=1": "unknown key; did you mean split.seed, training.seed or tune.seed?",
     "loader.shuffle=yes": 'found "yes"; allowed: true or false; did you mean true?',
     "loader.shuffle=0": "found 0; allowed: true or false",
     "loader.batch_size=64.0": f"found 64.0{COUNT}; write 64",

@@ -35,7 +35,8 @@ def test_effective_parameters(
     assert printed.startswith(f"# {path} is valid\n\ndataset:\n")
     assert "\n  - RandomHorizontalFlip: {p: 0.5}\n" in printed
     assert "\n  sgd:\n    momentum: 0.9\n" in printed
-    assert "adam" not in printed
+    assert "adam:" not in printed
+    assert "adamw:" not in printed
 
 
 def test_all_parameters(

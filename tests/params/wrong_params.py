@@ -53,7 +53,11 @@ NULLABLE: set[KeyPath] = {
     ("training", "save_every_seconds"),
     ("evaluation", "corruptions"),
     ("evaluation", "baseline"),
+    ("tune", "pruner"),
 }
+
+SPACE: KeyPath = ("tune", "space")
+"""What is below it the user names."""
 
 # Values as they stand in a file, that no parameter of the kind takes. `{x: 1}` and nothing fit nowhere.
 NULL = ("", "~", "null")
@@ -86,7 +90,7 @@ def walk_keys(data: Any = None, path: KeyPath = ()) -> Iterator[KeyPath]:
     for key, value in data.items() if isinstance(data, dict) else enumerate(data):
         if isinstance(key, str):
             yield (*path, key)
-        if isinstance(value, dict | list):
+        if isinstance(value, dict | list) and (*path, key) != SPACE:
             yield from walk_keys(value, (*path, key))
 
 
