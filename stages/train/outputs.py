@@ -23,11 +23,11 @@ from stages.shared.stopping import exit_if_orphaned
 from stages.train.build import Run
 from stages.train.calibration import calibrate
 from stages.train.epoch_table import write_accuracy
+from stages.train.loop import predict_validation
 from stages.train.state import Snapshot, take_snapshot
 from stages.train.transfer import remark_on_tuning
 from stages.vision.checkpoint import hash_weights, write_backbone, write_checkpoint
 from stages.vision.features import FeatureStore, open_store
-from stages.vision.inference import compute_logits
 from stages.vision.runtime import describe_device, describe_machine, list_libraries
 from stages.vision.transforms import without_random
 
@@ -110,12 +110,7 @@ def snapshot_epochs(run: Run) -> dict[str, Snapshot]:
     training, state = run.training, run.state
     assert state.best is not None, "there is at least one epoch"
     with state.validation_weights():
-        logits, labels = compute_logits(
-            state.network,
-            run.phases.whole.val_batches,
-            device=training.device,
-            numerics=training.numerics,
-        )
+        logits, labels = predict_validation(training, state.network, run.phases.whole.val_batches)
         last = take_snapshot(
             state.network, state.history[-1], calibrate(logits, labels, groups=training.val_images.groups)
         )

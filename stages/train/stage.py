@@ -9,6 +9,7 @@ from stages.shared.stopping import defer_stops
 from stages.train.build import Run, build_run
 from stages.train.loop import explain_end, run_epoch
 from stages.train.outputs import open_features, publish, record_run, show_curves, snapshot_epochs
+from stages.train.processes import ALONE, Processes
 from stages.train.resume import open_saved_state
 from stages.vision.dataset import read_manifest
 from stages.vision.runtime import explain_device_errors
@@ -16,7 +17,7 @@ from stages.vision.runtime import explain_device_errors
 LESS_MEMORY = "lower loader.batch_size or raise training.accumulation_steps"
 
 
-def train(params: Params, inputs: StageInputs) -> None:
+def train(params: Params, inputs: StageInputs, processes: Processes = ALONE) -> None:
     """Train as params.yaml says; a run of the same inputs that was stopped is resumed.
 
     Raises:
@@ -24,7 +25,7 @@ def train(params: Params, inputs: StageInputs) -> None:
     """
     manifest = read_manifest(PREPARED)
     with explain_device_errors("train", lambda: LESS_MEMORY):
-        run = build_run(params, manifest)
+        run = build_run(params, manifest, processes)
     check_disk(run)
     record = record_run(run, params, inputs)
 
