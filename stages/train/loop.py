@@ -21,6 +21,7 @@ from stages.train.epoch_table import TrainingProgress
 from stages.train.lr_scheduler import refresh_rates
 from stages.train.parts import BatchSum, PartSampler
 from stages.train.precision import Forward
+from stages.train.processes import ALONE, Processes, check_same_weights
 from stages.train.state import TrainingState, take_snapshot
 from stages.vision import scores
 from stages.vision.dataset import Batches, PreparedImages, explain_lost_workers
@@ -83,6 +84,7 @@ def run_epoch(training: Training, state: TrainingState, phase: Phase, *, save_po
     training.progress.start_epoch(state.epoch + 1)
     train_steps(training, state, phase, save_point=save_point)
     train_loss, train_accuracy = score_steps(state)
+    check_same_weights(training.parts.processes, state.network, epoch=state.epoch)
     with state.validation_weights():
         logits, labels = predict_validation(training, phase.module, phase.val_batches)
         record = EpochRecord(
@@ -183,7 +185,9 @@ def predict_validation(training: Training, module: nn.Module, batches: Batches) 
     return processes.join(logits), processes.join(labels)
 
 
-def explain_end(state: TrainingState, section: TrainingParams) -> EndedBy | None:
+def explain_end(
+    state: TrainingState, section: TrainingParams, processes: Processes = ALONE
+) -> EndedBy | None:
     """Return why training ends after the epochs in the state's history; None if another one follows.
 
     With `max_minutes` it ends before an epoch that would likely take longer; one is always trained.
@@ -197,7 +201,8 @@ def explain_end(state: TrainingState, section: TrainingParams) -> EndedBy | None
             return "early_stopping"
     if section.max_minutes is not None and num_finished:
         seconds_after_next = state.clock.seconds * (1 + 1 / num_finished)
-        if seconds_after_next > 60 * section.max_minutes:
+        # Of several processes, one may have seen the clock a moment later.
+        if processes.any(seconds_after_next > 60 * section.max_minutes):
             return "time_budget"
     return None
 

@@ -8,8 +8,15 @@ from stages.shared.paths import DVCLIVE, MODEL, PREPARED
 from stages.shared.stopping import defer_stops
 from stages.train.build import Run, build_run
 from stages.train.loop import explain_end, run_epoch
-from stages.train.outputs import open_features, publish, record_run, show_curves, snapshot_epochs
-from stages.train.processes import ALONE, Processes
+from stages.train.outputs import (
+    describe_process,
+    open_features,
+    publish,
+    record_run,
+    show_curves,
+    snapshot_epochs,
+)
+from stages.train.processes import ALONE, Processes, check_same
 from stages.train.resume import open_saved_state
 from stages.vision.dataset import read_manifest
 from stages.vision.runtime import explain_device_errors
@@ -28,14 +35,15 @@ def train(params: Params, inputs: StageInputs, processes: Processes = ALONE) -> 
         run = build_run(params, manifest, processes)
     check_disk(run)
     record = record_run(run, params, inputs)
+    check_same(processes, describe_process(record, inputs))
 
     training, state = run.training, run.state
     with (
-        open_saved_state(record.key, params.training) as saved,
+        open_saved_state(record.key, params.training, processes) as saved,
         explain_device_errors("train", lambda: f"{LESS_MEMORY}; {saved.describe_kept()}"),
         defer_stops(),
         training.progress,
-        show_curves() as add_to_curves,
+        show_curves(processes) as add_to_curves,
     ):
         run.phases.keep_features(open_features(record, run, params))
         if saved.restore(state):
@@ -44,12 +52,14 @@ def train(params: Params, inputs: StageInputs, processes: Processes = ALONE) -> 
             for epoch in state.history:
                 add_to_curves(epoch)
 
-        while (ended_by := explain_end(state, params.training)) is None:
+        while (ended_by := explain_end(state, params.training, processes)) is None:
             run_epoch(training, state, run.phases.at(state.epoch), save_point=saved.save_point)
             add_to_curves(state.history[-1])
 
         snapshots = snapshot_epochs(run)
         saved.save_point(state)
+        if not processes.is_first:
+            return
         try:
             publish(snapshots, run, record, params, manifest, inputs, ended_by=ended_by)
         except InputError as error:

@@ -164,7 +164,13 @@ def _open_features(
         numerics=training.numerics,
         title="train: features",
     )
-    return Features(store.open(images, weights=hash_backbone(network), compute=compute), images.labels)
+    processes = training.parts.processes
+    if not processes.is_first:
+        processes.wait()  # for the first, which computes them once for all
+    features = Features(store.open(images, weights=hash_backbone(network), compute=compute), images.labels)
+    if processes.is_first:
+        processes.wait()
+    return features
 
 
 def hash_backbone(network: nn.Module) -> str:
