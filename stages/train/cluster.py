@@ -20,6 +20,7 @@ from contextlib import redirect_stdout
 from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import NamedTuple
 
 from schemas.params import Params
@@ -79,7 +80,7 @@ def train_rank(place: Place, params: Params, inputs: StageInputs) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(place.rank % torch.cuda.device_count())
     with (
-        open(os.devnull, "w", encoding="utf-8") as nowhere,  # noqa: PTH123 - it is no file
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
         redirect_stdout(sys.stdout if place.rank == 0 else nowhere),
     ):
         group = Group(place.rank, place.count, meet_at=place.meet_at, device=device)

@@ -251,8 +251,8 @@ def check_same(processes: Processes, facts: Mapping[str, object]) -> None:
             if other.get(name) != value:
                 raise InputError(
                     f"cluster: rank {rank} has another {name} than rank 0 ({shorten(str(other.get(name)))}, "
-                    f"not {shorten(str(value))}); allowed: the same in all processes, which otherwise would not "
-                    "compute the same bits"
+                    f"not {shorten(str(value))}); allowed: the same in all processes, which would otherwise "
+                    "compute other bits"
                 )
 
 

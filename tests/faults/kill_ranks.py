@@ -41,11 +41,16 @@ def kill_ranks(folder: Path, *, count: int, seed: int) -> Tally:
         seed: Of who, when, and in how many processes what follows runs.
     """
     tally = Tally("processes of a run, killed")
-    project = make_small_project(folder, num_epochs=4, save_every_steps=9, last_stage="prepare-dataset")
+    project = make_small_project(
+        folder, num_epochs=4, num_each=60, save_every_steps=9, last_stage="prepare-dataset"
+    )
     for old, new in (
         ("accumulation_steps: 1", "accumulation_steps: 4"),
         ("name: cnn", "name: resnet"),
-        ("    - 32\n    - 64\n    - 128\n    blocks_per_stage: 2", "    - 8\n    - 8\n    blocks_per_stage: 1"),
+        (
+            "    - 32\n    - 64\n    - 128\n    blocks_per_stage: 2",
+            "    - 8\n    - 8\n    blocks_per_stage: 1",
+        ),
     ):
         project.set(old, new)
     project.run("dvc repro train")

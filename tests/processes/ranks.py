@@ -48,7 +48,7 @@ def fork(run: Callable[[], None]) -> int:
         return process
     status = 1
     try:
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
             sys.stdout = nowhere
             run()
         status = 0
