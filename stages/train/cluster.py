@@ -72,7 +72,7 @@ def train_rank(place: Place, params: Params, inputs: StageInputs) -> None:
     """
     import torch
 
-    from stages.train.processes import Group
+    from stages.train.ranks import Group
     from stages.train.stage import train
     from stages.vision.runtime import choose_device
 

@@ -24,7 +24,7 @@ from stages.train.build import Run
 from stages.train.calibration import calibrate
 from stages.train.epoch_table import write_accuracy
 from stages.train.loop import predict_validation
-from stages.train.processes import Processes
+from stages.train.ranks import Processes
 from stages.train.state import Snapshot, take_snapshot
 from stages.train.transfer import remark_on_tuning
 from stages.vision.checkpoint import hash_weights, write_backbone, write_checkpoint
