@@ -34,6 +34,7 @@ from stages.shared.process import keep_freed_memory, limit_spinning
 from stages.train.epoch_table import TrainingProgress
 from stages.train.loop import Phase, Training, train_steps
 from stages.train.loss import CrossEntropy
+from stages.train.parts import PartSampler
 from stages.train.precision import choose_precision
 from stages.train.sampler import EpochSampler
 from stages.train.state import begin_state
@@ -118,7 +119,8 @@ def build_ours(folder: Path, *, batch_size: int, loader_alone: bool = False) -> 
         folder / "data/prepared", manifest, "train", transform=build_transforms(transforms)
     )
     sampler = EpochSampler(images.labels, shuffle=True, seed=0)
-    batches = build_loader(images, batch_size=batch_size, sampler=sampler)
+    parts = PartSampler(sampler, batch_size=batch_size)
+    batches = build_loader(images, batches=parts)
     network: nn.Module = build_network(
         ChosenNetwork(name="cnn", arguments=Cnn(channels=(32, 64, 128), kernel_size=3, dropout=0.0)),
         image=manifest.image,
@@ -130,12 +132,10 @@ def build_ours(folder: Path, *, batch_size: int, loader_alone: bool = False) -> 
         mixing=None,
         train_images=images,
         val_images=images,
-        sampler=sampler,
-        batch_size=batch_size,
+        parts=parts,
         num_classes=len(manifest.classes),
         best_metric="loss",
         max_grad_norm=None,
-        accumulation_steps=1,
         device=CPU,
         numerics=numerics,
         seed=0,
@@ -143,7 +143,7 @@ def build_ours(folder: Path, *, batch_size: int, loader_alone: bool = False) -> 
     )
     phase = Phase(network, network, train_batches=batches, val_batches=batches)
     schedule = optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    state = begin_state(network, optimizer, schedule, steps_per_epoch=len(batches), device=CPU)
+    state = begin_state(network, optimizer, schedule, steps_per_epoch=parts.num_steps, device=CPU)
 
     def run() -> Seconds:
         make_deterministic(numerics)

@@ -25,6 +25,7 @@ from schemas.vision.transforms import Normalize, ToTensor
 from stages.train.epoch_table import TrainingProgress
 from stages.train.loop import Phase, Training, run_epoch
 from stages.train.loss import CrossEntropy
+from stages.train.parts import PartSampler
 from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, begin_state
 from stages.train.transfer import Phases, build_parameter_groups
@@ -107,19 +108,17 @@ def build_run(prepared: Path, arguments: argparse.Namespace) -> tuple[Training, 
     )
     images = PreparedImages(prepared, manifest, "train", transform=transforms)
     val_images = PreparedImages(prepared, manifest, "val", transform=transforms)
-    sampler = EpochSampler(images.labels, shuffle=True, seed=0)
+    parts = PartSampler(EpochSampler(images.labels, shuffle=True, seed=0), batch_size=64)
     optimizer = optim.SGD(build_parameter_groups(network, FROZEN, lr=0.01), momentum=0.9)
     training = Training(
         criterion=CrossEntropy(label_smoothing=0.0),
         mixing=None,
         train_images=images,
         val_images=val_images,
-        sampler=sampler,
-        batch_size=64,
+        parts=parts,
         num_classes=len(manifest.classes),
         best_metric="loss",
         max_grad_norm=None,
-        accumulation_steps=1,
         device=CPU,
         numerics=numerics,
         seed=0,
@@ -128,14 +127,14 @@ def build_run(prepared: Path, arguments: argparse.Namespace) -> tuple[Training, 
     whole = Phase(
         network,
         network,
-        train_batches=build_loader(images, batch_size=64, sampler=sampler),
+        train_batches=build_loader(images, batches=parts),
         val_batches=build_loader(val_images, batch_size=64),
     )
     state = begin_state(
         network,
         optimizer,
         optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0),
-        steps_per_epoch=len(whole.train_batches),
+        steps_per_epoch=parts.num_steps,
         device=CPU,
     )
     return training, state, whole

@@ -142,12 +142,11 @@ class Ours:
             run = build_run(read_params(), read_manifest(PREPARED))
         self.training, self.state = run.training, run.state
         self.phase = run.phases.at(0)
-        self.num_steps = len(self.phase.train_batches)
-        self.batch = make_batch(self.training.batch_size, self.phase, device)
+        self.num_steps = self.training.parts.num_steps
+        self.batch = make_batch(self.training.parts.batch_size, self.phase, device)
         self._in_processes = build_loader(
             self.training.train_images,
-            batch_size=self.training.batch_size,
-            sampler=self.training.sampler,
+            batches=self.training.parts,
             device=device,
             num_workers=num_workers,
             prefetch_factor=2,

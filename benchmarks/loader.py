@@ -31,6 +31,7 @@ from schemas.__main__ import format_yaml
 from schemas.vision.transforms import Transform
 from stages.params.document import read_document
 from stages.shared.process import keep_freed_memory
+from stages.train.parts import PartSampler
 from stages.train.sampler import EpochSampler
 from stages.vision.dataset import PreparedImages, build_loader, read_manifest
 from stages.vision.transforms import build_transforms
@@ -102,13 +103,13 @@ def compare(
     dataset = PreparedImages(
         folder / "data/prepared", manifest, "train", transform=build_transforms((*ours, *last))
     )
-    order = EpochSampler(dataset.labels, shuffle=True, seed=0)
+    order = PartSampler(EpochSampler(dataset.labels, shuffle=True, seed=0), batch_size=batch_size)
     changes = plain.Compose([*theirs, plain.ToTensor(), plain.Normalize(MEAN, STD)])
     files = ImageFolder(folder / "images", transform=changes)
     loaders: dict[str, Any] = {}
     for workers in (0, 1, 2):
         loaders[f"darkroom, {workers} workers"] = build_loader(
-            dataset, batch_size=batch_size, sampler=order, num_workers=workers, prefetch_factor=2
+            dataset, batches=order, num_workers=workers, prefetch_factor=2
         )
     for workers in (0, 1, 2, 4):
         loaders[f"ImageFolder, {workers} workers"] = DataLoader(

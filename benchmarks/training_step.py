@@ -33,6 +33,7 @@ from stages.train.epoch_table import TrainingProgress
 from stages.train.loop import Phase, Training, train_steps
 from stages.train.loss import CrossEntropy
 from stages.train.optimizer import build_optimizer
+from stages.train.parts import PartSampler
 from stages.train.precision import choose_precision, has_bfloat16
 from stages.train.sampler import EpochSampler
 from stages.train.state import begin_state
@@ -164,12 +165,12 @@ def build_ours(images: Tensor, labels: Tensor, *, num_steps: int) -> Callable[[]
         mixing=None,
         train_images=cast(Any, _NoImages()),
         val_images=cast(Any, _NoImages()),
-        sampler=EpochSampler(labels.repeat(num_steps), shuffle=False, seed=0),
-        batch_size=len(labels),
+        parts=PartSampler(
+            EpochSampler(labels.repeat(num_steps), shuffle=False, seed=0), batch_size=len(labels)
+        ),
         num_classes=NUM_CLASSES,
         best_metric="loss",
         max_grad_norm=None,
-        accumulation_steps=1,
         device=CPU,
         numerics=numerics,
         seed=0,

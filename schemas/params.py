@@ -11,6 +11,7 @@ from schemas.ingest.dataset import Dataset
 from schemas.prepare_dataset.audit import Audit
 from schemas.prepare_dataset.split import Split
 from schemas.shared.fields import Schema
+from schemas.train.cluster import Cluster
 from schemas.train.loader import Loader
 from schemas.train.loss import LABELS_ONLY, Loss
 from schemas.train.lr_scheduler import LrScheduler
@@ -43,6 +44,7 @@ class Params(Schema):
     optimizer: Optimizer
     lr_scheduler: LrScheduler
     training: Training
+    cluster: Cluster
     evaluation: Evaluation
     export: Export
 
@@ -67,6 +69,7 @@ def find_conflicts(params: Params) -> list[Conflict]:
         *_check_statistics_of_weights(params),
         *_check_group_column(params),
         *_check_warmup(params),
+        *_check_processes(params),
     ]
 
 
@@ -192,4 +195,15 @@ def _check_warmup(params: Params) -> Iterator[Conflict]:
         yield Conflict(
             "lr_scheduler.warmup_epochs",
             f"found {warmup_epochs:g}; allowed: at most training.num_epochs, {num_epochs}",
+        )
+
+
+def _check_processes(params: Params) -> Iterator[Conflict]:
+    processes, num_parts = params.cluster.processes, params.training.accumulation_steps
+    if num_parts % processes:
+        allowed = [str(2**power) for power in range(11) if num_parts % 2**power == 0]
+        yield Conflict(
+            "cluster.processes",
+            f"found {processes}; allowed: {', '.join(allowed)}, the powers of two that divide "
+            f"training.accumulation_steps, {num_parts}, the parts of a batch that processes share out",
         )

@@ -120,7 +120,7 @@ def measure_losses(params: "Params", rates: Sequence[float], *, max_rise: float)
 
     training, state, phases, *_ = build_run(params, read_manifest(PREPARED))
     num_epochs, num_more = divmod(len(rates), len(state.losses))
-    num_images = num_epochs * len(training.train_images) + num_more * training.batch_size
+    num_images = num_epochs * len(training.train_images) + num_more * training.parts.batch_size
     progress = TrainingProgress(num_epochs=1, images_per_epoch=num_images)
     progress.title = "lr_range_test"
     training = replace(training, progress=progress)

@@ -109,22 +109,27 @@ def run_stage(main: Callable[[], None], *, description: str | None = None) -> No
     try:
         with watch_for_stops():
             _run(main)
-    except InputError as error:
-        _stop(str(error))
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        reason = error.strerror or str(error) or type(error).__name__
-        cannot_map = error.errno == errno.ENODEV or f"os error {errno.ENODEV})" in reason  # Rust's words
-        _stop(printable(f"{place}{reason}{_CANNOT_MAP if cannot_map else ''}"))
-    except MemoryError:
-        _stop(_NO_MEMORY)
-    except ImportError as error:
-        if not any(text in str(error) for text in _UNMAPPED):
-            raise
-        _stop(_NO_MEMORY)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(STOPPED)
+    except Exception as error:
+        message = explain_end_of_stage(error)
+        if message is None:
+            raise
+        _stop(message)
+
+
+def explain_end_of_stage(error: Exception) -> str | None:
+    """Return what to say of an error that ends a stage; None for a bug of ours, which needs its traceback."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        reason = error.strerror or str(error) or type(error).__name__
+        cannot_map = error.errno == errno.ENODEV or f"os error {errno.ENODEV})" in reason  # Rust's words
+        return printable(f"{place}{reason}{_CANNOT_MAP if cannot_map else ''}")
+    is_unmapped = isinstance(error, ImportError) and any(text in str(error) for text in _UNMAPPED)
+    return _NO_MEMORY if is_unmapped or isinstance(error, MemoryError) else None
 
 
 def _read_names_as_utf8() -> None:

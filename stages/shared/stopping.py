@@ -58,13 +58,20 @@ class _Requests:
 
 
 @contextmanager
-def watch_for_stops() -> Iterator[None]:
-    """Stop in an orderly way in the block, which is all of a stage: when asked, and when dvc dies."""
+def watch_for_stops(*, parent: int | None = None) -> Iterator[None]:
+    """Stop in an orderly way in the block, which is all of a stage: when asked, and when dvc dies.
+
+    Args:
+        parent: For one of several processes of a stage: the one that started it, which is followed instead.
+    """
     before = {request: signal.getsignal(request) for request in _REQUESTS}
     for request in _REQUESTS:
         if before[request] is not signal.SIG_IGN:  # as nohup and a shell's & leave it
             signal.signal(request, _handle)
-    if "DVC_STAGE" in os.environ:  # DVC started this process, or a shell that it started
+    if parent is not None:
+        _follow(parent)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _REQUESTS)
+    elif "DVC_STAGE" in os.environ:  # DVC started this process, or a shell that it started
         _follow_dvc()
         _call_witness()
     try:
@@ -160,7 +167,8 @@ def _leave(message: str) -> NoReturn:
     """Leave without cleaning up."""
     _dismiss_witness()
     try:
-        print(message, file=sys.stderr, flush=True)
+        if message:
+            print(message, file=sys.stderr, flush=True)
     finally:
         os._exit(STOPPED)
 
@@ -179,6 +187,30 @@ def _follow_dvc() -> None:
     if os.getpgid(os.getppid()) != os.getpgid(0):
         _Requests.is_orphan = True
         _leave("stopped: the dvc that started this is gone")
+
+
+def _follow(parent: int) -> None:
+    """Be asked to stop when the process that started this one dies."""
+    _Requests.parents = (parent,)
+    _ask_for_death_signal(signal.SIGTERM)
+    if sys.platform != "linux":
+        threading.Thread(target=_await_end, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:
+        _Requests.is_orphan = True
+        _leave("stopped: the process that started this is gone")
+
+
+@contextmanager
+def hold_requests() -> Iterator[None]:
+    """Have requests to stop wait in the block, for processes that are started in it as well.
+
+    They take them in when they begin to watch for stops. Before that, they could only die of them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _REQUESTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _call_witness() -> None:

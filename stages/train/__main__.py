@@ -20,8 +20,11 @@ def main() -> None:
         from stages.shared.process import limit_spinning
 
         params = read_params()
-        limit_spinning()
-        from stages.train.stage import train
+        if params.cluster.processes > 1:
+            from stages.train.cluster import train_here as train
+        else:
+            limit_spinning()
+            from stages.train.stage import train
 
     train(params, record_inputs("train", params, read_params))
 

@@ -18,7 +18,9 @@ from stages.train.loop import Phase, Training
 from stages.train.loss import build_loss
 from stages.train.lr_scheduler import Plateau, build_lr_scheduler
 from stages.train.optimizer import build_optimizer
+from stages.train.parts import PartSampler, list_batches
 from stages.train.precision import build_scaler, choose_precision, compile_steps
+from stages.train.processes import ALONE, Processes
 from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, WeightAverage, begin_state
 from stages.train.transfer import Phases, build_parameter_groups
@@ -53,12 +55,13 @@ class Run(NamedTuple):
     """A copy of what is pretrained of the network before its first step, on the CPU."""
 
 
-def build_run(params: Params, manifest: Manifest) -> Run:
+def build_run(params: Params, manifest: Manifest, processes: Processes = ALONE) -> Run:
     """Return a run before its first step.
 
     Args:
         params: All parameters.
         manifest: That of the prepared data.
+        processes: Those that compute it.
 
     Raises:
         InputError: Something that params.yaml asks for is not possible here, with these data.
@@ -93,9 +96,18 @@ def build_run(params: Params, manifest: Manifest) -> Run:
         sampling=params.loader.sampling,
         batch_size=params.loader.batch_size,
     )
-    loader = params.loader.model_dump(exclude={"shuffle", "sampling"})
-    train_batches = build_loader(train_images, sampler=sampler, device=device, **loader)
-    val_batches = build_loader(val_images, device=device, **loader)
+    batch_size = params.loader.batch_size
+    parts = PartSampler(
+        sampler, batch_size=batch_size, num_parts=params.training.accumulation_steps, processes=processes
+    )
+    loader = params.loader.model_dump(include={"num_workers", "prefetch_factor"})
+    train_batches = build_loader(train_images, batches=parts, device=device, **loader)
+    val_batches = build_loader(
+        val_images,
+        batches=list_batches(len(val_images), batch_size=batch_size, processes=processes),
+        device=device,
+        **loader,
+    )
 
     network, pretrained_weights = begin_network(
         params,
@@ -121,10 +133,10 @@ def build_run(params: Params, manifest: Manifest) -> Run:
         params.lr_scheduler,
         optimizer,
         num_epochs=params.training.num_epochs,
-        steps_per_epoch=len(train_batches),
+        steps_per_epoch=parts.num_steps,
         plateau=plateau,
     )
-    state = begin_state(network, optimizer, lr_scheduler, steps_per_epoch=len(train_batches), device=device)
+    state = begin_state(network, optimizer, lr_scheduler, steps_per_epoch=parts.num_steps, device=device)
     if params.lr_scheduler.name == "plateau":
         state.plateau = plateau
     if params.training.ema_decay is not None:
@@ -136,12 +148,10 @@ def build_run(params: Params, manifest: Manifest) -> Run:
         mixing=build_mixing(transforms, num_classes=num_classes, seed=params.training.seed),
         train_images=train_images,
         val_images=val_images,
-        sampler=sampler,
-        batch_size=params.loader.batch_size,
+        parts=parts,
         num_classes=num_classes,
         best_metric=params.training.best_metric,
         max_grad_norm=params.training.max_grad_norm,
-        accumulation_steps=params.training.accumulation_steps,
         device=device,
         numerics=numerics,
         seed=params.training.seed,

@@ -14,7 +14,7 @@ from schemas.vision.network import NO_WEIGHTS_FILE, Network
 from schemas.vision.transforms import Normalize
 from stages.shared.errors import InputError, printable
 from stages.shared.files import sha256_of
-from stages.train.loop import smallest_part
+from stages.train.parts import smallest_part
 from stages.vision.checkpoint import hash_weights
 from stages.vision.dataset import PreparedImages
 from stages.vision.networks import adapt_weights, build_network, check_takes_images, fetch_weights

@@ -19,8 +19,9 @@ from stages.shared.errors import InputError
 from stages.train.calibration import calibrate
 from stages.train.epoch_table import TrainingProgress
 from stages.train.lr_scheduler import refresh_rates
+from stages.train.parts import BatchSum, PartSampler
 from stages.train.precision import Forward
-from stages.train.sampler import EpochSampler
+from stages.train.processes import ALONE, Processes, check_same_weights
 from stages.train.state import TrainingState, take_snapshot
 from stages.vision import scores
 from stages.vision.dataset import Batches, PreparedImages, explain_lost_workers
@@ -44,12 +45,10 @@ class Training:
     mixing: Mixing | None
     train_images: PreparedImages
     val_images: PreparedImages
-    sampler: EpochSampler
-    batch_size: int
+    parts: PartSampler
     num_classes: int
     best_metric: str
     max_grad_norm: float | None
-    accumulation_steps: int
     device: torch.device
     numerics: Numerics
     seed: int
@@ -69,7 +68,10 @@ class Phase:
     """
 
     train_batches: Batches
+    """The parts of training batches that this process computes."""
+
     val_batches: Batches
+    """The batches of the validation split that this process computes."""
 
 
 @explain_lost_workers()
@@ -82,10 +84,9 @@ def run_epoch(training: Training, state: TrainingState, phase: Phase, *, save_po
     training.progress.start_epoch(state.epoch + 1)
     train_steps(training, state, phase, save_point=save_point)
     train_loss, train_accuracy = score_steps(state)
+    check_same_weights(training.parts.processes, state.network, epoch=state.epoch)
     with state.validation_weights():
-        logits, labels = compute_logits(
-            phase.module, phase.val_batches, device=training.device, numerics=training.numerics
-        )
+        logits, labels = predict_validation(training, phase.module, phase.val_batches)
         record = EpochRecord(
             epoch=state.epoch + 1,
             lr=state.lr,
@@ -113,56 +114,80 @@ def train_steps(training: Training, state: TrainingState, phase: Phase, *, save_
         InputError: The loss became NaN or infinite.
     """
     network, optimizer, scaler = state.network, state.optimizer, state.scaler
+    parts, parameters = training.parts, list(network.parameters())
     dropouts = find_dropouts(network)
     phase.module.train()
     training.train_images.set_epoch(state.epoch)
-    training.sampler.set_epoch(state.epoch, start=state.step * training.batch_size)
+    parts.set_epoch(state.epoch, step=state.step)
+    batches = iter(phase.train_batches)
 
-    for images, targets in phase.train_batches:
-        # Random numbers depend on seed, epoch and sample, so that resuming, workers and batch size change
-        # none of them. Only layers of torchvision and timm use torch's global generator, and get them by
-        # step.
-        samples = training.sampler.samples_of(state.step, batch_size=training.batch_size)
-        seed_torch(derive_seed(training.seed, state.epoch, state.step), training.device)
-        images = send(images, training.device, memory_format=torch.channels_last)
-        targets = send(targets, training.device)
-        if training.mixing is not None:
-            images, targets = training.mixing(images, targets, epoch=state.epoch, step=state.step)
+    with BatchSum(
+        phase.module, parameters, num_parts=parts.num_parts, processes=parts.processes
+    ) as batch_sum:
+        for step in range(state.step, parts.num_steps):
+            optimizer.zero_grad(set_to_none=True)
 
-        for part in divide(len(images), num_parts=training.accumulation_steps):
-            seed_dropouts(dropouts, seed=training.seed, epoch=state.epoch, samples=samples[part])
-            with autocast(training.device, training.numerics):
-                logits = phase.forward(images[part])
-                loss = training.criterion(logits.float(), targets[part])
+            for part in parts.of_step(step):
+                images, targets = next(batches)
+                # Random numbers depend on seed, epoch and sample, so that resuming, workers and batch size
+                # change none of them. Only mixing, and layers of torchvision and timm, which use torch's
+                # global generator, get them by part.
+                seed_torch(derive_seed(training.seed, state.epoch, part.number), training.device)
+                seed_dropouts(dropouts, seed=training.seed, epoch=state.epoch, samples=part.samples)
+                images = send(images, training.device, memory_format=torch.channels_last)
+                targets = send(targets, training.device)
+                if training.mixing is not None:
+                    images, targets = training.mixing(images, targets, epoch=state.epoch, step=part.number)
 
-            if part.start == 0:
-                optimizer.zero_grad(set_to_none=True)
-            # The gradient of the batch's mean is the sum of its parts', each weighted by its share of images.
-            scaler.scale(loss * (len(logits) / len(images))).backward()
+                with autocast(training.device, training.numerics):
+                    logits = phase.forward(images)
+                    loss = training.criterion(logits.float(), targets)
+
+                batch_sum.begin_part()
+                # The gradient of the batch's mean is the sum of its parts', each weighted by its share.
+                scaler.scale(loss * part.fraction).backward()
+                batch_sum.end_part(loss * len(logits), count_correct(logits.detach(), targets))
 
             # Summed up on the device: reading a number in every step would make the CPU wait for it.
-            state.losses[state.step] += loss.detach() * len(logits)
-            state.num_correct += count_correct(logits.detach(), targets[part])
+            for loss, num_correct in batch_sum.finish(num_parts=parts.num_in(step)):
+                state.losses[step] += loss
+                state.num_correct += num_correct.long()
 
-        if training.max_grad_norm is not None:
-            scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(network.parameters(), training.max_grad_norm)
-        state.lr = float(optimizer.param_groups[0]["lr"])
-        scaler.step(optimizer)
-        scaler.update()
-        state.lr_scheduler.step()
-        if state.average:
-            state.average.update(network)
+            if training.max_grad_norm is not None:
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(parameters, training.max_grad_norm)
+            state.lr = float(optimizer.param_groups[0]["lr"])
+            scaler.step(optimizer)
+            scaler.update()
+            state.lr_scheduler.step()
+            if state.average:
+                state.average.update(network)
 
-        state.num_images += len(images)
-        state.step += 1
-        if state.step % _STEPS_BETWEEN_CHECKS == 0:
-            state.check_losses()
-        training.progress.advance(len(images))
-        save_point(state)
+            num_images = parts.num_images(step)
+            state.num_images += num_images
+            state.step = step + 1
+            if state.step % _STEPS_BETWEEN_CHECKS == 0:
+                state.check_losses()
+            training.progress.advance(num_images)
+            save_point(state)
 
 
-def explain_end(state: TrainingState, section: TrainingParams) -> EndedBy | None:
+def predict_validation(training: Training, module: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
+    """Return logits float32 (N, num_classes) and labels int64 (N,) of the validation split, on the CPU.
+
+    The processes share out its batches.
+    """
+    if len(batches):
+        logits, labels = compute_logits(module, batches, device=training.device, numerics=training.numerics)
+    else:
+        logits, labels = torch.empty(0, training.num_classes), torch.empty(0, dtype=torch.int64)
+    processes = training.parts.processes
+    return processes.join(logits), processes.join(labels)
+
+
+def explain_end(
+    state: TrainingState, section: TrainingParams, processes: Processes = ALONE
+) -> EndedBy | None:
     """Return why training ends after the epochs in the state's history; None if another one follows.
 
     With `max_minutes` it ends before an epoch that would likely take longer; one is always trained.
@@ -176,21 +201,10 @@ def explain_end(state: TrainingState, section: TrainingParams) -> EndedBy | None
             return "early_stopping"
     if section.max_minutes is not None and num_finished:
         seconds_after_next = state.clock.seconds * (1 + 1 / num_finished)
-        if seconds_after_next > 60 * section.max_minutes:
+        # Of several processes, one may have seen the clock a moment later.
+        if processes.any(seconds_after_next > 60 * section.max_minutes):
             return "time_budget"
     return None
-
-
-def divide(num_images: int, *, num_parts: int) -> list[slice]:
-    """Return the parts of a batch, equally large but for the last."""
-    num_each = -(-num_images // num_parts)
-    return [slice(start, start + num_each) for start in range(0, num_images, num_each)]
-
-
-def smallest_part(num_images: int, *, batch_size: int, num_parts: int) -> int:
-    """Return how many images the smallest part of an epoch's batches has."""
-    batches = {min(num_images, batch_size), num_images % batch_size} - {0}
-    return min(len(range(batch)[divide(batch, num_parts=num_parts)[-1]]) for batch in batches)
 
 
 def count_correct(logits: Tensor, targets: Tensor) -> Tensor:

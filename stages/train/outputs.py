@@ -17,17 +17,18 @@ from schemas.train.training import TrainMetrics, ValMetrics
 from schemas.vision.checkpoint import Checkpoint, EndedBy, EpochRecord, History, PretrainedWeights
 from schemas.vision.runtime import Numerics
 from stages.shared.files import publish_folder, sha256_of, write_json, write_sealed_json
-from stages.shared.inputs import NEUTRAL, StageInputs, hash_json
+from stages.shared.inputs import NEUTRAL, StageInputs, hash_code, hash_json
 from stages.shared.paths import DVCLIVE, METRICS, MODEL, PREPARED, PRETRAINED
 from stages.shared.stopping import exit_if_orphaned
 from stages.train.build import Run
 from stages.train.calibration import calibrate
 from stages.train.epoch_table import write_accuracy
+from stages.train.loop import predict_validation
+from stages.train.processes import Processes
 from stages.train.state import Snapshot, take_snapshot
 from stages.train.transfer import remark_on_tuning
 from stages.vision.checkpoint import hash_weights, write_backbone, write_checkpoint
 from stages.vision.features import FeatureStore, open_store
-from stages.vision.inference import compute_logits
 from stages.vision.runtime import describe_device, describe_machine, list_libraries
 from stages.vision.transforms import without_random
 
@@ -79,6 +80,18 @@ class RunRecord:
         )
 
 
+def describe_process(record: RunRecord, inputs: StageInputs) -> dict[str, object]:
+    """Return what the processes of a run must have in common, by what it is."""
+    return {
+        "code": hash_json(hash_code(inputs.code_folders)),
+        "data": record.inputs.data,
+        "pretrained weights": record.pretrained_weights and record.pretrained_weights.sha256,
+        **record.libraries,
+        **record.machine,
+        "key": record.key,
+    }
+
+
 def open_features(record: RunRecord, run: Run, params: Params) -> FeatureStore:
     """Return where the features of a frozen backbone are kept, of this run and others of the same images."""
     return open_store(
@@ -110,12 +123,7 @@ def snapshot_epochs(run: Run) -> dict[str, Snapshot]:
     training, state = run.training, run.state
     assert state.best is not None, "there is at least one epoch"
     with state.validation_weights():
-        logits, labels = compute_logits(
-            state.network,
-            run.phases.whole.val_batches,
-            device=training.device,
-            numerics=training.numerics,
-        )
+        logits, labels = predict_validation(training, state.network, run.phases.whole.val_batches)
         last = take_snapshot(
             state.network, state.history[-1], calibrate(logits, labels, groups=training.val_images.groups)
         )
@@ -230,12 +238,16 @@ def write_curves(folder: Path, history: Sequence[EpochRecord]) -> None:
 
 
 @contextmanager
-def show_curves() -> Iterator[Callable[[EpochRecord], None]]:
+def show_curves(processes: Processes) -> Iterator[Callable[[EpochRecord], None]]:
     """Yield what adds an epoch to the curves that one can look at while training runs.
 
     They are in data/dvclive.partial, in DVCLive's files, and are gone when the block ends: outputs are whole
-    or absent. A disk that cannot take them does not end a run that is going well.
+    or absent. A disk that cannot take them does not end a run that is going well. Of several processes the
+    first one writes them.
     """
+    if not processes.is_first:
+        yield lambda record: None
+        return
     folder = DVCLIVE.with_name(f"{DVCLIVE.name}.partial")
     if folder.is_symlink():
         folder.unlink()  # DVCLive would empty the folder that it leads to

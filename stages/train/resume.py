@@ -26,8 +26,9 @@ from stages.shared.errors import InputError
 from stages.shared.files import remove_leftovers, write_text
 from stages.shared.paths import find_dvc_folder, hash_for_dvc, is_in_dvc_cache
 from stages.shared.stopping import is_stop_requested, stop
+from stages.train.processes import ALONE, Processes
 from stages.train.state import TrainingState
-from stages.train.state_file import DamagedState, read_state, write_state
+from stages.train.state_file import DamagedState, dump_state, parse_state, read_state, write_state
 
 MAX_AGE_SECONDS = 14 * 24 * 3600.0
 """A state that nobody has resumed for so long is removed."""
@@ -53,8 +54,9 @@ class StateInUse(Exception):
 class SavedState:
     """The two newest states of one run. Use `open_saved_state`."""
 
-    def __init__(self, folder: Path, training: Training) -> None:
+    def __init__(self, folder: Path, training: Training, processes: Processes = ALONE) -> None:
         self._folder = folder
+        self._processes = processes
         self._every_steps = training.save_every_steps
         self._every_seconds = training.save_every_seconds
         self._steps_since = 0
@@ -66,7 +68,14 @@ class SavedState:
         """What the last two saves took, of which the shorter counts: a disk may stall now and then."""
 
     def restore(self, state: TrainingState) -> bool:
-        """Restore the newest state that is whole; return whether there is one."""
+        """Restore the newest state that is whole, in all processes; return whether there is one."""
+        is_there = self._read_newest(state)
+        if self._processes.count > 1:
+            own = dump_state(state.state_dict()) if self._processes.is_first else b""
+            state.load_state_dict(parse_state(self._processes.from_first(own)))
+        return is_there
+
+    def _read_newest(self, state: TrainingState) -> bool:
         for path in self._newest_first():
             try:
                 state.load_state_dict(read_state(path))
@@ -85,9 +94,11 @@ class SavedState:
             Stopped: The stage was asked to stop.
         """
         self._steps_since += 1
-        if is_stop_requested():
+        # All processes stop after the same step, whichever was asked to.
+        if self._processes.any(is_stop_requested()):
             self.save(state)
-            stop(f"train: stopped {state.describe_place()}; the same command resumes from there")
+            message = f"train: stopped {state.describe_place()}; the same command resumes from there"
+            stop(message if self._processes.is_first else "")
         if self._is_due():
             self.save(state)
 
@@ -143,17 +154,37 @@ class SavedState:
         return sorted(self._folder.glob(_STATES), reverse=True)
 
 
+class _SavedByFirst(SavedState):
+    """What processes other than the first have in place of a saved state: they write nothing."""
+
+    def __init__(self, training: Training, processes: Processes) -> None:
+        super().__init__(Path(os.devnull), training, processes)
+
+    def save(self, state: TrainingState) -> None:
+        """Leave it to the first process."""
+
+    def note_result(self, folders: Sequence[Path]) -> None:
+        """Leave it to the first process."""
+
+    def _newest_first(self) -> list[Path]:
+        return []
+
+
 @contextmanager
-def open_saved_state(key: str, training: Training) -> Iterator[SavedState]:
-    """Yield the saved state of the run that a key stands for; no other process has it in the block.
+def open_saved_state(key: str, training: Training, processes: Processes = ALONE) -> Iterator[SavedState]:
+    """Yield the saved state of the run that a key stands for; no other run has it in the block.
 
     Args:
         key: A hash of all that the result depends on.
         training: The section, which says when to save.
+        processes: Of the run; the first of them saves.
 
     Raises:
         InputError: Another process is training just this, or there is no DVC repository.
     """
+    if not processes.is_first:
+        yield _SavedByFirst(training, processes)
+        return
     dvc_folder = find_dvc_folder()
     if dvc_folder is None:
         raise InputError(
@@ -165,7 +196,7 @@ def open_saved_state(key: str, training: Training) -> Iterator[SavedState]:
         with lock_folder(folder, max_seconds=_LOCK_SECONDS):
             _remove_if_done(folder, dvc_folder)
             prune(parent, dvc_folder=dvc_folder, keep=folder)
-            yield SavedState(folder, training)
+            yield SavedState(folder, training, processes)
     except StateInUse as in_use:
         raise InputError(
             f"train: {in_use} trains just this already, by the same parameters, code and data; "

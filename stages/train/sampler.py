@@ -19,8 +19,6 @@ _CHUNK = 4096
 class EpochSampler(Sampler[int]):
     """As many images as there are, in an order that depends on seed and epoch alone.
 
-    Its length is that of a whole epoch; a run resumed in the middle of one iterates over the rest.
-
     Args:
         labels: Class of each image, int64 (num_images,).
         shuffle: Use another random order in every epoch.
@@ -41,10 +39,9 @@ class EpochSampler(Sampler[int]):
         self._batch_size = batch_size
         self.set_epoch(0)
 
-    def set_epoch(self, epoch: int, *, start: int = 0) -> None:
-        """Choose the epoch to iterate over next, and how many of its images to skip."""
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch to iterate over next."""
         self._epoch = epoch
-        self._start = start
         self._samples: npt.NDArray[np.int64] = self._whole_epoch().numpy()
 
     def samples_of(self, step: int, *, batch_size: int) -> npt.NDArray[np.int64]:
@@ -56,7 +53,7 @@ class EpochSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         # In chunks, for a list of all of them takes four times the memory of the array.
-        for start in range(self._start, len(self), _CHUNK):
+        for start in range(0, len(self), _CHUNK):
             yield from self._samples[start : start + _CHUNK].tolist()
 
     def _whole_epoch(self) -> Tensor:

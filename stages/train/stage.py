@@ -8,7 +8,15 @@ from stages.shared.paths import DVCLIVE, MODEL, PREPARED
 from stages.shared.stopping import defer_stops
 from stages.train.build import Run, build_run
 from stages.train.loop import explain_end, run_epoch
-from stages.train.outputs import open_features, publish, record_run, show_curves, snapshot_epochs
+from stages.train.outputs import (
+    describe_process,
+    open_features,
+    publish,
+    record_run,
+    show_curves,
+    snapshot_epochs,
+)
+from stages.train.processes import ALONE, Processes, check_same
 from stages.train.resume import open_saved_state
 from stages.vision.dataset import read_manifest
 from stages.vision.runtime import explain_device_errors
@@ -16,7 +24,7 @@ from stages.vision.runtime import explain_device_errors
 LESS_MEMORY = "lower loader.batch_size or raise training.accumulation_steps"
 
 
-def train(params: Params, inputs: StageInputs) -> None:
+def train(params: Params, inputs: StageInputs, processes: Processes = ALONE) -> None:
     """Train as params.yaml says; a run of the same inputs that was stopped is resumed.
 
     Raises:
@@ -24,17 +32,18 @@ def train(params: Params, inputs: StageInputs) -> None:
     """
     manifest = read_manifest(PREPARED)
     with explain_device_errors("train", lambda: LESS_MEMORY):
-        run = build_run(params, manifest)
+        run = build_run(params, manifest, processes)
     check_disk(run)
     record = record_run(run, params, inputs)
+    check_same(processes, describe_process(record, inputs))
 
     training, state = run.training, run.state
     with (
-        open_saved_state(record.key, params.training) as saved,
+        open_saved_state(record.key, params.training, processes) as saved,
         explain_device_errors("train", lambda: f"{LESS_MEMORY}; {saved.describe_kept()}"),
         defer_stops(),
         training.progress,
-        show_curves() as add_to_curves,
+        show_curves(processes) as add_to_curves,
     ):
         run.phases.keep_features(open_features(record, run, params))
         if saved.restore(state):
@@ -43,12 +52,14 @@ def train(params: Params, inputs: StageInputs) -> None:
             for epoch in state.history:
                 add_to_curves(epoch)
 
-        while (ended_by := explain_end(state, params.training)) is None:
+        while (ended_by := explain_end(state, params.training, processes)) is None:
             run_epoch(training, state, run.phases.at(state.epoch), save_point=saved.save_point)
             add_to_curves(state.history[-1])
 
         snapshots = snapshot_epochs(run)
         saved.save_point(state)
+        if not processes.is_first:
+            return
         try:
             publish(snapshots, run, record, params, manifest, inputs, ended_by=ended_by)
         except InputError as error:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
+from safetensors.torch import save as dump_tensors
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -34,12 +35,10 @@ def write_state(path: Path, state: StateDict) -> None:
     Raises:
         OSError: The disk is full, or fails.
     """
-    tensors: dict[str, Tensor] = {}
-    document = json.dumps(_flatten(state, tensors))
-    envelope = {"document": document, "sha256": _hash(document, tensors)}
+    tensors, metadata = _prepare(state)
     with publish_file(path) as partial:
         try:
-            save_file(tensors, partial, metadata={"darkroom": json.dumps(envelope)})
+            save_file(tensors, partial, metadata=metadata)
         except SafetensorError as error:  # which it also raises for a full disk
             raise OSError(str(error)) from None
 
@@ -51,7 +50,20 @@ def read_state(path: Path) -> StateDict:
         DamagedState: The file is not as it was written.
         OSError: It cannot be read.
     """
-    data = path.read_bytes()
+    return parse_state(path.read_bytes())
+
+
+def dump_state(state: StateDict) -> bytes:
+    """Return the bytes that `write_state` writes."""
+    return dump_tensors(*_prepare(state))
+
+
+def parse_state(data: bytes) -> StateDict:
+    """Return the state that a file's bytes hold, as `read_state` does.
+
+    Raises:
+        DamagedState: They are not as they were written.
+    """
     try:
         tensors = parse_tensors(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -65,6 +77,14 @@ def read_state(path: Path) -> StateDict:
     except Exception as error:  # any bytes may come, and this only reads them
         raise DamagedState(describe_error(error)) from None
     return state
+
+
+def _prepare(state: StateDict) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a state's file."""
+    tensors: dict[str, Tensor] = {}
+    document = json.dumps(_flatten(state, tensors))
+    envelope = {"document": document, "sha256": _hash(document, tensors)}
+    return tensors, {"darkroom": json.dumps(envelope)}
 
 
 def _hash(document: str, tensors: dict[str, Tensor]) -> str:

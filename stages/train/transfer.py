@@ -18,6 +18,7 @@ from schemas.train.transfer import Transfer
 from schemas.vision.checkpoint import EpochRecord
 from stages.train.epoch_table import write_accuracy
 from stages.train.loop import Phase, Training
+from stages.train.parts import list_batches
 from stages.vision.checkpoint import hash_weights
 from stages.vision.dataset import PreparedImages, Samples, build_loader
 from stages.vision.features import Array, FeatureStore, compute_features
@@ -138,8 +139,15 @@ def train_on_features(training: Training, network: nn.Module, store: FeatureStor
     return Phase(
         module,
         module,
-        build_loader(train_features, batch_size=training.batch_size, sampler=training.sampler),
-        build_loader(val_features, batch_size=training.batch_size),
+        build_loader(train_features, batches=training.parts),
+        build_loader(
+            val_features,
+            batches=list_batches(
+                len(val_features),
+                batch_size=training.parts.batch_size,
+                processes=training.parts.processes,
+            ),
+        ),
     )
 
 
@@ -156,7 +164,13 @@ def _open_features(
         numerics=training.numerics,
         title="train: features",
     )
-    return Features(store.open(images, weights=hash_backbone(network), compute=compute), images.labels)
+    processes = training.parts.processes
+    if not processes.is_first:
+        processes.wait()  # for the first, which computes them once for all
+    features = Features(store.open(images, weights=hash_backbone(network), compute=compute), images.labels)
+    if processes.is_first:
+        processes.wait()
+    return features
 
 
 def hash_backbone(network: nn.Module) -> str:

@@ -1,7 +1,7 @@
 """Prepared images as a torch Dataset, batches of them on a device, and their columns of index.csv."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
+from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 from schemas.shared.manifest import SPLIT_NAMES, IndexRow, Manifest, SplitName
 from stages.shared.errors import InputError, printable
@@ -253,13 +253,13 @@ class Batches:
 def build_loader(
     dataset: Dataset[tuple[Tensor, Tensor]],
     *,
-    batch_size: int,
-    sampler: Sampler[int] | None = None,
+    batch_size: int | None = None,
+    batches: Iterable[list[int]] | None = None,
     device: torch.device | None = None,
     num_workers: int = 0,
     prefetch_factor: int | None = None,
 ) -> Batches:
-    """Return the batches (images, labels) of a data set, in the sampler's order or the data set's own.
+    """Return the batches (images, labels) of a data set: those of these indices, or all in its own order.
 
     Images are on the device, where one is named. Batches for a GPU are put into memory that it copies from
     while others compute; pictures are sent as bytes.
@@ -268,8 +268,8 @@ def build_loader(
         use_short_socket_paths()  # batches arrive through a socket; with none, training waits for ever
     loader = DataLoader(
         dataset,
-        batch_size=batch_size,
-        sampler=sampler,
+        batch_size=batch_size if batches is None else 1,
+        batch_sampler=batches,
         num_workers=num_workers,
         prefetch_factor=prefetch_factor if num_workers else None,
         collate_fn=_collate,

@@ -17,6 +17,7 @@ from tests.faults.edits import change_every_input, edit_while_running
 from tests.faults.edits_under_dvc import EDITS, edit_under_dvc
 from tests.faults.full_disk import NoSmallDisk, fill_disks, small_disk
 from tests.faults.kill_jobs import kill_runs
+from tests.faults.kill_ranks import kill_ranks
 from tests.faults.small_project import make_small_project
 from tests.faults.tally import Tally, print_table
 from tests.faults.wrong_files import give_wrong_files
@@ -31,6 +32,7 @@ def main() -> None:
         default=500,
         help="runs to stop (500); of this and what follows 0 leaves the part out",
     )
+    parser.add_argument("--kill-ranks", type=int, default=100, help="runs of two processes to kill (100)")
     parser.add_argument("--edits", type=int, default=100, help="edits while a stage runs (100)")
     parser.add_argument(
         "--flips", type=int, default=1000, help="bytes to flip in each kind of artifact (1000)"
@@ -53,7 +55,7 @@ def run_all(folder: Path, arguments: argparse.Namespace) -> Iterator[Tally]:
     """Yield what came of each part that is asked for, the quick ones first."""
     seed = arguments.seed
     counts = vars(arguments).items()
-    if any(count for name, count in counts if name not in ("kills", "jobs", "seed")):
+    if any(count for name, count in counts if name not in ("kills", "kill_ranks", "jobs", "seed")):
         project = make_small_project(folder / "project", num_epochs=6, last_stage="evaluate export")
         (folder / "scratch").mkdir()
         if arguments.flips + arguments.cuts:
@@ -75,6 +77,8 @@ def run_all(folder: Path, arguments: argparse.Namespace) -> Iterator[Tally]:
                     yield fill_disks(project, disk, count=arguments.full_disks, seed=seed)
             except NoSmallDisk as reason:
                 print(f"full disks: left out, for this machine makes no small one: {reason}")
+    if arguments.kill_ranks:
+        yield kill_ranks(folder / "ranks", count=arguments.kill_ranks, seed=seed)
     if arguments.kills:
         yield from kill_runs(folder / "kills", count=arguments.kills, seed=seed, jobs=arguments.jobs)
 

@@ -68,18 +68,6 @@ def test_order_drives_a_data_loader() -> None:
     assert batches == [expected[:4], expected[4:8], expected[8:]]
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize("start", [0, 1, 17, 39, 40])
-def test_order_starts_anywhere(start: int, shuffle: bool) -> None:
-    """From any place on, the order is the rest of that of the whole epoch."""
-    order = EpochSampler(torch.zeros(40, dtype=torch.int64), shuffle=shuffle, seed=0)
-    order.set_epoch(3, start=start)
-    assert list(order) == list_order(epoch=3, shuffle=shuffle)[start:]
-    assert len(order) == 40
-    order.set_epoch(4)
-    assert list(order) == list_order(epoch=4, shuffle=shuffle)
-
-
 LABELS = torch.tensor([0] * 30 + [1] * 7 + [2] * 3)
 
 

@@ -14,6 +14,7 @@ from schemas.vision.transforms import Normalize, ToTensor, Transform
 from stages.train.epoch_table import TrainingProgress
 from stages.train.loop import Phase, Training
 from stages.train.loss import CrossEntropy
+from stages.train.parts import PartSampler
 from stages.train.precision import build_scaler, compile_steps
 from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, begin_state
@@ -76,19 +77,21 @@ def make_training(
     val_images = PreparedImages(
         folder, manifest, "val", transform=build_transforms(without_random(transforms))
     )
-    sampler = EpochSampler(images.labels, shuffle=True, seed=seed)
+    parts = PartSampler(
+        EpochSampler(images.labels, shuffle=True, seed=seed),
+        batch_size=batch_size,
+        num_parts=accumulation_steps,
+    )
     optimizer = optim.SGD(network.parameters(), lr=lr, momentum=0.9)
     training = Training(
         criterion=(criterion or CrossEntropy(label_smoothing=0.0)).to(device),
         mixing=build_mixing(transforms, num_classes=len(manifest.classes), seed=seed),
         train_images=images,
         val_images=val_images,
-        sampler=sampler,
-        batch_size=batch_size,
+        parts=parts,
         num_classes=len(manifest.classes),
         best_metric="loss",
         max_grad_norm=max_grad_norm,
-        accumulation_steps=accumulation_steps,
         device=device,
         numerics=Numerics(threads=1, precision=precision),
         seed=seed,
@@ -99,8 +102,7 @@ def make_training(
         compile_steps(network) if is_compiled else network,
         build_loader(
             images,
-            batch_size=batch_size,
-            sampler=sampler,
+            batches=parts,
             device=device,
             num_workers=num_workers,
             prefetch_factor=prefetch_factor,
@@ -111,7 +113,7 @@ def make_training(
         network,
         optimizer,
         optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step / 10)),
-        steps_per_epoch=len(phase.train_batches),
+        steps_per_epoch=parts.num_steps,
         device=device,
     )
     state.scaler = build_scaler(precision, device)

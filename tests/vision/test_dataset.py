@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset, default_collate
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, Subset, default_collate
 
 from schemas.shared.manifest import Manifest, SplitName
 from schemas.vision import transforms as schema
@@ -189,8 +189,8 @@ def random_order(dataset: Dataset[Batch]) -> Sampler[int]:
 
 def load_ours(dataset: Dataset[Batch], workers: int) -> list[Batch]:
     """Return the batches of our own loader."""
-    order = random_order(dataset)
-    return list(build_loader(dataset, batch_size=5, sampler=order, num_workers=workers, prefetch_factor=3))
+    order = BatchSampler(random_order(dataset), 5, drop_last=False)
+    return list(build_loader(dataset, batches=order, num_workers=workers, prefetch_factor=3))
 
 
 @pytest.mark.parametrize("load", [load_plainly, load_ours])
