@@ -1,6 +1,7 @@
 """The base of every schema, and types that several schemas use for their fields."""
 
 import re
+import shlex
 import unicodedata
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -119,7 +120,27 @@ def _check_path(text: str) -> str:
         raise ValueError("allowed: a path without spaces before or after it")
     if text.split("/", maxsplit=1)[0] == "~":
         raise ValueError("allowed: a path without ~, which only a shell knows; write the home folder out")
+    if "://" in text:
+        _refuse_url(text)
     return text
+
+
+def _refuse_url(text: str) -> None:
+    """Refuse what DVC would take for a dependency elsewhere, whose bytes no stage can read.
+
+    Raises:
+        ValueError: The text is a URL of any kind.
+    """
+    scheme, _, place = text.partition("://")
+    if scheme == "file":
+        raise ValueError(f"allowed: a path; write {place}")
+    if re.fullmatch("[A-Za-z][A-Za-z0-9+.-]*", scheme):
+        name = place.rstrip("/").rpartition("/")[2]
+        here = f"data/{name}" if "." in name else "data/raw"
+        raise ValueError(
+            f"allowed: a path on this machine; write {here}, after: "
+            f"dvc import-url {shlex.quote(text)} {shlex.quote(here)}"
+        )
 
 
 PlainPath = AfterValidator(_check_path)

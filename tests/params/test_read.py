@@ -215,6 +215,25 @@ OVERRIDES = {
     "dataset.source=1_000": "found 1000; allowed: text; put it in quotes",
     "dataset.source=": 'found ""; allowed: text; it must not be empty',
     'dataset.source="a\nb"': 'found "a\\nb"; allowed: text on one line, without control characters',
+    "dataset.source=s3://bucket/photos/": (
+        'found "s3://bucket/photos/"; allowed: a path on this machine; write data/raw, after: '
+        "dvc import-url s3://bucket/photos/ data/raw"
+    ),
+    "dataset.source=remote://storage/photos.zip": (
+        'found "remote://storage/photos.zip"; allowed: a path on this machine; write data/photos.zip, after: '
+        "dvc import-url remote://storage/photos.zip data/photos.zip"
+    ),
+    "dataset.source='azure://a b'": (
+        'found "azure://a b"; allowed: a path on this machine; write data/raw, after: '
+        "dvc import-url 'azure://a b' data/raw"
+    ),
+    "dataset.source=file:///home/me/photos": (
+        'found "file:///home/me/photos"; allowed: a path; write /home/me/photos'
+    ),
+    "network.weights_file=https://host/resnet.pth": (
+        'found "https://host/resnet.pth"; allowed: a path on this machine; write data/resnet.pth, after: '
+        "dvc import-url https://host/resnet.pth data/resnet.pth"
+    ),
     "dataset.height_px=4097": f"found 4097; allowed: {SIDE}",
     "transfer.freeze=backbone": (
         "found backbone, but the network has no pretrained weights; allowed: null, unless "
@@ -285,6 +304,7 @@ GOOD_OVERRIDES: dict[str, tuple[KeyPath, Any]] = {
     "dataset.source=on": (("dataset", "source"), "on"),
     "dataset.source='012'": (("dataset", "source"), "012"),
     "dataset.source=2024-01-01": (("dataset", "source"), "2024-01-01"),
+    "dataset.source='photos: 7://8'": (("dataset", "source"), "photos: 7://8"),
     "dataset.source='données/été'": (("dataset", "source"), "données/été"),
     "transforms.0.RandomCrop.padding=5": (("transforms", 0, "RandomCrop", "padding"), 5),
     "transforms.2.Normalize.mean=[0.5]": (("transforms", 2, "Normalize", "mean"), [0.5]),

@@ -4,9 +4,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tests.images.trees import encode
 from tests.pipeline.project import Project, clone_project
+from tests.pipeline.s3_server import BUCKET, put_object, run_s3_server
 
 pytestmark = pytest.mark.pipeline
 
@@ -25,6 +28,13 @@ def project(reproduced: Project) -> Iterator[Project]:
     """The reproduced clone, put back as it was after the test."""
     yield reproduced
     reproduced.run("git checkout -q . && git clean -fdq && dvc checkout -q")
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[None]:
+    """An S3 server with a bucket, which every command finds."""
+    with run_s3_server():
+        yield
 
 
 def changed_stages(project: Project) -> set[str]:
@@ -162,6 +172,39 @@ def test_a_clone_with_the_cache_has_nothing_to_do(project: Project) -> None:
     clone.run("python -m schemas")
     assert changed_stages(clone) == set()
     assert clone.hashes() == project.hashes()
+
+
+@pytest.mark.usefixtures("s3_server")
+def test_a_clone_elsewhere_pulls_everything(project: Project, tmp_path: Path) -> None:
+    """From a remote in S3 come images, model and report; nothing is left to do, and all of it agrees."""
+    project.run(f"dvc remote add -d storage s3://{BUCKET}/results && dvc push")
+    project.run(f"git commit -qam remote && git clone -q . '{tmp_path}/clone'")
+    clone = Project(tmp_path / "clone")
+    clone.run("dvc pull")
+    assert "Data and pipelines are up to date" in clone.run("dvc repro")
+    assert "agree" in clone.run("python -m tools.verify")
+    assert clone.hashes() == project.hashes()
+
+
+@pytest.mark.usefixtures("s3_server")
+def test_images_in_s3_are_imported(project: Project) -> None:
+    """A URL as source is refused with the command that brings it here; `dvc update` brings what is new."""
+
+    def put(name: str) -> None:
+        put_object(f"photos/{name}.png", encode(np.full((12, 12), len(name), dtype=np.uint8)))
+
+    for number in range(3):
+        put(f"cat/{number}")
+        put(f"some dog/{number}")
+    project.set("source: data/digits.zip", f"source: s3://{BUCKET}/photos")
+    [told] = project.run("python -m tools.doctor --inputs", status=1).splitlines()
+    command = told.partition("write data/raw, after: ")[2]
+    assert command == f"dvc import-url s3://{BUCKET}/photos data/raw"
+    project.run(f"git checkout -q params.yaml && {command}")
+    project.set("source: data/digits.zip", "source: data/raw")
+    assert "6 images from data/raw" in project.run("dvc repro ingest")
+    put("cat/new")
+    assert "7 images from data/raw" in project.run("dvc update data/raw.dvc && dvc repro ingest")
 
 
 @pytest.mark.parametrize("stage", ["ingest", "prepare_dataset", "train", "evaluate"])
