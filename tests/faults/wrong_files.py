@@ -27,7 +27,9 @@ def give_wrong_files(project: Path, *, count: int, seed: int) -> Tally:
     path = project / "params.yaml"
     good = path.read_bytes()
     before = _hash_outputs(project)
-    cases = random.Random(seed).sample(list(wrong_values()), count)
+    cases = random.Random(seed).sample(
+        [(path, raw) for path, values in wrong_values().items() for raw in values], count
+    )
     slowest = 0.0
     for number, (key, raw) in enumerate(cases):
         path.write_text(write_with(key, raw), encoding="utf-8")

@@ -26,11 +26,12 @@ from stages.shared.errors import InputError
 from tests.params.wrong_params import (
     ROOT,
     document_with,
+    document_without,
     good_params,
+    good_text,
     value_at,
     walk_keys,
     write_with,
-    write_without,
     wrong_values,
 )
 from tests.params.yaml_samples import DATA, repeatable
@@ -72,17 +73,12 @@ def test_committed_file_is_good() -> None:
     assert isinstance(read_params(ROOT / "params.yaml"), Params)
 
 
-WRONG_VALUES: dict[KeyPath, list[str]] = {}
-for wrong_path, wrong_raw in wrong_values():
-    WRONG_VALUES.setdefault(wrong_path, []).append(wrong_raw)
-
-
-@pytest.mark.parametrize("path", WRONG_VALUES, ids=format_path)
+@pytest.mark.parametrize("path", wrong_values(), ids=format_path)
 def test_wrong_values(path: KeyPath) -> None:
     """Values that no parameter of the kind takes are refused at their line, with what is allowed."""
     # What stands behind a transform's name is told of its place in the list.
     place = path[:-1] if path[-1] in TRANSFORMS else path
-    for raw in WRONG_VALUES[path]:
+    for raw in wrong_values()[path]:
         document = document_with(path, raw)
         problems = check_params(document)[1]
         assert problems, f"{raw} is accepted"
@@ -96,16 +92,16 @@ def test_wrong_values(path: KeyPath) -> None:
 
 
 @pytest.mark.parametrize("path", list(walk_keys()), ids=format_path)
-def test_missing_key(path: KeyPath, tmp_path: Path) -> None:
+def test_missing_key(path: KeyPath) -> None:
     """Each key that is left out is named, in one line at its section, with what may stand there."""
-    text = write_without(path)
-    lines = refuse(text, tmp_path)
+    document = document_without(path)
+    problems = check_params(document)[1]
     if path[-1] in TRANSFORMS:  # leaves an entry with nothing in it
-        assert "found {}; allowed: a name, as in - ToTensor" in lines[0]
+        assert "found {}; allowed: a name, as in - ToTensor" in problems[0].message
         return
-    line = parse_yaml(text).line_of(path[:-1])
-    assert len(lines) == 1
-    assert lines[0].startswith(f"{line}: {format_path(path)}: missing; add it: ")
+    [problem] = problems
+    assert (problem.line, problem.path) == (document.line_of(path[:-1]), path)
+    assert problem.message.startswith("missing; add it: ")
 
 
 ABOVE_0 = "; allowed: a number above 0 and at most 1000"
@@ -280,15 +276,17 @@ OVERRIDES = {
 def test_what_dvc_writes_without_a_word(override: str, expected: str, tmp_path: Path) -> None:
     """DVC's own code writes the value; the check meets it with one line, at the line it stands on."""
     path = tmp_path / "params.yaml"
-    path.write_text(format_yaml(good_params()))
+    path.write_text(good_text())
     apply_overrides(path, [override])
-    [line] = refuse(path.read_text(), tmp_path)
+    document = read_document(path)
+    line_of = dict(document.lines)
+    [problem] = check_params(document)[1]
     if expected.startswith("@"):
         key, _, expected = expected.removeprefix("@").partition(": ")
     else:
         key = override.lstrip("+~").partition("=")[0]
     dotted = tuple(int(part) if part.isdigit() else part for part in key.split("."))
-    assert line == f"{read_document(path).line_of(dotted)}: {key}: {expected}"
+    assert problem == (Document({}, line_of).line_of(dotted), dotted, expected)
 
 
 # Overrides that DVC writes and that are right, among them numbers PyYAML would take for text.
@@ -315,7 +313,7 @@ GOOD_OVERRIDES: dict[str, tuple[KeyPath, Any]] = {
 def test_good_overrides(override: str, expected: tuple[KeyPath, Any], tmp_path: Path) -> None:
     """What DVC writes for a right value is read as that value."""
     path = tmp_path / "params.yaml"
-    path.write_text(format_yaml(good_params()))
+    path.write_text(good_text())
     apply_overrides(path, [override])
     assert value_at(read_params(path).model_dump(mode="json"), expected[0]) == expected[1]
 

@@ -102,8 +102,14 @@ def value_at(data: Any, path: KeyPath) -> Any:
 
 
 @cache
+def good_text() -> str:
+    """Return the text of a good file."""
+    return format_yaml(_committed())
+
+
+@cache
 def _lines() -> dict[KeyPath, int]:
-    return parse_yaml(format_yaml(_committed())).lines
+    return parse_yaml(good_text()).lines
 
 
 def document_with(path: KeyPath, raw: str) -> Document:
@@ -120,17 +126,20 @@ def write_with(path: KeyPath, raw: str) -> str:
     return format_yaml(data).replace("PLACEHOLDER", raw)
 
 
-def write_without(path: KeyPath) -> str:
-    """Return a good file but for one key, which is missing."""
+def document_without(path: KeyPath) -> Document:
+    """Return a good document but for one key, which is missing."""
     data = good_params()
     del value_at(data, path[:-1])[path[-1]]
-    return format_yaml(data)
+    return Document(data, {at: line for at, line in _lines().items() if at[: len(path)] != path})
 
 
-def wrong_values() -> Iterator[tuple[KeyPath, str]]:
-    """Yield every key together with values it cannot have."""
-    for path in walk_keys():
-        value = value_at(good_params(), path)
+@cache
+def wrong_values() -> dict[KeyPath, list[str]]:
+    """Return for every key values that it cannot have, as they stand in a file."""
+    values: dict[KeyPath, list[str]] = {}
+    data = good_params()
+    for path in walk_keys(data):
+        value = value_at(data, path)
         wrong = [raw for raw in NOWHERE if path not in NULLABLE or raw not in NULL]
         if isinstance(value, dict):
             wrong += ["3", "abc", "true", "[]", "''"]
@@ -152,4 +161,5 @@ def wrong_values() -> Iterator[tuple[KeyPath, str]]:
             wrong += [*NO_TEXT, *NO_PATTERN]
         else:
             wrong += NO_CHOICE
-        yield from ((path, raw) for raw in dict.fromkeys(wrong))
+        values[path] = list(dict.fromkeys(wrong))
+    return values
