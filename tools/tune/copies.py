@@ -189,7 +189,9 @@ class Copies:
         scratch = copy / ".dvc" / "tmp" / "darkroom"
         scratch.mkdir(parents=True)
         (scratch / "resume").symlink_to(self._saved_states.absolute())
-        (scratch / "features").symlink_to((root / ".dvc" / "tmp" / "darkroom" / "features").absolute())
+        features = root / ".dvc" / "tmp" / "darkroom" / "features"
+        features.mkdir(exist_ok=True)
+        (scratch / "features").symlink_to(features)
         return copy
 
 
