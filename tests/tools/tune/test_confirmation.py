@@ -10,7 +10,7 @@ from tools.tune.confirmation import confirm, describe
 def simulate(lead: float, *, num: int, num_trials: int = 3, num_seeds: int = 3) -> list[str]:
     """Return the words on searches whose trials all lead by so many standard deviations of the seed."""
     rng = np.random.default_rng(0)
-    words = []
+    words: list[str] = []
     for _ in range(num):
         values = rng.normal(size=(num_trials + 1, num_seeds)) + rng.normal(size=num_seeds)
         trials = {number: list(values[number] + lead) for number in range(num_trials)}
@@ -44,7 +44,8 @@ def test_the_winner_has_the_best_mean() -> None:
     """Of a loss the smallest; of equals the first that was tried."""
     values = {4: [0.3, 0.3], 1: [0.1, 0.3], 2: [0.2, 0.2]}
     found = confirm(values, [0.5, 0.6], direction="minimize")
-    assert (found.winner, found.mean) == (1, pytest.approx(0.2))
+    assert found.winner == 1
+    assert found.mean == pytest.approx(0.2)
     assert found.lead == pytest.approx(0.35)
 
 
