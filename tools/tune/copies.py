@@ -94,11 +94,16 @@ def check_prepared() -> None:
         InputError: They are not, or DVC is at work here.
     """
     from dvc.exceptions import DvcException
+    from dvc.lock import LockError
     from dvc.repo import Repo
 
     try:
         with Repo() as repo:
             changed = repo.status(targets=[_PREPARE], with_deps=True)
+    except LockError:
+        raise InputError(
+            "tools.tune: dvc is at work here; wait for it, or see what it is with: python -m tools.doctor"
+        ) from None
     except DvcException as error:
         raise InputError(f"tools.tune: dvc cannot tell what is up to date: {describe_error(error)}") from None
     if changed:
@@ -189,7 +194,9 @@ class Copies:
         scratch = copy / ".dvc" / "tmp" / "darkroom"
         scratch.mkdir(parents=True)
         (scratch / "resume").symlink_to(self._saved_states.absolute())
-        (scratch / "features").symlink_to((root / ".dvc" / "tmp" / "darkroom" / "features").absolute())
+        features = root / ".dvc" / "tmp" / "darkroom" / "features"
+        features.mkdir(exist_ok=True)
+        (scratch / "features").symlink_to(features)
         return copy
 
 
