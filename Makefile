@@ -9,7 +9,7 @@ PYTHON ?= python3
 K ?= 5
 
 .NOTPARALLEL: # the targets share .venv and the outputs
-.PHONY: help env repro photos test faults attack folds families image-test picture lock digits bench-env clean install-env
+.PHONY: help env repro photos test faults attack folds families image-test tune-test picture lock digits bench-env clean install-env
 
 help: ## list the targets (this is what `make` alone does)
 	@echo 'darkroom turns a folder of images into a classifier you can trust.'
@@ -84,6 +84,9 @@ attack: env ## give it hostile files and small machines, and count what is lost,
 
 folds: env ## run cross-validation, and join its folds in data/compare (K=5; a stopped one goes on)
 	@$(IN_ENV) python -m tools.compare --run-folds $(K) $(ARGS)
+
+tune-test: env ## kill and stop a real search for settings, and see it go on to the same bytes (minutes)
+	@DARKROOM_TUNE=1 $(IN_ENV) pytest tests/tools/tune/test_killed_search.py $(ARGS)
 
 image-test: env ## install what tools/serve/Dockerfile pins in a clean environment, and serve a model from there (200 MB)
 	@DARKROOM_IMAGE=1 $(IN_ENV) pytest tests/tools/serve/test_image.py $(ARGS)

@@ -1,6 +1,8 @@
 """End to end: the commands of the README, with the real DVC, on the sample data."""
 
+import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -205,6 +207,28 @@ def test_images_in_s3_are_imported(project: Project) -> None:
     assert "6 images from data/raw" in project.run("dvc repro ingest")
     put("cat/new")
     assert "7 images from data/raw" in project.run("dvc update data/raw.dvc && dvc repro ingest")
+
+
+def test_a_search_for_settings(project: Project) -> None:
+    """Trials are experiments; nothing in the folder changes but data/tune, and nothing is tested."""
+    project.set("trials: 30", "trials: 1")
+    project.set("confirm_seeds: 3", "confirm_seeds: 0")
+    before = project.hashes()
+    printed = project.run("python -m tools.tune")
+    [name] = re.findall("search ([0-9a-f]{8}), 1 trials", printed)
+    after = project.hashes()
+    assert {path: md5 for path, md5 in after.items() if not path.startswith("data/tune/")} == before
+    assert project.run("git status --porcelain").split() == ["M", "params.yaml"]
+    history = json.loads((project.root / "data/model/history.json").read_text())
+    committed = history["epochs"][history["best_epoch"] - 1]["val"]["loss"]  # dvc.lock has it: it was not run
+    with (project.root / "data/tune/trials.csv").open(encoding="utf-8", newline="") as file:
+        trial, baseline = csv.DictReader(file)
+    assert float(baseline["val.loss"]) == committed
+    assert (trial["trial"], trial["experiment"], trial["state"]) == ("0", f"tune-{name}-0", "finished")
+    assert "Running stage" not in project.run(f"dvc exp apply tune-{name}-0 && dvc repro train")
+    assert json.loads((project.root / "data/metrics/train.json").read_text())["val"]["loss"] == float(
+        trial["val.loss"]
+    )
 
 
 @pytest.mark.parametrize("stage", ["ingest", "prepare_dataset", "train", "evaluate"])

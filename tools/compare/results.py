@@ -122,12 +122,32 @@ def read_result(revision: str) -> Result:
     index = _read(system, f"{PREPARED}/index.csv", revision)
     history = _read(system, f"{MODEL}/history.json", revision)
     try:
+        check_tested(revision, lock)
         return _parse(revision, lock=lock, predictions=predictions, index=index, history=history)
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError, StopIteration) as error:
         raise InputError(
             f"{printable(revision)}: {REPORT}/predictions.csv, {PREPARED}/index.csv or {MODEL}/history.json "
             f"is not as this version of darkroom writes it ({describe_error(error)})"
         ) from None
+
+
+def check_tested(revision: str, lock: str) -> None:
+    """Check that a revision's predictions are those of its own model.
+
+    A trial of tools.tune is trained and not tested: its dvc.lock still names the report of the commit before.
+
+    Raises:
+        InputError: They are another model's.
+    """
+    outs = parse_yaml(lock)["stages"]["train"]["outs"]
+    trained = next(out["md5"] for out in outs if out["path"] == str(MODEL))
+    if read_tested(lock).get(str(MODEL)) != trained:
+        raise InputError(
+            f"{printable(revision)}: its model was not tested; run: dvc exp apply {printable(revision)} and "
+            "dvc repro"
+        )
 
 
 def join_seeds(results: Sequence[Result]) -> list[Configuration]:

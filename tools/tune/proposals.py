@@ -73,8 +73,9 @@ class Proposal:
 class Proposals:
     """The trials of one search, kept in a file. Use `open_proposals`."""
 
-    def __init__(self, study: "optuna.Study", tune: Tune, *, seed: int, max_epochs: int) -> None:
-        self._study, self._tune, self._seed, self._max_epochs = study, tune, seed, max_epochs
+    def __init__(self, study: "optuna.Study", path: Path, tune: Tune, *, seed: int, max_epochs: int) -> None:
+        self.path = path
+        self._study, self._tune, self._seed = study, tune, seed
         self._study.pruner = _build_pruner(tune, max_epochs)
         self._distributions = {key: _translate(each) for key, each in tune.space.items()}
         num_settings = count_settings(tune.space)
@@ -202,7 +203,7 @@ def open_proposals(path: Path, tune: Tune, *, seed: int, max_epochs: int) -> Ite
                 direction=find_direction(tune.metric),
                 load_if_exists=True,
             )
-            yield Proposals(study, tune, seed=seed, max_epochs=max_epochs)
+            yield Proposals(study, path, tune, seed=seed, max_epochs=max_epochs)
     except (DBAPIError, AssertionError, RuntimeError) as error:
         reason = describe_error(getattr(error, "orig", None) or error)
         raise InputError(

@@ -94,7 +94,10 @@ def search(task: Task) -> Search:
     if len(trials) < tune.trials:
         task.say(f"tune.space holds no more than {len(trials)} different settings")
     if not any(trial.state == "finished" for trial in trials):
-        raise InputError(f"all {len(trials)} trials failed, the first one by: {trials[0].reason}")
+        raise InputError(
+            f"all {len(trials)} trials failed, the first one by: {trials[0].reason}\n"
+            f"when that is mended, remove {task.proposals.path} to try them again"
+        )
 
     found = Search(
         metric=tune.metric,
@@ -256,6 +259,7 @@ class _Noted:
 
     def __init__(self, task: Task, confirms: int, settings: Settings, seed: int) -> None:
         self._task, self._confirms, self._settings, self._seed = task, confirms, settings, seed
+        self._outcome = Outcome()
         number = "committed" if confirms == COMMITTED else confirms
         self.run = Run(f"tune-{task.name}-{number}-seed{seed}", settings, seed)
 
@@ -271,7 +275,9 @@ class _Noted:
     def finish(self, outcome: Outcome | None) -> None:
         """Note the result, and say it."""
         assert outcome is not None, "it is never ended early"
-        self._task.proposals.write_note(self.run.name, [outcome.value, outcome.curve, outcome.reason])
+        self._outcome = outcome
+        if outcome.value is not None:  # one that failed is tried again
+            self._task.proposals.write_note(self.run.name, [outcome.value, outcome.curve])
         name = "committed parameters" if self._confirms == COMMITTED else f"trial {self._confirms}"
         said = f"failed: {outcome.reason}" if outcome.value is None else f"{outcome.value:.4g}"
         self._task.say(f"{name}, seed {self._seed}: {said}")
@@ -279,7 +285,7 @@ class _Noted:
     @property
     def trial(self) -> Trial:
         """Return what was noted; its number is the committed parameters'."""
-        value, curve, reason = self._task.proposals.read_note(self.run.name)
+        value, curve = self._task.proposals.read_note(self.run.name) or (None, self._outcome.curve)
         is_first = self._confirms == COMMITTED and self._seed == self._task.params.training.seed
         return Trial(
             number=COMMITTED,
@@ -289,7 +295,7 @@ class _Noted:
             state="failed" if value is None else "finished",
             value=value,
             curve=tuple(curve),
-            reason=reason,
+            reason=self._outcome.reason,
             confirms=None if is_first else self._confirms,
         )
 

@@ -38,7 +38,7 @@ _WHY_NOT = {
 }
 """Of what cannot be searched, by section or key."""
 
-_PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
+_PLAIN = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
 _SIGNIFICANT_DIGITS = 4
 
 

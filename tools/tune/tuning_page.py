@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from stages.evaluate.report import charts
 from stages.pages.page import render_page
 from stages.pages.wording import plural
 from stages.shared.files import write_text
@@ -40,6 +39,29 @@ _LABEL_ROOM = 34
 
 
 @dataclass(frozen=True)
+class Frame:
+    """Where a chart lies in its drawing, as the report's charts do."""
+
+    width: int = 480
+    height: int = 318
+    left: int = 58
+    right: int = 466
+    top: int = 34
+    bottom: int = 274
+
+
+_FRAME = Frame()
+
+
+@dataclass(frozen=True)
+class Label:
+    """What is written beside an axis, and where."""
+
+    position: str
+    label: str
+
+
+@dataclass(frozen=True)
 class Mark:
     """A trial as a mark in a chart."""
 
@@ -66,14 +88,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Plot:
-    """A chart of marks and lines, laid out as the report's charts are."""
+    """A chart of marks and lines."""
 
     key: str
     title: str
     description: str
     x_label: str
-    x_ticks: Sequence[charts.Tick]
-    y_ticks: Sequence[charts.Tick]
+    x_ticks: Sequence[Label]
+    y_ticks: Sequence[Label]
     marks: Sequence[Mark] = ()
     curves: Sequence[Curve] = ()
     baseline: str | None = None
@@ -130,7 +152,7 @@ def render_search(search: Search) -> str:
     failed = [trial for trial in search.trials if trial.state == "failed"]
     return render_page(
         Path(__file__).parent,
-        charts=charts,
+        frame=_FRAME,
         search=search,
         metric=name_metric(search.metric),
         about=describe_trials(search),
@@ -247,7 +269,7 @@ def _draw_history(search: Search, axis: Axis, best: int | None) -> Plot:
         x = _to_x(x_axis.place(trial.number))
         if trial.value is None:
             marks.append(
-                Mark(trial.number, "failed", x, f"{charts.TOP - 11:.1f}", f"Trial {trial.number}: failed")
+                Mark(trial.number, "failed", x, f"{_FRAME.top - 11:.1f}", f"Trial {trial.number}: failed")
             )
             continue
         marks.append(_mark(search, trial, x, axis, best))
@@ -263,7 +285,7 @@ def _draw_history(search: Search, axis: Axis, best: int | None) -> Plot:
         title=f"{name_metric(search.metric).capitalize()} of each trial",
         description="The values are in the table of the trials.",
         x_label="trial",
-        x_ticks=[charts.Tick(_to_x(x_axis.place(number)), str(number)) for number in list_counts(0, last)],
+        x_ticks=[Label(_to_x(x_axis.place(number)), str(number)) for number in list_counts(0, last)],
         y_ticks=_to_y_ticks(axis),
         marks=_put_best_last(marks),
         curves=[Curve(None, "so-far", " ".join(steps), "best so far")] if len(steps) > 1 else (),
@@ -293,7 +315,7 @@ def _draw_curves(search: Search, shown: Sequence[Trial], axis: Axis, best: int |
         title=f"{name_metric(search.metric).capitalize()} after each epoch",
         description=f"Curves of {plural(len(curves), 'trial')}, of up to {plural(longest, 'epoch')}.",
         x_label="epoch",
-        x_ticks=[charts.Tick(_to_x(x_axis.place(epoch)), str(epoch)) for epoch in list_counts(1, longest)],
+        x_ticks=[Label(_to_x(x_axis.place(epoch)), str(epoch)) for epoch in list_counts(1, longest)],
         y_ticks=_to_y_ticks(axis),
         curves=curves,
         marks=marks,
@@ -324,7 +346,7 @@ def _draw_slice(
         title=key,
         description=f"{name_metric(search.metric).capitalize()} against {key}.",
         x_label="",
-        x_ticks=[charts.Tick(_to_x(at), _shorten(label, axis)) for at, label in axis.ticks],
+        x_ticks=[Label(_to_x(at), _shorten(label, axis)) for at, label in axis.ticks],
         y_ticks=_to_y_ticks(value_axis),
         marks=_put_best_last(marks),
         baseline=None if search.baseline is None else _to_y(value_axis.place(search.baseline)),
@@ -395,12 +417,12 @@ def _run_off(axis: Axis, value: float) -> str:
 
 
 def _to_x(fraction: float) -> str:
-    return f"{charts.LEFT + 8 + fraction * (charts.RIGHT - charts.LEFT - 16):.1f}"
+    return f"{_FRAME.left + 8 + fraction * (_FRAME.right - _FRAME.left - 16):.1f}"
 
 
 def _to_y(fraction: float) -> str:
-    return f"{charts.BOTTOM - fraction * (charts.BOTTOM - charts.TOP):.1f}"
+    return f"{_FRAME.bottom - fraction * (_FRAME.bottom - _FRAME.top):.1f}"
 
 
-def _to_y_ticks(axis: Axis) -> list[charts.Tick]:
-    return [charts.Tick(_to_y(at), label) for at, label in axis.ticks]
+def _to_y_ticks(axis: Axis) -> list[Label]:
+    return [Label(_to_y(at), label) for at, label in axis.ticks]

@@ -7,7 +7,7 @@ import pytest
 
 from stages.shared.errors import InputError
 from tests.tools.compare.results import make_result
-from tools.compare.results import join_seeds, match_images
+from tools.compare.results import check_tested, join_seeds, match_images
 
 LABELS = [0, 0, 1, 1]
 
@@ -25,6 +25,24 @@ def test_runs_that_differ_in_their_seed_are_one_configuration() -> None:
         for number, each in enumerate(parameters)
     ]
     assert [each.name for each in join_seeds(results)] == ["0, 1", "2", "3"]
+
+
+def test_a_model_that_was_not_tested_is_refused() -> None:
+    """As a trial of tools.tune, whose dvc.lock still names the predictions of the commit before."""
+    lock = """
+stages:
+  train:
+    outs:
+    - path: data/model
+      md5: {trained}.dir
+  evaluate:
+    deps:
+    - path: data/model
+      md5: old.dir
+"""
+    check_tested("HEAD", lock.format(trained="old"))
+    with pytest.raises(InputError, match="tune-1a-3: its model was not tested; run: dvc exp apply tune-1a-3"):
+        check_tested("tune-1a-3", lock.format(trained="new"))
 
 
 def test_images_are_paired_by_their_bytes() -> None:
