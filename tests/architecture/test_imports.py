@@ -37,6 +37,7 @@ REPEATED = {
     "lr_range_test": {"train"},
     "predict": {"export"},
     "serve": {"evaluate"},
+    "tune": {"evaluate"},
 }
 """Tools that show or repeat what a stage does, and whose code of its own they use for it."""
 

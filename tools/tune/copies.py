@@ -34,6 +34,7 @@ _PREPARE = "prepare-dataset"
 _CODE = ("dvc.yaml", "schemas/shared", "schemas/vision", "schemas/train")
 _CODE_OF_STAGE = ("stages/shared", "stages/vision", "stages/train")
 _CURVES = DVCLIVE.with_name(f"{DVCLIVE.name}.partial")  # where train shows them while it runs
+_OF_ANOTHER_RUN = {"DVC_ROOT", "DVC_STAGE", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"}
 _SECONDS_TO_STOP = 120.0
 
 
@@ -303,7 +304,7 @@ def _restore(copy: Path, snapshot: Snapshot) -> None:
 
 def _build_environment() -> dict[str, str]:
     """Return ours, with the Python that runs this first on the path: DVC starts `python`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_"))}
+    kept = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_RUN}
     return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
@@ -325,7 +326,7 @@ def _list_stages(process: int) -> Iterator[psutil.Process]:
 def _stop_all_below(folder: Path) -> None:
     """Stop what a killed search left running: the training saves its state, and its dvc ends with it."""
     deadline = time.monotonic() + _SECONDS_TO_STOP
-    while running := [process for process in psutil.process_iter() if _works_below(process, folder)]:
+    while running := [process for process in psutil.process_iter() if _trains_below(process, folder)]:
         is_late = time.monotonic() > deadline
         for process in running:
             with suppress(psutil.Error):
@@ -336,8 +337,10 @@ def _stop_all_below(folder: Path) -> None:
         time.sleep(0.2)
 
 
-def _works_below(process: psutil.Process, folder: Path) -> bool:
+def _trains_below(process: psutil.Process, folder: Path) -> bool:
+    """Return whether a process is DVC or train, at work below a folder."""
     try:
-        return Path(process.cwd()).is_relative_to(folder.resolve())
+        is_named = {"dvc", f"stages.{TRAIN}"} & set(process.cmdline())
+        return bool(is_named) and Path(process.cwd()).is_relative_to(folder.resolve())
     except (psutil.Error, OSError):
         return False

@@ -119,7 +119,7 @@ def params_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(VALUES)
 def test_dvc_reads_what_is_written(params_file: Path, value: Any) -> None:
     """`-S` sets exactly the value that was meant, whatever characters it has."""
