@@ -122,6 +122,8 @@ def _check_path(text: str) -> str:
         raise ValueError("allowed: a path without ~, which only a shell knows; write the home folder out")
     if "://" in text:
         _refuse_url(text)
+    if re.match(r"[A-Za-z]:[\\/]", text):
+        raise ValueError("allowed: a path of Linux or macOS; in WSL, C:\\ is /mnt/c/")
     return text
 
 
