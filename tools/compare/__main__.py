@@ -84,7 +84,7 @@ def compare_revisions(arguments: argparse.Namespace, configurations: "Sequence[C
     """Compare all with the first, write data/compare, and print the verdicts."""
     from tools.compare.comparison_page import render_comparison
     from tools.compare.folds import write_out_of_fold
-    from tools.compare.verdict import describe, render_json, render_summary, say_judged
+    from tools.compare.verdict import describe, name_changes, render_json, render_summary, say_judged
 
     findings = find_differences(configurations, shared_only=arguments.shared, are_joined=arguments.join)
     with publish_folder(FOLDER) as folder:
@@ -98,8 +98,10 @@ def compare_revisions(arguments: argparse.Namespace, configurations: "Sequence[C
         lines = [f"{each.configuration.name}: {each.text}" for each in findings.joined]
         if findings.judged:
             lines.append(f"on {len(findings.paths):,} test images, against {findings.first.name}")
-        lines += [f"{each.configuration.name}: {describe(each)}" for each in findings.judged]
-        lines += [] if arguments.join else [say_judged(findings.num_judged)]
+        for each in findings.judged:
+            changes = name_changes(findings.first, each.configuration)
+            lines.append(f"{each.configuration.name}{changes}: {describe(each)}")
+        lines.append(say_judged(findings))
         print("\n".join(f"compare: {line}" for line in (*lines, f"open {FOLDER}/report.html")))
     for each in findings.judged if arguments.fail_if_worse is not None else ():
         fall = -each.comparison.find("accuracy").value
@@ -114,6 +116,8 @@ def find_differences(
     configurations: "Sequence[Configuration]", *, shared_only: bool, are_joined: bool
 ) -> "Findings":
     """Pair the test images of all configurations, and compare each with the first."""
+    import numpy as np
+
     from stages.vision.dataset import number_groups
     from tools.compare.differences import compare, estimate
     from tools.compare.ledger import count_judged
@@ -128,18 +132,24 @@ def find_differences(
     rows = [place[key] for key in keys]
     groups = number_groups([reference.groups[row] for row in rows])
     runs = [[result.select(keys, reference.classes) for result in each.results] for each in configurations]
+    folds = [each.results[0].list_folds(keys) for each in configurations]
     joined = []
-    for configuration, predictions in zip(configurations, runs, strict=True):
-        if are_joined:
-            joined.append(Joined(configuration, estimate(predictions, groups)))
+    if are_joined:
+        for configuration, predictions, of in zip(configurations, runs, folds, strict=True):
+            metrics = estimate(predictions, groups, folds=of)
+            confusion = np.sum([run.confusion for run in predictions], axis=0)
+            joined.append(Joined(configuration, metrics, confusion))
+    comparisons = [
+        compare(runs[0], other, groups, folds=(folds[0], of))
+        for other, of in zip(runs[1:], folds[1:], strict=True)
+    ]
     return Findings(
         first=first,
-        judged=judge(configurations, [compare(runs[0], each, groups) for each in runs[1:]]),
+        judged=judge(configurations, comparisons),
         keys=keys,
         paths=[reference.paths[row] for row in rows],
         num_judged=count_judged(reference.prepared_md5),
         joined=joined,
-        confusion=runs[0][0].confusion if are_joined else None,
     )
 
 

@@ -112,10 +112,9 @@ def render_comparison(findings: Findings) -> str:
         ],
         scales=[_lay_out(name, judged) for name in METRICS] if judged else [],
         curves=_draw_curves([first, *(each.configuration for each in judged)]),
-        about_judged="" if findings.joined else say_judged(findings.num_judged),
+        about_judged=say_judged(findings),
         joined=findings.joined,
         titles=TITLES,
-        confusion=None if findings.confusion is None else findings.confusion.tolist(),
     )
 
 
