@@ -91,7 +91,7 @@ def compare_revisions(arguments: argparse.Namespace, configurations: "Sequence[C
         write_text(folder / "summary.md", render_summary(findings))
         write_text(folder / "report.html", render_comparison(findings))
         if arguments.join:
-            write_out_of_fold(folder / "out_of_fold.csv", findings.first)
+            write_out_of_fold(folder / "out_of_fold.csv", findings.first.pool())
     if arguments.format == "json":
         print(render_json(findings), end="")
     else:
@@ -116,8 +116,8 @@ def find_differences(
     configurations: "Sequence[Configuration]", *, shared_only: bool, are_joined: bool
 ) -> "Findings":
     """Pair the test images of all configurations, and compare each with the first."""
-    import numpy as np
-
+    from stages.evaluate.curves import measure_areas
+    from stages.evaluate.metrics import score_classes
     from stages.vision.dataset import number_groups
     from tools.compare.differences import compare, estimate
     from tools.compare.ledger import count_judged
@@ -134,11 +134,15 @@ def find_differences(
     runs = [[result.select(keys, reference.classes) for result in each.results] for each in configurations]
     folds = [each.results[0].list_folds(keys) for each in configurations]
     joined = []
-    if are_joined:
-        for configuration, predictions, of in zip(configurations, runs, folds, strict=True):
-            metrics = estimate(predictions, groups, folds=of)
-            confusion = np.sum([run.confusion for run in predictions], axis=0)
-            joined.append(Joined(configuration, metrics, confusion))
+    for configuration, predictions, of in zip(configurations, runs, folds, strict=True) if are_joined else ():
+        pooled = configuration.pool().select(keys, reference.classes)
+        scores = score_classes(
+            pooled,
+            classes=reference.classes,
+            groups=groups,
+            average_precision=measure_areas(pooled).average_precision.by_class,
+        )
+        joined.append(Joined(configuration, estimate(predictions, groups, folds=of), pooled, scores))
     comparisons = [
         compare(runs[0], other, groups, folds=(folds[0], of))
         for other, of in zip(runs[1:], folds[1:], strict=True)

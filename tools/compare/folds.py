@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from scipy.special import stdtr
 
-from stages.evaluate.predictions import Floats
 from stages.shared.errors import InputError
 from tools.compare.results import SEED, Configuration, FoldScore, Result
 from tools.dvc_lock import parse_yaml
@@ -155,34 +154,19 @@ def run_folds(num_folds: int) -> list[str]:
     return names
 
 
-def write_out_of_fold(path: Path, configuration: Configuration) -> None:
-    """Write a line for every image: its class, and what the network that never saw it predicts.
-
-    Probabilities are means over the seeds.
-    """
-    first = configuration.results[0]
-    probabilities = _mean_probabilities(configuration)
-    predicted = probabilities.argmax(axis=1)
-    fold_of = first.list_folds(first.keys)
-    assert fold_of is not None
+def write_out_of_fold(path: Path, pooled: Result) -> None:
+    """Write a line for every image: its class, and what the network that never saw it predicts."""
+    folds = pooled.list_folds(pooled.keys)
+    assert folds is not None
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        names = [f"probability:{name}" for name in first.classes]
+        names = [f"probability:{name}" for name in pooled.classes]
         writer.writerow(["path", "label", "predicted", "probability", "fold", *names])
-        for row, at in enumerate(first.paths):
-            numbers = [f"{number:.9g}" for number in probabilities[row]]
-            label, guess = first.classes[first.labels[row]], first.classes[predicted[row]]
-            writer.writerow([at, label, guess, numbers[predicted[row]], fold_of[row], *numbers])
-
-
-def _mean_probabilities(configuration: Configuration) -> Floats:
-    """Return the mean over the seeds, (N, C), in the order of the first."""
-    first = configuration.results[0]
-    total = np.zeros_like(first.probabilities)
-    for result in configuration.results:
-        place = {key: row for row, key in enumerate(result.keys)}
-        total += result.probabilities[[place[key] for key in first.keys]]
-    return total / len(configuration.results)
+        for row, at in enumerate(pooled.paths):
+            numbers = [f"{number:.9g}" for number in pooled.probabilities[row]]
+            label, predicted = pooled.labels[row], pooled.predicted[row]
+            classes = pooled.classes[label], pooled.classes[predicted]
+            writer.writerow([at, *classes, numbers[predicted], folds[row], *numbers])
 
 
 def _list_experiments(on_commit: str = "") -> list[tuple[str, str]]:

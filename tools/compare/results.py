@@ -9,7 +9,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,16 @@ class Configuration:
     def parameters(self) -> Mapping[str, Any]:
         """Return those that its runs share."""
         return {key: value for key, value in self.results[0].parameters.items() if key != SEED}
+
+    def pool(self) -> Result:
+        """Return the first run with the mean probabilities of all."""
+        first = self.results[0]
+        total = np.zeros_like(first.probabilities)
+        for result in self.results:
+            columns = [result.classes.index(name) for name in first.classes]
+            place = {key: row for row, key in enumerate(result.keys)}
+            total += result.probabilities[[place[key] for key in first.keys]][:, columns]
+        return replace(first, probabilities=total / len(self.results), predicted=total.argmax(axis=1))
 
 
 def read_result(revision: str) -> Result:

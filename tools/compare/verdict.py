@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stages.evaluate.predictions import Ints
+from schemas.evaluate.test_metrics import ClassScores
+from stages.evaluate.predictions import Predictions
 from stages.pages import wording
 from stages.pages.wording import code_span
 from stages.vision.binomial import Interval
@@ -57,8 +58,11 @@ class Joined:
 
     configuration: Configuration
     metrics: Mapping[str, tuple[float, Interval | None]]
-    confusion: Ints
-    """int64 (C, C), rows true classes, columns predicted classes; the sum over the seeds."""
+    pooled: Predictions
+    """By the mean probabilities of the seeds."""
+
+    per_class: Sequence[ClassScores]
+    """Of these, in class order."""
 
     @property
     def scores(self) -> list[FoldScore]:
@@ -168,7 +172,7 @@ def render_json(findings: Findings) -> str:
                     for name, (value, found) in each.metrics.items()
                 },
                 "scores": [asdict(score) for score in each.scores],
-                "confusion": each.confusion.tolist(),
+                "confusion": each.pooled.confusion.tolist(),
             }
             for each in findings.joined
         ],
