@@ -73,10 +73,8 @@ def read_configurations(arguments: argparse.Namespace) -> "list[Configuration]":
         results = [read_result(revision) for revision in revisions]
     configurations = join_seeds(join_folds(results) if arguments.join else results)
     if len(configurations) == 1 and not arguments.join:
-        raise InputError(
-            f"{configurations[0].name}: is one configuration, its runs differ in training.seed alone; name "
-            "another to compare with"
-        )
+        why = "its runs differ in training.seed alone" if len(results) > 1 else "is one revision"
+        raise InputError(f"{configurations[0].name}: {why}; name another revision to compare with")
     return configurations
 
 

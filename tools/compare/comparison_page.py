@@ -32,7 +32,7 @@ from tools.compare.verdict import (
     write_value,
 )
 
-_MAX_PICTURES = 48
+_MAX_PICTURES = 30
 _MAX_EPOCHS = 200
 _LINES = ("val", "class-1", "class-3", "class-4", "class-2", "train")
 """Styles of the report's curves: colours and dashes that can be told apart."""

@@ -46,7 +46,8 @@ def _join(folds: Mapping[int, Result]) -> Result:
         raise InputError(
             f"{first.revision}: {FOLD} {missing[0]} of {first.parameters[FOLDS]} is missing"
             + (f" (and {others})" if others else "")
-            + f"; run it with: dvc exp run -S {FOLDS}={first.parameters[FOLDS]} -S {FOLD}={missing[0]}"
+            + "; run it with the same other parameters and: "
+            f"dvc exp run -S {FOLDS}={first.parameters[FOLDS]} -S {FOLD}={missing[0]}"
         )
     keys = [key for part in parts for key in part.keys]
     if len(set(keys)) < len(keys):

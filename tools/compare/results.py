@@ -183,7 +183,7 @@ def match_images(results: Sequence[Result], *, shared_only: bool) -> list[ImageK
                 f"{other.revision}: was tested on {len(other.keys):,} images, {first.revision} on "
                 f"{len(first.keys):,}; {num_shared:,} are the same; to compare on those: --shared"
                 if num_shared
-                else f"{other.revision}: shares no test image with {first.revision}"
+                else f"{other.revision}: shares no test image with {first.revision}; --join compares folds"
             )
         keys &= set(other.keys)
         _check_labels(first, other, keys)
