@@ -4,14 +4,15 @@
     python -m benchmarks.verdicts --pairs 100
 
 Two models predict the same images. What is hard for one is hard for the other: their logits share a part, and
-the images of a group are all alike. Printed for each cell: the share of the 95 % intervals that contain the
-true difference of accuracy, of balanced accuracy and of log loss (and how many pairs had one); of pairs that
-are equal, how many were called better and how many worse; of pairs that are not, how many were told. Then
+the images of a group are all alike. A cell is of pairs that are equal, of pairs of which the other is better,
+or of pairs of which it is too sure of itself. Printed for each: the share of the 95 % intervals that contain
+the true difference of each metric, and how many pairs had one; and how many were called better or worse. Then
 families of 20 comparisons of equal models with one baseline: in how many any was called different.
 """
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ def draw_models(
         separations: By how many standard deviations each model raises the true class.
         num_classes: How many.
         generator: For all that is random.
-        sharpness: What each model's logits are multiplied by: above 1 it is too sure; empty: it is calibrated.
+        sharpness: What multiplies each model's logits: above 1 it is too sure. Empty: all are calibrated.
     """
     num_groups = int(groups.max()) + 1
     labels = generator.integers(num_classes, size=num_groups)
@@ -62,23 +63,34 @@ def draw_models(
 
 
 def simulate_pairs(
-    num_images: int, grouping: str, *, separations: tuple[float, float], num_classes: int, num_pairs: int
+    num_images: int,
+    grouping: str,
+    *,
+    separations: tuple[float, float],
+    sharpness: tuple[float, float],
+    num_classes: int,
+    num_pairs: int,
 ) -> None:
     """Print the line of one cell."""
     generator = np.random.default_rng(0)
     many = np.arange(_NUM_TRUTH)
-    models = draw_models(many, separations=separations, num_classes=num_classes, generator=generator)
+    draw = partial(
+        draw_models,
+        separations=separations,
+        sharpness=sharpness,
+        num_classes=num_classes,
+        generator=generator,
+    )
+    models = draw(many)
     truth = compare(models[:1], models[1:], many)
-    is_equal = separations[0] == separations[1]
+    is_equal = separations[0] == separations[1] and sharpness[0] == sharpness[1]
     true = {name: 0.0 if is_equal else truth.find(name).value for name in METRICS}
     held = {name: [0, 0] for name in METRICS}
     num_better = num_worse = 0
     for _ in range(num_pairs):
         groups = draw_groups(grouping, num_images, generator)
         groups = np.unique(groups, return_inverse=True)[1]
-        first, other = draw_models(
-            groups, separations=separations, num_classes=num_classes, generator=generator
-        )
+        first, other = draw(groups)
         found = compare([first], [other], groups)
         for name in METRICS:
             if (interval := found.find(name).interval) is not None:
@@ -89,7 +101,7 @@ def simulate_pairs(
             num_worse += found.find("accuracy").value < 0
     shares = "  ".join(f"{name} {a / max(b, 1):.3f} of {b}" for name, (a, b) in held.items())
     print(
-        f"{num_images:6} {grouping:7} true {true['accuracy']:+.4f}  {shares}  "
+        f"{num_images:6} {grouping:7} true {true['accuracy']:+.4f}, ece {true['ece']:+.4f}  {shares}  "
         f"better {num_better / num_pairs:.3f} worse {num_worse / num_pairs:.3f}",
         flush=True,
     )
@@ -123,9 +135,18 @@ def main() -> None:
     torch.set_num_threads(1)
     for num_images in (200, 1000, 5000):
         for grouping in ("single", "five", "heavy"):
-            for separations in ((2.5, 2.5), (2.5, 2.7)):
+            for separations, sharpness in (
+                ((2.5, 2.5), (1.0, 1.0)),
+                ((2.5, 2.7), (1.0, 1.0)),
+                ((2.5, 2.5), (1.0, 1.6)),
+            ):
                 simulate_pairs(
-                    num_images, grouping, separations=separations, num_classes=10, num_pairs=num_pairs
+                    num_images,
+                    grouping,
+                    separations=separations,
+                    sharpness=sharpness,
+                    num_classes=10,
+                    num_pairs=num_pairs,
                 )
     simulate_families(1000, num_others=20, num_families=num_pairs)
 

@@ -73,10 +73,8 @@ def read_configurations(arguments: argparse.Namespace) -> "list[Configuration]":
         results = [read_result(revision) for revision in revisions]
     configurations = join_seeds(join_folds(results) if arguments.join else results)
     if len(configurations) == 1 and not arguments.join:
-        raise InputError(
-            f"{configurations[0].name}: is one configuration, its runs differ in training.seed alone; name "
-            "another to compare with"
-        )
+        why = "its runs differ in training.seed alone" if len(results) > 1 else "is one revision"
+        raise InputError(f"{configurations[0].name}: {why}; name another revision to compare with")
     return configurations
 
 
@@ -84,22 +82,24 @@ def compare_revisions(arguments: argparse.Namespace, configurations: "Sequence[C
     """Compare all with the first, write data/compare, and print the verdicts."""
     from tools.compare.comparison_page import render_comparison
     from tools.compare.folds import write_out_of_fold
-    from tools.compare.verdict import describe, render_json, render_summary, say_judged
+    from tools.compare.verdict import describe, name_changes, render_json, render_summary, say_judged
 
     findings = find_differences(configurations, shared_only=arguments.shared, are_joined=arguments.join)
     with publish_folder(FOLDER) as folder:
         write_text(folder / "summary.md", render_summary(findings))
         write_text(folder / "report.html", render_comparison(findings))
         if arguments.join:
-            write_out_of_fold(folder / "out_of_fold.csv", findings.first)
+            write_out_of_fold(folder / "out_of_fold.csv", findings.first.pool())
     if arguments.format == "json":
         print(render_json(findings), end="")
     else:
         lines = [f"{each.configuration.name}: {each.text}" for each in findings.joined]
         if findings.judged:
             lines.append(f"on {len(findings.paths):,} test images, against {findings.first.name}")
-        lines += [f"{each.configuration.name}: {describe(each)}" for each in findings.judged]
-        lines += [] if arguments.join else [say_judged(findings.num_judged)]
+        for each in findings.judged:
+            changes = name_changes(findings.first, each.configuration)
+            lines.append(f"{each.configuration.name}{changes}: {describe(each)}")
+        lines.append(say_judged(findings))
         print("\n".join(f"compare: {line}" for line in (*lines, f"open {FOLDER}/report.html")))
     for each in findings.judged if arguments.fail_if_worse is not None else ():
         fall = -each.comparison.find("accuracy").value
@@ -114,6 +114,8 @@ def find_differences(
     configurations: "Sequence[Configuration]", *, shared_only: bool, are_joined: bool
 ) -> "Findings":
     """Pair the test images of all configurations, and compare each with the first."""
+    from stages.evaluate.curves import measure_areas
+    from stages.evaluate.metrics import score_classes
     from stages.vision.dataset import number_groups
     from tools.compare.differences import compare, estimate
     from tools.compare.ledger import count_judged
@@ -128,18 +130,28 @@ def find_differences(
     rows = [place[key] for key in keys]
     groups = number_groups([reference.groups[row] for row in rows])
     runs = [[result.select(keys, reference.classes) for result in each.results] for each in configurations]
+    folds = [each.results[0].list_folds(keys) for each in configurations]
     joined = []
-    for configuration, predictions in zip(configurations, runs, strict=True):
-        if are_joined:
-            joined.append(Joined(configuration, estimate(predictions, groups)))
+    for configuration, predictions, of in zip(configurations, runs, folds, strict=True) if are_joined else ():
+        pooled = configuration.pool().select(keys, reference.classes)
+        scores = score_classes(
+            pooled,
+            classes=reference.classes,
+            groups=groups,
+            average_precision=measure_areas(pooled).average_precision.by_class,
+        )
+        joined.append(Joined(configuration, estimate(predictions, groups, folds=of), pooled, scores))
+    comparisons = [
+        compare(runs[0], other, groups, folds=(folds[0], of))
+        for other, of in zip(runs[1:], folds[1:], strict=True)
+    ]
     return Findings(
         first=first,
-        judged=judge(configurations, [compare(runs[0], each, groups) for each in runs[1:]]),
+        judged=judge(configurations, comparisons),
         keys=keys,
         paths=[reference.paths[row] for row in rows],
         num_judged=count_judged(reference.prepared_md5),
         joined=joined,
-        confusion=runs[0][0].confusion if are_joined else None,
     )
 
 

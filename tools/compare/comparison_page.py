@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.evaluate.examples import rank_mistakes
+from stages.evaluate.label_errors import find_label_errors
 from stages.evaluate.predictions import Ints
 from stages.evaluate.report import charts
 from stages.evaluate.report.charts import EpochSeries, LineChart, build_epoch_chart
+from stages.evaluate.report.content import describe_label_errors
 from stages.images.image_table import read_ingested
 from stages.pages import wording
 from stages.pages.page import render_page
@@ -29,7 +32,7 @@ from tools.compare.verdict import (
     write_value,
 )
 
-_MAX_PICTURES = 48
+_MAX_PICTURES = 30
 _MAX_EPOCHS = 200
 _LINES = ("val", "class-1", "class-3", "class-4", "class-2", "train")
 """Styles of the report's curves: colours and dashes that can be told apart."""
@@ -63,11 +66,11 @@ class Scale:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Test images that one configuration got right and the other wrong."""
+    """Some test images of a kind."""
 
     num_images: int
-    shown: Sequence[tuple[Thumbnail | None, str, str]]
-    """A picture, where its pixels are here; path; class."""
+    shown: Sequence[tuple[Thumbnail | None, str, str, str]]
+    """A picture, where its pixels are here; path; class; the class it is taken for, or nothing."""
 
 
 def render_comparison(findings: Findings) -> str:
@@ -77,12 +80,21 @@ def render_comparison(findings: Findings) -> str:
     reference = first.results[0]
     labels = dict(zip(reference.keys, reference.labels.tolist(), strict=True))
     sides = [side for each in judged for side in (each.comparison.fixed, each.comparison.broken)]
-    wanted = sorted({image for side in sides for image in side[:_MAX_PICTURES].tolist()})
-    drawn = _draw([keys[image] for image in wanted])
+    mistakes = [np.array(rank_mistakes(each.pooled), dtype=np.int64) for each in findings.joined]
+    suspected = [find_label_errors(each.pooled) for each in findings.joined]
+    chosen = [*sides, *mistakes, *(each.images for each in suspected)]
+    drawn = _draw(
+        [keys[at] for at in sorted({at for some in chosen for at in some[:_MAX_PICTURES].tolist()})]
+    )
 
-    def show(images: Ints) -> Pictures:
+    def show(images: Ints, predicted: Ints | None = None) -> Pictures:
         shown = [
-            (drawn.get(keys[image][0]), paths[image], classes[labels[keys[image]]])
+            (
+                drawn.get(keys[image][0]),
+                paths[image],
+                classes[labels[keys[image]]],
+                "" if predicted is None else classes[predicted[image]],
+            )
             for image in images[:_MAX_PICTURES].tolist()
         ]
         return Pictures(len(images), shown)
@@ -112,10 +124,22 @@ def render_comparison(findings: Findings) -> str:
         ],
         scales=[_lay_out(name, judged) for name in METRICS] if judged else [],
         curves=_draw_curves([first, *(each.configuration for each in judged)]),
-        about_judged="" if findings.joined else say_judged(findings.num_judged),
-        joined=findings.joined,
-        titles=TITLES,
-        confusion=None if findings.confusion is None else findings.confusion.tolist(),
+        about_judged=say_judged(findings),
+        joined=[
+            {
+                "name": each.configuration.name,
+                "text": each.text,
+                "metrics": {TITLES[name]: each.write(name) for name in TITLES},
+                "scores": each.scores,
+                "classes": each.per_class,
+                "confusion": each.pooled.confusion.tolist(),
+                "mistakes": show(wrong, each.pooled.predicted),
+                "suspected": show(errors.images, each.pooled.predicted),
+                "about_suspected": describe_label_errors(errors),
+            }
+            for each, wrong, errors in zip(findings.joined, mistakes, suspected, strict=True)
+        ],
+        titles=TITLES.values(),
     )
 
 

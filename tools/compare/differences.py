@@ -285,9 +285,7 @@ def _explain_ece(
 
 def _compare_shares(correct: Sequence[Floats], groups: Ints, folds: Sequence[Ints | None]) -> Change:
     """Compare which predictions of two configurations are correct, (runs, N) each."""
-    sides = [
-        _add_runs([_average(run) for run in side], of) for side, of in zip(correct, folds, strict=True)
-    ]
+    sides = [_add_runs([_average(run) for run in side], of) for side, of in zip(correct, folds, strict=True)]
     before, after = (side.value for side in sides)
     error = _compare_sides(sides, groups)
     # Exact where both have one run; a t-test where the seed counts too.

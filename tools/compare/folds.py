@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from scipy.special import stdtr
 
-from stages.evaluate.predictions import Floats
 from stages.shared.errors import InputError
 from tools.compare.results import SEED, Configuration, FoldScore, Result
 from tools.dvc_lock import parse_yaml
@@ -47,7 +46,8 @@ def _join(folds: Mapping[int, Result]) -> Result:
         raise InputError(
             f"{first.revision}: {FOLD} {missing[0]} of {first.parameters[FOLDS]} is missing"
             + (f" (and {others})" if others else "")
-            + f"; run it with: dvc exp run -S {FOLDS}={first.parameters[FOLDS]} -S {FOLD}={missing[0]}"
+            + "; run it with the same other parameters and: "
+            f"dvc exp run -S {FOLDS}={first.parameters[FOLDS]} -S {FOLD}={missing[0]}"
         )
     keys = [key for part in parts for key in part.keys]
     if len(set(keys)) < len(keys):
@@ -110,21 +110,19 @@ def compute_fold_p_value(first: Configuration, other: Configuration) -> float | 
 
 
 def list_fold_experiments() -> list[str]:
-    """Return the names of the experiments on the current commit that are folds of a cross-validation.
+    """Return the names of the experiments on the current commit that are folds, in the order they ran.
 
     Raises:
         InputError: There are none.
     """
-    from dvc.repo import Repo
-
-    with Repo() as repo:
-        listed = repo.experiments.ls(rev="HEAD")
-    found = [name for experiments in listed.values() for name, sha in experiments if _is_fold(sha)]
+    commit = _git("rev-parse", "HEAD").strip()
+    found = [name for name, sha in _list_experiments(f"{commit[:2]}/{commit[2:]}") if _is_fold(sha)]
     if not found:
         raise InputError(
-            "--join: no experiment on this commit has split.folds above 1; run them with: make folds K=5"
+            "--join: no experiment on this commit has split.folds above 1; run them with: make folds K=5, or "
+            "name them"
         )
-    return sorted(found)
+    return found
 
 
 def run_folds(num_folds: int) -> list[str]:
@@ -139,9 +137,7 @@ def run_folds(num_folds: int) -> list[str]:
     state = "".join(_git(*command) for command in (("rev-parse", "HEAD"), ("diff", "HEAD")))
     digest = hashlib.sha256(state.encode()).hexdigest()[:6]
     names = [f"folds{num_folds}-{digest}-{fold}" for fold in range(num_folds)]
-    there = {
-        line.rpartition("/")[2] for line in _git("for-each-ref", "--format=%(refname)", "refs/exps").split()
-    }
+    there = {name for name, _ in _list_experiments()}
     for fold, name in enumerate(names):
         if name in there:
             print(f"compare: fold {fold + 1} of {num_folds}: is there, as {name}", flush=True)
@@ -159,33 +155,28 @@ def run_folds(num_folds: int) -> list[str]:
     return names
 
 
-def write_out_of_fold(path: Path, configuration: Configuration) -> None:
-    """Write a line for every image: its class, and what the network that never saw it predicts.
-
-    Probabilities are means over the seeds.
-    """
-    first = configuration.results[0]
-    probabilities = _mean_probabilities(configuration)
-    predicted = probabilities.argmax(axis=1)
-    fold_of = np.repeat([score.fold for score in first.folds], [score.num_test for score in first.folds])
+def write_out_of_fold(path: Path, pooled: Result) -> None:
+    """Write a line for every image: its class, and what the network that never saw it predicts."""
+    folds = pooled.list_folds(pooled.keys)
+    assert folds is not None
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        names = [f"probability:{name}" for name in first.classes]
+        names = [f"probability:{name}" for name in pooled.classes]
         writer.writerow(["path", "label", "predicted", "probability", "fold", *names])
-        for row, at in enumerate(first.paths):
-            numbers = [f"{number:.9g}" for number in probabilities[row]]
-            label, guess = first.classes[first.labels[row]], first.classes[predicted[row]]
-            writer.writerow([at, label, guess, numbers[predicted[row]], fold_of[row], *numbers])
+        for row, at in enumerate(pooled.paths):
+            numbers = [f"{number:.9g}" for number in pooled.probabilities[row]]
+            label, predicted = pooled.labels[row], pooled.predicted[row]
+            classes = pooled.classes[label], pooled.classes[predicted]
+            writer.writerow([at, *classes, numbers[predicted], folds[row], *numbers])
 
 
-def _mean_probabilities(configuration: Configuration) -> Floats:
-    """Return the mean over the seeds, (N, C), in the order of the first."""
-    first = configuration.results[0]
-    total = np.zeros_like(first.probabilities)
-    for result in configuration.results:
-        place = {key: row for row, key in enumerate(result.keys)}
-        total += result.probabilities[[place[key] for key in first.keys]]
-    return total / len(configuration.results)
+def _list_experiments(on_commit: str = "") -> list[tuple[str, str]]:
+    """Return name and commit of the experiments, the oldest first: DVC keeps each as a Git reference."""
+    wanted = ("--format=%(refname) %(objectname)", f"refs/exps/{on_commit}")
+    lines = _git("for-each-ref", "--sort=committerdate", *wanted).splitlines()
+    refs = [line.split() for line in lines]
+    # refs/exps/12/34.../name; others, such as refs/exps/stash, are the queue's.
+    return [(ref.rpartition("/")[2], sha) for ref, sha in refs if ref.count("/") == 4]
 
 
 def _is_fold(commit: str) -> bool:

@@ -8,9 +8,10 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,9 +23,6 @@ from stages.shared.inputs import leaves
 from stages.shared.paths import MODEL, PREPARED, REPORT
 from tools.compare.ledger import read_tested
 from tools.dvc_lock import parse_yaml
-
-if TYPE_CHECKING:
-    from dvc.api import DVCFileSystem
 
 WORKSPACE = "workspace"
 SEED = "training.seed"
@@ -90,6 +88,14 @@ class Result:
             predicted=position[self.predicted[rows]],
         )
 
+    def list_folds(self, keys: Sequence[ImageKey]) -> Ints | None:
+        """Return which fold tested each of these images, int64 (n,); None without folds."""
+        if not self.folds:
+            return None
+        fold_of = np.repeat([each.fold for each in self.folds], [each.num_test for each in self.folds])
+        place = dict(zip(self.keys, fold_of.tolist(), strict=True))
+        return np.array([place[key] for key in keys])
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -107,6 +113,16 @@ class Configuration:
         """Return those that its runs share."""
         return {key: value for key, value in self.results[0].parameters.items() if key != SEED}
 
+    def pool(self) -> Result:
+        """Return the first run with the mean probabilities of all."""
+        first = self.results[0]
+        total = np.zeros_like(first.probabilities)
+        for result in self.results:
+            columns = [result.classes.index(name) for name in first.classes]
+            place = {key: row for row, key in enumerate(result.keys)}
+            total += result.probabilities[[place[key] for key in first.keys]][:, columns]
+        return replace(first, probabilities=total / len(self.results), predicted=total.argmax(axis=1))
+
 
 def read_result(revision: str) -> Result:
     """Read a revision as DVC names them: a commit, branch, tag or experiment; `workspace` is what is here.
@@ -114,19 +130,18 @@ def read_result(revision: str) -> Result:
     Raises:
         InputError: There is no such revision, it has no results, or its files cannot be had.
     """
-    from dvc.api import DVCFileSystem
-
-    system = DVCFileSystem(rev=None if revision == WORKSPACE else revision)
-    lock = _read(system, "dvc.lock", revision)
-    predictions = _read(system, f"{REPORT}/predictions.csv", revision)
-    index = _read(system, f"{PREPARED}/index.csv", revision)
-    history = _read(system, f"{MODEL}/history.json", revision)
+    read = _open_workspace() if revision == WORKSPACE else _open_revision(revision)
+    lock = read("dvc.lock")
+    if not read_tested(lock):
+        raise InputError(f"{printable(revision)}: has no results; evaluate it with: dvc repro")
+    predictions = read(f"{REPORT}/predictions.csv")
+    index, history = read(f"{PREPARED}/index.csv"), read(f"{MODEL}/history.json")
     try:
         check_tested(revision, lock)
         return _parse(revision, lock=lock, predictions=predictions, index=index, history=history)
     except InputError:
         raise
-    except (ValueError, KeyError, TypeError, StopIteration) as error:
+    except (ValueError, LookupError, TypeError, StopIteration) as error:
         raise InputError(
             f"{printable(revision)}: {REPORT}/predictions.csv, {PREPARED}/index.csv or {MODEL}/history.json "
             f"is not as this version of darkroom writes it ({describe_error(error)})"
@@ -186,7 +201,7 @@ def match_images(results: Sequence[Result], *, shared_only: bool) -> list[ImageK
                 f"{other.revision}: was tested on {len(other.keys):,} images, {first.revision} on "
                 f"{len(first.keys):,}; {num_shared:,} are the same; to compare on those: --shared"
                 if num_shared
-                else f"{other.revision}: shares no test image with {first.revision}"
+                else f"{other.revision}: shares no test image with {first.revision}; --join compares folds"
             )
         keys &= set(other.keys)
         _check_labels(first, other, keys)
@@ -218,42 +233,62 @@ def restore_predictions(probabilities: Floats, *, labels: Ints, predicted: Ints)
     )
 
 
-def _read(system: "DVCFileSystem", path: str, revision: str) -> str:
-    try:
-        with system.open(path, mode="rb") as file:
-            data: bytes = file.read()
-        return data.decode()
-    except FileNotFoundError as error:
-        if error.filename is None or str(error.filename).endswith(path):
-            raise InputError(f"{printable(revision)}: has no {path}; evaluate it with: dvc repro") from None
-        raise _explain_missing(path, revision) from None
-    except Exception as error:  # each remote has errors of its own
-        kind = type(error).__name__  # some come wrapped in classes of private modules
-        if kind == "RevError":
-            raise InputError(
-                f"{printable(revision)}: is no revision; see git log, and dvc exp list --all"
-            ) from None
-        if kind in ("DataIndexDirError", "FileMissingError"):
-            raise _explain_missing(path, revision) from None
-        raise InputError(f"{printable(revision)}: {path} cannot be read: {describe_error(error)}") from None
+def _open_workspace() -> Callable[[str], str]:
+    def read(path: str) -> str:
+        try:
+            return Path(path).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            # Not from DVC's cache, as DVC itself would: what was there before is not what is here.
+            raise InputError(f"{WORKSPACE}: has no {path}; finish it with: dvc repro") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{WORKSPACE}: {path} cannot be read: {describe_error(error)}") from None
+
+    return read
 
 
-def _explain_missing(path: str, revision: str) -> InputError:
-    how = "dvc repro" if revision == WORKSPACE else "dvc pull"
-    if revision not in (WORKSPACE, "HEAD"):
-        how = "dvc fetch --all-commits, or dvc exp pull for an experiment"
-    return InputError(
-        f"{printable(revision)}: {path} is neither in DVC's cache nor in a remote; get it with: {how}"
-    )
+def _open_revision(revision: str) -> Callable[[str], str]:
+    from dvc.api import DVCFileSystem
+    from dvc.config import Config
+
+    # The remotes as they are set now: an older revision may not know of them.
+    config = Config.from_cwd()
+    default = {key: value for key, value in config["core"].items() if key == "remote"}
+    system = DVCFileSystem(rev=revision, config={"remote": config["remote"], "core": default})
+    where = printable(revision)
+
+    def read(path: str) -> str:
+        try:
+            with system.open(path, mode="rb") as file:
+                data: bytes = file.read()
+            return data.decode()
+        except Exception as error:  # each remote has errors of its own
+            kind = type(error).__name__  # some come wrapped in classes of private modules
+            if kind == "RevError":
+                raise InputError(f"{where}: is no revision; see git log, and dvc exp list --all") from None
+            # Of a file that no tree lists, DVC's index says so by a KeyError; else its bytes are gone.
+            is_listed = path != "dvc.lock" and not isinstance(error.__cause__, KeyError)
+            if kind == "FileNotFoundError" and not is_listed:
+                raise InputError(f"{where}: has no {path}; evaluate it with: dvc repro") from None
+            if kind in ("FileNotFoundError", "DataIndexDirError", "FileMissingError"):
+                raise InputError(
+                    f"{where}: {path} is neither in DVC's cache nor in a remote; once pushed, get it with: "
+                    "dvc pull (an experiment: dvc exp pull); or make it again"
+                ) from None
+            raise InputError(f"{where}: {path} cannot be read: {describe_error(error)}") from None
+
+    return read
 
 
 def _parse(revision: str, *, lock: str, predictions: str, index: str, history: str) -> Result:
     of_path: dict[str, tuple[str, str]] = {}
     num_train = 0
-    for record in csv.DictReader(io.StringIO(index)):
-        num_train += record["split"] == "train"
-        if record["split"] == "test":
-            of_path[record["path"]] = (record["sha256"], record["group"])
+    records = csv.reader(io.StringIO(index))
+    header = next(records)
+    path, split, sha256, group = (header.index(name) for name in ("path", "split", "sha256", "group"))
+    for record in records:
+        num_train += record[split] == "train"
+        if record[split] == "test":
+            of_path[record[path]] = record[sha256], record[group]
     rows = csv.reader(io.StringIO(predictions))
     header = next(rows)
     start = header.index("probability") + 1
@@ -265,18 +300,27 @@ def _parse(revision: str, *, lock: str, predictions: str, index: str, history: s
         labels.append(number[row[1]])
         predicted.append(number[row[2]])
         probabilities.append(np.array(row[start:], dtype=np.float64))
+    table = np.stack(probabilities)
+    if not (table[np.arange(len(table)), predicted] == table.max(axis=1)).all():  # also where it is nan
+        raise ValueError("a predicted class is not the most probable one")
+    stages, tested = parse_yaml(lock)["stages"], read_tested(lock)
+    made = {each["path"]: each["md5"] for stage in stages.values() for each in stage.get("outs", ())}
+    if any(tested[str(path)] != made[str(path)] for path in (MODEL, PREPARED)):
+        raise InputError(
+            f"{printable(revision)}: was trained again, but not evaluated; finish it with: dvc repro"
+        )
     return Result(
         revision=revision,
         classes=classes,
-        keys=list(_number_copies(of_path[path][0] for path in paths)),
+        keys=list(_number_copies(of_path[name][0] for name in paths)),
         paths=paths,
-        groups=[of_path[path][1] for path in paths],
+        groups=[of_path[name][1] for name in paths],
         labels=np.array(labels),
         predicted=np.array(predicted),
-        probabilities=np.stack(probabilities),
-        parameters=dict(_list_parameters(parse_yaml(lock))),
+        probabilities=table,
+        parameters=dict(_list_parameters(stages)),
         history=_parse_history(history),
-        prepared_md5=read_tested(lock)[str(PREPARED)],
+        prepared_md5=tested[str(PREPARED)],
         num_train=num_train,
     )
 
@@ -294,8 +338,8 @@ def _number_copies(hashes: Iterator[str]) -> Iterator[ImageKey]:
         seen[sha256] += 1
 
 
-def _list_parameters(lock: Any) -> Iterator[tuple[str, Any]]:
-    for stage in lock["stages"].values():
+def _list_parameters(stages: Any) -> Iterator[tuple[str, Any]]:
+    for stage in stages.values():
         for section, values in stage.get("params", {}).get("params.yaml", {}).items():
             yield from leaves(section, values)
 

@@ -3,13 +3,14 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from schemas.evaluate.test_metrics import ClassScores
 from stages.evaluate.intervals import LEVEL
-from stages.evaluate.predictions import Ints
+from stages.evaluate.predictions import Predictions
 from stages.pages import wording
 from stages.pages.wording import code_span
 from stages.vision.binomial import Interval
@@ -28,6 +29,8 @@ TITLES = {
 }
 _MAX_LISTED = 10
 _MAX_MORE = 10_000_000
+_MAX_CHANGES = 3
+_MAX_CHANGES_TEXT = 120
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,17 @@ class Joined:
 
     configuration: Configuration
     metrics: Mapping[str, tuple[float, Interval | None]]
+    pooled: Predictions
+    """By the mean probabilities of the seeds."""
+
+    per_class: Sequence[ClassScores]
+    """Of these, in class order."""
 
     @property
     def scores(self) -> list[FoldScore]:
-        """Return the accuracy of each fold of each seed."""
-        return [score for result in self.configuration.results for score in result.folds]
+        """Return the accuracy of each fold of each seed, seed after seed."""
+        scores = [score for result in self.configuration.results for score in result.folds]
+        return sorted(scores, key=lambda each: (each.seed, each.fold))
 
     @property
     def text(self) -> str:
@@ -99,9 +108,6 @@ class Findings:
 
     joined: Sequence[Joined]
     """Of each configuration, the first too; empty without folds."""
-
-    confusion: Ints | None
-    """int64 (C, C) of the first over all its folds; None without folds."""
 
 
 def judge(configurations: Sequence[Configuration], comparisons: Sequence[Comparison]) -> list[Judged]:
@@ -154,19 +160,30 @@ def render_json(findings: Findings) -> str:
     def interval(found: Interval | None) -> list[float] | None:
         return None if found is None else [found.low, found.high]
 
+    classes = findings.first.results[0].classes
     document = {
         "first": [result.revision for result in findings.first.results],
         "num_images": len(findings.paths),
         "num_models_judged_on_this_split": findings.num_judged,
-        "folds": [{"name": each.configuration.name, "metrics": each.metrics} for each in findings.joined],
+        "folds": [
+            {
+                "revisions": [result.revision for result in each.configuration.results],
+                "metrics": {
+                    name: {"value": value, "interval": interval(found)}
+                    for name, (value, found) in each.metrics.items()
+                },
+                "scores": [asdict(score) for score in each.scores],
+                "confusion": each.pooled.confusion.tolist(),
+            }
+            for each in findings.joined
+        ],
         "comparisons": [
             {
                 "revisions": [result.revision for result in each.configuration.results],
                 "verdict": each.word,
                 "p_value": each.p_value,
+                "fold_p_value": each.fold_p_value,
                 "num_images_needed": each.comparison.overall.num_images_needed,
-                "num_fixed": len(each.comparison.fixed),
-                "num_broken": len(each.comparison.broken),
                 "differences": {
                     found.name: {
                         "first": found.first,
@@ -176,6 +193,16 @@ def render_json(findings: Findings) -> str:
                     }
                     for found in each.comparison.differences
                 },
+                "recall": {
+                    classes[label]: {"first": found.first, "other": found.other, "p_value": found.p_value}
+                    for label, found in each.comparison.classes.items()
+                },
+                "parameters": {
+                    key: {"first": before, "other": after}
+                    for key, before, after in list_changed_parameters(findings.first, each.configuration)
+                },
+                "fixed": [findings.paths[image] for image in each.comparison.fixed.tolist()],
+                "broken": [findings.paths[image] for image in each.comparison.broken.tolist()],
             }
             for each in findings.judged
         ],
@@ -190,7 +217,7 @@ def render_summary(findings: Findings) -> str:
     lines = ["# Comparison", "", f"On {images}{against}.", ""]
     lines += [f"- {_name(each.configuration)}: **{each.word}**. {_rest(each)}" for each in findings.judged]
     lines += [f"- {_name(each.configuration)}: {each.text}" for each in findings.joined]
-    lines += [] if findings.joined else ["", say_judged(findings.num_judged)]
+    lines += ["", say_judged(findings)]
     if findings.joined:
         names = [_name(each.configuration) for each in findings.joined]
         lines += ["", f"| Metric | {' | '.join(names)} |", f"|---|{'--:|' * len(names)}"]
@@ -204,13 +231,14 @@ def render_summary(findings: Findings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def say_judged(num_judged: int) -> str:
+def say_judged(findings: Findings) -> str:
     """Say how many models this test split has judged."""
-    if num_judged < 2:
-        return "This is the first model that this test split has judged."
+    split, number = "the first of these folds" if findings.joined else "this test split", findings.num_judged
+    if number < 2:
+        return f"This is the first model that {split} has judged."
     return (
-        f"This test split has judged {num_judged:,} models so far. The best of them on it is chosen with "
-        "chance's help: only images that none has seen would test it."
+        f"{split[0].upper()}{split[1:]} has judged {number:,} models so far. The best of them on it is "
+        "chosen with chance's help: only images that none has seen would test it."
     )
 
 
@@ -220,6 +248,13 @@ def list_changed_parameters(first: Configuration, other: Configuration) -> list[
     keys = sorted(set().union(*both))
     rows = [(key, _write_parameter(both[0], key), _write_parameter(both[1], key)) for key in keys]
     return [row for row in rows if row[1] != row[2]]
+
+
+def name_changes(first: Configuration, other: Configuration) -> str:
+    """Return ` (optimizer.lr: 0.004 -> 0.03)` behind a name, if that is not too long; else nothing."""
+    changed = list_changed_parameters(first, other)
+    text = ", ".join(f"{key}: {before} -> {after}" for key, before, after in changed)
+    return f" ({text})" if text and len(changed) <= _MAX_CHANGES and len(text) <= _MAX_CHANGES_TEXT else ""
 
 
 def _write_parameter(parameters: Mapping[str, Any], key: str) -> str:

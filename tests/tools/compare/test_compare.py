@@ -23,7 +23,7 @@ def test_an_experiment_is_judged(project: Project) -> None:
     """One that learned nothing is worse; the page, the summary and the JSON say so as well."""
     before = project.hashes()
     printed = project.run("python -m tools.compare HEAD stuck workspace")
-    assert "compare: stuck: worse: accuracy" in printed
+    assert "compare: stuck (optimizer.lr: 0.004 -> 1e-07): worse: accuracy" in printed
     assert "compare: workspace: cannot tell" in printed
     assert "has judged 2 models so far" in printed
     summary = (project.root / "data/compare/summary.md").read_text(encoding="utf-8")
@@ -58,9 +58,15 @@ def test_what_cannot_be_compared_is_one_line(project: Project, revisions: str, l
 
 
 def test_a_lost_cache_object_is_named(project: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """An experiment whose files are in no cache says how to get them."""
+    """What no cache has is said to be had by `dvc pull`; what a remote has is read from there."""
     copy = tmp_path_factory.mktemp("lost") / "project"
     project.run(f"git clone -q . {copy} && git push -q {copy} 'refs/exps/*:refs/exps/*'")
-    printed = Project(copy).run("python -m tools.compare HEAD stuck", status=1)
+    other = Project(copy)
+    printed = other.run("python -m tools.compare HEAD stuck", status=1)
     assert "HEAD: data/report/predictions.csv is neither in DVC's cache nor in a remote" in printed
     assert "dvc pull" in printed
+    # A remote that the revisions do not know of yet: in the folder that DVC's own cache is.
+    other.run(f"dvc remote add -q -d store {project.root / '.dvc/cache'}")
+    assert "compare: stuck (optimizer.lr: 0.004 -> 1e-07): worse" in other.run(
+        "python -m tools.compare HEAD stuck"
+    )

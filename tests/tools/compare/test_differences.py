@@ -167,3 +167,57 @@ def test_a_class_of_few_images_has_no_interval_anywhere() -> None:
         assert found.find(name).interval is None
         assert estimates[name][1] is None
     assert estimates["accuracy"][1] is not None
+
+
+def test_folds_say_more_about_the_seed() -> None:
+    """Two seeds of five folds are ten networks: the interval is far narrower than that of two."""
+    generator = np.random.default_rng(0)
+    labels, folds = generator.integers(2, size=2000), np.arange(2000) % 5
+
+    def draw() -> Predictions:
+        accuracy = generator.normal(0.8, 0.03, size=5)[folds]
+        right = generator.random(2000) < accuracy
+        return predict(np.where(right, labels, 1 - labels).tolist(), labels.tolist())
+
+    runs = [draw(), draw()]
+    whole, in_folds = (estimate(runs, np.arange(2000), folds=each)["accuracy"][1] for each in (None, folds))
+    assert whole is not None
+    assert in_folds is not None
+    assert in_folds.high - in_folds.low < (whole.high - whole.low) / 2
+
+
+def test_the_interval_of_the_calibration_error_holds() -> None:
+    """One model is calibrated and one too sure: chance raises the error of the first alone."""
+    generator = np.random.default_rng(0)
+
+    def draw(num_images: int) -> list[Predictions]:
+        return draw_models(
+            np.arange(num_images),
+            separations=(2.5, 2.5),
+            sharpness=(1.0, 1.6),
+            num_classes=10,
+            generator=generator,
+        )
+
+    many = draw(100_000)
+    truth = compare(many[:1], many[1:], np.arange(100_000)).find("ece").value
+    num_held = 0
+    for _ in range(100):
+        first, other = draw(1000)
+        interval = compare([first], [other], np.arange(1000)).find("ece").interval
+        assert interval is not None
+        num_held += interval.low <= truth <= interval.high
+    assert num_held >= 88
+
+
+def test_an_error_that_chance_explains_may_be_none() -> None:
+    """A calibrated model's true error may be 0; that of one far too sure is not, and lies in its interval."""
+    generator = np.random.default_rng(0)
+    calibrated, too_sure = draw_models(
+        np.arange(2000), separations=(2.5, 2.5), sharpness=(1.0, 3.0), num_classes=10, generator=generator
+    )
+    (_, low), (value, high) = (estimate([run], np.arange(2000))["ece"] for run in (calibrated, too_sure))
+    assert low is not None
+    assert high is not None
+    assert low.low == 0
+    assert 0.05 < high.low < value < high.high

@@ -109,7 +109,7 @@ def test_out_of_fold_predictions_are_means_over_seeds(tmp_path: Path) -> None:
     """A line for every image, with the fold that held it out."""
     results = join_folds([*make_folds(2), *make_folds(2, seed=1)])
     second = replace(results[1], probabilities=1 - results[1].probabilities)
-    write_out_of_fold(tmp_path / "all.csv", Configuration([results[0], second]))
+    write_out_of_fold(tmp_path / "all.csv", Configuration([results[0], second]).pool())
     with (tmp_path / "all.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["fold"] for row in rows] == ["0"] * 3 + ["1"] * 3

@@ -1,13 +1,15 @@
 """Which images are compared, and which runs are one configuration."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stages.shared.errors import InputError
 from tests.tools.compare.results import make_result
-from tools.compare.results import check_tested, join_seeds, match_images
+from tools.compare.results import check_tested, join_seeds, match_images, read_result
 
 LABELS = [0, 0, 1, 1]
 
@@ -96,3 +98,87 @@ def test_other_labels_are_refused() -> None:
         InputError, match=r"1 test images? ha.* another label .*image3\.png \(dog, there cat\)"
     ):
         match_images([first, other], shared_only=False)
+
+
+_LOCK = """
+stages:
+  train:
+    params: {params.yaml: {training: {seed: 3}}}
+    outs: [{path: data/model, md5: 1.dir}, {path: data/prepared, md5: 2.dir}]
+  evaluate:
+    deps: [{path: data/model, md5: 1.dir}, {path: data/prepared, md5: 2.dir}]
+"""
+_HEADER = "path,label,predicted,probability,probability:cat,probability:dog\n"
+_ROW = "a.png,cat,dog,0.8,0.2,0.8\n"
+
+
+def write_workspace(root: Path, *, lock: str = _LOCK, predictions: str = _HEADER + _ROW) -> None:
+    scores = {"loss": 1.0, "accuracy": 0.5, "balanced_accuracy": 0.5, "macro_f1": 0.5}
+    epoch = {"epoch": 1, "lr": 0.1, "train_loss": 1.0, "train_accuracy": 0.5, "val": scores}
+    history = {
+        "sha256": "0",
+        "best_metric": "loss",
+        "best_epoch": 1,
+        "num_parameters": 1,
+        "ended_by": "num_epochs",
+        "is_repeatable": True,
+        "epochs": [epoch],
+    }
+    files = {
+        "dvc.lock": lock,
+        "data/report/predictions.csv": predictions,
+        "data/prepared/index.csv": "path,split,sha256,group\na.png,test,ff,g\nb.png,train,ee,\n",
+        "data/model/history.json": json.dumps(history),
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+
+
+def test_the_workspace_is_what_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions, groups and parameters come from its files."""
+    monkeypatch.chdir(tmp_path)
+    write_workspace(tmp_path)
+    result = read_result("workspace")
+    assert (result.paths, result.groups, result.keys) == (["a.png"], ["g"], [("ff", 0)])
+    assert (result.labels.tolist(), result.predicted.tolist(), result.num_train) == ([0], [1], 1)
+    assert result.parameters == {"training.seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("predictions", "line"),
+    [
+        ("", "is not as this version of darkroom writes it"),
+        ("hello", "is not as this version of darkroom writes it"),
+        (_HEADER, "is not as this version of darkroom writes it"),
+        (_HEADER + _ROW.replace("dog", "wolf"), "is not as this version of darkroom writes it"),
+        (_HEADER + _ROW.replace("a.png", "c.png"), "is not as this version of darkroom writes it"),
+        (_HEADER + _ROW + _ROW.strip() + ",1", "is not as this version of darkroom writes it"),
+        (_HEADER + _ROW.replace("cat,dog", "cat,cat"), "a predicted class is not the most probable"),
+        (_HEADER + _ROW.replace("0.2", "nan"), "a predicted class is not the most probable"),
+    ],
+)
+def test_edited_predictions_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, predictions: str, line: str
+) -> None:
+    """Whatever a hand made of the table, no number is made of it."""
+    monkeypatch.chdir(tmp_path)
+    write_workspace(tmp_path, predictions=predictions)
+    with pytest.raises(InputError, match=line) as raised:
+        read_result("workspace")
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unfinished_pipeline_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that was trained after the report, a report that is not there, and no evaluation at all."""
+    monkeypatch.chdir(tmp_path)
+    write_workspace(tmp_path, lock=_LOCK.replace("md5: 1.dir", "md5: 9.dir", 1))
+    with pytest.raises(InputError, match="trained again, but not evaluated; finish it with: dvc repro"):
+        read_result("workspace")
+    write_workspace(tmp_path)
+    (tmp_path / "data/report/predictions.csv").unlink()
+    with pytest.raises(InputError, match=r"has no data/report/predictions.csv; finish it with: dvc repro"):
+        read_result("workspace")
+    write_workspace(tmp_path, lock="stages: {}")
+    with pytest.raises(InputError, match="has no results; evaluate it with: dvc repro"):
+        read_result("workspace")
