@@ -91,7 +91,7 @@ tune-test: env ## kill and stop a real search for settings, and see it go on to 
 image-test: env ## install what tools/serve/Dockerfile pins in a clean environment, and serve a model from there (200 MB)
 	@DARKROOM_IMAGE=1 $(IN_ENV) pytest tests/tools/serve/test_image.py $(ARGS)
 
-families: env ## export some 30 families of networks and compare each with PyTorch (half an hour; ARGS='--only vit')
+families: env ## export some 30 families of networks and compare each with PyTorch (6 to 31 s of CPU time each; ARGS='--only vit')
 	@$(IN_ENV) python -m tests.export.families $(ARGS)
 
 # The one that is there shows photographs, of CIFAR-10 (Krizhevsky 2009), in folders in an archive:

@@ -26,7 +26,7 @@ class Export(Schema):
     """Which checkpoint is exported: the best epoch by training.best_metric, or the last epoch."""
 
     min_agreement: Fraction
-    """Fraction of the test images that must get the checkpoint's prediction, but by onnx_int8."""
+    """Fraction of the test images that must get the checkpoint's prediction in float32, but by onnx_int8."""
 
     max_probability_change: Fraction
     """By how much a probability of a test image may differ from the checkpoint's in float32, but

@@ -13,9 +13,12 @@ class FormatMetrics(Schema):
     agreement: Fraction
     """Fraction of the images that get the checkpoint's prediction, as evaluate computes it."""
 
+    agreement_in_float32: Fraction
+    """The same beside the checkpoint in float32, as exported models compute whatever the checkpoint was
+    trained in."""
+
     max_probability_change: Fraction
-    """Largest difference of a probability of an image from the checkpoint's in float32, as exported models
-    compute whatever the checkpoint was trained in."""
+    """Largest difference of a probability of an image from the checkpoint's in float32."""
 
     accuracy: Fraction
     accuracy_change: float = Field(ge=-1, le=1)

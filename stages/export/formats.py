@@ -140,9 +140,11 @@ def _time_one(compute: Compute, run: ExportRun) -> float:
 
 def _describe(comparison: Comparison, *, milliseconds: float) -> str:
     metrics = comparison.metrics
+    in_float32 = metrics.agreement_in_float32
+    note = "" if in_float32 == metrics.agreement else f" ({in_float32:.2%} in float32)"
     return (
         f"export: {comparison.path.name}: {metrics.num_bytes / 2**20:.2f} MiB; {metrics.agreement:.2%} of "
-        "the predictions are the checkpoint's, largest probability change "
+        f"the predictions are the checkpoint's{note}, largest probability change "
         f"{metrics.max_probability_change:.2g}; accuracy {metrics.accuracy:.2%}, "
         f"{metrics.accuracy_change:+.2%} (95 % confidence interval: "
         f"{metrics.accuracy_change_low:+.2%} to {metrics.accuracy_change_high:+.2%}); "

@@ -25,8 +25,9 @@ def check_libraries(formats: Sequence[Format]) -> None:
     for name in formats:
         missing = [library for library in _NEEDED[name] if find_spec(library) is None]
         if missing:
+            packages = f"package{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
             raise InputError(
-                f"params.yaml: export.formats: found {name}, which needs {' and '.join(missing)}; "
+                f"params.yaml: export.formats: found {name}, which needs the {packages}; "
                 f"install with: pip install {' '.join(missing)}"
             )
     if "page" in formats:

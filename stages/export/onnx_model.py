@@ -181,9 +181,10 @@ def _start_session(file: OnnxFile, *, threads: int) -> Any:
 
 
 def _describe(error: Exception) -> str:
-    """Return what onnxruntime says, without its codes, and places in its own source."""
+    """Return the first sentence of what onnxruntime says, without its codes and places in its own source."""
     text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/onnxruntime_src/\S+ .*?\) (?=[A-Z])", "", str(error))
-    return describe_error(ValueError(text))
+    text = re.sub(r"Non-zero status code .* running (\w+) node\. Name:.*? Status Message: ", r"\1: ", text)
+    return describe_error(ValueError(text.split(". ")[0]))
 
 
 @functools.cache

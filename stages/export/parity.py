@@ -47,8 +47,14 @@ class Reference(NamedTuple):
 
     @property
     def predicted(self) -> Ints:
-        """Return the checkpoint's predictions int64 (N,)."""
+        """Return the checkpoint's predictions int64 (N,), as evaluate computes them."""
         predicted: Ints = self.probabilities.argmax(axis=1)
+        return predicted
+
+    @property
+    def exactly_predicted(self) -> Ints:
+        """Return the checkpoint's predictions int64 (N,) in float32."""
+        predicted: Ints = self.exact.argmax(axis=1)
         return predicted
 
 
@@ -68,7 +74,7 @@ class Comparison:
     """(N,), the same beside the checkpoint in float32: what the export itself changed."""
 
     is_same: Bools
-    """bool (N,), whether both predict the same class."""
+    """bool (N,), whether the checkpoint in float32 predicts the same class."""
 
     metrics: FormatMetrics
 
@@ -89,15 +95,17 @@ def compare(format: Format, path: Path, compute: Compute, images: Reference) -> 
             progress.advance(block.stop - block.start)
     is_correct, was_correct = predicted == images.labels, images.predicted == images.labels
     low, high = estimate_change(is_correct, was_correct, images.groups)
+    is_same = predicted == images.exactly_predicted
     return Comparison(
         format=format,
         path=path,
         predicted=predicted,
         changes=changes[0],
         exact_changes=changes[1],
-        is_same=predicted == images.predicted,
+        is_same=is_same,
         metrics=FormatMetrics(
             agreement=float((predicted == images.predicted).mean()),
+            agreement_in_float32=float(is_same.mean()),
             max_probability_change=float(changes[1].max()),
             accuracy=float(is_correct.mean()),
             # From counts: the difference of two means may be a last bit beyond a gate.
@@ -146,9 +154,10 @@ def find_failed_gates(comparison: Comparison, images: Reference, gates: Export) 
                 f"allowed: at most {gates.max_accuracy_drop:g}"
             )
     else:
-        if metrics.agreement < gates.min_agreement:
+        agreement = metrics.agreement_in_float32
+        if agreement < gates.min_agreement:
             failed.append(
-                f"export.min_agreement: {name} predicts the checkpoint's class for {metrics.agreement:.6g} "
+                f"export.min_agreement: {name} predicts the checkpoint's class for {agreement:.6g} "
                 f"of the test images; allowed: at least {gates.min_agreement:g}"
             )
         if metrics.max_probability_change > gates.max_probability_change:
@@ -165,7 +174,7 @@ def _describe_worst(comparison: Comparison, images: Reference) -> list[str]:
     return [
         f"{printable(images.paths[image])}: {comparison.format} says "
         f"{printable(images.classes[comparison.predicted[image]])}, the checkpoint "
-        f"{printable(images.classes[images.predicted[image]])}; a probability differs by "
+        f"{printable(images.classes[images.exactly_predicted[image]])}; a probability differs by "
         f"{comparison.exact_changes[image]:.3g}"
         for image in worst.tolist()
         if comparison.exact_changes[image] > 0

@@ -18,6 +18,7 @@ import torch
 from schemas.shared.manifest import Color, ImageForm
 from schemas.vision.network import Airbench, ChosenNetwork, Cnn, NetworkName, ResNet, Timm, Torchvision
 from schemas.vision.transforms import Normalize, ToTensor
+from stages.export.onnx_bytes import check_contents
 from stages.export.onnx_file import build_onnx
 from stages.export.program import Program
 from stages.shared.errors import InputError
@@ -117,6 +118,7 @@ def compare(network: ChosenNetwork, image: ImageForm) -> str:
     program = Program(make_checkpoint({}, **changes, calibration=calibration), built).eval()
     started = time.perf_counter()
     data = build_onnx(program, images[:2])
+    check_contents(data)
     seconds = time.perf_counter() - started
     reference, *features = (output.numpy() for output in program(images))
     session = onnxruntime.InferenceSession(data)
@@ -136,6 +138,8 @@ def compare(network: ChosenNetwork, image: ImageForm) -> str:
         spread = features[0].std(axis=0).mean()
         off = max(float(np.abs(values[1] - features[0]).max()) for values in outputs.values())
         of_features = f"{features[0].shape[1]} features, off by {off / spread:.0e}"
+        if spread < 1e-6 * np.abs(features[0]).mean():
+            of_features = f"{features[0].shape[1]} features, the same for all images, off by {off:.0e}"
     num_predicted = len(set(reference.argmax(axis=1).tolist()))
     return (
         f"{seconds:5.1f} s  {len(data) / 2**20:6.1f} MiB  change {change:.0e}  {of_features}  "

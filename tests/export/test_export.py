@@ -192,7 +192,7 @@ def test_a_missing_package_is_one_line(folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(libraries, "find_spec", lambda name: None if name == "onnxscript" else name)
     write_params(folder, export__formats=["onnx"])
     with pytest.raises(
-        InputError, match="found onnx, which needs onnxscript; install with: pip install onnx"
+        InputError, match="found onnx, which needs the package onnxscript; install with: pip install onnx"
     ):
         main()
 
