@@ -149,12 +149,17 @@ def compare(commands: dict[str, list[str]], bodies: Sequence[Path], arguments: a
             with running(command) as (port, pid):
                 for clients in arguments.clients:
                     load(port, bodies, clients=clients, seconds=1)
-                    before = measure_cpu(pid)
+                    before, all_before = measure_cpu(pid), measure_all_cpu()
                     outcome = load(port, bodies, clients=clients, seconds=arguments.seconds)
-                    outcome["cpu_ms"] = 1000 * (measure_cpu(pid) - before) / max(1, outcome["requests"])
+                    cpu = measure_cpu(pid) - before
+                    outcome["cpu_ms"] = 1000 * cpu / max(1, outcome["requests"])
+                    outcome["others"] = (measure_all_cpu() - all_before - cpu) / outcome["seconds"]
                     found.setdefault((name, clients), []).append(outcome)
     for clients in arguments.clients:
-        columns = "requests/s (min .. max)      p50      p99      CPU  failed   ratio to plain (min .. max)"
+        columns = (
+            "requests/s (min .. max)      p50      p99      CPU  failed   ratio to plain (min .. max)"
+            "   cores that wrk and others used (max)"
+        )
         print(f"{clients} clients:  {columns}")
         base = [outcome["rate"] for outcome in found["plain script", clients]]
         for name in commands:
@@ -170,6 +175,7 @@ def compare(commands: dict[str, list[str]], bodies: Sequence[Path], arguments: a
                 f"  {name:13} {statistics.median(rates):6.0f} ({min(rates):.0f} .. {max(rates):.0f})"
                 f"  {p50:7.1f} ms {p99:7.1f} ms  {cpu:5.2f} ms  {failed:.0f}"
                 f"  {statistics.median(ratios):.2f} ({min(ratios):.2f} .. {max(ratios):.2f})"
+                f"  {max(outcome['others'] for outcome in outcomes):.1f}"
             )
 
 
@@ -181,6 +187,15 @@ def measure_cpu(pid: int) -> float:
     server = psutil.Process(pid)
     times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
     return float(sum(time.user + time.system for time in times))
+
+
+def measure_all_cpu() -> float:
+    """Return the CPU seconds of everybody, and those that another virtual machine had of this one's.
+
+    A round in which others had the cores says nothing of a server.
+    """
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0))
 
 
 def load(port: int, bodies: Sequence[Path], *, clients: int, seconds: int) -> dict[str, float]:
