@@ -8,6 +8,7 @@ token. Ctrl-C and SIGTERM stop it once it has finished what it took.
 """
 
 import argparse
+import errno
 import os
 import socket
 import sys
@@ -140,11 +141,11 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
-        # asyncio and socket add the address to what the system says.
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-        raise InputError(
-            f"--host {host} --port {port}: cannot listen there: {reason}; stop what does, or choose another"
-        ) from None
+        # socket adds the address to what the system says; a name that is not found has a negative number.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        is_taken = error.errno == errno.EADDRINUSE
+        advice = "stop what does, or choose another" if is_taken else "name one of this machine's addresses"
+        raise InputError(f"--host {host} --port {port}: cannot listen there: {reason}; {advice}") from None
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from tools.predict.model import CheckpointFile, ModelFile, open_model
 from tools.predict.prediction import check_share
 from tools.serve.batching import Service
 from tools.serve.description import describe_model
-from tools.serve.server import Access, build_app
+from tools.serve.server import Access, build_app, refuse_connection
 from tools.serve.uploads import Intake
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _MB = 10**6
 _MAX_CONNECTIONS = 1000
+_MAX_REFUSED = 50
+_FILES_PER_WORKER, _OTHER_FILES = 20, 100 + _MAX_REFUSED
 _MAX_HEAD_BYTES = 2**16
 _MAX_HEAD_SECONDS = 10.0
 _BATCH_WAIT_SECONDS = 0.002
@@ -92,14 +94,33 @@ def run(arguments: argparse.Namespace, listener: socket.socket) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_MAX_CONNECTIONS,
         timeout_graceful_shutdown=2 * arguments.max_seconds,
     )
+    _Protocol.max_connections = reserve_files(arguments.workers)
     host, port = listener.getsockname()[:2]
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     server = _Server(config, ready=f"serve: {arguments.model} at http://{place}")
     server.run([listener])
     print("serve: stopped; all that was taken is finished", file=sys.stderr)
+
+
+def reserve_files(workers: int) -> int:
+    """Return how many connections there may be, each an open file, so that processes can always be started.
+
+    Many systems allow 1,024 open files unless a program asks for more.
+    """
+    if sys.platform == "win32":
+        return _MAX_CONNECTIONS
+    import resource
+
+    reserved = _OTHER_FILES + _FILES_PER_WORKER * workers
+    wanted = _MAX_CONNECTIONS + reserved
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed, most = (sys.maxsize if limit == resource.RLIM_INFINITY else limit for limit in limits)
+    if allowed < wanted:
+        allowed = min(wanted, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, limits[1]))
+    return max(1, min(_MAX_CONNECTIONS, allowed - reserved))
 
 
 def load_heatmaps(file: ModelFile) -> "Heatmaps | None":
@@ -140,16 +161,25 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP with a limit on the head of a request, in bytes and seconds.
+    """uvicorn's HTTP with limits on connections and on the head of a request, in bytes and seconds.
 
     uvicorn waits for it for ever and keeps all of it, so that a few slow clients could take all connections.
+    Its own limit on these refuses clients that were there before, too, and not in the form of our errors.
     """
+
+    max_connections = _MAX_CONNECTIONS
 
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        num_too_many = len(self.connections) - self.max_connections
+        if num_too_many > _MAX_REFUSED:  # to tell all of them would take what the limit keeps free
+            transport.abort()
+            return
+        if num_too_many > 0:
+            self.app = refuse_connection
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:

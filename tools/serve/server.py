@@ -220,7 +220,7 @@ def build_app(
         metrics.pictures.labels("unreadable").inc(num_unreadable)
         request.state.log |= {"pictures": len(pictures), "unreadable": num_unreadable}
         if num_unreadable == len(pictures) == 1:
-            raise Refused(422, f"the picture {predictions[0].error}")
+            raise Refused(422, _explain_unreadable(predictions[0].error))
         results = [_to_result(*each) for each in zip(pictures, predictions, strict=True)]
         return _json({"predictions": results}, status=422 if num_unreadable == len(pictures) else 200)
 
@@ -259,7 +259,7 @@ def build_app(
             async with intake.receive(request) as pictures:
                 file = await _finish(batcher.decode(pictures[0].data), max_seconds)
             if file.pixels is None:
-                raise Refused(422, f"the picture {file.reason}")
+                raise Refused(422, _explain_unreadable(file.reason))
             heatmap = await _finish(asyncio.to_thread(maps.compute, file.pixels), max_seconds)
             return _json(
                 {"predicted": heatmap.predicted, "picture": heatmap.address, "outline": heatmap.outline}
@@ -367,6 +367,18 @@ class _Guard:
             **details,
         }
         self._log(json.dumps(line))
+
+
+async def refuse_connection(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer, as an application, those who come when there are as many connections as there may be."""
+    response = _to_response(Refused(503, "too many clients are connected; try again later", retry_seconds=1))
+    response.headers["connection"] = "close"
+    await response(scope, receive, send)
+
+
+def _explain_unreadable(reason: str) -> str:
+    """Return a reason, most of which begin with a verb, as a sentence."""
+    return reason if reason.startswith("the ") else f"the picture {reason}"
 
 
 def _to_result(picture: Picture, prediction: Prediction) -> dict[str, object]:

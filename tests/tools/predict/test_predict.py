@@ -26,6 +26,7 @@ from stages.shared.paths import MODEL, REPORT
 from stages.train.__main__ import main as train
 from stages.vision.checkpoint import read_checkpoint, write_checkpoint
 from tests.images.trees import decode_to_form, encode, write_folder, write_zip
+from tests.tools.predict.models import write_tiny_checkpoint
 from tests.tools.predict.troubled_decoding import CRASH, HANG, TroubledDecoding
 from tests.train.project import write_params
 from tests.vision.completeness import ROOT
@@ -166,6 +167,19 @@ def test_probabilities_are_the_same_in_any_batch(
             parts = [images[:start], *([image] for image in images[start:])]
             one_by_one = [model.compute(part).probabilities for part in parts if part]
             np.testing.assert_allclose(np.concatenate(one_by_one), together, rtol=0, atol=1e-6)
+
+
+def test_no_bit_depends_on_the_other_images(tmp_path: Path) -> None:
+    """Also where a network's layers are of odd widths, so that images lie differently in memory."""
+    form = ImageForm(color="rgb", height_px=28, width_px=28, resize="pad")
+    write_tiny_checkpoint(tmp_path / "net.safetensors", image=form)
+    images = list(np.random.default_rng(0).integers(0, 256, (9, 28, 28, 3), dtype=np.uint8))
+    with keep_torch_settings():
+        checkpoint, weights = read_checkpoint(tmp_path / "net.safetensors")
+        model = CheckpointModel(checkpoint, weights, device=torch.device("cpu"))
+        together = model.compute(images).probabilities
+        alone = np.concatenate([model.compute([image]).probabilities for image in images])
+    assert np.array_equal(alone, together)
 
 
 def write_calibrated(path: Path, *levels: ConfidenceLevel, **changes: Any) -> Checkpoint:

@@ -1,5 +1,6 @@
 """What the HTTP interface does that takes a model of our own to see."""
 
+import resource
 import socket
 import sys
 import threading
@@ -133,6 +134,33 @@ def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatc
             time.sleep(0.3)
         while client.recv(1000):
             pass
+
+
+def test_who_comes_when_too_many_are_connected_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the form of all errors, with Retry-After; those who were there before are served."""
+    monkeypatch.setattr(running._Protocol, "max_connections", 2)
+    with serve_in_thread(make_app(Brightness())) as port:
+        first, second = (socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(2))
+        with first, second:
+            second.sendall(ASKED)
+            assert second.recv(1000).startswith(b"HTTP/1.1 200")
+            refused = send(port, "/healthz")
+            second.sendall(ASKED)
+            assert second.recv(1000).startswith(b"HTTP/1.1 200")
+        assert (refused.status, refused.headers["retry-after"], set(refused.json)) == (503, "1", {"error"})
+        assert send(port, "/healthz").status == 200
+
+
+def test_connections_leave_files_for_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More may be open where the system lets us; otherwise there are fewer connections."""
+    limits = [(1024, 4096)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, values: limits.append(values))
+    assert (running.reserve_files(2), limits[-1]) == (1000, (1190, 4096))
+    limits.append((1024, 1024))
+    assert (running.reserve_files(2), limits[-1]) == (834, (1024, 1024))
+    limits.append((resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert running.reserve_files(2) == 1000
 
 
 def test_a_head_without_end_is_cut_off() -> None:
