@@ -3,6 +3,7 @@
 import base64
 import http.server
 import json
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -90,11 +91,11 @@ def classifier(folder: Path) -> Classifier:
     return load(folder / "model.onnx")
 
 
-def with_profile() -> bytes:
-    """Return a PNG whose colour profile would change every colour, if it were followed."""
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-    swapped = Image.fromarray(scene())
-    return save(swapped, "PNG", icc_profile=profile.tobytes())
+def with_profile(kind: str) -> bytes:
+    """Return a file whose colour profile would change red and blue, if it were followed."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    start, middle, end = re.split(b"rXYZ|bXYZ", profile)
+    return save(scene(), kind, icc_profile=start + b"bXYZ" + middle + b"rXYZ" + end)
 
 
 def with_gamma() -> bytes:
@@ -103,10 +104,10 @@ def with_gamma() -> bytes:
     return data[:33] + png_chunk(b"gAMA", (100_000).to_bytes(4, "big")) + data[33:]
 
 
-def with_alpha() -> bytes:
-    """Return a PNG with every degree of transparency."""
-    alpha = np.tile(np.arange(96, dtype=np.uint8) * 8 // 3, (80, 1))
-    return encode(np.dstack([scene(), alpha]))
+def with_alpha(kind: str, **options: object) -> bytes:
+    """Return a file with every degree of transparency."""
+    alpha = np.tile((np.arange(96) * 8 // 3).astype(np.uint8), (80, 1))
+    return save(np.dstack([scene(), alpha]), kind, **options)
 
 
 def with_transparent_colour() -> bytes:
@@ -123,10 +124,13 @@ EXACT = {
     "long": encode(scene(40, 700)),
     "gray": encode(scene()[..., 0]),
     "one bit": save(Image.fromarray(scene()).convert("1"), "PNG"),
-    "16 bits": encode(scene().astype(np.uint16) * 257),
-    "alpha": with_alpha(),
+    "16 bits": encode(scene().astype(np.uint16) * 256 + 200),
+    "alpha": with_alpha("PNG"),
+    "WebP with alpha": with_alpha("WEBP", lossless=True),
+    "gray with alpha": save(Image.fromarray(scene()).convert("LA"), "PNG"),
     "transparent colour": with_transparent_colour(),
-    "colour profile": with_profile(),
+    "colour profile": with_profile("PNG"),
+    "JPEG with colour profile": with_profile("JPEG"),
     "gamma": with_gamma(),
     "WebP": save(scene(), "WEBP", lossless=True),
     "BMP": save(scene(), "BMP"),
@@ -135,6 +139,8 @@ EXACT = {
     "gray JPEG": encode(scene()[..., 0], ".jpg"),
     "turned JPEG": save(scene(), "JPEG", exif=exif(6)),
     "mirrored JPEG": save(scene(), "JPEG", exif=exif(5)),
+    "turned PNG": save(scene(), "PNG", exif=exif(6)),
+    "CMYK": save(Image.fromarray(scene()).convert("CMYK"), "JPEG"),
     "progressive JPEG": save(scene(), "JPEG", progressive=True, subsampling=2),
 }
 

@@ -4,6 +4,7 @@ import base64
 import gzip
 import hashlib
 import io
+import sys
 import tarfile
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(web_runtime, "_INTEGRITY", f"sha512-{digest}")
     hashes = [hashlib.sha256(data).hexdigest() for data in (SCRIPT, WASM)]
     monkeypatch.setattr(web_runtime, "_SHA256", dict(zip(web_runtime._SHA256, hashes, strict=True)))
-    monkeypatch.setattr(web_runtime.sys, "executable", str(tmp_path / "bin" / "python"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", "/nowhere")
     return tmp_path / "cache" / "darkroom"

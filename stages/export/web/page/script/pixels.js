@@ -32,7 +32,7 @@ const { readPixels, checkCanvas } = (() => {
     if (start.length === 0) throw new Error("the file is empty");
     let bitmap;
     try {
-      bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
+      bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
     } catch {
       throw new Error("is no image, is damaged, or of a kind that this browser does not decode");
     }
