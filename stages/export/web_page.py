@@ -89,4 +89,4 @@ def _to_inline_module(script: str) -> str:
 
 def _pack(data: bytes) -> Markup:
     """Return bytes as text, compressed, without the time."""
-    return Markup(base64.b64encode(gzip.compress(data, mtime=0)).decode("ascii"))
+    return Markup(base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode("ascii"))

@@ -125,6 +125,20 @@ class Chromium:
             raise RuntimeError(response["exceptionDetails"]["exception"]["description"])
         return response["result"].get("value")
 
+    def wait_for(self, expression: str, *, seconds: float = 20) -> Any:
+        """Return the value of an expression once it is true."""
+        until = time.monotonic() + seconds
+        while not (value := self.evaluate(expression)):
+            assert time.monotonic() < until, (expression, self.evaluate("document.body.innerText"))
+            time.sleep(0.05)
+        return value
+
+    def choose(self, selector: str, *files: Path) -> None:
+        """Choose files in a form as a user does in the dialog."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
+
     def click(self, selector: str) -> None:
         """Press the mouse in the middle of the first element that matches, as a user would."""
         x, y = self.evaluate(

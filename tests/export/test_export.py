@@ -1,7 +1,10 @@
 """The export stage as a whole, on a tiny prepared data set and a network trained on it."""
 
+import base64
 import csv
+import gzip
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,10 +17,11 @@ import pytest
 import torch
 
 from schemas.export.export_metrics import ExportManifest
-from stages.export import formats, libraries
+from stages.export import formats, libraries, web_page
 from stages.export.__main__ import main
 from stages.export.onnx_model import OnnxModel, read_onnx
 from stages.export.torch_program import load_program
+from stages.export.web_runtime import WebRuntime
 from stages.shared.errors import InputError
 from stages.shared.files import check_file, read_sealed_json
 from stages.shared.paths import EXPORT, METRICS, MODEL, PREPARED
@@ -195,6 +199,24 @@ def test_a_missing_package_is_one_line(folder: Path, monkeypatch: pytest.MonkeyP
         InputError, match="found onnx, which needs the package onnxscript; install with: pip install onnx"
     ):
         main()
+
+
+def test_a_page_holds_the_model_that_the_gates_tested(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte for byte that of the format onnx, whether that is asked for or not."""
+    model = (EXPORT / "model.onnx").read_bytes()
+    runtime = WebRuntime("export{a as InferenceSession,b as Tensor,c as env};", b"")
+    for module in (libraries, web_page):
+        monkeypatch.setattr(module, "load_web_runtime", lambda: runtime)
+    write_params(folder, export__formats=["page"])
+    main()
+    assert {path.name for path in EXPORT.iterdir()} == {"manifest.json", "page.html", "parity.csv"}
+    (packed,) = re.findall('id="packed-model">([^<]*)<', (EXPORT / "page.html").read_text(encoding="utf-8"))
+    assert gzip.decompress(base64.b64decode(packed)) == model
+    metrics = json.loads((METRICS / "export.json").read_text())
+    assert metrics["page"]["agreement"] == 1
+    assert metrics["page"]["num_bytes"] == (EXPORT / "page.html").stat().st_size
+    with (EXPORT / "parity.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["format"] for row in csv.DictReader(file)} == {"page"}
 
 
 def test_formats_are_named_once(folder: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from schemas.export.exported import ExportedModel
 from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import Checkpoint
-from schemas.vision.transforms import Normalize, ToTensor
+from schemas.vision.transforms import Normalize, ToTensor, image_after
 from stages.export.onnx_file import OPSET, build_onnx
 from stages.export.onnx_model import build_file
 from stages.export.program import Program
@@ -24,20 +24,21 @@ IMAGE = ImageForm(color="rgb", height_px=16, width_px=12, resize="pad")
 def write_tiny_checkpoint(path: Path, **changes: Any) -> Checkpoint:
     """Write a checkpoint of random weights, sure enough of its predictions that they differ."""
     image = changes.get("image", IMAGE)
+    channels = image.num_channels
+    preprocessing = changes.setdefault(
+        "preprocessing",
+        (
+            ToTensor(name="ToTensor"),
+            Normalize(name="Normalize", mean=(0.4,) * channels, std=(0.2,) * channels),
+        ),
+    )
     torch.manual_seed(0)
-    network = build_network(TINY_CNN, image=image, num_classes=len(CLASSES))
+    network = build_network(TINY_CNN, image=image_after(image, preprocessing), num_classes=len(CLASSES))
     weights = {
         name: tensor * 3 if tensor.is_floating_point() else tensor
         for name, tensor in network.state_dict().items()
     }
-    channels = image.num_channels
-    preprocessing = (
-        ToTensor(name="ToTensor"),
-        Normalize(name="Normalize", mean=(0.4,) * channels, std=(0.2,) * channels),
-    )
-    checkpoint = make_checkpoint(
-        weights, **{"classes": CLASSES, "image": image, "preprocessing": preprocessing, **changes}
-    )
+    checkpoint = make_checkpoint(weights, **{"classes": CLASSES, "image": image, **changes})
     write_checkpoint(path, checkpoint, weights)
     return checkpoint
 

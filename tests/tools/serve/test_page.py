@@ -1,10 +1,8 @@
 """The page in a browser: it loads nothing from elsewhere, and works by mouse, keyboard, phone and camera."""
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -54,22 +52,6 @@ def no_errors(chromium: Chromium) -> Iterator[None]:
     assert chromium.errors == []
 
 
-def wait_for(chromium: Chromium, expression: str) -> Any:
-    """Return the value of an expression once it is true."""
-    until = time.monotonic() + 20
-    while not (value := chromium.evaluate(expression)):
-        assert time.monotonic() < until, (expression, chromium.evaluate("document.body.innerText"))
-        time.sleep(0.05)
-    return value
-
-
-def choose(chromium: Chromium, *files: Path) -> None:
-    """Choose files as a user does in the dialog."""
-    root = chromium.call("DOM.getDocument")["root"]["nodeId"]
-    node = chromium.call("DOM.querySelector", nodeId=root, selector="#files")["nodeId"]
-    chromium.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
-
-
 @pytest.mark.parametrize(("width_px", "dark"), [(1280, False), (390, True)])
 def test_pictures_become_bars(
     chromium: Chromium, checkpoint: Served, folder: Path, width_px: int, dark: bool
@@ -77,22 +59,22 @@ def test_pictures_become_bars(
     """The most probable class as the title, bars of the others, the newest first; nothing from elsewhere."""
     address = f"http://127.0.0.1:{checkpoint.port}/"
     chromium.open(address, width_px=width_px, dark=dark)
-    choose(chromium, folder / "a.png", folder / "b.png")
-    wait_for(chromium, "document.querySelectorAll('#results > li').length === 2")
+    chromium.choose("#files", folder / "a.png", folder / "b.png")
+    chromium.wait_for("document.querySelectorAll('#results > li').length === 2")
     titles = chromium.evaluate("[...document.querySelectorAll('#results h2')].map(h => h.innerText)")
     assert set(titles) <= {"ant", "bee", "unknown"}
     assert chromium.evaluate("document.querySelector('#results figcaption').innerText") == "b.png"
     assert chromium.evaluate("document.querySelectorAll('#results > li:first-child .bars li').length") == 3
     assert chromium.evaluate("document.documentElement.scrollWidth") <= width_px
-    wait_for(chromium, "[...document.images].every(image => image.naturalWidth > 0)")
+    chromium.wait_for("[...document.images].every(image => image.naturalWidth > 0)")
     assert all(each.startswith((address, "data:", f"blob:{address}"[:-1])) for each in chromium.requests)
 
 
 def test_a_picture_that_cannot_be_read_says_why(chromium: Chromium, checkpoint: Served, folder: Path) -> None:
     """As text, whatever is in it."""
     chromium.open(f"http://127.0.0.1:{checkpoint.port}/")
-    choose(chromium, folder / "broken.png")
-    message = wait_for(chromium, "document.querySelector('#message.wrong')?.innerText")
+    chromium.choose("#files", folder / "broken.png")
+    message = chromium.wait_for("document.querySelector('#message.wrong')?.innerText")
     assert message.startswith("broken.png: the picture is ")
     chromium.errors.clear()  # the browser notes every status 422
 
@@ -100,10 +82,10 @@ def test_a_picture_that_cannot_be_read_says_why(chromium: Chromium, checkpoint: 
 def test_it_shows_what_the_network_looks_at(chromium: Chromium, checkpoint: Served, folder: Path) -> None:
     """An outline over the picture as the network sees it."""
     chromium.open(f"http://127.0.0.1:{checkpoint.port}/")
-    choose(chromium, folder / "a.png")
-    wait_for(chromium, "!!document.querySelector('#results .explain')")
+    chromium.choose("#files", folder / "a.png")
+    chromium.wait_for("!!document.querySelector('#results .explain')")
     chromium.click("#results .explain")
-    wait_for(chromium, "document.querySelector('#results .explain').innerText.match('Outlined|stands out')")
+    chromium.wait_for("document.querySelector('#results .explain').innerText.match('Outlined|stands out')")
     assert chromium.evaluate("document.querySelector('#results img').src").startswith("data:image/png")
 
 
@@ -121,9 +103,9 @@ def test_it_takes_pictures_by_the_camera(chromium: Chromium, checkpoint: Served)
     """A picture is classified, and the camera is off once it is closed."""
     chromium.open(f"http://127.0.0.1:{checkpoint.port}/")
     chromium.click("#camera")
-    wait_for(chromium, "!document.querySelector('#live').hidden")
+    chromium.wait_for("!document.querySelector('#live').hidden")
     chromium.click("#shoot")
-    wait_for(chromium, "document.querySelectorAll('#results > li').length === 1")
+    chromium.wait_for("document.querySelectorAll('#results > li').length === 1")
     assert chromium.evaluate("document.querySelector('#results figcaption').innerText") == "camera.jpg"
     chromium.click("#close")
     assert chromium.evaluate("document.querySelector('#live').hidden")
@@ -139,9 +121,9 @@ def test_an_export_is_not_explained_and_a_token_is_asked_for(
         assert chromium.evaluate("document.querySelector('#give').hidden")
         chromium.evaluate("document.querySelector('#token').value = 's3cret'")
         chromium.click("#access button")
-        wait_for(chromium, "!document.querySelector('#give').hidden")
-        choose(chromium, folder / "a.png")
-        wait_for(chromium, "!!document.querySelector('#results h2')")
+        chromium.wait_for("!document.querySelector('#give').hidden")
+        chromium.choose("#files", folder / "a.png")
+        chromium.wait_for("!!document.querySelector('#results h2')")
         assert chromium.evaluate("document.querySelector('#results .explain').hidden")
 
 
@@ -149,5 +131,5 @@ def test_the_documents_load_nothing_from_elsewhere(chromium: Chromium, checkpoin
     """/docs works without internet."""
     address = f"http://127.0.0.1:{checkpoint.port}/"
     chromium.open(f"{address}docs")
-    wait_for(chromium, "document.body.innerText.includes('/predict')")
+    chromium.wait_for("document.body.innerText.includes('/predict')")
     assert all(each.startswith((address, "data:")) for each in chromium.requests)

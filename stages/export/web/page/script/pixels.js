@@ -32,7 +32,7 @@ const { readPixels, checkCanvas } = (() => {
     if (start.length === 0) throw new Error("the file is empty");
     let bitmap;
     try {
-      bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
+      bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
     } catch {
       throw new Error("is no image, is damaged, or of a kind that this browser does not decode");
     }
@@ -79,7 +79,9 @@ const { readPixels, checkCanvas } = (() => {
       const bottom = Math.min(top + reduction, rows);
       for (let left = 0; left < width; left += reduction) {
         const right = Math.min(left + reduction, width);
-        let [red, green, blue] = [0, 0, 0];
+        let red = 0;
+        let green = 0;
+        let blue = 0;
         for (let row = top; row < bottom; row += 1) {
           for (let from = 4 * (row * width + left); from < 4 * (row * width + right); from += 4) {
             red += band[from];
@@ -88,7 +90,9 @@ const { readPixels, checkCanvas } = (() => {
           }
         }
         const share = 1 / ((bottom - top) * (right - left));
-        [red, green, blue] = [Math.round(red * share), Math.round(green * share), Math.round(blue * share)];
+        red = Math.round(red * share);
+        green = Math.round(green * share);
+        blue = Math.round(blue * share);
         if (image.channels === 1) {
           image.data[to] = (9798 * red + 19235 * green + 3735 * blue + 16384) >> 15; // as OpenCV
         } else {
