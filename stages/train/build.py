@@ -20,7 +20,7 @@ from stages.train.lr_scheduler import Plateau, build_lr_scheduler
 from stages.train.optimizer import build_optimizer
 from stages.train.parts import PartSampler, list_batches
 from stages.train.precision import build_scaler, choose_precision, compile_steps
-from stages.train.processes import ALONE, Processes
+from stages.train.ranks import ALONE, Processes
 from stages.train.sampler import EpochSampler
 from stages.train.state import TrainingState, WeightAverage, begin_state
 from stages.train.transfer import Phases, build_parameter_groups

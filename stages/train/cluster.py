@@ -49,7 +49,7 @@ class Place(NamedTuple):
     rank: int
     """Counted from 0."""
 
-    count: int
+    num_processes: int
     meet_at: str
     """Where all of them meet: file:///a/file/that/is/not/there, or tcp://host:port of rank 0."""
 
@@ -72,7 +72,7 @@ def train_rank(place: Place, params: Params, inputs: StageInputs) -> None:
     """
     import torch
 
-    from stages.train.processes import Group
+    from stages.train.ranks import Group
     from stages.train.stage import train
     from stages.vision.runtime import choose_device
 
@@ -83,7 +83,7 @@ def train_rank(place: Place, params: Params, inputs: StageInputs) -> None:
         Path(os.devnull).open("w", encoding="utf-8") as nowhere,
         redirect_stdout(sys.stdout if place.rank == 0 else nowhere),
     ):
-        group = Group(place.rank, place.count, meet_at=place.meet_at, device=device)
+        group = Group(place.rank, place.num_processes, meet_at=place.meet_at, device=device)
         train(params, inputs, group)
         group.close()
 

@@ -21,7 +21,7 @@ from stages.train.epoch_table import TrainingProgress
 from stages.train.lr_scheduler import refresh_rates
 from stages.train.parts import BatchSum, PartSampler
 from stages.train.precision import Forward
-from stages.train.processes import ALONE, Processes, check_same_weights
+from stages.train.ranks import ALONE, Processes, check_same_weights
 from stages.train.state import TrainingState, take_snapshot
 from stages.vision import scores
 from stages.vision.dataset import Batches, PreparedImages, explain_lost_workers

@@ -24,7 +24,7 @@ from stages.train.build import Run
 from stages.train.calibration import calibrate
 from stages.train.epoch_table import write_accuracy
 from stages.train.loop import predict_validation
-from stages.train.processes import Processes
+from stages.train.ranks import ALONE, Processes
 from stages.train.state import Snapshot, take_snapshot
 from stages.train.transfer import remark_on_tuning
 from stages.vision.checkpoint import hash_weights, write_backbone, write_checkpoint
@@ -238,7 +238,7 @@ def write_curves(folder: Path, history: Sequence[EpochRecord]) -> None:
 
 
 @contextmanager
-def show_curves(processes: Processes) -> Iterator[Callable[[EpochRecord], None]]:
+def show_curves(processes: Processes = ALONE) -> Iterator[Callable[[EpochRecord], None]]:
     """Yield what adds an epoch to the curves that one can look at while training runs.
 
     They are in data/dvclive.partial, in DVCLive's files, and are gone when the block ends: outputs are whole

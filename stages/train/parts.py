@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 
-from stages.train.processes import ALONE, Processes
+from stages.train.ranks import ALONE, Processes
 from stages.train.sampler import EpochSampler
 
 Gradients = list[Tensor | None]

@@ -26,7 +26,7 @@ from stages.shared.errors import InputError
 from stages.shared.files import remove_leftovers, write_text
 from stages.shared.paths import find_dvc_folder, hash_for_dvc, is_in_dvc_cache
 from stages.shared.stopping import is_stop_requested, stop
-from stages.train.processes import ALONE, Processes
+from stages.train.ranks import ALONE, Processes
 from stages.train.state import TrainingState
 from stages.train.state_file import DamagedState, dump_state, parse_state, read_state, write_state
 

@@ -16,7 +16,7 @@ from stages.train.outputs import (
     show_curves,
     snapshot_epochs,
 )
-from stages.train.processes import ALONE, Processes, check_same
+from stages.train.ranks import ALONE, Processes, check_same
 from stages.train.resume import open_saved_state
 from stages.vision.dataset import read_manifest
 from stages.vision.runtime import explain_device_errors

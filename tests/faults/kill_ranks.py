@@ -134,7 +134,7 @@ def _find(project: Project, dvc: int) -> dict[str, int]:
 
 
 def _list_left(project: Project) -> list[psutil.Process]:
-    return [process for process, arguments in find_processes(project) if "python" in arguments[0]]
+    return [process for process, arguments in find_processes(project) if "python" in "".join(arguments[:1])]
 
 
 def _set_processes(project: Project, count: int) -> None:

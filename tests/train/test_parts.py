@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.train.parts import BatchSum, GradientTree, PartSampler, divide, list_batches
-from stages.train.processes import ALONE, Processes
+from stages.train.ranks import ALONE, Processes
 from stages.train.sampler import EpochSampler
 
 

@@ -109,7 +109,7 @@ class Group(Processes):
                 for low in (low for low in range(count) if not low & distance):
                     # Everybody takes part in the making of every pair.
                     pair = dist.new_group([low, low + distance], timeout=_TIMEOUT)
-                    if rank in (low, low + distance):
+                    if isinstance(pair, dist.ProcessGroup):  # else this process is none of the two
                         self._pairs.append(pair)
                 distance *= 2
         self._flat = torch.empty(0)
