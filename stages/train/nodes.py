@@ -35,6 +35,7 @@ from stages.shared.inputs import StageInputs
 from stages.shared.paths import find_dvc_folder
 from stages.shared.stopping import STOPPED, Stopped, defer_stops, exit_if_orphaned, is_stop_requested
 from stages.train.cluster import Place, run_rank
+from stages.train.ranks import LOST
 
 _LOOK_EVERY_SECONDS = 0.3
 _SECONDS_TO_ANSWER = 5.0
@@ -141,7 +142,7 @@ def _end_with_parent() -> None:
 def _find_address() -> str:
     import ray
 
-    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+    return str(ray.util.get_node_ip_address())
 
 
 def _name_interface(address: str) -> str:
@@ -246,8 +247,8 @@ def _take_room(ray: Any, params: Params, count: int, *, is_lost: bool) -> tuple[
         if wanted > room or not wanted:
             what = " and ".join(f"{number:g} {name}" for name, number in bundle.items())
             raise InputError(
-                f"params.yaml: cluster.processes: found {params.cluster.processes}; allowed: {room}, for "
-                f"which the Ray cluster has room, of {what} each"
+                f"params.yaml: cluster.processes: found {params.cluster.processes}; allowed: at most "
+                f"{room}, the room that the Ray cluster has at {what} each"
             )
         group = ray.util.placement_group([bundle] * wanted, strategy="PACK")
         if group.wait(_LOOK_EVERY_SECONDS * 10):
@@ -325,19 +326,14 @@ def _await(ray: Any, hosts: Sequence[Any]) -> None:
     """
     was_told = False
     while True:
-        looks = [host.look.remote() for host in hosts]
-        while len(ray.wait(looks, num_returns=len(looks), timeout=_LOOK_EVERY_SECONDS)[0]) < len(looks):
-            pass
-        states: list[_State] = ray.get(looks)
-        for state in states:
-            print(state.printed, end="", flush=True)
+        states = _look(ray, hosts)
         if is_stop_requested() and not was_told:
             was_told = True
             ray.get([host.stop.remote() for host in hosts])
         statuses = [state.status for state in states]
         failed = [rank for rank, status in enumerate(statuses) if status not in (None, 0, STOPPED)]
         if failed and not is_stop_requested():
-            _explain_failure(ray, hosts, states, failed[0])
+            raise InputError(_explain_failure(ray, hosts, states, failed[0]))
         if failed or all(status is not None for status in statuses) or statuses[0] == STOPPED:
             break
         time.sleep(_LOOK_EVERY_SECONDS)
@@ -346,31 +342,42 @@ def _await(ray: Any, hosts: Sequence[Any]) -> None:
         raise Stopped(first.message if first.kind == "stopped" else "stopped; nothing was published")
 
 
-def _explain_failure(ray: Any, hosts: Sequence[Any], states: Sequence[_State], rank: int) -> None:
-    """Say what a rank died of, unless a machine is lost, which the others die of.
+def _look(ray: Any, hosts: Sequence[Any]) -> list[_State]:
+    """Return how the ranks are, and print what they have printed."""
+    states: list[_State] = ray.get([host.look.remote() for host in hosts])
+    for state in states:
+        print(state.printed, end="", flush=True)
+    return states
+
+
+def _explain_failure(ray: Any, hosts: Sequence[Any], states: Sequence[_State], rank: int) -> str:
+    """Return what a rank died of.
 
     Raises:
-        InputError: A rank failed by itself.
-        RayActorError: A machine is lost.
+        RayActorError: Of the end of a machine.
     """
-    kind, message, status = states[rank].kind, states[rank].message, states[rank].status
-    if kind == "wrong" and message.startswith("train: another process"):
-        deadline = time.monotonic() + _SECONDS_TO_NOTICE
-        while time.monotonic() < deadline:
-            later = ray.get([host.look.remote() for host in hosts])
-            killed = [
-                other for other, state in enumerate(later) if state.status is not None and state.status < 0
-            ]
-            if killed:
-                rank, status, kind = killed[0], later[killed[0]].status, ""
-                break
-            time.sleep(_LOOK_EVERY_SECONDS)
     name = f"train: rank {rank} of {len(hosts)}"
-    if kind == "wrong":
-        raise InputError(message if rank == 0 else f"{name}: {message}")
-    assert status is not None, "it has ended"
-    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else "failed; its traceback is above"
-    raise InputError(f"{name} {how}; the same command resumes from the last saved state")
+    found = states[rank]
+    if rank > 0 and found.kind == "wrong":  # of what all find, rank 0 shall say it
+        time.sleep(_LOOK_EVERY_SECONDS)
+        first = _look(ray, hosts)[0]
+        if first.kind == "wrong":
+            name, found = "", first
+    if found.kind == "wrong" and not found.message.startswith(LOST):
+        return f"{name}: {found.message}" if name and rank else found.message
+    deadline = time.monotonic() + _SECONDS_TO_NOTICE
+    while found.kind == "wrong" and time.monotonic() < deadline:
+        # Another was killed, or its machine is lost, which raises here as soon as Ray knows.
+        for other, state in enumerate(_look(ray, hosts)):
+            if state.status is not None and state.status < 0:
+                name, found = f"train: rank {other} of {len(hosts)}", state
+        time.sleep(_LOOK_EVERY_SECONDS)
+    assert found.status is not None, "it has ended"
+    if found.status < 0:
+        how = f"was killed by {signal.Signals(-found.status).name}"
+    else:
+        how = "lost the others" if found.kind == "wrong" else "failed; its traceback is above"
+    return f"{name} {how}; the same command resumes from the last saved state"
 
 
 def _end(ray: Any, hosts: Sequence[Any], group: Any) -> None:
