@@ -160,7 +160,7 @@ def train_on_nodes(params: Params, inputs: StageInputs) -> None:
         InputError: There is no such cluster, or what a rank says is wrong, or that it was killed, and which.
         Stopped: The stage was asked to stop.
     """
-    ray = _connect(params)
+    ray = connect(params)
     with defer_stops(), exit_if_orphaned():
         try:
             count, is_lost = params.cluster.processes, False
@@ -181,7 +181,7 @@ def train_on_nodes(params: Params, inputs: StageInputs) -> None:
             ray.shutdown()
 
 
-def _connect(params: Params) -> Any:
+def connect(params: Params) -> Any:
     """Return the module ray, connected to the cluster.
 
     Raises:
