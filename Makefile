@@ -9,7 +9,7 @@ PYTHON ?= python3
 K ?= 5
 
 .NOTPARALLEL: # the targets share .venv and the outputs
-.PHONY: help env repro photos test faults attack folds families image-test picture lock digits bench-env clean install-env
+.PHONY: help env repro photos test faults attack processes folds families image-test picture lock digits bench-env clean install-env
 
 help: ## list the targets (this is what `make` alone does)
 	@echo 'darkroom turns a folder of images into a classifier you can trust.'
@@ -81,6 +81,9 @@ faults: env ## kill, damage and edit runs in hundreds of ways, and count what go
 
 attack: env ## give it hostile files and small machines, and count what is lost, accepted or overrun (minutes)
 	@$(IN_ENV) python -m tests.attack $(ARGS)
+
+processes: env ## train every feature on 1, 2 and 4 processes, and compare the bytes (ARGS='--only resnet')
+	@$(IN_ENV) python -m tests.processes $(ARGS)
 
 folds: env ## run cross-validation, and join its folds in data/compare (K=5; a stopped one goes on)
 	@$(IN_ENV) python -m tools.compare --run-folds $(K) $(ARGS)

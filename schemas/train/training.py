@@ -32,7 +32,9 @@ class Training(Schema):
     """Scale gradients of a larger norm down to this one."""
 
     accumulation_steps: Annotated[int, Field(ge=1, le=2**16)]
-    """Parts a batch is divided into, one after another: less memory, the same gradient."""
+    """Parts a batch is divided into, one after another: less memory, the same gradient. Batch norm, MixUp and
+    CutMix see a part by itself. Several processes (cluster.processes) share out the parts.
+    """
 
     ema_decay: ProperFraction | None
     """Validate and keep a moving average of the weights, of which this share stays at each step."""
@@ -44,7 +46,7 @@ class Training(Schema):
     """auto takes cuda, then mps, then cpu."""
 
     threads: Threads
-    """CPU threads; a parameter because it changes the last bits of every sum."""
+    """CPU threads of each process; a parameter because it changes the last bits of every sum."""
 
     precision: PrecisionChoice
     """bfloat16 computes matrix products in 16 bits: faster where the hardware has instructions for it, which

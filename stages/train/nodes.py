@@ -197,7 +197,7 @@ def connect(params: Params) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     advice = "start one with: ray start --head; allowed: auto, or the host:port that it prints"
     found = address if address != "auto" else os.environ.get("RAY_ADDRESS") or _read_current_cluster()
-    host, _, port = found.partition("://")[2].rpartition(":") if "://" in found else found.rpartition(":")
+    host, _, port = found.rpartition(":")
     try:
         # Ray itself would try for minutes.
         socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()

@@ -28,7 +28,7 @@ def test_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(caught.value) == line
 
 
-@pytest.mark.parametrize("address", ["auto", "127.0.0.1:{port}", "nowhere"])
+@pytest.mark.parametrize("address", ["auto", "127.0.0.1:{port}"])
 def test_nobody_answers(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That is found in seconds, where Ray tries for minutes; the line says where it was looked for."""
     monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))  # is not asked for anything
@@ -40,4 +40,4 @@ def test_nobody_answers(address: str, tmp_path: Path, monkeypatch: pytest.Monkey
         connect(params_with(address.format(port=port), tmp_path))
     assert str(caught.value).startswith(f"params.yaml: cluster.address: {address.format(port=port)}")
     assert ": no Ray cluster answers; start one with: ray start --head; allowed: auto," in str(caught.value)
-    assert address == "nowhere" or f"127.0.0.1:{port}" in str(caught.value)
+    assert f"127.0.0.1:{port}" in str(caught.value)

@@ -1,7 +1,7 @@
 """Any model of timm, an optional library.
 
 For grayscale images timm itself sums the kernels of the first layer. The masks of its dropout and stochastic
-depth depend on the step and the batch, not on the sample alone.
+depth depend on the step and the part of the batch, not on the sample alone.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """Any classification model of torchvision.models.
 
 For grayscale images the first convolution takes one channel, its kernels summed over three. The masks of its
-dropout and stochastic depth depend on the step and the batch, not on the sample alone.
+dropout and stochastic depth depend on the step and the part of the batch, not on the sample alone.
 """
 
 from collections.abc import Sequence

@@ -151,7 +151,7 @@ class Mixing:
             images: float32 (N, C, H, W).
             labels: int64 (N,).
             epoch: Epoch, counted from 0.
-            step: Step of the epoch, counted from 0.
+            step: Step of the epoch, counted from 0; of batches in parts, the part of the epoch.
         """
         targets = functional.one_hot(labels, self._num_classes).to(images.dtype)
         for index, mixer in enumerate(self._mixers):
