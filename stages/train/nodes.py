@@ -45,6 +45,8 @@ _SECONDS_FOR_ROOM = 60.0
 _SECONDS_TO_NOTICE = 45.0
 """Until Ray says that a machine is lost that says nothing any more: 5 checks, 3 s apart, of up to 10 s."""
 
+_MOST_LOST = 20
+
 _PASSED_ON = ("DVC_", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "CUBLAS_", "TORCH_", "NCCL_", "GLOO_")
 """Environment variables that ranks have as this process has them. Ray sets OMP_NUM_THREADS by itself."""
 
@@ -163,17 +165,25 @@ def train_on_nodes(params: Params, inputs: StageInputs) -> None:
     ray = connect(params)
     with defer_stops(), exit_if_orphaned():
         try:
-            count, is_lost = params.cluster.processes, False
+            count, num_lost = params.cluster.processes, 0
             while True:
                 hosts: list[Any] = []
                 group = None
                 try:
-                    group, count = _take_room(ray, params, count, is_lost=is_lost)
+                    group, count = _take_room(ray, params, count, is_lost=num_lost > 0)
                     hosts += _start(ray, group, params, inputs, count)
                     _await(ray, hosts)
                     return
-                except ray.exceptions.RayActorError:
-                    is_lost = True
+                except (
+                    ray.exceptions.RayActorError,
+                    ray.exceptions.NodeDiedError,
+                    ray.exceptions.WorkerCrashedError,
+                ) as error:
+                    num_lost += 1
+                    if "creation task" in str(error) or num_lost > _MOST_LOST:
+                        # Python or a library differs there, or nothing stays up.
+                        *_, reason = str(error).strip().splitlines() or [type(error).__name__]
+                        raise InputError(f"train: a machine of the cluster: {shorten(reason)}") from None
                     print("train: a machine of the cluster is gone; goes on without it", flush=True)
                 finally:
                     _end(ray, hosts, group)
