@@ -38,6 +38,8 @@ _REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHELLS = {"sh", "ash", "bash", "dash", "fish", "ksh", "zsh", "busybox"}
 _PR_SET_PDEATHSIG = 1
 _LOOK_EVERY_SECONDS = 0.5
+_SECONDS_TO_SAVE = 60.0
+"""That an orphan has to save what it was asked to stop in."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -193,11 +195,17 @@ def _follow(parent: int) -> None:
     """Be asked to stop when the process that started this one dies."""
     _Requests.parents = (parent,)
     _ask_for_death_signal(signal.SIGTERM)
-    if sys.platform != "linux":
-        threading.Thread(target=_await_end, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_orphan, args=(parent,), daemon=True).start()
     if os.getppid() != parent:
         _Requests.is_orphan = True
         _leave("stopped: the process that started this is gone")
+
+
+def _end_orphan(parent: int) -> None:
+    """Ask an orphan to stop, and end it if it cannot: it may wait for others that are gone."""
+    _await_end(parent)
+    time.sleep(_SECONDS_TO_SAVE)
+    os._exit(STOPPED)
 
 
 @contextmanager

@@ -83,7 +83,12 @@ def train_rank(place: Place, params: Params, inputs: StageInputs) -> None:
         Path(os.devnull).open("w", encoding="utf-8") as nowhere,
         redirect_stdout(sys.stdout if place.rank == 0 else nowhere),
     ):
-        group = Group(place.rank, place.num_processes, meet_at=place.meet_at, device=device)
+        # A process that waits for the others here runs no signal handler: none may leave before all have met.
+        with defer_stops():
+            group = Group(place.rank, place.num_processes, meet_at=place.meet_at, device=device)
+            is_stopping = group.any(is_stop_requested())
+        if is_stopping:
+            raise Stopped("stopped; nothing was published")
         train(params, inputs, group)
         group.close()
 
@@ -178,7 +183,7 @@ def run_rank(place: Place, params: Params, inputs: StageInputs, parent: int, rep
     limit_spinning()
     status = 1
     try:
-        with watch_for_stops(parent=parent):
+        with defer_stops(), watch_for_stops(parent=parent):  # until train_rank has met the others
             with import_without_gc():
                 check_gpus(params)
                 import stages.train.stage  # noqa: F401
