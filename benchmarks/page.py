@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from stages.export.onnx_model import read_exported
+from stages.export.onnx_model import read_onnx
 from stages.export.web_page import write_page
 from tests.evaluate.chromium import Chromium
 from tests.export.browser_page import ask_page, wait_for_model
@@ -32,7 +32,7 @@ def main() -> None:
     predicted = load(arguments.model).predict(arguments.files, top_k=None)
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder, "page.html")
-        write_page(page, arguments.model.read_bytes(), read_exported(arguments.model))
+        write_page(page, arguments.model.read_bytes(), read_onnx(arguments.model).exported)
         print(f"{page.stat().st_size / 2**20:.1f} MiB")
         with Chromium(program, profile=Path(folder, "profile")) as chromium:
             chromium.open(page)

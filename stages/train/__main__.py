@@ -20,7 +20,9 @@ def main() -> None:
         from stages.shared.process import limit_spinning
 
         params = read_params()
-        if params.cluster.processes > 1:
+        if params.cluster.address is not None:
+            from stages.train.nodes import train_on_nodes as train
+        elif params.cluster.processes > 1:
             from stages.train.cluster import train_here as train
         else:
             limit_spinning()

@@ -161,7 +161,7 @@ def _start(params: Params, inputs: StageInputs, *, meet_at: str) -> list[_Rank]:
             ours, theirs = context.Pipe(duplex=False)
             place = Place(rank, params.cluster.processes, meet_at)
             process = context.Process(
-                target=_run_rank, args=(place, params, inputs, os.getpid(), theirs), name=f"rank {rank}"
+                target=run_rank, args=(place, params, inputs, os.getpid(), theirs), name=f"rank {rank}"
             )
             process.start()
             theirs.close()
@@ -169,7 +169,16 @@ def _start(params: Params, inputs: StageInputs, *, meet_at: str) -> list[_Rank]:
     return ranks
 
 
-def _run_rank(place: Place, params: Params, inputs: StageInputs, parent: int, reports: Connection) -> None:
+def run_rank(place: Place, params: Params, inputs: StageInputs, parent: int, reports: Connection) -> None:
+    """Be a rank, in a process of its own.
+
+    Args:
+        place: Which one.
+        params: Of the stage.
+        inputs: Of the stage.
+        parent: The process that started this one, which is followed.
+        reports: Takes what it says when it ends: `wrong` or `stopped`, and a message.
+    """
     keep_freed_memory()
     limit_spinning()
     status = 1

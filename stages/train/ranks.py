@@ -21,6 +21,9 @@ _TIMEOUT = timedelta(days=30)
 
 _SECONDS_TO_BE_ENDED = 5.0
 
+LOST = "train: another process of this run is gone"
+"""Begins what a rank says that lost another, which is not what ended the run."""
+
 
 class Processes:
     """One process, alone."""
@@ -230,9 +233,7 @@ def _explain_lost() -> Iterator[None]:
         if "Connection" not in str(error) and "connection" not in str(error) and "NCCL" not in str(error):
             raise
         time.sleep(_SECONDS_TO_BE_ENDED)
-        raise InputError(
-            "train: another process of this run is gone; the same command resumes from the last saved state"
-        ) from None
+        raise InputError(f"{LOST}; the same command resumes from the last saved state") from None
 
 
 def check_same(processes: Processes, facts: Mapping[str, object]) -> None:

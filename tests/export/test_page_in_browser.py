@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import ConfidenceLevel
 from schemas.vision.transforms import CenterCrop, Normalize, Resize, ToTensor
-from stages.export.onnx_model import read_exported
+from stages.export.onnx_model import read_onnx
 from stages.export.web_page import write_page
 from stages.images.resize import resize_image
 from stages.shared.errors import InputError
@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     export(folder / "net.safetensors", folder / "model.onnx")
     try:
         write_page(
-            folder / "page.html", (folder / "model.onnx").read_bytes(), read_exported(folder / "model.onnx")
+            folder / "page.html", (folder / "model.onnx").read_bytes(), read_onnx(folder / "model.onnx").exported
         )
     except InputError as error:
         pytest.skip(str(error))  # neither in the cache nor to be had by npm

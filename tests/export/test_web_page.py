@@ -14,14 +14,14 @@ from stages.export import web_page
 from stages.export.web_page import TARGET_ACCURACY, write_page
 from stages.export.web_runtime import WebRuntime
 from stages.shared.errors import InputError
-from tests.export.onnx_samples import build_graph, describe_graph
+from tests.export.onnx_samples import make_graph, describe_graph
 from tests.vision.documents import CALIBRATION
 
 RUNTIME = WebRuntime(
     "var a,b,c;export{a as InferenceSession,b as Tensor,b as default,c as env};\n//# sourceMappingURL=x\n",
     b"\0asm",
 )
-EXPORTED = describe_graph(build_graph())
+EXPORTED = describe_graph(make_graph())
 
 
 @pytest.fixture(autouse=True)

@@ -232,6 +232,10 @@ OVERRIDES = {
     "dataset.source=file:///home/me/photos": (
         'found "file:///home/me/photos"; allowed: a path; write /home/me/photos'
     ),
+    "cluster.address=ray://head:10001": (
+        'found "ray://head:10001"; allowed: null, auto or the host:port of a Ray cluster, to which this '
+        "machine belongs"
+    ),
     "network.weights_file=https://host/resnet.pth": (
         'found "https://host/resnet.pth"; allowed: a path on this machine; write data/resnet.pth, after: '
         "dvc import-url https://host/resnet.pth data/resnet.pth"

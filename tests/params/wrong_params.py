@@ -51,6 +51,7 @@ NULLABLE: set[KeyPath] = {
     ("training", "limit_images"),
     ("training", "save_every_steps"),
     ("training", "save_every_seconds"),
+    ("cluster", "address"),
     ("evaluation", "corruptions"),
     ("evaluation", "baseline"),
     ("tune", "pruner"),
