@@ -54,9 +54,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     export(folder / "net.safetensors", folder / "model.onnx")
     try:
-        write_page(
-            folder / "page.html", (folder / "model.onnx").read_bytes(), read_onnx(folder / "model.onnx").exported
-        )
+        model = folder / "model.onnx"
+        write_page(folder / "page.html", model.read_bytes(), read_onnx(model).exported)
     except InputError as error:
         pytest.skip(str(error))  # neither in the cache nor to be had by npm
     (folder / "a.png").write_bytes(encode(scene()))

@@ -14,7 +14,7 @@ from stages.export import web_page
 from stages.export.web_page import TARGET_ACCURACY, write_page
 from stages.export.web_runtime import WebRuntime
 from stages.shared.errors import InputError
-from tests.export.onnx_samples import make_graph, describe_graph
+from tests.export.onnx_samples import describe_graph, make_graph
 from tests.vision.documents import CALIBRATION
 
 RUNTIME = WebRuntime(
