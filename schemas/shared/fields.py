@@ -119,6 +119,10 @@ def _check_path(text: str) -> str:
         raise ValueError("allowed: a path without spaces before or after it")
     if text.split("/", maxsplit=1)[0] == "~":
         raise ValueError("allowed: a path without ~, which only a shell knows; write the home folder out")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+        raise ValueError("allowed: a path; download what is at the address first")
+    if re.match(r"[A-Za-z]:[\\/]", text):
+        raise ValueError("allowed: a path of Linux or macOS; in WSL, C:\\ is /mnt/c/")
     return text
 
 

@@ -170,6 +170,12 @@ OVERRIDES = {
     "optimizer.sgd.momentum=0": (
         "@optimizer.sgd: nesterov needs a momentum above 0; raise momentum, or set nesterov: false"
     ),
+    "dataset.source=https://example.org/x.zip": (
+        'found "https://example.org/x.zip"; allowed: a path; download what is at the address first'
+    ),
+    "dataset.source='D:/photos'": (
+        'found "D:/photos"; allowed: a path of Linux or macOS; in WSL, C:\\ is /mnt/c/'
+    ),
     "~optimizer.lr": "missing; add it: a number above 0 and at most 1000",
     "~loader": f"missing; add it: a section with {LOADER}",
     "+optimizer.rho=1": f"unknown key; allowed: {OPTIMIZER.removeprefix('the keys ')}",

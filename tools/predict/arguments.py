@@ -25,9 +25,9 @@ _EPILOG = """not read, as by ingest with the params.yaml that comes with darkroo
 
 exit status:
   0    every file was classified
-  1    none was: no usable model, device or output
+  1    nothing was classified: no usable model, device or output
   2    the command line is wrong
-  {some_failed}    some files could not be read; each one's `error` says why
+  {some_failed}    some or all files could not be read; each one's `error` says why
 
   find photos -name '*.jpg' -print0 | python -m tools.predict -0 - --output predictions.csv
   python -m tools.predict photos.zip --format jsonl | jq -r 'select(.probability < 0.9) | .path'
