@@ -79,7 +79,7 @@ def test_killed_and_stopped(unbroken: bytes, tmp_path: Path) -> None:
     killed = start_search(project)
     wait_for_epoch(project, 0)
     killed.kill()
-    killed.wait()
+    killed.communicate()
 
     stopped = start_search(project)
     wait_for_epoch(project, 1)
