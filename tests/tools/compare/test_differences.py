@@ -200,11 +200,12 @@ def test_folds_say_more_about_the_seed() -> None:
         for accuracies in generator.normal(0.8, 0.04, size=(2, 5)):
             right = generator.random(2000) < accuracies[folds]
             runs.append(predict(np.where(right, labels, 1 - labels).tolist(), labels.tolist()))
-        for name, of in (("whole", None), ("in folds", folds)):
-            interval = estimate(runs, np.arange(2000), folds=of)["accuracy"][1]
-            assert interval is not None
-            widths[name] += interval.high - interval.low
-        num_held += interval.low <= 0.8 <= interval.high
+        whole, in_folds = (estimate(runs, np.arange(2000), folds=of)["accuracy"][1] for of in (None, folds))
+        assert whole is not None
+        assert in_folds is not None
+        widths["whole"] += whole.high - whole.low
+        widths["in folds"] += in_folds.high - in_folds.low
+        num_held += in_folds.low <= 0.8 <= in_folds.high
     assert 89 <= num_held <= 99
     assert widths["in folds"] < 0.7 * widths["whole"]
 
