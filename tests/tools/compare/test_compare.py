@@ -58,7 +58,7 @@ def test_what_cannot_be_compared_is_one_line(project: Project, revisions: str, l
 
 
 def test_a_lost_cache_object_is_named(project: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What no cache has is said to be had by `dvc pull`; what a remote has is read from there."""
+    """Files that are in no cache: the line says how to get them. From a remote they are read."""
     copy = tmp_path_factory.mktemp("lost") / "project"
     project.run(f"git clone -q . {copy} && git push -q {copy} 'refs/exps/*:refs/exps/*'")
     other = Project(copy)
