@@ -293,12 +293,16 @@ def _start(ray: Any, group: Any, params: Params, inputs: StageInputs, count: int
     host = ray.remote(max_restarts=0)(_Host)
     hosts = [host.options(**options(rank)).remote(str(Path.cwd()), environment) for rank in range(count)]
     meet_at = ray.get(hosts[0].offer_meeting.remote())
-    # Each has the GPUs that Ray gave to it, and no others: for it, it is alone.
-    alone = params.model_copy(update={"cluster": params.cluster.model_copy(update={"processes": 1})})
+    alone = _count_one(params)
     ray.get(
         [host.start.remote(Place(rank, count, meet_at), alone, inputs) for rank, host in enumerate(hosts)]
     )
     return hosts
+
+
+def _count_one(whole: Params) -> Params:
+    """Return parameters for a rank that is alone with the GPUs that Ray gave to it, and sees no others."""
+    return whole.model_copy(update={"cluster": whole.cluster.model_copy(update={"processes": 1})})
 
 
 def _check_shared(ray: Any, options: Sequence[dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.house import CODE_FOLDERS, describe, find_main_path, has_code, measure_house
 from tests.architecture.imports import ROOT, STAGES, find_modules
 
-MAX_MAIN_PATH = {"ingest": 59, "prepare_dataset": 54, "train": 68, "evaluate": 77, "export": 66}
+MAX_MAIN_PATH = {"ingest": 59, "prepare_dataset": 54, "train": 69, "evaluate": 77, "export": 67}
 """Half of what they were. Some 29 of each are the schemas of all sections and what reads and checks them, for
 every stage checks the whole of params.yaml. Ingest has eleven that decode images and find their damage.
 Evaluate imports pretrained.py and torch_file.py itself, and not only by stages.vision.networks. Six of
