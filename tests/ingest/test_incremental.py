@@ -80,14 +80,13 @@ def test_some_changed(project: Path) -> None:
     assert ingest_from_nothing() == changed
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_random_edits(project: Path, seed: int) -> None:
+def test_random_edits(project: Path) -> None:
     """Whatever is done to the files between runs, the outputs are those of a run from nothing."""
-    generator = random.Random(seed)
+    generator = random.Random(0)
     ingest()
     for number in range(2):
         for step in range(12):
-            edit_one(generator, picture(1000 * seed + 100 * number + step))
+            edit_one(generator, picture(100 * number + step))
         ingest()
         incremental = hashes()
         Path(".dvc/tmp").rename(".dvc/aside")
@@ -146,7 +145,7 @@ def test_damaged_cache(project: Path) -> None:
     assert hashes() == expected
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(3))
 def test_killed_at_any_moment(project: Path, number: int) -> None:
     """Whenever a run is killed, whole outputs or none are there, and the next run gives them all."""
     expected = ingest_from_nothing()
