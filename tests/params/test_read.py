@@ -166,9 +166,6 @@ OVERRIDES = {
     "optimizer.sgd.momentum=0": (
         "@optimizer.sgd: nesterov needs a momentum above 0; raise momentum, or set nesterov: false"
     ),
-    "dataset.source=https://example.org/x.zip": (
-        'found "https://example.org/x.zip"; allowed: a path; download what is at the address first'
-    ),
     "dataset.source='D:/photos'": (
         'found "D:/photos"; allowed: a path of Linux or macOS; in WSL, C:\\ is /mnt/c/'
     ),
