@@ -9,7 +9,7 @@ PYTHON ?= python3
 K ?= 5
 
 .NOTPARALLEL: # the targets share .venv and the outputs
-.PHONY: help env repro photos test faults attack processes folds families image-test tune-test picture lock digits bench-env clean install-env
+.PHONY: help env repro photos test faults attack processes folds families image-test slow picture lock digits bench-env clean install-env
 
 help: ## list the targets (this is what `make` alone does)
 	@echo 'darkroom turns a folder of images into a classifier you can trust.'
@@ -74,7 +74,8 @@ test: env ## environment, then lint, types and all tests
 	@echo '== mypy'
 	@$(IN_ENV) mypy
 	@echo '== pytest'
-	@$(IN_ENV) pytest -n 2 --dist loadfile $(ARGS)
+	@# A file on one worker, for its tests share fixtures; in order, and not those with the most tests first.
+	@$(IN_ENV) pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow' $(ARGS)
 
 faults: env ## kill, damage and edit runs in hundreds of ways, and count what goes wrong (hours; ARGS='--kills 20': fewer)
 	@$(IN_ENV) python -m tests.faults $(ARGS)
@@ -88,8 +89,8 @@ processes: env ## train every feature on 1, 2 and 4 processes, and compare the b
 folds: env ## run cross-validation, and join its folds in data/compare (K=5; a stopped one goes on)
 	@$(IN_ENV) python -m tools.compare --run-folds $(K) $(ARGS)
 
-tune-test: env ## kill and stop a real search for settings, and see it go on to the same bytes (minutes)
-	@DARKROOM_TUNE=1 $(IN_ENV) pytest tests/tools/tune/test_killed_search.py $(ARGS)
+slow: env ## the tests that take half a minute and more each, which make test leaves out
+	@$(IN_ENV) pytest -m slow $(ARGS)
 
 image-test: env ## install what tools/serve/Dockerfile pins in a clean environment, and serve a model from there (200 MB)
 	@DARKROOM_IMAGE=1 $(IN_ENV) pytest tests/tools/serve/test_image.py $(ARGS)

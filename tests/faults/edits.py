@@ -138,10 +138,12 @@ def _edit(
 
 
 def _edit_params(taken: StageInputs, generator: random.Random) -> tuple[Callable[[], object], str]:
-    """Write another whole number for one of the stage's parameters, or one that is none."""
+    """Write another number for one of the stage's parameters, or one that is none."""
     path = Path("params.yaml")
     text = path.read_text()
-    numbers = [key for key, value in taken.values.items() if type(value) is int and text.count(f"{value}")]
+    numbers = [
+        key for key, value in taken.values.items() if type(value) in (int, float) and text.count(f"{value}")
+    ]
     key = generator.choice(numbers)
     document = yaml.safe_load(text)
     *sections, name = key.split(".")

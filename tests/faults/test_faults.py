@@ -64,6 +64,7 @@ def test_edits_while_a_stage_runs_are_refused(undisturbed: Project) -> None:
     assert edit_while_running(undisturbed.root, count=27, seed=0).wrong == []
 
 
+@pytest.mark.slow
 def test_edits_under_dvc_are_refused_and_not_recorded(undisturbed: Project) -> None:
     """`dvc repro` fails and names the change, dvc.lock stays, and the next run and `verify` end well."""
     edits = [("train", "code"), ("evaluate", "params")]

@@ -11,7 +11,7 @@ from tests.faults.small_project import make_small_project
 from tests.pipeline.project import Project
 from tools.doctor.processes import find_dvc_processes
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
 CHANGES = ("optimizer.lr=0.001", "dataset.color=rgb")
 """One that trains on what is there, one that decodes again."""

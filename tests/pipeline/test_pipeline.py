@@ -29,7 +29,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def project(reproduced: Project) -> Iterator[Project]:
     """The reproduced clone, put back as it was after the test."""
     yield reproduced
-    reproduced.run("git checkout -q . && git clean -fdq && dvc checkout -q")
+    reproduced.run("git reset -q --hard && git clean -fdq && dvc checkout -q")
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +176,7 @@ def test_a_clone_with_the_cache_has_nothing_to_do(project: Project) -> None:
     assert clone.hashes() == project.hashes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("s3_server")
 def test_a_clone_elsewhere_pulls_everything(project: Project, tmp_path: Path) -> None:
     """From a remote in S3 come images, model and report; nothing is left to do, and all of it agrees."""
@@ -188,6 +189,7 @@ def test_a_clone_elsewhere_pulls_everything(project: Project, tmp_path: Path) ->
     assert clone.hashes() == project.hashes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("s3_server")
 def test_images_in_s3_are_imported(project: Project) -> None:
     """A URL as source is refused with the command that brings it here; `dvc update` brings what is new."""

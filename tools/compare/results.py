@@ -149,19 +149,19 @@ def read_result(revision: str) -> Result:
 
 
 def check_tested(revision: str, lock: str) -> None:
-    """Check that a revision's predictions are those of its own model.
+    """Check that a revision's predictions are those of its own model and data.
 
     A trial of tools.tune is trained and not tested: its dvc.lock still names the report of the commit before.
 
     Raises:
-        InputError: They are another model's.
+        InputError: They are another model's, or of other data.
     """
-    outs = parse_yaml(lock)["stages"]["train"]["outs"]
-    trained = next(out["md5"] for out in outs if out["path"] == str(MODEL))
-    if read_tested(lock).get(str(MODEL)) != trained:
+    stages, tested = parse_yaml(lock)["stages"], read_tested(lock)
+    made = {each["path"]: each["md5"] for stage in stages.values() for each in stage.get("outs", ())}
+    if any(tested[str(path)] != made[str(path)] for path in (MODEL, PREPARED)):
+        apply = "" if revision == WORKSPACE else f"dvc exp apply {printable(revision)} && "
         raise InputError(
-            f"{printable(revision)}: its model was not tested; run: dvc exp apply {printable(revision)} and "
-            "dvc repro"
+            f"{printable(revision)}: was trained again, but not evaluated; finish it with: {apply}dvc repro"
         )
 
 
@@ -304,11 +304,6 @@ def _parse(revision: str, *, lock: str, predictions: str, index: str, history: s
     if not (table[np.arange(len(table)), predicted] == table.max(axis=1)).all():  # also where it is nan
         raise ValueError("a predicted class is not the most probable one")
     stages, tested = parse_yaml(lock)["stages"], read_tested(lock)
-    made = {each["path"]: each["md5"] for stage in stages.values() for each in stage.get("outs", ())}
-    if any(tested[str(path)] != made[str(path)] for path in (MODEL, PREPARED)):
-        raise InputError(
-            f"{printable(revision)}: was trained again, but not evaluated; finish it with: dvc repro"
-        )
     return Result(
         revision=revision,
         classes=classes,

@@ -47,8 +47,8 @@ def test_a_gate_for_ci(project: Project) -> None:
     ("revisions", "line"),
     [
         ("HEAD nowhere", "nowhere: is no revision; see git log"),
-        ("HEAD HEAD~1", "HEAD~1: has no data/report/predictions.csv"),
-        ("HEAD HEAD", "name another to compare with"),
+        ("HEAD HEAD~1", "HEAD~1: has no results; evaluate it with: dvc repro"),
+        ("HEAD HEAD", "name another revision to compare with"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(project: Project, revisions: str, line: str) -> None:

@@ -31,20 +31,10 @@ def test_runs_that_differ_in_their_seed_are_one_configuration() -> None:
 
 def test_a_model_that_was_not_tested_is_refused() -> None:
     """As a trial of tools.tune, whose dvc.lock still names the predictions of the commit before."""
-    lock = """
-stages:
-  train:
-    outs:
-    - path: data/model
-      md5: {trained}.dir
-  evaluate:
-    deps:
-    - path: data/model
-      md5: old.dir
-"""
-    check_tested("HEAD", lock.format(trained="old"))
-    with pytest.raises(InputError, match="tune-1a-3: its model was not tested; run: dvc exp apply tune-1a-3"):
-        check_tested("tune-1a-3", lock.format(trained="new"))
+    tested = _LOCK.replace("md5: 1.dir", "md5: 9.dir", 1)
+    check_tested("HEAD", _LOCK)
+    with pytest.raises(InputError, match="finish it with: dvc exp apply tune-1a-3 && dvc repro"):
+        check_tested("tune-1a-3", tested)
 
 
 def test_images_are_paired_by_their_bytes() -> None:

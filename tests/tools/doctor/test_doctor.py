@@ -106,6 +106,7 @@ def test_a_folder_that_a_killed_experiment_left(project: Project) -> None:
     assert not list((project.root / ".dvc/tmp/exps/standalone").glob("tmp*"))
 
 
+@pytest.mark.slow
 def test_a_task_whose_worker_is_gone(project: Project) -> None:
     """It is marked failed, so that the queue goes on, and its folder is removed."""
     project.run("dvc exp run --queue -S optimizer.lr=0.001")

@@ -257,7 +257,11 @@ def test_a_bad_model_is_one_line(models: Path, tmp_path: Path, kind: str) -> Non
         (tmp_path / "bad.onnx").write_bytes(data if kind == "damaged" else b"\x08\x0a\x3a\x00")
     result = run_command(["--model", "bad.onnx", "--port", "0"], folder=tmp_path)
     assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
-    words = {"missing": "no such file", "damaged": "is damaged", "foreign": "was not exported by darkroom"}
+    words = {
+        "missing": "there is no such ONNX file",
+        "damaged": "is damaged",
+        "foreign": "was not exported by darkroom",
+    }
     assert words[kind] in result.stderr
 
 

@@ -1,4 +1,4 @@
-"""A real search that is killed goes on: `make tune-test` runs this, for it trains nine times."""
+"""A real search that is killed goes on: `make slow` runs this, for it trains nine times."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from tests.pipeline.project import Project, clone_project
 
 pytestmark = [
     pytest.mark.pipeline,
-    pytest.mark.skipif("DARKROOM_TUNE" not in os.environ, reason="takes minutes; run: make tune-test"),
+    pytest.mark.slow,
     pytest.mark.timeout(1800),
 ]
 
