@@ -74,9 +74,12 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Return how long the rest takes at that speed; None while nobody knows how much there is."""
+        """Return how long the rest takes at that speed; None while that, or how much there is, is unknown."""
         total = self._total()
-        return None if total is None else max(total - self.num_done, 0) / max(self.speed, 1e-9)
+        left = None if total is None else max(total - self.num_done, 0)
+        if not left:
+            return left
+        return left / self.speed if self.num_done > self._num_before else None
 
     def skip(self, num: int) -> None:
         """Count what an earlier run did, which says nothing of the speed."""

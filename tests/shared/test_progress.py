@@ -89,6 +89,15 @@ def test_what_was_done_before_says_nothing_of_the_speed() -> None:
     assert counted.describe() == "80%  7 images/s  0:02 left"
 
 
+def test_before_anything_is_done_no_time_is_promised() -> None:
+    """A run that resumes where only an epoch's end is left knows no speed."""
+    with Progress("work", 60, is_quiet=True) as shown:
+        shown.skip(40)
+        assert shown.seconds_left is None
+        shown.advance(20)
+        assert shown.seconds_left == 0
+
+
 def test_cursor_comes_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work that fails leaves no bar behind."""
     monkeypatch.setattr(progress, "_SECONDS_BEFORE_BAR", -1.0)
