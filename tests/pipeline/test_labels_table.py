@@ -9,7 +9,7 @@ import pytest
 from tests.images.trees import class_folders, picture, write_folder, write_zip
 from tests.pipeline.project import Project, clone_project
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
 
 def labels_of(project: Project) -> dict[str, str]:
