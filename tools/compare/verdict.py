@@ -123,7 +123,7 @@ def judge(configurations: Sequence[Configuration], comparisons: Sequence[Compari
 def describe(judged: Judged) -> str:
     """Return the verdict on one configuration as a sentence without its name."""
     accuracy = judged.comparison.find("accuracy")
-    change = f"accuracy {write_change(accuracy)}, p = {write_p(judged.p_value)}"
+    change = f"accuracy {write_change(accuracy)}, {write_p(judged.p_value)}"
     if judged.fold_p_value is not None:
         change += f" ({write_p(judged.fold_p_value)} by the folds, Nadeau and Bengio's t-test)"
     if judged.word != "cannot tell":
@@ -150,8 +150,8 @@ def write_value(name: str, value: float) -> str:
 
 
 def write_p(p_value: float) -> str:
-    """Write a p-value with two digits."""
-    return "< 0.0001" if p_value < 0.0001 else f"{p_value:.2g}"
+    """Write a p-value with two digits: `p = 0.012`."""
+    return "p < 0.0001" if p_value < 0.0001 else f"p = {p_value:.2g}"
 
 
 def render_json(findings: Findings) -> str:
@@ -318,7 +318,7 @@ def _list_changes(judged: Judged, first: Configuration) -> list[str]:
         if each.p_value < LEVEL:
             name = code_span(first.results[0].classes[label])
             recalls = f"{100 * each.first:.1f} % -> {100 * each.other:.1f} %"
-            lines.append(f"- recall of {name}: {recalls}, p = {write_p(each.p_value)}")
+            lines.append(f"- recall of {name}: {recalls}, {write_p(each.p_value)}")
     lines += [
         f"- `{key}`: {code_span(before)} -> {code_span(after)}"
         for key, before, after in list_changed_parameters(first, judged.configuration)
