@@ -18,6 +18,7 @@ import torch
 
 from schemas.vision.checkpoint import Calibration, ConfidenceLevel, EpochRecord, History
 from stages.evaluate.predictions import Floats, Ints, Predictions
+from stages.pages.wording import plural
 from stages.shared.errors import InputError, describe_error, printable
 from stages.shared.inputs import leaves
 from stages.shared.paths import MODEL, PREPARED, REPORT
@@ -198,8 +199,8 @@ def match_images(results: Sequence[Result], *, shared_only: bool) -> list[ImageK
         num_shared = len(keys & set(other.keys))
         if not shared_only and (len(first.keys) != num_shared or len(other.keys) != num_shared):
             raise InputError(
-                f"{other.revision}: was tested on {len(other.keys):,} images, {first.revision} on "
-                f"{len(first.keys):,}; {num_shared:,} are the same; to compare on those: --shared"
+                f"{other.revision}: was tested on {plural(len(other.keys), 'image')}, {first.revision} on "
+                f"{len(first.keys):,}; shared: {num_shared:,}; to compare on those: --shared"
                 if num_shared
                 else f"{other.revision}: shares no test image with {first.revision}; --join compares folds"
             )
