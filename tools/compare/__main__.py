@@ -1,4 +1,4 @@
-"""compare, top to bottom: read the revisions, pair their test images, judge, write.
+"""compare: is an experiment better than the first, or can the test images not tell?
 
 python -m tools.compare                      the working folder against the last commit
 python -m tools.compare HEAD sgd lower-lr    two experiments against the last commit

@@ -1,4 +1,4 @@
-"""tune, top to bottom: check the space, copy the project, search, confirm, write.
+"""tune: search settings, each trial an experiment, judged on the validation split.
 
 python -m tools.tune            search as the section `tune` of params.yaml says
 python -m tools.tune --jobs 2   two trials at a time

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from schemas.params import Params
+from stages.pages.wording import plural
 from stages.params.document import Document, format_problems
 from stages.shared.errors import InputError
 from stages.shared.progress import clock
@@ -117,7 +118,8 @@ def confirm_best(task: Task, found: Search) -> Search:
     if not seeds:
         verdict = f"not confirmed, for tune.confirm_seeds is 0 ({describe_lead(found, best[0])})"
         return replace(found, winner=best[0].number, verdict=verdict)
-    task.say(f"runs trials {', '.join(str(trial.number) for trial in best)} on {len(seeds)} fresh seeds")
+    numbers = ", ".join(str(trial.number) for trial in best)
+    task.say(f"runs trials {numbers} on {plural(len(seeds), 'fresh seed')}")
     candidates = {COMMITTED: task.committed, **{trial.number: trial.settings for trial in best}}
     again = [
         _Noted(task, number, settings, seed) for seed in seeds for number, settings in candidates.items()

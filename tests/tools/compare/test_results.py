@@ -54,9 +54,7 @@ def test_other_test_images_are_refused() -> None:
     """The line says how many are shared, and what to do; with --shared those are compared."""
     first = make_result(LABELS, LABELS, images=["a", "b", "c", "d"])
     other = make_result(LABELS, LABELS, images=["b", "a", "d", "e"], revision="more")
-    with pytest.raises(
-        InputError, match=r"more: was tested on 4 images, main on 4; shared: 3.*--shared"
-    ):
+    with pytest.raises(InputError, match=r"more: was tested on 4 images, main on 4; shared: 3.*--shared"):
         match_images([first, other], shared_only=False)
     assert match_images([first, other], shared_only=True) == [("a", 0), ("b", 0), ("d", 0)]
 
