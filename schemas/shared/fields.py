@@ -121,14 +121,14 @@ def _check_path(text: str) -> str:
     if text.split("/", maxsplit=1)[0] == "~":
         raise ValueError("allowed: a path without ~, which only a shell knows; write the home folder out")
     if "://" in text:
-        _refuse_url(text)
+        _check_is_no_url(text)
     if re.match(r"[A-Za-z]:[\\/]", text):
         raise ValueError("allowed: a path of Linux or macOS; in WSL, C:\\ is /mnt/c/")
     return text
 
 
-def _refuse_url(text: str) -> None:
-    """Refuse what DVC would take for a dependency elsewhere, whose bytes no stage can read.
+def _check_is_no_url(text: str) -> None:
+    """Check that text is not what DVC takes for a dependency elsewhere, whose bytes no stage can read.
 
     Raises:
         ValueError: The text is a URL of any kind.

@@ -10,6 +10,9 @@ from stages.vision.guarantees import (
     find_threshold,
 )
 
+TARGET_ACCURACY, CONFIDENCE = 0.99, 0.9
+"""What is wanted where nobody says otherwise, in every program and page."""
+
 
 @dataclass(frozen=True)
 class Rule:

@@ -13,7 +13,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from schemas.export.exported import ExportedModel
-from stages.export.rule import choose_rule
+from stages.export.rule import CONFIDENCE, TARGET_ACCURACY, choose_rule
 from stages.export.web_runtime import VERSION, load_web_runtime
 from stages.pages.page import render_page
 from stages.shared.errors import InputError
@@ -22,9 +22,6 @@ _WEB = Path(__file__).parent / "web"
 
 SHARED = _WEB / "shared"
 """What the page of tools.serve has, too: how pictures are given, and how predictions look."""
-
-TARGET_ACCURACY, CONFIDENCE = 0.99, 0.9
-"""Of what is accepted: as tools.predict has them by default."""
 
 _MAX_MODEL_BYTES = 256 * 2**20
 """Its base64 must fit a string of the browser, 512 MiB at most, and all of it a phone's memory."""

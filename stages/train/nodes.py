@@ -46,6 +46,7 @@ _SECONDS_TO_NOTICE = 45.0
 """Until Ray says that a machine is lost that says nothing any more: 5 checks, 3 s apart, of up to 10 s."""
 
 _MOST_LOST = 20
+"""Machines in one run: where more are lost, something else is wrong."""
 
 _PASSED_ON = ("DVC_", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "CUBLAS_", "TORCH_", "NCCL_", "GLOO_")
 """Environment variables that ranks have as this process has them. Ray sets OMP_NUM_THREADS by itself."""

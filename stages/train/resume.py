@@ -98,7 +98,7 @@ class SavedState:
         if self._processes.any(is_stop_requested()):
             self.save(state)
             message = f"train: stopped {state.describe_place()}; the same command resumes from there"
-            stop(message if self._processes.is_first else "")
+            stop(message if self._processes.is_first else "")  # one line for all of them
         if self._is_due():
             self.save(state)
 

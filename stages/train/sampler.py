@@ -1,22 +1,18 @@
 """Which training images an epoch goes through, and in which order."""
 
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
 
 from stages.vision.rng import derive_seed
 
 Sampling = Literal["uniform", "balanced", "one_batch"]
 
-_CHUNK = 4096
 
-
-class EpochSampler(Sampler[int]):
+class EpochSampler:
     """As many images as there are, in an order that depends on seed and epoch alone.
 
     Args:
@@ -40,7 +36,7 @@ class EpochSampler(Sampler[int]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch to iterate over next."""
+        """Choose the epoch whose samples are asked for next."""
         self._epoch = epoch
         self._samples: npt.NDArray[np.int64] = self._whole_epoch().numpy()
 
@@ -50,11 +46,6 @@ class EpochSampler(Sampler[int]):
 
     def __len__(self) -> int:
         return len(self._labels)
-
-    def __iter__(self) -> Iterator[int]:
-        # In chunks, for a list of all of them takes four times the memory of the array.
-        for start in range(0, len(self), _CHUNK):
-            yield from self._samples[start : start + _CHUNK].tolist()
 
     def _whole_epoch(self) -> Tensor:
         if self._sampling == "one_batch":

@@ -35,7 +35,8 @@ def train(params: Params, inputs: StageInputs, processes: Processes = ALONE) -> 
         run = build_run(params, manifest, processes)
     check_disk(run)
     record = record_run(run, params, inputs)
-    check_same(processes, describe_process(record, inputs))
+    if processes.count > 1:
+        check_same(processes, describe_process(record, inputs))
 
     training, state = run.training, run.state
     with (

@@ -1,21 +1,26 @@
 """The page as a file: what is in it, and that the same model gives the same bytes."""
 
+import argparse
 import base64
 import gzip
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from schemas.vision.checkpoint import ConfidenceLevel
 from stages.export import web_page
-from stages.export.web_page import TARGET_ACCURACY, write_page
+from stages.export.rule import CONFIDENCE, TARGET_ACCURACY
+from stages.export.web_page import write_page
 from stages.export.web_runtime import WebRuntime
 from stages.shared.errors import InputError
 from tests.export.onnx_samples import describe_graph, make_graph
 from tests.vision.documents import CALIBRATION
+from tools.predict.arguments import parse_arguments as predict_arguments
+from tools.serve.__main__ import parse_arguments as serve_arguments
 
 RUNTIME = WebRuntime(
     "var a,b,c;export{a as InferenceSession,b as Tensor,b as default,c as env};\n//# sourceMappingURL=x\n",
@@ -89,3 +94,13 @@ def test_a_model_too_large_for_a_page_is_refused(tmp_path: Path, monkeypatch: py
     with pytest.raises(InputError, match="found page, and the model has 2 MiB; allowed: 1 MiB"):
         write_page(tmp_path / "page.html", bytes(2 * 2**20), EXPORTED)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("parse", [predict_arguments, serve_arguments], ids=["predict", "serve"])
+def test_programs_want_what_the_page_wants(
+    parse: Callable[[], argparse.Namespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their defaults stand in the programs again: to import the rule would slow down --help."""
+    monkeypatch.setattr("sys.argv", ["program", *(["photos"] if parse is predict_arguments else [])])
+    wanted = parse()
+    assert (wanted.target_accuracy, wanted.confidence) == (TARGET_ACCURACY, CONFIDENCE)

@@ -22,7 +22,7 @@ _WIDER = 1.15
 
 
 class TrueError(NamedTuple):
-    """The calibration error that endlessly many images would show."""
+    """The calibration error without the chance of which images were tested."""
 
     value: float
     interval: Interval

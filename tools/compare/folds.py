@@ -16,6 +16,7 @@ from scipy.special import stdtr
 from stages.shared.errors import InputError
 from tools.compare.results import SEED, Configuration, FoldScore, Result
 from tools.dvc_lock import parse_yaml
+from tools.git import run_git
 
 FOLD, FOLDS = "split.fold", "split.folds"
 
@@ -115,7 +116,7 @@ def list_fold_experiments() -> list[str]:
     Raises:
         InputError: There are none.
     """
-    commit = _git("rev-parse", "HEAD").strip()
+    commit = run_git("rev-parse", "HEAD").strip()
     found = [name for name, sha in _list_experiments(f"{commit[:2]}/{commit[2:]}") if _is_fold(sha)]
     if not found:
         raise InputError(
@@ -134,7 +135,7 @@ def run_folds(num_folds: int) -> list[str]:
     Raises:
         InputError: A fold failed, or was stopped.
     """
-    state = "".join(_git(*command) for command in (("rev-parse", "HEAD"), ("diff", "HEAD")))
+    state = "".join(run_git(*command) for command in (("rev-parse", "HEAD"), ("diff", "HEAD")))
     digest = hashlib.sha256(state.encode()).hexdigest()[:6]
     names = [f"folds{num_folds}-{digest}-{fold}" for fold in range(num_folds)]
     there = {name for name, _ in _list_experiments()}
@@ -173,20 +174,13 @@ def write_out_of_fold(path: Path, pooled: Result) -> None:
 def _list_experiments(on_commit: str = "") -> list[tuple[str, str]]:
     """Return name and commit of the experiments, the oldest first: DVC keeps each as a Git reference."""
     wanted = ("--format=%(refname) %(objectname)", f"refs/exps/{on_commit}")
-    lines = _git("for-each-ref", "--sort=committerdate", *wanted).splitlines()
+    lines = run_git("for-each-ref", "--sort=committerdate", *wanted).splitlines()
     refs = [line.split() for line in lines]
     # refs/exps/12/34.../name; others, such as refs/exps/stash, are the queue's.
     return [(ref.rpartition("/")[2], sha) for ref, sha in refs if ref.count("/") == 4]
 
 
 def _is_fold(commit: str) -> bool:
-    stages = parse_yaml(_git("show", f"{commit}:dvc.lock"))["stages"]
+    stages = parse_yaml(run_git("show", f"{commit}:dvc.lock"))["stages"]
     split = stages.get("prepare-dataset", {}).get("params", {}).get("params.yaml", {}).get("split", {})
     return bool(split.get("folds", 1) > 1)
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, check=False)
-    if done.returncode:
-        raise InputError(f"git {arguments[0]}: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout.decode(errors="replace")

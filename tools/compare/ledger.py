@@ -3,12 +3,13 @@
 The best of many models on one test split looks better than it is, and each look at the split adds to that.
 """
 
-import subprocess
 from collections.abc import Iterator
 
 import yaml
 
+from stages.shared.errors import InputError
 from stages.shared.paths import MODEL, PREPARED
+from tools.git import read_git, run_git
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """In C where it was built: 3 ms a file instead of 40. All that is read are hashes that end in `.dir`."""
@@ -39,22 +40,16 @@ def read_tested(lock: str) -> dict[str, str]:
 
 def _read_locks() -> Iterator[str]:
     """Yield each version of dvc.lock in the commits of all branches, tags and experiments."""
-    listed = _run_git("log", "--all", "--raw", "--no-abbrev", "--format=", "--", "dvc.lock")
+    try:
+        listed = run_git("log", "--all", "--raw", "--no-abbrev", "--format=", "--", "dvc.lock")
+    except InputError:
+        return  # no Git repository
     # `:mode mode before after status<TAB>path`; a deleted file is all zeros.
-    blobs = {line.split()[3] for line in listed.decode(errors="replace").splitlines()}
+    blobs = {line.split()[3] for line in listed.splitlines()}
     wanted = "\n".join(sorted(blob for blob in blobs if blob.strip("0")))
-    data = _run_git("cat-file", "--batch", stdin=wanted) if wanted else b""
+    data = read_git("cat-file", "--batch", stdin=wanted.encode()) if wanted else b""
     while data:
         header, _, rest = data.partition(b"\n")  # `blob type size`
         num_bytes = int(header.split()[2])
         yield rest[:num_bytes].decode(errors="replace")
         data = rest[num_bytes + 1 :]
-
-
-def _run_git(*arguments: str, stdin: str = "") -> bytes:
-    try:
-        return subprocess.run(
-            ["git", *arguments], input=stdin.encode(), capture_output=True, check=True
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return b""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from schemas.shared.manifest import ImageForm
 from schemas.vision.checkpoint import Calibration
 from schemas.vision.runtime import Device
-from stages.export.rule import choose_rule
+from stages.export.rule import CONFIDENCE, TARGET_ACCURACY, choose_rule
 from stages.images.resize import resize_image
 from stages.images.to_rgb import render_array
 from stages.shared.errors import InputError, printable
@@ -58,8 +58,8 @@ class Classifier:
         images: Iterable[Image],
         *,
         top_k: int | None = 3,
-        target_accuracy: float = 0.99,
-        confidence: float = 0.9,
+        target_accuracy: float = TARGET_ACCURACY,
+        confidence: float = CONFIDENCE,
         coverage: float | None = None,
     ) -> list[Prediction]:
         """Return a prediction for each image, in order; for one that cannot be read, its `error` says why.

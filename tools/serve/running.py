@@ -21,7 +21,7 @@ from tools.predict.model import CheckpointFile, ModelFile, open_model
 from tools.predict.prediction import check_share
 from tools.serve.batching import Service
 from tools.serve.description import describe_model
-from tools.serve.server import Access, build_app, refuse_connection
+from tools.serve.server import Access, answer_when_full, build_app
 from tools.serve.uploads import Intake
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class _Protocol(HttpToolsProtocol):
             transport.abort()
             return
         if num_too_many > 0:
-            self.app = refuse_connection
+            self.app = answer_when_full
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:

@@ -369,7 +369,7 @@ class _Guard:
         self._log(json.dumps(line))
 
 
-async def refuse_connection(scope: Scope, receive: Receive, send: Send) -> None:
+async def answer_when_full(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer, as an application, those who come when there are as many connections as there may be."""
     response = _to_response(Refused(503, "too many clients are connected; try again later", retry_seconds=1))
     response.headers["connection"] = "close"

@@ -27,6 +27,7 @@ from stages.shared.errors import InputError, describe_error, printable
 from stages.shared.paths import DVCLIVE, MAKE_PREPARED, MODEL, open_dvc_cache
 from stages.shared.stopping import STOPPED
 from tools.dvc_lock import read_lock
+from tools.git import run_git
 from tools.tune.space import SEED, TRAINED, Settings, write_overrides
 
 TRAIN = "train"
@@ -277,19 +278,6 @@ class RunningTrial:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._copies.release(self._copy, finished=self.run.name if keep else None)
-
-
-def run_git(*arguments: str, folder: Path | None = None) -> str:
-    """Return what a command of Git prints.
-
-    Raises:
-        InputError: It failed.
-    """
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)
-    if done.returncode:
-        message = done.stderr.decode(errors="replace").strip()
-        raise InputError(f"git {arguments[0]}: {printable(message)}")
-    return done.stdout.decode(errors="replace")
 
 
 def _restore(copy: Path, snapshot: Snapshot) -> None:
